@@ -1,0 +1,129 @@
+"""A corpus encoded once and kept on disk: token vectors, pooled vectors, BM25.
+
+Shared by the benchmarks. Encoding resumes where it stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rankgate.firststage import BM25Index, Fusion, compute_signals, fuse_candidates
+from rankgate.firststage.signals import Signals
+from rankgate.models import TokenEncoder, TokenVectors
+from rankgate.scorers.late_interaction import maxsim
+from rankgate.types import Candidate
+from rankgate_eval.dataset import Dataset
+
+__all__ = ["CorpusIndex", "Retrieved"]
+
+_SHARD = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieved:
+    """One query's candidates with the late interaction scores of each, and its signals."""
+
+    query_id: str
+    query: str
+    candidates: tuple[Candidate, ...]
+    raw: npt.NDArray[np.float32]
+    signals: Signals
+
+
+class CorpusIndex:
+    """A data set's passages, searchable without the application."""
+
+    def __init__(self, data: Dataset, cache: Path, encoder: TokenEncoder) -> None:
+        self.data = data
+        self.encoder = encoder
+        self.ids = list(data.corpus)
+        self.position = {identifier: i for i, identifier in enumerate(self.ids)}
+        self.folder = cache / data.name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.bm25 = BM25Index.build(data.corpus.items())
+        self.vectors = self._encoded()
+        self.pooled = np.stack([v.pooled for v in self.vectors])
+
+    def _encoded(self) -> list[TokenVectors]:
+        found: list[TokenVectors] = []
+        for start in range(0, len(self.ids), _SHARD):
+            file = self.folder / f"{self.encoder.sha256[:8]}-{start:06d}.npz"
+            part = self.ids[start : start + _SHARD]
+            if not file.exists():
+                vectors = self.encoder.encode([self.data.corpus[i] for i in part])
+                temporary = file.with_suffix(".tmp.npz")
+                np.savez(
+                    temporary,
+                    tokens=np.concatenate([v.tokens for v in vectors]),
+                    lengths=np.array([v.tokens.shape[0] for v in vectors]),
+                    pooled=np.stack([v.pooled for v in vectors]),
+                    truncated=np.array([v.truncated for v in vectors]),
+                )
+                temporary.replace(file)
+                print(f"{self.data.name}: {start + len(part)}/{len(self.ids)}", file=sys.stderr)
+            with np.load(file) as loaded:
+                tokens, lengths = loaded["tokens"], loaded["lengths"]
+                pooled, truncated = loaded["pooled"], loaded["truncated"]
+            ends = np.cumsum(lengths)
+            found.extend(
+                TokenVectors(
+                    tokens=tokens[end - length : end],
+                    pooled=pooled[i],
+                    truncated=bool(truncated[i]),
+                )
+                for i, (end, length) in enumerate(zip(ends, lengths, strict=True))
+            )
+        return found
+
+    def lists(
+        self, query: TokenVectors, text: str, depth: int, hidden: frozenset[str] = frozenset()
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """The dense and the BM25 list, `depth` deep; `hidden` passages do not exist."""
+        cosines = self.pooled @ query.pooled
+        bm25 = self.bm25.all_scores(text).copy()
+        gone = [self.position[h] for h in hidden]
+        cosines[gone], bm25[gone] = -2.0, 0.0
+        by_dense = np.argsort(-cosines, kind="stable")[:depth]
+        by_bm25 = np.argsort(-bm25, kind="stable")[:depth]
+        return (
+            {self.ids[i]: float(cosines[i]) for i in by_dense if cosines[i] > -2.0},
+            {self.ids[i]: float(bm25[i]) for i in by_bm25 if bm25[i] > 0},
+        )
+
+    def retrieve(
+        self,
+        query_id: str,
+        text: str,
+        vectors: TokenVectors,
+        *,
+        fusion: Fusion,
+        k: int,
+        hidden: frozenset[str] = frozenset(),
+        lexicon: frozenset[str] | None = None,
+    ) -> Retrieved:
+        """The k fused candidates of one query, with late interaction scores."""
+        dense, bm25 = self.lists(vectors, text, max(k, 50), hidden)
+        candidates = fuse_candidates(
+            dense=dense,
+            bm25=bm25,
+            fusion=fusion,
+            k=k,
+            missing_dense=lambda ids: [
+                float(self.pooled[self.position[i]] @ vectors.pooled) for i in ids
+            ],
+            missing_bm25=lambda ids: self.bm25.scores(text, ids),
+            fetch=lambda ids: [(self.data.corpus[i], {}) for i in ids],
+        )
+        passages = [self.vectors[self.position[c.id]] for c in candidates]
+        return Retrieved(
+            query_id=query_id,
+            query=text,
+            candidates=tuple(candidates),
+            raw=maxsim(vectors.tokens.astype(np.float32), passages),
+            signals=compute_signals(text, candidates, lexicon=lexicon),
+        )

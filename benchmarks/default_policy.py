@@ -1,0 +1,435 @@
+"""Fits the default policy on the dev splits; never reads a test split.
+
+Weights of the relevance models come in two steps. The features that differ within a query are
+fitted list-wise (softmax over a query's candidates), because they order; then slope, intercept
+and the features of the query are fitted point-wise on the ten best candidates, answerable and
+unanswerable queries together, because they give the probability. Gate and floor are explicit
+thresholds, searched on a grid.
+
+    python benchmarks/default_policy.py --data ../shared/data --out rankgate/policies/default.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+
+sys.path.insert(0, str(Path(__file__).parent))
+from corpus_index import CorpusIndex, Retrieved
+
+from rankgate import FirstStageKind, Floor, Gate, Policy, Profile, RelevanceModel, Section
+from rankgate.firststage import Analyser, Fusion, compute_signals
+from rankgate.gate import Condition, Rule
+from rankgate.logistic import Feature, Logistic
+from rankgate.models import TokenEncoder
+from rankgate.relevance import relevance_features
+from rankgate.scorers import LateInteractionScorer
+from rankgate_eval.dataset import Dataset
+
+FloatArray = npt.NDArray[np.float64]
+
+# Not cranfield: its licence is unclear, and weights fitted on it would be released.
+CORPORA = ("covid-qa", "mtrag", "nq-oracle", "pubmedqa", "xquad-en", "medquad")
+PER_CORPUS = 250
+NEAR_DUPLICATE = 0.95
+TOP_N = 5
+
+# What differs within a query (orders), and what differs between queries (moves probability).
+ORDERING = {
+    "hybrid": ("raw_gap", "raw_z", "dense_gap", "bm25_z", "bm25_share", "reciprocal_rank"),
+    "dense": ("raw_gap", "raw_z", "dense_gap", "reciprocal_rank"),
+    "bm25": ("raw_gap", "raw_z", "bm25_z", "bm25_share", "reciprocal_rank"),
+    "order": ("raw_gap", "raw_z", "reciprocal_rank"),
+}
+LEVEL = {
+    "hybrid": ("query_raw_top", "query_dense_top", "query_unknown_share", "query_overlap_10"),
+    "dense": ("query_raw_top", "query_dense_top"),
+    "bm25": ("query_raw_top", "query_bm25_log_top"),
+    "order": ("query_raw_top",),
+}
+_RAW = ("raw_gap", "raw_z", "query_raw_top")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One query's candidates, seen through one kind of first stage."""
+
+    corpus: str
+    columns: Mapping[str, FloatArray]
+    relevant: npt.NDArray[np.bool_]
+    gold: int
+    stratum: str
+    signals: Mapping[str, float | None]
+
+    @property
+    def answerable(self) -> bool:
+        """Whether the corpus holds a relevant passage."""
+        return self.stratum == "answerable"
+
+    def matrix(self, names: Sequence[str]) -> FloatArray:
+        """(n, features), possibly none."""
+        columns = [self.columns[n] for n in names]
+        return np.stack(columns, axis=1) if columns else np.empty((self.relevant.size, 0))
+
+
+def view(found: Retrieved, kind: str) -> Retrieved:
+    """The same retrieval as a first stage of another kind would have given it."""
+    keep = list(found.candidates)
+    if kind in ("dense", "bm25"):
+        key: Callable[[int], float] = lambda i: -float(getattr(keep[i], kind) or 0.0)  # noqa: E731
+        order = sorted(range(len(keep)), key=key)
+    else:
+        order = list(range(len(keep)))
+    fields = {"hybrid": (), "dense": ("bm25",), "bm25": ("dense",), "order": ("dense", "bm25")}
+    candidates = tuple(
+        replace(keep[i], rank=rank, **dict.fromkeys(fields[kind]))
+        for rank, i in enumerate(order, start=1)
+    )
+    signals = compute_signals(found.query, candidates)
+    if kind == "hybrid":
+        signals = found.signals
+    return Retrieved(
+        query_id=found.query_id,
+        query=found.query,
+        candidates=candidates,
+        raw=found.raw[order],
+        signals=signals,
+    )
+
+
+def rows_of(found: Sequence[tuple[str, Retrieved, frozenset[str], str]], kind: str) -> list[Row]:
+    """Feature rows of retrievals given as (corpus, retrieved, gold ids, stratum)."""
+    result = []
+    for corpus, original, gold, stratum in found:
+        r = view(original, kind)
+        relevant = np.array([c.id in gold for c in r.candidates])
+        result.append(
+            Row(
+                corpus=corpus,
+                columns=relevance_features(r.candidates, r.signals, r.raw),
+                relevant=relevant if stratum == "answerable" else np.zeros_like(relevant),
+                gold=len(gold),
+                stratum=stratum,
+                signals=r.signals.values(),
+            )
+        )
+    return result
+
+
+def fit(rows: Sequence[Row], ordering: Sequence[str], level: Sequence[str]) -> Logistic:
+    """The two steps of the module's docstring, corpora weighing the same."""
+    listed = [r for r in rows if r.answerable and r.relevant.any()]
+    stacked = np.concatenate([r.matrix(ordering) for r in listed])
+    scale = stacked.std(0) + 1e-9
+    share = {c: 1.0 / sum(r.corpus == c for r in listed) for c in {r.corpus for r in listed}}
+    prepared = [(r.matrix(ordering) / scale, r.relevant, share[r.corpus]) for r in listed]
+
+    def listwise(w: FloatArray) -> tuple[float, FloatArray]:
+        loss, grad = 0.05 * float(w @ w) / len(share), 0.1 * w / len(share)
+        for x, rel, weight in prepared:
+            s = x @ w
+            p = np.exp(s - s.max())
+            p /= p.sum()
+            target = rel / rel.sum()
+            loss -= weight * float(target @ np.log(np.maximum(p, 1e-12)))
+            grad += weight * (x.T @ (p - target))
+        return loss, grad
+
+    w = minimize(listwise, np.zeros(len(ordering)), jac=True, method="L-BFGS-B").x
+
+    counts = {c: sum(r.corpus == c for r in rows) for c in {r.corpus for r in rows}}
+    xs, ys, weights = [], [], []
+    for r in rows:
+        s = (r.matrix(ordering) / scale) @ w
+        top = np.argsort(-s, kind="stable")[:10]
+        xs.append(np.column_stack([s[top], r.matrix(level)[top]]))
+        ys.append(r.relevant[top])
+        weights.append(np.full(top.size, 1.0 / (counts[r.corpus] * top.size)))
+    x, y, sw = np.concatenate(xs), np.concatenate(ys).astype(float), np.concatenate(weights)
+    mean, spread = x.mean(0), x.std(0) + 1e-9
+    z = (x - mean) / spread
+
+    def pointwise(b: FloatArray) -> tuple[float, FloatArray]:
+        logit = z @ b[1:] + b[0]
+        p = 1.0 / (1.0 + np.exp(-logit))
+        loss = float(sw @ (np.logaddexp(0.0, logit) - y * logit)) + 1e-3 * float(b[1:] @ b[1:])
+        g = sw * (p - y)
+        return loss, np.concatenate([[g.sum()], z.T @ g + 2e-3 * b[1:]])
+
+    b = minimize(pointwise, np.zeros(z.shape[1] + 1), jac=True, method="L-BFGS-B").x
+    slope = b[1] / spread[0]
+    features = [
+        Feature(name=n, weight=float(slope * w[i] / scale[i])) for i, n in enumerate(ordering)
+    ]
+    features += [
+        Feature(name=n, weight=float(b[2 + j] / spread[1 + j])) for j, n in enumerate(level)
+    ]
+    return Logistic(intercept=float(b[0] - (b[1:] / spread) @ mean), features=tuple(features))
+
+
+def ndcg10(logits: FloatArray, row: Row) -> float:
+    """nDCG@10 of the order that the logits give, ties by first-stage rank."""
+    order = np.argsort(-logits, kind="stable")[:10]
+    gains = row.relevant[order] / np.log2(np.arange(2, order.size + 2))
+    ideal = (1.0 / np.log2(np.arange(2, min(10, row.gold) + 2))).sum()
+    return float(gains.sum() / ideal)
+
+
+def fit_section(rows: Sequence[Row], kind: str) -> tuple[Logistic, Logistic]:
+    """Relevance models for reranked and for first-stage-only results."""
+    plain = [n for n in ORDERING[kind] if n not in _RAW]
+    levels = [n for n in LEVEL[kind] if n not in _RAW]
+    return fit(rows, ORDERING[kind], LEVEL[kind]), fit(rows, plain, levels)
+
+
+def logits_of(model: Logistic, row: Row) -> FloatArray:
+    """(n,) logits of one query's candidates."""
+    return model.logits(row.columns, row.relevant.size)
+
+
+def search_gate(
+    rows: Sequence[Row], reranked: Logistic, first: Logistic, kind: str, max_loss: float
+) -> tuple[tuple[Condition, ...], dict[str, Any]] | None:
+    """The thresholds that skip most while losing little, on average and on each corpus."""
+    answerable = [r for r in rows if r.answerable]
+    loss = np.array(
+        [ndcg10(logits_of(reranked, r), r) - ndcg10(logits_of(first, r), r) for r in answerable]
+    )
+    corpora = np.array([r.corpus for r in answerable])
+    dense = [(d, "dense_margin_12") for d in (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3)]
+    terms = [(b, "bm25_margin_12") for b in (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)]
+    top = [(t, "dense_top1") for t in (0.0, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8)]
+    grids = {
+        "hybrid": [[(1.0, "top1_agrees")], dense, terms, top],
+        "dense": [dense, top],
+        "bm25": [terms],
+    }[kind]
+    best: tuple[float, tuple[Condition, ...], dict[str, Any]] | None = None
+    for combination in itertools.product(*grids):
+        conditions = tuple(
+            Condition(signal=name, op=">=", value=value)
+            for value, name in combination
+            if value > 0.0
+        )
+        if not conditions:
+            continue
+        skipped = np.array(
+            [
+                all(c.holds(r.signals) for c in conditions)
+                and not any(r.signals[v] for v in ("negation", "temporal", "conditional"))
+                for r in answerable
+            ]
+        )
+        each = {c: float((loss * skipped)[corpora == c].mean()) for c in set(corpora)}
+        mean = float(np.mean(list(each.values())))
+        share = float(np.mean([skipped[corpora == c].mean() for c in each]))
+        if mean <= max_loss and max(each.values()) <= 2.5 * max_loss:
+            if best is None or share > best[0]:
+                by = {c: round(float(skipped[corpora == c].mean()), 4) for c in sorted(each)}
+                note = {
+                    "skip_rate": round(share, 4),
+                    "skip_rate_by_corpus": by,
+                    "ndcg10_loss": round(mean, 5),
+                    "ndcg10_loss_by_corpus": {c: round(v, 5) for c, v in sorted(each.items())},
+                }
+                best = (share, conditions, note)
+    return None if best is None else (best[1], best[2])
+
+
+def best_probability(model: Logistic, row: Row) -> float:
+    """What the floor reads."""
+    return float(1.0 / (1.0 + np.exp(-logits_of(model, row).max())))
+
+
+def search_floor(
+    rows: Sequence[Row], reranked: Logistic, first: Logistic | None, false_refusals: float
+) -> tuple[float, dict[str, Any]]:
+    """The refusal threshold at a share of falsely refused answerable queries.
+
+    An answerable query counts where a relevant passage is among its candidates: a refusal where
+    retrieval has missed everything is right.
+    """
+    found = [r for r in rows if r.answerable and r.relevant.any()]
+    names = sorted({r.corpus for r in found})
+    models = [m for m in (reranked, first) if m is not None]
+    # Either path may answer, so the less sure of the two sets the threshold.
+    both = {
+        c: [min(best_probability(m, r) for m in models) for r in found if r.corpus == c]
+        for c in names
+    }
+    grid = np.round(np.arange(0.01, 0.5, 0.005), 3)
+    ok = [
+        t
+        for t in grid
+        if np.mean([np.mean(np.array(v) < t) for v in both.values()]) <= false_refusals
+    ]
+    threshold = float(max(ok, default=0.01))
+    note: dict[str, Any] = {"max_false_refusals": false_refusals}
+    for name, model in (("reranked", reranked), ("first_stage", first)):
+        if model is None:
+            continue
+
+        def share(some: Sequence[Row], refused: bool, model: Logistic = model) -> float:
+            hits = [(best_probability(model, r) < threshold) is refused for r in some]
+            return round(float(np.mean(hits)), 4)
+
+        note[name] = {
+            c: {
+                "false_refusals": share([r for r in found if r.corpus == c], True),
+                **{
+                    f"false_answers_{stratum}": share(
+                        [r for r in rows if r.corpus == c and r.stratum == stratum], False
+                    )
+                    for stratum in ("removed", "foreign")
+                },
+            }
+            for c in names
+        }
+    return threshold, note
+
+
+def load(
+    data: Path, cache: Path, encoder: TokenEncoder, seed: int
+) -> list[tuple[str, Retrieved, frozenset[str], str]]:
+    """Dev queries as they are, with their gold passages removed, and of other corpora."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for name in CORPORA:
+        dataset = Dataset.load(data / name)
+        index = CorpusIndex(dataset, cache, encoder)
+        queries = dataset.judged("dev")
+        if len(queries) > PER_CORPUS:
+            chosen = rng.choice(len(queries), PER_CORPUS, replace=False)
+            queries = [queries[i] for i in sorted(chosen)]
+        vectors = encoder.encode([dataset.queries[q] for q in queries])
+        for q, v in zip(queries, vectors, strict=True):
+            gold = frozenset(p for p, g in dataset.qrels[q].items() if g > 0)
+            positions = [index.position[p] for p in gold]
+            near = (index.pooled @ index.pooled[positions].T).max(1) > NEAR_DUPLICATE
+            hidden = gold | {index.ids[i] for i in np.flatnonzero(near)}
+            for without, stratum in ((frozenset(), "answerable"), (hidden, "removed")):
+                r = index.retrieve(
+                    q,
+                    dataset.queries[q],
+                    v,
+                    fusion=Fusion(),
+                    k=50,
+                    hidden=without,
+                    lexicon=index.bm25.lexicon,
+                )
+                found.append((name, r, gold, stratum))
+        # Questions that were asked of other corpora: the easy kind of unanswerable.
+        strangers = [
+            text
+            for other in CORPORA
+            if other != name
+            for text in _sample(Dataset.load(data / other), rng, 15)
+        ]
+        for text, v in zip(strangers, encoder.encode(strangers), strict=True):
+            r = index.retrieve(text, text, v, fusion=Fusion(), k=50, lexicon=index.bm25.lexicon)
+            found.append((name, r, frozenset(), "foreign"))
+        print(f"{name}: {len(queries)} dev queries, {len(strangers)} foreign", file=sys.stderr)
+    return found
+
+
+def _sample(dataset: Dataset, rng: np.random.Generator, n: int) -> list[str]:
+    queries = dataset.judged("dev")
+    return [dataset.queries[queries[i]] for i in rng.choice(len(queries), n, replace=False)]
+
+
+def main() -> None:
+    """Fit and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--cache", type=Path, default=Path(".cache/corpora"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-loss", type=float, default=0.002)
+    parser.add_argument("--false-refusals", type=float, default=0.05)
+    args = parser.parse_args()
+    encoder = TokenEncoder.load()
+    found = load(args.data, args.cache, encoder, args.seed)
+    info = LateInteractionScorer(encoder).info
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    sections: dict[FirstStageKind, Section] = {}
+    report: dict[str, Any] = {}
+    for kind in ORDERING:
+        rows = rows_of(found, kind)
+        reranked, first = fit_section(rows, kind)
+        held: dict[str, Any] = {}
+        for name in CORPORA:  # each corpus by models that have not seen it
+            other = [r for r in rows if r.corpus != name]
+            mine = [r for r in rows if r.corpus == name and r.answerable]
+            re_out, fi_out = fit_section(other, kind)
+            base = [ndcg10(-r.columns["log_rank"], r) for r in mine]
+            held[name] = {
+                "n": len(mine),
+                "first_stage_order": round(float(np.mean(base)), 4),
+                "raw": round(float(np.mean([ndcg10(r.columns["raw"], r) for r in mine])), 4),
+                "reranked_model": round(
+                    float(np.mean([ndcg10(logits_of(re_out, r), r) for r in mine])), 4
+                ),
+                "first_stage_model": round(
+                    float(np.mean([ndcg10(logits_of(fi_out, r), r) for r in mine])), 4
+                ),
+            }
+        gate, gate_note = Gate(), {}
+        if kind != "order":
+            searched = search_gate(rows, reranked, first, kind, args.max_loss)
+            if searched is not None:
+                conditions, gate_note = searched
+                gate = Gate(
+                    rules=(Rule(name="clear_winner", conditions=conditions),),
+                    veto=("negation", "temporal", "conditional"),
+                    provenance=gate_note,
+                )
+        # Rank alone says nothing about relevance: a probability made of it would be a lie, and
+        # without one a policy with a refusal floor never skips.
+        judge = None if kind == "order" else first
+        threshold, floor_note = search_floor(rows, reranked, judge, args.false_refusals)
+        profile = Profile(
+            scorer=info.id,
+            scale=info.scale,
+            weights=info.weights,
+            dtype=info.dtype,
+            max_length=info.max_length,
+            embedder=encoder.name if kind in ("hybrid", "dense") else None,
+            analyser=Analyser().name if kind in ("hybrid", "bm25") else None,
+        )
+        sections[FirstStageKind(kind)] = Section(
+            profile=profile,
+            gate=gate,
+            reranked=RelevanceModel(model=reranked, scale=info.scale),
+            first_stage=None if judge is None else RelevanceModel(model=judge),
+            floor=Floor(refuse_below=threshold),
+            top_n=TOP_N,
+        )
+        report[kind] = {"left_out_ndcg10": held, "gate": gate_note, "floor": floor_note}
+        print(kind, json.dumps(report[kind], indent=1), file=sys.stderr)
+    provenance = {
+        "command": "python benchmarks/default_policy.py",
+        "commit": commit,
+        "seed": args.seed,
+        "data": {c: "dev" for c in CORPORA},
+        "queries_per_corpus_at_most": PER_CORPUS,
+        "max_loss": args.max_loss,
+        "sections": report,
+    }
+    Policy(name="default", sections=sections, provenance=provenance).save(args.out)
+
+
+if __name__ == "__main__":
+    main()

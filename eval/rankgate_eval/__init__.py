@@ -1,0 +1,1 @@
+"""Measures whether a reranker helps, on the user's own data."""

@@ -1,0 +1,158 @@
+"""The compressor: reranks documents that some other retriever has found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    CallbackManager,
+    Callbacks,
+)
+from langchain_core.documents import BaseDocumentCompressor, Document
+from pydantic import ConfigDict, Field, PrivateAttr
+
+from langchain_rankgate.documents import candidates_from_documents, documents_from_outcome
+from langchain_rankgate.engine import Engine, EngineParts
+from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
+
+__all__ = ["RankGateRerank"]
+
+
+class RankGateRerank(BaseDocumentCompressor):
+    """A document compressor, for `ContextualCompressionRetriever` or by itself.
+
+    Documents are taken in the order in which they come. The result are copies, best first,
+    with `relevance_score` (a probability; absent where no relevance model applies) and
+    `rankgate_*` keys in their metadata; a refused query gives none. A scorer that fails gives
+    the incoming order, marked `degraded`.
+
+    With `callbacks` the call is traced as a chain run.
+
+    Attributes:
+        top_n: documents to return; None: the policy's.
+        dense_key: metadata key that holds each document's cosine similarity in [-1, 1]; None:
+            no score of the first stage is read, and the policy's section `order` applies.
+        scorer: any rankgate scorer; None: the default one, loaded on first use.
+        policy: a policy or the path of its file; None: the default policy where it fits.
+        reranker: a finished one, instead of scorer and policy.
+        profile: what is known of the first stage.
+        lexicon: words that the corpus contains.
+        on_outcome: called with each outcome before the documents are returned.
+    """
+
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", validate_assignment=True
+    )
+
+    top_n: Annotated[int, Field(ge=1, strict=True)] | None = None
+    # Frozen: the reranker is made of them once, and a later change would go unheard.
+    dense_key: str | None = Field(default=None, frozen=True)
+    scorer: Any = Field(default=None, frozen=True, exclude=True, repr=False)
+    policy: Policy | str | Path | None = Field(default=None, frozen=True, exclude=True, repr=False)
+    reranker: Reranker | None = Field(default=None, frozen=True, exclude=True, repr=False)
+    profile: Profile | None = Field(default=None, frozen=True, exclude=True, repr=False)
+    lexicon: Collection[str] | None = Field(default=None, frozen=True, exclude=True, repr=False)
+    on_outcome: Callable[[Outcome], None] | None = Field(default=None, exclude=True, repr=False)
+
+    _engine: Engine = PrivateAttr()
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Build the engine; touches neither network nor model."""
+        kind = FirstStageKind.ORDER if self.dense_key is None else FirstStageKind.DENSE
+        self._engine = Engine(
+            EngineParts(
+                reranker=self.reranker,
+                scorer=self.scorer,
+                policy=self.policy,
+                profile=self.profile,
+                lexicon=self.lexicon,
+                kind=kind,
+            )
+        )
+
+    @classmethod
+    def from_policy(
+        cls, policy: Policy | str | Path, *, scorer: Any = None, **kwargs: Any
+    ) -> RankGateRerank:
+        """With the policy that `rankgate calibrate` wrote.
+
+        Args:
+            policy: a policy or the path of its file.
+            scorer: the scorer that it was fitted for; None: the default one.
+            **kwargs: the class's other fields.
+        """
+        return cls(policy=policy, scorer=scorer, **kwargs)
+
+    def compress_documents(
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,
+    ) -> list[Document]:
+        """The documents to keep, as copies, best first.
+
+        Raises:
+            InputError: query or documents cannot be used.
+        """
+        if callbacks is None:
+            return self._result(documents, self._rerank(documents, query))
+        manager = CallbackManager.configure(inheritable_callbacks=callbacks)
+        run = manager.on_chain_start(None, _inputs(documents, query), name="RankGateRerank")
+        try:
+            outcome = self._rerank(documents, query)
+            result = self._result(documents, outcome)
+        except BaseException as exc:
+            run.on_chain_error(exc)
+            raise
+        run.on_chain_end(_outputs(outcome, result))
+        return result
+
+    async def acompress_documents(
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,
+    ) -> list[Document]:
+        """`compress_documents` without blocking the event loop."""
+        if callbacks is None:
+            return self._result(documents, await self._arerank(documents, query))
+        manager = AsyncCallbackManager.configure(inheritable_callbacks=callbacks)
+        run = await manager.on_chain_start(None, _inputs(documents, query), name="RankGateRerank")
+        try:
+            outcome = await self._arerank(documents, query)
+            result = self._result(documents, outcome)
+        except BaseException as exc:
+            await run.on_chain_error(exc)
+            raise
+        await run.on_chain_end(_outputs(outcome, result))
+        return result
+
+    def _rerank(self, documents: Sequence[Document], query: str) -> Outcome:
+        candidates = candidates_from_documents(documents, dense_key=self.dense_key)
+        return self._engine.get().rerank(query, candidates, top_n=self.top_n)
+
+    async def _arerank(self, documents: Sequence[Document], query: str) -> Outcome:
+        candidates = candidates_from_documents(documents, dense_key=self.dense_key)
+        reranker = await self._engine.aget()
+        return await reranker.arerank(query, candidates, top_n=self.top_n)
+
+    def _result(self, documents: Sequence[Document], outcome: Outcome) -> list[Document]:
+        if self.on_outcome is not None:
+            self.on_outcome(outcome)
+        return documents_from_outcome(outcome, documents)
+
+
+def _inputs(documents: Sequence[Document], query: str) -> dict[str, Any]:
+    return {"query": query, "documents": list(documents)}
+
+
+def _outputs(outcome: Outcome, documents: Sequence[Document]) -> dict[str, Any]:
+    return {
+        "documents": list(documents),
+        "outcome": outcome.status.value,
+        "reason": outcome.reason,
+        "detail": outcome.detail,
+    }

@@ -1,0 +1,162 @@
+"""The engine behind a component: a `Reranker`, built early where it can be, late where not."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rankgate import FirstStageKind, Policy, Profile, Reranker, Scorer
+from rankgate.errors import ConfigError, InputError
+
+__all__ = ["Engine", "EngineParts", "default_scorer"]
+
+
+@functools.cache
+def _load_default_scorer() -> Scorer:
+    # Heavy (torch): only where nobody brought a scorer.
+    from rankgate.scorers import LateInteractionScorer
+
+    return LateInteractionScorer.load()
+
+
+_loading = threading.Lock()
+
+
+def default_scorer() -> Scorer:
+    """The scorer that is used where none is given; loaded once in a process, from local files.
+
+    Raises:
+        ModelNotFoundError: its weights are not installed.
+    """
+    with _loading:  # `functools.cache` alone lets two threads load it twice
+        return _load_default_scorer()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineParts:
+    """What a caller handed over to make a `Reranker` from.
+
+    Attributes:
+        reranker: a finished one; nothing else may be given with it.
+        scorer: any object with `info` and `score`; None: `default_scorer`, on first use.
+        policy: a policy or the path of a policy file; None: what `Reranker` chooses.
+        profile: what is known of the first stage, compared with what the policy was fitted for.
+        lexicon: words that the corpus contains.
+        kind: which first-stage scores the candidates carry; None: seen from each query's.
+    """
+
+    reranker: Reranker | None = None
+    scorer: Any = None
+    policy: Policy | str | Path | None = None
+    profile: Profile | None = None
+    lexicon: Collection[str] | None = None
+    kind: FirstStageKind | None = None
+
+    def check(self) -> None:
+        """Raise where the parts do not fit together.
+
+        Raises:
+            InputError: a part is of the wrong type, or given beside `reranker`.
+            ConfigError: `reranker` was made for another first stage.
+        """
+        if self.reranker is not None:
+            if not isinstance(self.reranker, Reranker):
+                raise InputError(
+                    f"reranker must be a rankgate.Reranker, got {type(self.reranker).__name__}. "
+                    "Pass an object with `score` as scorer= instead."
+                )
+            others = ("scorer", "policy", "profile", "lexicon")
+            beside = [name for name in others if getattr(self, name) is not None]
+            if beside:
+                raise InputError(
+                    f"reranker= was given together with {', '.join(beside)}: the reranker has its "
+                    "own. Give one or the other."
+                )
+            made_for = self.reranker.first_stage
+            if made_for is not None and self.kind is not None and made_for is not self.kind:
+                raise ConfigError(
+                    f"the reranker was made for a {made_for.value!r} first stage, this component "
+                    f"gives {self.kind.value!r}. Make it with first_stage={self.kind.value!r}, or "
+                    "without first_stage."
+                )
+        if self.scorer is not None and not callable(getattr(self.scorer, "score", None)):
+            raise InputError(
+                f"scorer must have `info` and `score(query, texts, context)`, got "
+                f"{type(self.scorer).__name__}. See rankgate.scorers.Scorer."
+            )
+        if self.policy is not None and not isinstance(self.policy, Policy | str | Path):
+            raise InputError(
+                "policy must be a rankgate.Policy or the path of a policy file, got "
+                f"{type(self.policy).__name__}"
+            )
+
+    def build(self) -> Reranker:
+        """The reranker; loads the default scorer where none was given.
+
+        Raises:
+            PolicyError: the policy file is unusable or lacks the section.
+            ProfileMismatchError: the policy was fitted for something else.
+            ModelNotFoundError: the default scorer's weights are not installed.
+        """
+        if self.reranker is not None:
+            return self.reranker
+        return Reranker(
+            default_scorer() if self.scorer is None else self.scorer,
+            policy=self.loaded_policy(),
+            first_stage=self.kind,
+            profile=self.profile,
+            lexicon=self.lexicon,
+        )
+
+    def loaded_policy(self) -> Policy | None:
+        """The policy, read from its file where a path was given."""
+        if self.policy is None or isinstance(self.policy, Policy):
+            return self.policy
+        return Policy.load(self.policy)
+
+
+class Engine:
+    """Holds the parts and, once it is needed, the reranker made of them.
+
+    With a scorer everything is built and checked at once, so that a policy that does not fit
+    is an error at construction. Without one the default scorer is loaded on first use;
+    nothing here ever touches the network. Thread-safe; pickles where its parts do.
+
+    Raises:
+        InputError, PolicyError: as `EngineParts.check` and `EngineParts.build`.
+    """
+
+    def __init__(self, parts: EngineParts) -> None:
+        parts.check()
+        self.parts = parts
+        self._lock = threading.Lock()
+        self._reranker: Reranker | None = None
+        if parts.reranker is not None or parts.scorer is not None:
+            self._reranker = parts.build()
+        else:
+            policy = parts.loaded_policy()
+            if policy is not None and parts.kind is not None:
+                policy.section(parts.kind)
+
+    def get(self) -> Reranker:
+        """The reranker; the first call may load the default scorer (seconds)."""
+        with self._lock:
+            if self._reranker is None:
+                self._reranker = self.parts.build()
+            return self._reranker
+
+    async def aget(self) -> Reranker:
+        """`get` without blocking the event loop."""
+        built = self._reranker
+        return await asyncio.to_thread(self.get) if built is None else built
+
+    def __getstate__(self) -> EngineParts:
+        return self.parts
+
+    def __setstate__(self, parts: EngineParts) -> None:
+        self.__init__(parts)  # type: ignore[misc]

@@ -1,0 +1,223 @@
+"""Sources: where a retriever's candidates come from, with their scores where there are any."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from langchain_core.callbacks import Callbacks
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever, RetrieverLike
+from langchain_core.runnables import RunnableConfig
+from langchain_core.vectorstores import VectorStore
+
+from langchain_rankgate.documents import candidates_from_documents
+from rankgate import Candidate
+from rankgate.errors import InputError
+from rankgate.firststage import cosine_from_distance
+from rankgate.firststage.spaces import Space
+
+__all__ = ["CandidateSource", "ChromaSource", "Found", "RetrieverSource", "Source"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a source found.
+
+    Attributes:
+        candidates: best first.
+        documents: what they were made from, in the same order; None: there are no documents.
+    """
+
+    candidates: Sequence[Candidate]
+    documents: Sequence[Document] | None = None
+
+
+class Source(Protocol):
+    """A first stage, as the retriever sees it."""
+
+    def find(
+        self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
+    ) -> Found:
+        """At most k candidates; `asked` says whether the caller named k, or the policy did."""
+        ...
+
+    async def afind(
+        self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
+    ) -> Found:
+        """`find` without blocking the event loop."""
+        ...
+
+    def ls_params(self) -> dict[str, str]:
+        """What tracing may know: LangSmith's retriever parameters."""
+        ...
+
+
+def _refuse(kwargs: Mapping[str, Any], allowed: Sequence[str], what: str) -> None:
+    unknown = [name for name in kwargs if name not in allowed]
+    if unknown:
+        known = ", ".join(("top_n", "k", "force", "deadline", *allowed))
+        raise InputError(f"{what} does not know the argument {unknown[0]!r}; known: {known}")
+
+
+class ChromaSource:
+    """`similarity_search_with_score` of a Chroma vector store, its distances made cosines.
+
+    Args:
+        vectorstore: a `langchain_chroma.Chroma`.
+        space: of its collection.
+    """
+
+    ALLOWED = ("filter", "where_document")
+
+    def __init__(self, vectorstore: VectorStore, *, space: Space) -> None:
+        self.vectorstore = vectorstore
+        self.space = space
+
+    def find(
+        self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
+    ) -> Found:
+        """The k nearest; `filter` and `where_document` are handed on."""
+        _refuse(kwargs, self.ALLOWED, "RankGateRetriever.from_chroma")
+        return self._found(self.vectorstore.similarity_search_with_score(query, k=k, **kwargs))
+
+    async def afind(
+        self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
+    ) -> Found:
+        """`find` without blocking the event loop."""
+        _refuse(kwargs, self.ALLOWED, "RankGateRetriever.from_chroma")
+        rows = await self.vectorstore.asimilarity_search_with_score(query, k=k, **kwargs)
+        return self._found(rows)
+
+    def _found(self, rows: Sequence[tuple[Document, float]]) -> Found:
+        documents = [document for document, _ in rows]
+        dense = [cosine_from_distance(float(d), self.space) for _, d in rows]
+        return Found(
+            candidates=candidates_from_documents(documents, dense=dense), documents=documents
+        )
+
+    def ls_params(self) -> dict[str, str]:
+        """The store's class and its embeddings' class."""
+        found = {"ls_vector_store_provider": type(self.vectorstore).__name__}
+        embeddings = self.vectorstore.embeddings
+        if embeddings is not None:
+            found["ls_embedding_provider"] = type(embeddings).__name__
+        return found
+
+
+class RetrieverSource:
+    """Any retriever. It gives an order but no scores, so the gate has no margins to look at.
+
+    The child's own number of results stands unless the caller names k; then k is handed on
+    where the child's signature takes it, and the list is cut to k in any case.
+    """
+
+    def __init__(self, retriever: RetrieverLike) -> None:
+        self.retriever = retriever
+
+    def find(
+        self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
+    ) -> Found:
+        """The child's documents, its run traced below ours."""
+        config = RunnableConfig(callbacks=callbacks)
+        rows = self.retriever.invoke(query, config, **self._handed_on(k, asked, kwargs))
+        return self._found(rows, k if asked else None)
+
+    async def afind(
+        self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
+    ) -> Found:
+        """`find` without blocking the event loop."""
+        config = RunnableConfig(callbacks=callbacks)
+        rows = await self.retriever.ainvoke(query, config, **self._handed_on(k, asked, kwargs))
+        return self._found(rows, k if asked else None)
+
+    def _handed_on(self, k: int, asked: bool, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        child = self.retriever
+        if not isinstance(child, BaseRetriever):
+            return dict(kwargs)
+        takes = inspect.signature(child._get_relevant_documents).parameters
+        anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
+        if not anything:
+            # LangChain would drop them without a word.
+            names = [name for name in takes if name not in ("query", "run_manager")]
+            _refuse(kwargs, names, type(child).__name__)
+        return {**kwargs, "k": k} if asked and (anything or "k" in takes) else dict(kwargs)
+
+    def _found(self, rows: Sequence[Document], k: int | None) -> Found:
+        documents = list(rows) if k is None else list(rows)[:k]
+        return Found(candidates=candidates_from_documents(documents), documents=documents)
+
+    def ls_params(self) -> dict[str, str]:
+        """Those of the child that say where documents come from."""
+        child = self.retriever
+        if not isinstance(child, BaseRetriever):
+            return {}
+        params = child._get_ls_params()
+        return {k: str(v) for k, v in params.items() if k != "ls_retriever_name" and v is not None}
+
+
+class CandidateSource:
+    """Something of the caller's that gives candidates itself, with every score it has.
+
+    Args:
+        first_stage: an object with `candidates(query, k)` and perhaps the coroutine function
+            `acandidates`, or a callable, plain or async, of the same signature.
+
+    Raises:
+        InputError: neither.
+    """
+
+    def __init__(self, first_stage: Any) -> None:
+        self.first_stage = first_stage
+        candidates = getattr(first_stage, "candidates", None)
+        acandidates = getattr(first_stage, "acandidates", None)
+        if candidates is None and acandidates is None:
+            if not callable(first_stage):
+                raise InputError(
+                    "a first stage must be callable as f(query, k), or have candidates(query, k); "
+                    f"got {type(first_stage).__name__}"
+                )
+            if inspect.iscoroutinefunction(first_stage):
+                acandidates = first_stage
+            else:
+                candidates = first_stage
+        self._candidates: Callable[..., Any] | None = candidates
+        self._acandidates: Callable[..., Any] | None = acandidates
+
+    def find(
+        self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
+    ) -> Found:
+        """What `candidates` returns; further arguments are handed on where it takes them."""
+        if self._candidates is None:
+            raise InputError(
+                "this first stage is async only: use ainvoke or aretrieve, or give it candidates()"
+            )
+        self._check(self._candidates, kwargs)
+        return self._found(self._candidates(query, k, **kwargs))
+
+    async def afind(
+        self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
+    ) -> Found:
+        """`acandidates` where there is one, otherwise `candidates` in a worker thread."""
+        if self._acandidates is not None:
+            self._check(self._acandidates, kwargs)
+            return self._found(await self._acandidates(query, k, **kwargs))
+        return await asyncio.to_thread(
+            self.find, query, k, asked=asked, callbacks=callbacks, kwargs=kwargs
+        )
+
+    def _check(self, function: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
+        takes = inspect.signature(function).parameters
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values()):
+            names = [name for name in takes if name not in ("query", "k")]
+            _refuse(kwargs, names, "the first stage")
+
+    def _found(self, rows: Any) -> Found:
+        return Found(candidates=list(rows))
+
+    def ls_params(self) -> dict[str, str]:
+        """Nothing is known."""
+        return {}

@@ -1,0 +1,38 @@
+"""The vector space of a Chroma collection, as the collection itself records it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rankgate.errors import ConfigError
+from rankgate.firststage.spaces import Space, space_named
+
+__all__ = ["chroma_space"]
+
+
+def chroma_space(vectorstore: Any) -> Space:
+    """The space of `langchain_chroma.Chroma`'s collection; reads no server.
+
+    It stands in the collection's configuration (under `hnsw` or `spann`), and for older ones
+    in the metadata key `hnsw:space`. A collection that names none has Chroma's default, l2.
+
+    Raises:
+        ConfigError: there is no Chroma collection, or its space is not understood.
+    """
+    collection = getattr(vectorstore, "_collection", None)
+    configuration = getattr(collection, "configuration_json", None)
+    metadata = getattr(collection, "metadata", None)
+    if collection is None or (configuration is None and not hasattr(collection, "metadata")):
+        raise ConfigError(
+            f"{type(vectorstore).__name__} shows no Chroma collection to read the vector space "
+            "from. Pass space='cosine', 'l2' or 'ip', whichever its distances are in."
+        )
+    if isinstance(configuration, Mapping):
+        for index in ("hnsw", "spann"):
+            section = configuration.get(index)
+            if isinstance(section, Mapping) and section.get("space") is not None:
+                return space_named(str(section["space"]))
+    if isinstance(metadata, Mapping) and metadata.get("hnsw:space") is not None:
+        return space_named(str(metadata["hnsw:space"]))
+    return "l2"

@@ -1,0 +1,1 @@
+"""Commands that `rankgate` finds through the entry-point group `rankgate.commands`."""

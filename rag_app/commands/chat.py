@@ -1,0 +1,106 @@
+"""`rankgate chat`: question after question, from a terminal or a pipe."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from rag_app.commands.options import (
+    CollectionOption,
+    ConfigOption,
+    DataDirOption,
+    GeneratorOption,
+    JsonOption,
+    TopNOption,
+    load_settings,
+)
+from rag_app.commands.render import busy, print_evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rag_app.pipeline import AnswerResult, Pipeline
+
+__all__ = ["register"]
+
+_EPILOG = (
+    "Each question is answered on its own. /history lists them, /quit or end of input leaves. "
+    "Exit codes: 0 ok; 2 wrong usage, setting or file; 5 the last answer's generator failed."
+)
+_PROMPT = "> "
+
+
+def chat(
+    as_json: JsonOption = False,
+    trace: bool = typer.Option(False, "--trace/--no-trace", help="Say all of what happened."),
+    top_n: TopNOption = None,
+    generator: GeneratorOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    collection: CollectionOption = None,
+) -> None:
+    """Ask question after question; works from a pipe, too (one question a line)."""
+    settings = load_settings(
+        config, data_dir=data_dir, collection=collection, generator=generator, top_n=top_n
+    )
+    with busy("Opening the index"):
+        from rag_app.pipeline import Pipeline
+    history: list[AnswerResult] = []
+    with Pipeline.open(settings) as pipeline:
+        if sys.stdin.isatty() and not as_json:
+            typer.echo(f"{pipeline.store.count()} passages. Ask, or /quit.")
+        for line in _lines(prompt=not as_json):
+            if line == "/quit":
+                break
+            if line == "/history":
+                for number, past in enumerate(history, start=1):
+                    typer.echo(f"{number}. {past.question} ({past.status})", err=as_json)
+            elif line.startswith("/"):
+                typer.echo(f"Unknown command {line}; there are /history and /quit.", err=True)
+            elif line:
+                history.append(_answered(pipeline, line, as_json=as_json, trace=trace))
+    if history and history[-1].exit_code:
+        raise typer.Exit(history[-1].exit_code)
+
+
+def _lines(*, prompt: bool) -> Iterator[str]:
+    """Lines of the input until its end; a prompt only where somebody sees it."""
+    asking = prompt and sys.stdin.isatty()
+    while True:
+        if asking:
+            typer.echo(_PROMPT, nl=False)
+        line = sys.stdin.readline()
+        if not line:
+            if asking:
+                typer.echo("")
+            return
+        yield line.strip()
+
+
+def _answered(pipeline: Pipeline, question: str, *, as_json: bool, trace: bool) -> AnswerResult:
+    """Answer one question, the text as it is written."""
+    from rag_app.pipeline import AnswerResult
+
+    if as_json:
+        result = pipeline.answer(question)
+        typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False))
+        if result.error:
+            typer.echo(f"Error: {result.error}", err=True)
+        return result
+    for event in pipeline.stream(question, pieces=True):
+        if isinstance(event, AnswerResult):
+            result = event
+        else:
+            typer.echo(event, nl=False)
+    typer.echo("")
+    print_evidence(result, trace=True if trace else None)
+    typer.echo("")
+    return result
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("chat", epilog=_EPILOG)(chat)

@@ -1,0 +1,80 @@
+"""Options that several commands share, and how they become settings."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rankgate.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from rag_app.settings import Settings
+
+__all__ = [
+    "CollectionOption",
+    "ConfigOption",
+    "DataDirOption",
+    "Force",
+    "ForceOption",
+    "GeneratorName",
+    "GeneratorOption",
+    "JsonOption",
+    "TopNOption",
+    "load_settings",
+]
+
+
+class Force(StrEnum):
+    """Overruling the gate."""
+
+    RERANK = "rerank"
+    SKIP = "skip"
+
+
+class GeneratorName(StrEnum):
+    """Who writes the answer."""
+
+    EXTRACTIVE = "extractive"
+    OPENAI = "openai"
+
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Settings file; usually ./rankgate.toml.")
+]
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of the index; usually ./.rankgate.")
+]
+CollectionOption = Annotated[
+    str | None, typer.Option("--collection", help="Which index in that folder.")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="JSON alone on stdout; messages go to stderr.")
+]
+ForceOption = Annotated[
+    Force | None, typer.Option("--force", help="Rerank or skip, whatever the gate says.")
+]
+TopNOption = Annotated[
+    int | None, typer.Option("--top-n", min=1, help="Passages to keep; usually the policy's.")
+]
+GeneratorOption = Annotated[
+    GeneratorName | None,
+    typer.Option("--generator", help="Who writes the answer; usually the settings'."),
+]
+
+
+def load_settings(config: Path | None, **overrides: Any) -> Settings:
+    """Settings of file and environment, overruled by the options that were given (not None).
+
+    Raises:
+        ConfigError: a setting is wrong.
+        MissingExtraError: the application's dependencies are not installed.
+
+    """
+    try:
+        from rag_app.settings import Settings
+    except ImportError as exc:
+        raise MissingExtraError("this command", "app") from exc
+    return Settings.load(config=config, overrides=overrides)

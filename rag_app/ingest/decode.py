@@ -1,0 +1,123 @@
+"""From bytes to clean text: what kind of file it really is, and in which encoding."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from rag_app.ingest.document import ParseFailure
+
+__all__ = ["KINDS", "check_type", "clean", "decode"]
+
+KINDS = {
+    ".md": "md",
+    ".markdown": "md",
+    ".txt": "txt",
+    ".text": "txt",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".pdf": "pdf",
+    ".docx": "docx",
+}
+
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_MAGIC = (
+    (b"PK\x03\x04", "a ZIP archive or Office document"),
+    (_OLE, "an old or encrypted Office document"),
+    (b"\x89PNG\r\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x7fELF", "a program"),
+    (b"MZ\x90", "a program"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+)
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\ufeff\ufffe\uffff]")
+_CONTROL_BYTES = bytes(b for b in range(32) if b not in b"\t\n\r\f") + b"\x7f"
+# More control characters than this share, and it is not text. Random bytes have a tenth.
+_TOLERATED = 0.02
+_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]{2,40})""", re.I)
+
+
+def check_type(kind: str, data: bytes) -> None:
+    """Compare what the file's name promises with how its bytes begin.
+
+    Raises:
+        ParseFailure: empty, wrong_type, encrypted (an Office file in its encrypted wrapper).
+    """
+    if not data.strip():
+        raise ParseFailure("empty", "the file has no content")
+    is_pdf = b"%PDF-" in data[:1024]
+    found = "a PDF" if is_pdf else next((w for m, w in _MAGIC if data.startswith(m)), None)
+    if kind == "pdf":
+        if not is_pdf:
+            raise ParseFailure("wrong_type", f"named .pdf, but it is {found or 'no PDF'}")
+    elif kind == "docx":
+        if data.startswith(_OLE):
+            raise ParseFailure(
+                "encrypted", "password-protected, or an old .doc; save it as a plain .docx"
+            )
+        if not data.startswith(b"PK\x03\x04"):
+            raise ParseFailure("wrong_type", f"named .docx, but it is {found or 'no Office file'}")
+    elif found is not None and not (is_pdf and not data.startswith(b"%PDF-")):
+        # A text that merely mentions %PDF- is a text.
+        raise ParseFailure("wrong_type", f"named .{kind}, but it is {found}")
+
+
+def decode(data: bytes, *, html: bool = False) -> tuple[str, tuple[str, ...]]:
+    """Text and notes: a byte-order mark, UTF-8, a page's own charset, else Windows-1252.
+
+    Raises:
+        ParseFailure: not_text; broken (a byte-order mark that the rest does not keep).
+    """
+    for mark, encoding in _BOMS:
+        if data.startswith(mark):
+            try:
+                return data[len(mark) :].decode(_after_mark(mark, encoding)), ()
+            except UnicodeDecodeError as exc:
+                raise ParseFailure("broken", f"begins as {encoding}, but is not: {exc}") from exc
+    controls = len(data) - len(data.translate(None, _CONTROL_BYTES))
+    if controls > _TOLERATED * len(data) + 1:
+        raise ParseFailure(
+            "not_text",
+            f"{controls} of {len(data)} bytes are control characters: binary, or UTF-16 without "
+            "a byte-order mark; save it as UTF-8",
+        )
+    try:
+        return data.decode("utf-8"), ()
+    except UnicodeDecodeError:
+        pass  # legacy encodings follow
+    if html and (declared := _CHARSET.search(data[:4096])):
+        name = declared[1].decode("ascii")
+        try:
+            return data.decode(name), ()
+        except (LookupError, UnicodeDecodeError):
+            pass  # the page misstates its charset
+    try:
+        return data.decode("cp1252"), ("not UTF-8: read as Windows-1252 (Latin-1)",)
+    except UnicodeDecodeError:
+        return data.decode("latin-1"), ("not UTF-8: read as Latin-1",)
+
+
+def _after_mark(mark: bytes, encoding: str) -> str:
+    if encoding == "utf-8":
+        return encoding
+    little = mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF32_LE)
+    return f"{encoding}-{'le' if little else 'be'}"
+
+
+def clean(text: str) -> str:
+    """One kind of line end, no control characters, no lone surrogates."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n")
+    text = text.replace("\x85", "\n")
+    text = _CONTROL.sub("", text)
+    # Not storable and not readable by a tokenizer; PDFs with odd fonts bring them.
+    return text.encode("utf-8", "replace").decode("utf-8")

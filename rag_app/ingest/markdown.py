@@ -1,0 +1,155 @@
+"""Markdown, kept verbatim: its headings, paragraphs, fences and tables are found by offset."""
+
+from __future__ import annotations
+
+import re
+
+from rag_app.ingest.decode import clean, decode
+from rag_app.ingest.document import Block, BlockKind, Limits, ParsedDocument
+
+__all__ = ["parse", "plain_heading", "scan"]
+
+_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+_SETEXT = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+_DELIMITER = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-*:?[ \t]*)*$")
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|$)", re.S)
+_FRONT_TITLE = re.compile(r"^title[ \t]*:[ \t]*(.+?)[ \t]*$", re.M)
+
+
+def plain_heading(line: str) -> str:
+    """A heading's words, without Markdown's marks."""
+    line = _LINK.sub(r"\1", line)
+    line = re.sub(r"\s*\{#[\w:.-]+\}\s*$", "", line)
+    line = re.sub(r"\*\*|__|`", "", line)
+    return re.sub(r"\s+", " ", line.strip(" \t*_")).strip()
+
+
+class _Scan:
+    """Collects blocks line by line."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.blocks: list[Block] = []
+        self.path: list[tuple[int, str]] = []
+        self.open: tuple[int, int, BlockKind] | None = None  # start, end, kind
+        self.open_lines = 0
+
+    @property
+    def heading(self) -> tuple[str, ...]:
+        return tuple(title for _, title in self.path)
+
+    def close(self) -> None:
+        if self.open is not None:
+            start, end, kind = self.open
+            self.add(kind, start, end)
+        self.open, self.open_lines = None, 0
+
+    def add(self, kind: BlockKind, start: int, end: int) -> None:
+        body = self.text[start:end]
+        lead = len(body) - len(body.lstrip("\n"))
+        stripped = body.strip()
+        if stripped:
+            # The indentation of a first line belongs to it: code and lists mean something by it.
+            end = start + len(body.rstrip())
+            self.blocks.append(
+                Block(kind=kind, start=start + lead, end=end, heading=self.heading)
+            )
+
+    def extend(self, kind: BlockKind, start: int, end: int) -> None:
+        if self.open is not None and self.open[2] != kind:
+            self.close()
+        first = start if self.open is None else self.open[0]
+        self.open = (first, end, kind)
+        self.open_lines += 1
+
+    def head(self, level: int, title: str, start: int, end: int) -> None:
+        self.close()
+        title = plain_heading(title)
+        if not title:
+            return
+        while self.path and self.path[-1][0] >= level:
+            self.path.pop()
+        self.path.append((level, title))
+        self.add("heading", start, end)
+
+
+def scan(text: str, start: int = 0) -> tuple[Block, ...]:
+    """The blocks of a Markdown text from `start` on."""
+    state = _Scan(text)
+    lines = _lines(text, start)
+    i = 0
+    while i < len(lines):
+        begin, end = lines[i]
+        line = text[begin:end]
+        fence = _FENCE.match(line)
+        if fence and not ("`" in line[fence.end() :] and fence[1][0] == "`"):
+            state.close()
+            closing = re.compile(rf" {{0,3}}{re.escape(fence[1][0])}{{{len(fence[1])},}}[ \t]*$")
+            last = i + 1
+            while last < len(lines) and not closing.match(text[slice(*lines[last])]):
+                last += 1
+            last = min(last, len(lines) - 1)
+            state.add("code", begin, lines[last][1])
+            i = last + 1
+            continue
+        i += 1
+        if not line.strip():
+            state.close()
+        elif atx := _ATX.match(line):
+            state.head(len(atx[1]), atx[2] or "", begin, end)
+        elif (
+            state.open is not None
+            and state.open[2] == "text"
+            and state.open_lines == 1
+            and (setext := _SETEXT.match(line))
+        ):
+            first = state.open[0]
+            title = text[first : state.open[1]]
+            state.open, state.open_lines = None, 0
+            state.head(1 if setext[1][0] == "=" else 2, title, first, end)
+        elif "|" in line and (
+            (state.open is not None and state.open[2] == "table")
+            or line.lstrip().startswith("|")
+            or (i < len(lines) and _is_delimiter(text[slice(*lines[i])]))
+        ):
+            state.extend("table", begin, end)
+        else:
+            state.extend("text", begin, end)
+    state.close()
+    return tuple(state.blocks)
+
+
+def _is_delimiter(line: str) -> bool:
+    return "|" in line and "-" in line and _DELIMITER.match(line) is not None
+
+
+def _lines(text: str, start: int) -> list[tuple[int, int]]:
+    """Start and end of each line, line ends left out."""
+    spans = []
+    while start <= len(text):
+        end = text.find("\n", start)
+        if end < 0:
+            end = len(text)
+        spans.append((start, end))
+        start = end + 1
+    return spans
+
+
+def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
+    """Read a Markdown file; the title is its front matter's, its first heading, or `stem`.
+
+    Raises:
+        ParseFailure: not_text, broken.
+    """
+    decoded, notes = decode(data)
+    text = clean(decoded)
+    front = _FRONT_MATTER.match(text)
+    blocks = scan(text, front.end() if front else 0)
+    title = None
+    if front and (named := _FRONT_TITLE.search(front[1])):
+        title = named[1].strip("\"'") or None
+    if title is None:
+        title = next((b.heading[-1] for b in blocks if b.kind == "heading"), stem)
+    return ParsedDocument(title=title, text=text, blocks=blocks, notes=notes)

@@ -1,0 +1,160 @@
+"""The parent's side of the parser process: asks, waits, kills, starts again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import rag_app
+from rag_app.errors import ParseError
+from rag_app.ingest.document import Limits, ParsedDocument
+
+__all__ = ["ParserProcess"]
+
+_START_S = 60.0
+
+
+class ParserProcess:
+    """Parses files in a process of its own, which is reused until it misbehaves.
+
+    A context manager; not thread-safe.
+
+    Args:
+        limits: for each file.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.restarts = 0
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._complaints: IO[str] | None = None
+
+    def __enter__(self) -> ParserProcess:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def parse(self, path: Path, kind: str) -> ParsedDocument:
+        """Read one file.
+
+        Args:
+            path: of the file.
+            kind: md, txt, html, pdf or docx.
+
+        Raises:
+            ParseError: for whatever reason it cannot be read; the next file can be tried.
+        """
+        process = self._running()
+        request = {"path": str(path), "kind": kind, "limits": asdict(self.limits)}
+        try:
+            if process.stdin is None:
+                raise BrokenPipeError("no channel to the parser process")
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+        except OSError as exc:
+            raise self._fallen(path) from exc
+        # Loading a parser's libraries is not the file's fault, so it has a clock of its own.
+        self._receive(path, _START_S, "the parser did not start")
+        seconds = f"{self.limits.timeout_s:g} s (parse_timeout_s)"
+        answer = self._receive(path, self.limits.timeout_s, f"parsing took longer than {seconds}")
+        if "document" in answer:
+            return ParsedDocument.from_dict(answer["document"])
+        if answer["reason"] == "memory":
+            self._kill()
+        raise ParseError(answer["reason"], answer["detail"])
+
+    def close(self) -> None:
+        """End the process; closing twice does nothing."""
+        self._kill()
+
+    def _running(self) -> subprocess.Popen[str]:
+        process = self._process
+        if process is not None and process.poll() is None:
+            return process
+        if process is not None:
+            self._kill()
+        # The process finds this package wherever the parent found it.
+        home = str(Path(rag_app.__file__).resolve().parent.parent)
+        paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        self._complaints = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        started = subprocess.Popen(
+            [sys.executable, "-m", "rag_app.ingest.worker", str(self.limits.memory_mb)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            env=environment,
+            encoding="utf-8",
+        )
+        self._process, self._lines = started, queue.Queue()
+        threading.Thread(
+            target=_pump, args=(started.stdout, self._lines), name="rankgate-parser", daemon=True
+        ).start()
+        return started
+
+    def _receive(self, path: Path, seconds: float, late: str) -> dict[str, Any]:
+        try:
+            line = self._lines.get(timeout=seconds)
+        except queue.Empty:
+            self._kill()
+            raise ParseError("timeout", late) from None
+        if line is None:
+            raise self._fallen(path)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _fallen(self, path: Path) -> ParseError:
+        """The process is gone: what it said last, as this file's error."""
+        code = self._process.wait() if self._process is not None else None
+        said = ""
+        if self._complaints is not None:
+            self._complaints.seek(0)
+            said = self._complaints.read()[-2000:].strip()
+        self._kill()
+        last = said.splitlines()[-1][:200] if said else "no message"
+        # Native code that is refused memory aborts or crashes instead of raising.
+        if "MemoryError" in said or "bad_alloc" in said or "out of memory" in said.lower():
+            return ParseError(
+                "memory",
+                f"parsing needs more than {self.limits.memory_mb} MB (parse_memory_mb)",
+            )
+        return ParseError("crashed", f"the parser ended with code {code} on {path.name}: {last}")
+
+    def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            self.restarts += 1
+            if process.stdin is not None:
+                with contextlib.suppress(OSError):
+                    process.stdin.close()
+            process.kill()
+            process.wait()
+        if self._complaints is not None:
+            self._complaints.close()
+            self._complaints = None
+
+
+def _pump(stream: IO[str] | None, lines: queue.Queue[str | None]) -> None:
+    """Moves the answers to where they can be waited for; ends with the process."""
+    if stream is not None:
+        with stream:
+            for line in stream:
+                lines.put(line)
+    lines.put(None)

@@ -1,0 +1,134 @@
+"""Finds the files of an ingestion: sorted, each once, nothing hidden."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rag_app.errors import NothingToIngestError
+from rag_app.ingest.decode import KINDS
+
+__all__ = ["Found", "Walk", "walk"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A file to ingest.
+
+    Attributes:
+        path: real path, links resolved.
+        source: as the user gave it, with forward slashes.
+        kind: md, txt, html, pdf or docx; None: not a kind that is read, but named explicitly.
+    """
+
+    path: Path
+    source: str
+    kind: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Walk:
+    """What was found.
+
+    Attributes:
+        files: in walking order, each real file once.
+        folders: real paths of the folders that were given: a document that was under one of
+            them, and whose file is gone, is removed.
+        gone: real paths that were given and lead nowhere.
+        skipped: why files were passed over, counted.
+        unreadable: folders that could not be listed: source and why.
+    """
+
+    files: list[Found] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    gone: list[tuple[Path, str]] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+
+def walk(paths: Sequence[str | Path], *, exclude: Iterable[Path] = ()) -> Walk:
+    """Files under the given files and folders.
+
+    Symbolic links are followed, a loop once. Hidden files and folders below a given folder are
+    passed over, and so are files of other kinds, devices and pipes; all are counted.
+
+    Args:
+        paths: files and folders.
+        exclude: folders never entered, such as the data folder.
+
+    Raises:
+        NothingToIngestError: no path was given.
+    """
+    if not paths:
+        raise NothingToIngestError("no path was given; name the files or folders to ingest")
+    found = Walk()
+    seen: set[Path] = set()
+    closed = {p.resolve() for p in exclude}
+    for given in paths:
+        root = Path(given).expanduser()
+        real = root.resolve()
+        if not real.exists():
+            found.gone.append((real, root.as_posix()))
+        elif real.is_dir():
+            found.folders.append(real)
+            for path, hidden in _files_under(root, closed, found):
+                _take(path, found, seen, hidden=hidden)
+        else:
+            _take(root, found, seen, explicit=True)
+    return found
+
+
+def _files_under(root: Path, closed: set[Path], found: Walk) -> Iterator[tuple[Path, bool]]:
+    entered: set[Path] = set()
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        real = folder.resolve()
+        if real in entered or real in closed:
+            continue
+        entered.add(real)
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError as exc:
+            found.unreadable.append((folder.as_posix(), exc.strerror or str(exc)))
+            continue
+        inner = []
+        for name in names:
+            path = folder / name
+            hidden = name.startswith(".")
+            if path.is_dir():
+                if hidden:
+                    found.skipped["hidden"] += 1
+                else:
+                    inner.append(path)
+            else:
+                yield path, hidden
+        waiting += reversed(inner)
+
+
+def _take(
+    path: Path, found: Walk, seen: set[Path], *, hidden: bool = False, explicit: bool = False
+) -> None:
+    if hidden:
+        found.skipped["hidden"] += 1
+        return
+    try:
+        real = path.resolve(strict=True)
+        mode = real.stat().st_mode
+    except (OSError, RuntimeError):  # a dangling or circular link
+        found.skipped["broken link"] += 1
+        return
+    kind = KINDS.get(path.suffix.lower())
+    if not stat.S_ISREG(mode):
+        found.skipped["not a file"] += 1
+    elif real in seen:
+        found.skipped["already seen"] += 1
+    elif kind is None and not explicit:
+        found.skipped["unsupported"] += 1
+    else:
+        seen.add(real)
+        found.files.append(Found(path=real, source=path.as_posix(), kind=kind))

@@ -1,0 +1,131 @@
+"""The parser process: reads one file after another, under limits, and answers in JSON lines.
+
+`python -m rag_app.ingest.worker MEMORY_MB`, with requests on stdin and answers on stdout. A
+parser that hangs, eats memory or crashes takes this process down and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rag_app.ingest.decode import check_type
+from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
+
+__all__ = ["main"]
+
+_PARSERS = {
+    "md": "rag_app.ingest.markdown",
+    "txt": "rag_app.ingest.plain",
+    "html": "rag_app.ingest.html",
+    "pdf": "rag_app.ingest.pdf",
+    "docx": "rag_app.ingest.docx",
+}
+# The libraries that a parser loads in its own body: loaded before the clock starts.
+_LIBRARIES = {"html": ("trafilatura",), "pdf": ("pypdf",), "docx": ("mammoth", "lxml.html")}
+# What the parent waits longer than the alarm below is its own business; this is for orphans.
+_GRACE_S = 5
+
+Parser = Callable[..., ParsedDocument]
+
+
+def _limit_memory(megabytes: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit; the time limit still holds
+        return
+    # Address space, not data: lxml and zlib also map memory that RLIMIT_DATA does not see.
+    wanted = megabytes * 2**20
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _alarm(seconds: int) -> None:
+    """Ends this process after so many seconds, in native code too, if the parent no longer can."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
+
+
+def _parser(kind: str) -> Parser:
+    for name in _LIBRARIES.get(kind, ()):
+        importlib.import_module(name)
+    parse: Parser = importlib.import_module(_PARSERS[kind]).parse
+    return parse
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(max_bytes + 1)
+    except OSError as exc:
+        raise ParseFailure("unreadable", f"cannot be read: {exc.strerror or exc}") from exc
+    if len(data) > max_bytes:
+        raise ParseFailure("too_large", f"larger than the allowed {max_bytes / 2**20:g} MB")
+    return data
+
+
+def _answer(request: dict[str, Any], parse: Parser) -> dict[str, Any]:
+    limits = Limits(**request["limits"])
+    path = Path(request["path"])
+    data = _read(path, limits.max_bytes)
+    check_type(request["kind"], data)
+    document = parse(data, stem=path.stem, limits=limits)
+    if not document.blocks:
+        raise ParseFailure("no_text", "nothing but front matter or blanks")
+    if len(document.text) > limits.max_bytes:
+        raise ParseFailure("too_large", f"more than {limits.max_bytes:,} characters of text")
+    return {
+        **document.to_dict(),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "size": len(data),
+    }
+
+
+def main() -> int:
+    """Answer requests until stdin closes."""
+    # The answers get a channel of their own: libraries that print must not break the protocol.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        _limit_memory(int(sys.argv[1]))
+        for line in sys.stdin:
+            request = json.loads(line)
+            parse = _parser(request["kind"])
+            answers.write('{"begun": true}\n')
+            answers.flush()
+            _alarm(math.ceil(request["limits"]["timeout_s"]) + _GRACE_S)
+            last = False
+            try:
+                result = json.dumps({"document": _answer(request, parse)})
+            except ParseFailure as exc:
+                result = json.dumps({"reason": exc.reason, "detail": exc.detail})
+            except RecursionError:
+                detail = "nested too deeply for the parser"
+                result = json.dumps({"reason": "broken", "detail": detail})
+            except MemoryError:
+                limit = f"parsing needs more than {sys.argv[1]} MB (parse_memory_mb)"
+                # A process that ran out of memory once is not trusted with the next file.
+                result, last = json.dumps({"reason": "memory", "detail": limit}), True
+            except Exception as exc:  # a defect of a parser is this file's misfortune
+                detail = f"the parser failed: {type(exc).__name__}: {exc}"
+                result = json.dumps({"reason": "broken", "detail": detail})
+            _alarm(0)
+            answers.write(result + "\n")
+            answers.flush()
+            if last:
+                return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,276 @@
+"""The only door: a question goes in, an answer with sources and a trace comes out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from langchain_rankgate import RankGateRetriever
+from rag_app.generate.answer import Answer, Generator, refusal
+from rag_app.generate.context import build_context
+from rag_app.generate.errors import GeneratorError
+from rag_app.generate.extractive import ExtractiveGenerator
+from rag_app.result import AnswerResult, result_of
+from rag_app.retrieve import HybridFirstStage, Index
+from rag_app.scorer import scorer_for
+from rag_app.trace import Trace
+from rankgate import Policy, Profile, Reranker, Scorer
+from rankgate.errors import ConfigError, InputError
+from rankgate.gate import Action
+from rankgate.types import FirstStageKind, Outcome
+
+if TYPE_CHECKING:
+    from rag_app.settings import Settings
+    from rankgate.models.token_store import TokenStore
+
+__all__ = ["AnswerResult", "EmptyIndexError", "Pipeline", "PipelineStore", "answer"]
+
+
+class EmptyIndexError(ConfigError):
+    """There is nothing to answer from yet."""
+
+
+class PipelineStore(Index, Protocol):
+    """What the pipeline needs of a store."""
+
+    @property
+    def token_store(self) -> TokenStore | None:
+        """Token vectors of the passages, if they are kept."""
+        ...
+
+    def count(self) -> int:
+        """Number of passages."""
+        ...
+
+    def profile(self) -> Profile:
+        """Embedder, space, analyser and chunking of the index."""
+        ...
+
+
+class Pipeline:
+    """An opened index with everything that answers from it; parts are made when first needed.
+
+    Args:
+        settings: of the application.
+        store: the opened index; whoever opened it closes it.
+        scorer: instead of the one that the settings name.
+        generator: instead of the one that the settings name.
+
+    Raises:
+        EmptyIndexError: the index holds no passage.
+
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: PipelineStore,
+        *,
+        scorer: Scorer | None = None,
+        generator: Generator | None = None,
+    ) -> None:
+        if store.count() == 0:
+            raise _empty(settings)
+        self.settings = settings
+        self.store = store
+        self.reranker = _reranker(settings, store, scorer)
+        section = self.reranker.policy.section(FirstStageKind.HYBRID)
+        self.k = section.k if settings.k is None else settings.k
+        # The component that a user of LangChain has, so that both always do the same.
+        self.retriever = RankGateRetriever.from_first_stage(
+            HybridFirstStage(store, section.fusion),
+            kind=FirstStageKind.HYBRID,
+            reranker=self.reranker,
+            k=self.k,
+        )
+        self._generators: dict[str, Generator] = {}
+        if generator is not None:
+            self._generators[settings.generator] = generator
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: Settings) -> Iterator[Pipeline]:
+        """Open the index that the settings name; it is closed at the end of the block.
+
+        Raises:
+            EmptyIndexError: nothing has been ingested.
+            ConfigError: the index cannot be opened, or the policy does not fit it.
+
+        """
+        # Opening would make the folder, and a question should leave no trace on the disk.
+        if not settings.data_dir.is_dir():
+            raise _empty(settings)
+        from rag_app.store import Store
+
+        with Store.open(settings) as store:
+            yield cls(settings, store)
+
+    def search(
+        self, question: str, *, top_n: int | None = None, force: Action | None = None
+    ) -> Trace:
+        """Retrieve and rerank, without an answer.
+
+        Raises:
+            InputError: the question is empty.
+
+        """
+        begun = time.perf_counter()
+        outcome, timings = self._retrieved(question, top_n, force)
+        timings["total"] = _since(begun)
+        return Trace(outcome=outcome, timings_ms=timings)
+
+    def answer(
+        self,
+        question: str,
+        *,
+        top_n: int | None = None,
+        force: Action | None = None,
+        generator: str | None = None,
+    ) -> AnswerResult:
+        """Answer one question.
+
+        Args:
+            question: in the user's words.
+            top_n: passages to keep; None: the settings', else the policy's.
+            force: overrules the gate.
+            generator: `extractive` or `openai`; None: the settings'.
+
+        Raises:
+            InputError: the question is empty.
+            ConfigError: the generator lacks a setting.
+
+        """
+        for event in self.stream(question, top_n=top_n, force=force, generator=generator):
+            if isinstance(event, AnswerResult):
+                return event
+        raise InputError("the pipeline ended without a result")  # not reached: stream yields one
+
+    def stream(
+        self,
+        question: str,
+        *,
+        top_n: int | None = None,
+        force: Action | None = None,
+        generator: str | None = None,
+        pieces: bool = False,
+    ) -> Iterator[str | AnswerResult]:
+        """As `answer`; with `pieces` the text comes as it is written, then the result.
+
+        Pieces that come before a failure stand in no result: its `answer` is None.
+        """
+        begun = time.perf_counter()
+        writer = self._generator(self.settings.generator if generator is None else generator)
+        outcome, timings = self._retrieved(question, top_n, force)
+        written: Answer | None = None
+        error, exit_code = "", 0
+        if outcome.kept:
+            context = build_context(
+                outcome.kept,
+                budget=self.settings.context_tokens,
+                count_tokens=self._count_tokens,
+            )
+            asked = time.perf_counter()
+            try:
+                if pieces:
+                    for event in writer.stream(question, context):
+                        if isinstance(event, Answer):
+                            written = event
+                        else:
+                            yield event
+                else:
+                    written = writer.answer(question, context)
+            except GeneratorError as exc:
+                error, exit_code = str(exc), exc.exit_code
+            timings["generate"] = _since(asked)
+        else:
+            written = refusal(writer.mode)
+            if pieces:
+                yield written.text
+        timings["total"] = _since(begun)
+        yield result_of(outcome, written, error, exit_code, timings)
+
+    def _retrieved(
+        self, question: str, top_n: int | None, force: Action | None
+    ) -> tuple[Outcome, dict[str, float]]:
+        if not question.strip():
+            raise InputError("the question is empty; ask something")
+        begun = time.perf_counter()
+        wanted = self.settings.top_n if top_n is None else top_n
+        outcome = self.retriever.retrieve(question, top_n=wanted, force=force)
+        rerank = outcome.timings_ms["total"]
+        return outcome, {"retrieve": _since(begun) - rerank, "rerank": rerank}
+
+    def _generator(self, mode: str) -> Generator:
+        if mode not in self._generators:
+            self._generators[mode] = self._new_generator(mode)
+        return self._generators[mode]
+
+    def _new_generator(self, mode: str) -> Generator:
+        if mode == "extractive":
+            return ExtractiveGenerator(self.store.embedder.embed)
+        if mode == "openai":
+            from rag_app.generate.openai import OpenAIGenerator
+
+            return OpenAIGenerator.of(self.settings)
+        raise ConfigError(f"generator must be extractive or openai, got {mode!r}")
+
+    def _count_tokens(self, text: str) -> int:
+        count = getattr(self.store.embedder, "count_tokens", None)
+        # English has about four characters a token; only for encoders that cannot count.
+        return len(text) // 4 + 1 if count is None else int(count(text))
+
+
+def answer(
+    question: str, *, settings: Settings | None = None, force: Action | None = None
+) -> AnswerResult:
+    """Open the index, answer one question, close it; for more than one use `Pipeline`.
+
+    Raises:
+        EmptyIndexError: nothing has been ingested.
+        ConfigError: a setting is wrong.
+
+    """
+    if settings is None:
+        from rag_app.settings import Settings as Loaded
+
+        settings = Loaded.load()
+    with Pipeline.open(settings) as pipeline:
+        return pipeline.answer(question, force=force)
+
+
+def _reranker(settings: Settings, store: PipelineStore, scorer: Scorer | None) -> Reranker:
+    """The reranker of the settings; k and deadline overrule the policy's."""
+    reader = scorer_for(settings, store.token_store) if scorer is None else scorer
+    policy = None if settings.policy is None else Policy.load(settings.policy)
+
+    def build(with_policy: Policy | None) -> Reranker:
+        return Reranker(
+            reader,
+            policy=with_policy,
+            first_stage=FirstStageKind.HYBRID,
+            profile=store.profile(),
+            lexicon=store.bm25.lexicon,
+        )
+
+    reranker = build(policy)
+    changes: dict[str, Any] = {}
+    if settings.k is not None:
+        changes["k"] = settings.k
+    if settings.deadline_ms is not None:
+        changes["deadline_ms"] = settings.deadline_ms
+    if not changes:
+        return reranker
+    return build(reranker.policy.with_section(FirstStageKind.HYBRID, **changes))
+
+
+def _empty(settings: Settings) -> EmptyIndexError:
+    return EmptyIndexError(
+        f"nothing is ingested in collection {settings.collection!r} of {settings.data_dir}. "
+        "Run first: rankgate ingest FOLDER"
+    )
+
+
+def _since(begun: float) -> float:
+    return (time.perf_counter() - begun) * 1000.0

@@ -1,0 +1,256 @@
+"""Settings of the application: defaults, one TOML file, the environment, the command line.
+
+The only place where the application reads the environment. Unknown keys are errors: a
+misspelt `refuse_blow` that is silently ignored would be a floor that is silently off.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from rankgate.errors import ConfigError
+
+__all__ = ["CONFIG_FILE", "ENV_PREFIX", "Origin", "Settings"]
+
+CONFIG_FILE = "rankgate.toml"
+ENV_PREFIX = "RANKGATE_"
+_CONFIG_VARIABLE = f"{ENV_PREFIX}CONFIG"
+_PATHS = ("data_dir", "embedder_path", "policy")
+
+Origin = Literal["default", "file", "environment", "command line"]
+
+
+class Settings(BaseSettings):
+    """Every setting of the application, validated.
+
+    `Settings(...)` takes its arguments and the defaults, nothing else, so that a program or a
+    test gets what it asked for. `Settings.load` also reads the file and the environment, and
+    knows where each value came from (`origins`).
+    """
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        env_prefix=ENV_PREFIX,
+        env_ignore_empty=True,
+        env_parse_none_str="none",
+    )
+
+    data_dir: Path = Field(Path(".rankgate"), description="folder of the index and its manifest")
+    collection: str = Field("default", description="which index in the data folder")
+    space: Literal["cosine", "l2", "ip"] = Field("cosine", description="Chroma's vector space")
+    embedder_path: Path | None = Field(None, description="folder of a sentence encoder")
+    chunk_tokens: int = Field(200, ge=16, le=2000, description="tokens a chunk, at most")
+    chunk_overlap: int = Field(40, ge=0, description="tokens that neighbouring chunks share")
+    max_file_mb: float = Field(50, gt=0, description="larger files are not read")
+    max_pages: int = Field(2000, ge=1, description="PDFs with more pages are not read")
+    parse_timeout_s: float = Field(60, gt=0, description="seconds for parsing one file")
+    parse_memory_mb: int = Field(2048, ge=128, description="memory for parsing one file")
+    batch_size: int = Field(32, ge=1, description="chunks embedded at once")
+    scorer: str = Field(
+        "late-interaction", description="late-interaction, or cross-encoder:NAME_OR_PATH"
+    )
+    policy: Path | None = Field(None, description="policy file; none: the bundled default")
+    k: int | None = Field(None, ge=1, description="candidates to read; none: the policy's")
+    top_n: int | None = Field(None, ge=1, description="passages to keep; none: the policy's")
+    deadline_ms: float | None = Field(None, gt=0, description="for reranking; none: the policy's")
+    generator: Literal["extractive", "openai"] = Field(
+        "extractive", description="extractive: nothing leaves the machine; openai: any such API"
+    )
+    openai_base_url: str | None = Field(None, description="API of the LLM; none: OpenAI's own")
+    openai_model: str | None = Field(None, description="name of the LLM; openai needs it")
+    openai_api_key: SecretStr | None = Field(None, description="key of that API; never shown")
+    openai_timeout_s: float = Field(60, gt=0, description="seconds for one answer of the LLM")
+    context_tokens: int = Field(
+        1500, ge=50, description="tokens of passages that are answered from"
+    )
+
+    _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
+    _file: Path | None = PrivateAttr(default=None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what the constructor is given; `load` adds the rest, because it keeps origins."""
+        return (init_settings,)
+
+    @field_validator("collection")
+    @classmethod
+    def _named_plainly(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", value):
+            raise ValueError(
+                "a collection's name has 3 to 63 letters, digits, dots, dashes or underscores, "
+                "and begins and ends with a letter or digit"
+            )
+        return value
+
+    @field_validator("scorer")
+    @classmethod
+    def _known_scorer(cls, value: str) -> str:
+        kind, colon, name = value.partition(":")
+        if value == "late-interaction" or (kind == "cross-encoder" and colon and name.strip()):
+            return value
+        raise ValueError("must be late-interaction or cross-encoder:NAME_OR_PATH")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.chunk_overlap >= self.chunk_tokens:
+            raise ValueError(
+                f"chunk_overlap ({self.chunk_overlap}) must be smaller than chunk_tokens "
+                f"({self.chunk_tokens})"
+            )
+        if self.generator == "openai" and self.openai_model is None:
+            raise ValueError(
+                "generator openai needs openai_model (and openai_base_url unless it is OpenAI's "
+                f"own); set it in {CONFIG_FILE} or as {ENV_PREFIX}OPENAI_MODEL"
+            )
+        return self
+
+    @classmethod
+    def load(
+        cls, *, config: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+    ) -> Settings:
+        """Defaults, overruled by the file, the environment, and `overrides`, in that order.
+
+        Args:
+            config: the TOML file; None: what RANKGATE_CONFIG names, else `rankgate.toml` in
+                the working folder if it is there. Relative paths in it start at its folder.
+            overrides: from the command line; a value of None counts as not given.
+
+        Raises:
+            ConfigError: a file that is not there or malformed, an unknown key, a bad value.
+
+        """
+        _refuse_unknown_variables(cls.model_fields)
+        file = _config_file(config)
+        layers: list[tuple[Origin, dict[str, Any]]] = [
+            ("file", {} if file is None else _read(file, cls.model_fields)),
+            ("environment", EnvSettingsSource(cls)()),
+            ("command line", _without_none(overrides or {})),
+        ]
+        unknown = [key for key in layers[-1][1] if key not in cls.model_fields]
+        if unknown:
+            raise ConfigError(_unknown("setting", unknown[0], cls.model_fields))
+        values: dict[str, Any] = {}
+        origins: dict[str, Origin] = dict.fromkeys(cls.model_fields, "default")
+        for origin, layer in layers:
+            values.update(layer)
+            origins.update(dict.fromkeys(layer, origin))
+        try:
+            settings = cls(**values)
+        except ValidationError as exc:
+            raise ConfigError(_complaint(exc, origins, file)) from exc
+        settings._origins = origins
+        settings._file = file
+        return settings
+
+    @property
+    def origins(self) -> dict[str, Origin]:
+        """Where each value came from; "command line" for what a program passed itself."""
+        given: dict[str, Origin] = dict.fromkeys(type(self).model_fields, "default")
+        given.update(dict.fromkeys(self.model_fields_set, "command line"))
+        given.update(self._origins)
+        return given
+
+    @property
+    def file(self) -> Path | None:
+        """The TOML file that was read, if any."""
+        return self._file
+
+    def shown(self) -> dict[str, Any]:
+        """Every value as plain data; secrets masked."""
+        plain: dict[str, Any] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                value = "**********" if value.get_secret_value() else ""
+            plain[name] = str(value) if isinstance(value, Path) else value
+        return plain
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _config_file(config: str | Path | None) -> Path | None:
+    named = config if config is not None else os.environ.get(_CONFIG_VARIABLE) or None
+    if named is None:
+        usual = Path(CONFIG_FILE)
+        return usual if usual.is_file() else None
+    file = Path(named)
+    if not file.is_file():
+        whence = "--config" if config is not None else _CONFIG_VARIABLE
+        raise ConfigError(f"{whence} names {file}, which is not a file")
+    return file
+
+
+def _read(file: Path, known: Iterable[str]) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as exc:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        raise ConfigError(f"{file} is not a readable TOML file: {exc}") from exc
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{file}: {_unknown('key', key, known)}")
+    for key in _PATHS:
+        # A file that names its folder relatively means the same whoever reads it from wherever.
+        if isinstance(values.get(key), str) and file.parent != Path():
+            values[key] = file.parent / Path(values[key]).expanduser()
+    return values
+
+
+def _refuse_unknown_variables(known: Iterable[str]) -> None:
+    names = {f"{ENV_PREFIX}{field}".upper() for field in known} | {_CONFIG_VARIABLE}
+    for variable in os.environ:
+        if variable.upper().startswith(ENV_PREFIX) and variable.upper() not in names:
+            raise ConfigError(_unknown("environment variable", variable, names))
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"unknown {what} {name!r}{hint} `rankgate config show` lists every setting."
+
+
+def _complaint(exc: ValidationError, origins: Mapping[str, Origin], file: Path | None) -> str:
+    """Pydantic's complaints in the user's words; never the value of a secret."""
+    lines = []
+    for error in exc.errors(include_url=False, include_context=False):
+        name = ".".join(str(part) for part in error["loc"])
+        message = error["msg"].removeprefix("Value error, ")
+        if not name:
+            lines.append(message)
+            continue
+        origin = origins.get(name.split(".")[0], "default")
+        where = f"{file}" if origin == "file" else origin
+        got = "" if "key" in name else f", got {error['input']!r}"
+        lines.append(f"{name} ({where}): {message}{got}")
+    return "settings: " + "; ".join(lines)

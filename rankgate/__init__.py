@@ -1,0 +1,45 @@
+"""rankgate: reranking that knows when not to."""
+
+import logging
+
+from rankgate.deadline import Deadline
+from rankgate.floor import Floor
+from rankgate.gate import Action, Decision, Gate
+from rankgate.policy import Policy, Section
+from rankgate.profile import Profile
+from rankgate.relevance import RelevanceModel
+from rankgate.reranker import Request, Reranker
+from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScorerInfo, Scores, ScoreStats
+from rankgate.types import Candidate, Dropped, FirstStageKind, Outcome, Passage, Path, Status
+
+__version__ = "0.1.0"
+
+logging.getLogger("rankgate").addHandler(logging.NullHandler())
+
+__all__ = [
+    "Action",
+    "Candidate",
+    "Deadline",
+    "Decision",
+    "Dropped",
+    "FirstStageKind",
+    "Floor",
+    "Gate",
+    "Job",
+    "Outcome",
+    "Passage",
+    "Path",
+    "Policy",
+    "Profile",
+    "RelevanceModel",
+    "Request",
+    "Reranker",
+    "ScoreContext",
+    "ScoreStats",
+    "Scorer",
+    "ScorerInfo",
+    "Scores",
+    "Section",
+    "Status",
+    "__version__",
+]

@@ -1,0 +1,110 @@
+"""The one command line, `rankgate`; every command is a plugin.
+
+The engine knows no command. Whoever is installed above it registers one through the
+entry-point group `rankgate.commands`, whose values are functions `register(app)`. So the
+engine imports nothing that stands above it, and an engine alone still has a command line.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import sys
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from rankgate.errors import RankgateError
+
+__all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "GROUP", "build_app", "main"]
+
+GROUP = "rankgate.commands"
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+_EPILOG = (
+    "Exit codes: 0 ok; 1 a check found problems; 2 wrong usage, setting or file; "
+    "3 refused (only where a command is asked to tell); 5 the generator failed; 130 interrupted."
+)
+
+
+class _Commands(TyperGroup):
+    """Turns what rankgate raises on purpose into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an expected error becomes a sentence on stderr.
+
+        An error may carry its own `exit_code`; 2 is the usual one.
+        """
+        try:
+            return super().invoke(ctx)
+        except RankgateError as exc:
+            if ctx.params.get("debug"):
+                raise
+            typer.echo(f"Error: {exc}", err=True)
+            raise typer.Exit(getattr(exc, "exit_code", EXIT_USAGE)) from exc
+        except KeyboardInterrupt as exc:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from exc
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from rankgate import __version__
+
+        typer.echo(f"rankgate {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log lines.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and leave."
+        ),
+    ] = False,
+) -> None:
+    """Reranking that knows when not to."""
+    if debug:
+        logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+
+
+def build_app(plugins: Iterable[importlib.metadata.EntryPoint] | None = None) -> typer.Typer:
+    """The command line with every command that is installed.
+
+    Args:
+        plugins: where the commands come from; None: the entry points of this environment. One
+            that cannot be loaded is reported on stderr, and the others still work.
+    """
+    app = typer.Typer(
+        cls=_Commands,
+        name="rankgate",
+        epilog=_EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    found = importlib.metadata.entry_points(group=GROUP) if plugins is None else plugins
+    for plugin in sorted(found, key=lambda p: p.name):
+        try:
+            plugin.load()(app)
+        except Exception as exc:  # a plugin is foreign code and may raise anything
+            typer.echo(
+                f"Warning: the command {plugin.name!r} ({plugin.value}) could not be loaded: "
+                f"{type(exc).__name__}: {exc}",
+                err=True,
+            )
+    return app
+
+
+def main() -> None:
+    """Run the command line; ends the process with the command's exit code."""
+    build_app()()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Makes one candidate list of a dense and a BM25 list, with both scores on every candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rankgate.errors import InputError
+from rankgate.firststage.fusion import Fusion
+from rankgate.types import Candidate
+
+__all__ = ["fuse_candidates"]
+
+
+def fuse_candidates(
+    *,
+    dense: Mapping[str, float],
+    bm25: Mapping[str, float],
+    fusion: Fusion,
+    k: int,
+    missing_dense: Callable[[Sequence[str]], Sequence[float]],
+    missing_bm25: Callable[[Sequence[str]], Sequence[float]],
+    fetch: Callable[[Sequence[str]], Sequence[tuple[str, Mapping[str, Any]]]],
+) -> list[Candidate]:
+    """The k best of two lists, each with its cosine and its BM25 score.
+
+    A score that a list does not hold is *computed* through the callbacks, never imputed: a
+    zero for "not in the top 50" would be a lie that the gate and the floor believe.
+
+    Args:
+        dense: id to cosine in [-1, 1], best first.
+        bm25: id to BM25 score, best first.
+        fusion: how to merge.
+        k: at most so many candidates.
+        missing_dense: cosines for these ids.
+        missing_bm25: BM25 scores for these ids.
+        fetch: text and metadata for these ids.
+
+    Raises:
+        InputError: a callback answers with another number of values.
+    """
+    chosen = fusion.fuse(dense, bm25)[:k]
+    ids = [identifier for identifier, _ in chosen]
+    cosines = {**dense, **_fill(ids, dense, missing_dense, "dense")}
+    terms = {**bm25, **_fill(ids, bm25, missing_bm25, "BM25")}
+    contents = list(fetch(ids)) if ids else []
+    if len(contents) != len(ids):
+        raise InputError(f"{len(ids)} passages were asked for, {len(contents)} came back")
+    return [
+        Candidate(
+            id=identifier,
+            text=text,
+            metadata=metadata,
+            rank=rank,
+            dense=float(cosines[identifier]),
+            bm25=float(terms[identifier]),
+            fused=float(score),
+        )
+        for rank, ((identifier, score), (text, metadata)) in enumerate(
+            zip(chosen, contents, strict=True), start=1
+        )
+    ]
+
+
+def _fill(
+    ids: Sequence[str],
+    known: Mapping[str, float],
+    compute: Callable[[Sequence[str]], Sequence[float]],
+    name: str,
+) -> dict[str, float]:
+    absent = [identifier for identifier in ids if identifier not in known]
+    if not absent:
+        return {}
+    values = list(compute(absent))
+    if len(values) != len(absent):
+        raise InputError(f"{len(absent)} {name} scores were asked for, {len(values)} came back")
+    return dict(zip(absent, values, strict=True))

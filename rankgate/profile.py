@@ -1,0 +1,68 @@
+"""The profile: for which scorer and first stage a policy section was fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from rankgate.scorers.protocol import ScorerInfo
+
+__all__ = ["Profile"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What numbers in a policy section depend on. None means: not known, or any.
+
+    Attributes:
+        scorer, scale, revision, weights, dtype, max_length, window: as in `ScorerInfo`.
+        embedder: name of the embedding model of the dense list.
+        space: vector space of the index: cosine, l2 or ip.
+        analyser: how BM25 splits words.
+        chunking: how documents were cut, such as `200/40`.
+    """
+
+    scorer: str | None = None
+    scale: str | None = None
+    revision: str | None = None
+    weights: str | None = None
+    dtype: str | None = None
+    max_length: int | None = None
+    window: str | None = None
+    embedder: str | None = None
+    space: str | None = None
+    analyser: str | None = None
+    chunking: str | None = None
+
+    @classmethod
+    def of_scorer(cls, info: ScorerInfo, **first_stage: Any) -> Profile:
+        """The profile of a scorer and, where given, of the first stage below it."""
+        return cls(
+            scorer=info.id,
+            scale=info.scale,
+            revision=info.revision or None,
+            weights=info.weights or None,
+            dtype=info.dtype or None,
+            max_length=info.max_length,
+            window=info.window or None,
+            **first_stage,
+        )
+
+    def mismatches(self, actual: Profile) -> tuple[str, ...]:
+        """What differs, in words, where both sides know it."""
+        found = []
+        for f in fields(self):
+            fitted, now = getattr(self, f.name), getattr(actual, f.name)
+            if fitted is not None and now is not None and fitted != now:
+                found.append(f"{f.name}: fitted for {fitted!r}, in use is {now!r}")
+        return tuple(found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Without the fields that are None."""
+        return {k: v for k, v in asdict(self).items() if v is not None}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Profile:
+        """The inverse of `to_dict`."""
+        return cls(**data)

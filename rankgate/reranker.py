@@ -1,0 +1,461 @@
+"""The reranker: gate, scorer, relevance model and floor in one call that never fails."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from rankgate.deadline import Deadline
+from rankgate.errors import InputError, ProfileMismatchError, ScorerError
+from rankgate.firststage.signals import Signals, compute_signals
+from rankgate.gate import Action, Decision
+from rankgate.logistic import sigmoid
+from rankgate.policy import Policy, Section
+from rankgate.profile import Profile
+from rankgate.relevance import RelevanceModel, relevance_features
+from rankgate.scorers.drive import Call, Steps, arun, run
+from rankgate.scorers.protocol import Job, ScoreContext, Scorer, Scores, ScoreStats
+from rankgate.types import Candidate, Dropped, FirstStageKind, Outcome, Passage, Path, Status
+
+__all__ = ["Request", "Reranker"]
+
+logger = logging.getLogger("rankgate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One query to rerank; `Reranker.rerank_many` takes several.
+
+    Attributes:
+        query: the user's words.
+        candidates: from the first stage, best first.
+        top_n: passages to keep; None: the policy's.
+        deadline: for this request; None: the policy's `deadline_ms`, if any.
+        force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
+    """
+
+    query: str
+    candidates: Sequence[Candidate]
+    top_n: int | None = None
+    deadline: Deadline | None = None
+    force: Action | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Plan:
+    """A request on its way: what was decided, and what came of it."""
+
+    request: Request
+    kind: FirstStageKind
+    section: Section
+    candidates: list[Candidate]
+    signals: Signals
+    decision: Decision
+    top_n: int
+    deadline: Deadline | None
+    started: float
+    timings: dict[str, float] = field(default_factory=dict)
+    scores: Scores | None = None
+    failure: str = ""
+    failure_detail: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def wants_scores(self) -> bool:
+        return self.decision.action is Action.RERANK
+
+
+class Reranker:
+    """Orders candidates by a second read where that pays, and says what it did.
+
+    Args:
+        scorer: anything with `score`; see `rankgate.scorers.Scorer`.
+        policy: gate, relevance models and floor. None: the default policy if it was fitted for
+            this scorer, otherwise `Policy.unfitted()` (always rerank, raw order, no floor).
+        first_stage: which scores the candidates carry. None: seen from each query's candidates.
+        profile: what is known of the first stage (embedder, space, chunking), compared with
+            what the policy was fitted for.
+        lexicon: words that the corpus contains, for the share of unknown words.
+
+    Raises:
+        PolicyError: the policy has no section for `first_stage`.
+        ProfileMismatchError: the policy was fitted for another scorer or first stage.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        *,
+        policy: Policy | None = None,
+        first_stage: FirstStageKind | str | None = None,
+        profile: Profile | None = None,
+        lexicon: Collection[str] | None = None,
+    ) -> None:
+        self.scorer = scorer
+        self.first_stage = None if first_stage is None else FirstStageKind(first_stage)
+        base = Profile() if profile is None else profile
+        known = Profile.of_scorer(scorer.info).to_dict()
+        self.profile = replace(base, **known)
+        self.lexicon = lexicon
+        if policy is None:
+            policy = self._default_policy()
+        self.policy = policy
+        kinds = policy.sections if self.first_stage is None else (self.first_stage,)
+        for kind in kinds:
+            policy.check_profile(kind, self.profile)
+
+    def _default_policy(self) -> Policy:
+        default = Policy.default()
+        kinds = default.sections if self.first_stage is None else (self.first_stage,)
+        try:
+            for kind in kinds:
+                default.check_profile(kind, self.profile)
+        except ProfileMismatchError:
+            logger.info(
+                "no policy is fitted for scorer %s: always reranking, no floor. "
+                "Fit one with `rankgate calibrate`.",
+                self.scorer.info.id,
+            )
+            return Policy.unfitted()
+        return default
+
+    def rerank(
+        self,
+        query: str,
+        candidates: Sequence[Candidate],
+        top_n: int | None = None,
+        *,
+        deadline: Deadline | None = None,
+        force: Action | None = None,
+    ) -> Outcome:
+        """Rerank one query's candidates.
+
+        Args:
+            query: the user's words.
+            candidates: best first by the first stage; beyond the policy's K they are kept
+                behind, unread.
+            top_n: passages to keep; None: the policy's.
+            deadline: for the whole call; None: the policy's.
+            force: overrules the gate.
+
+        Returns:
+            The outcome; every candidate is in it exactly once. A scorer that fails, times out
+            or returns nonsense gives first-stage order with status `degraded`.
+
+        Raises:
+            InputError: query or candidates cannot be used.
+            PolicyError: the policy has no section for these candidates.
+        """
+        request = Request(
+            query=query, candidates=candidates, top_n=top_n, deadline=deadline, force=force
+        )
+        return self.rerank_many([request])[0]
+
+    async def arerank(
+        self,
+        query: str,
+        candidates: Sequence[Candidate],
+        top_n: int | None = None,
+        *,
+        deadline: Deadline | None = None,
+        force: Action | None = None,
+    ) -> Outcome:
+        """`rerank` without blocking the event loop."""
+        request = Request(
+            query=query, candidates=candidates, top_n=top_n, deadline=deadline, force=force
+        )
+        return (await self.arerank_many([request]))[0]
+
+    def rerank_many(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Rerank several queries; those that need the scorer share one call to it."""
+        return run(self._steps(requests))
+
+    async def arerank_many(self, requests: Sequence[Request]) -> list[Outcome]:
+        """`rerank_many` without blocking the event loop."""
+        return await arun(self._steps(requests))
+
+    def _steps(self, requests: Sequence[Request]) -> Steps[list[Outcome]]:
+        plans = [self._plan(request) for request in requests]
+        waiting = [plan for plan in plans if plan.wants_scores]
+        if waiting:
+            jobs = [
+                Job(query=p.request.query, texts=[c.text for c in p.candidates[: p.section.k]])
+                for p in waiting
+            ]
+            context = ScoreContext(deadline=_scoring_deadline(waiting))
+            begun = time.perf_counter()
+            try:
+                answers = yield Call(scorer=self.scorer, jobs=jobs, context=context)
+            except InputError:
+                raise
+            except Exception as exc:  # a failing reranker never fails the request
+                reason = exc.reason if isinstance(exc, ScorerError) else ScorerError.reason
+                detail = f"{type(exc).__name__}: {exc}"
+                logger.warning("scorer %s failed: %s", self.scorer.info.id, detail)
+                for plan in waiting:
+                    plan.failure, plan.failure_detail = reason, detail
+            else:
+                for plan, scores in zip(waiting, answers, strict=True):
+                    plan.scores = scores
+            spent = (time.perf_counter() - begun) * 1000.0
+            for plan in waiting:
+                plan.timings["score"] = spent
+        return [self._finish(plan) for plan in plans]
+
+    def _plan(self, request: Request) -> _Plan:
+        started = time.perf_counter()
+        if not isinstance(request.query, str):
+            raise InputError(f"query must be a string, got {type(request.query).__name__}")
+        candidates = list(request.candidates)
+        for c in candidates:
+            if not isinstance(c, Candidate):
+                raise InputError(
+                    f"candidates must be rankgate.Candidate, got {type(c).__name__}. Use the "
+                    "LangChain or LlamaIndex component, or build Candidate(id=, text=, rank=)."
+                )
+        kind = self.first_stage if self.first_stage is not None else _kind_of(candidates)
+        section = self.policy.section(kind)
+        top_n = section.top_n if request.top_n is None else request.top_n
+        if isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1:
+            raise InputError(f"top_n must be a whole number of at least 1, got {top_n!r}")
+        deadline = request.deadline
+        if section.deadline_ms is not None:
+            own = Deadline.after(section.deadline_ms / 1000.0)
+            deadline = own if deadline is None else own.sooner_of(deadline)
+        if deadline is not None:
+            deadline = deadline.earlier_by(section.reserve_ms / 1000.0)
+        signals = compute_signals(
+            request.query,
+            candidates[: section.k],
+            lexicon=self.lexicon,
+            remaining_ms=None if deadline is None else deadline.remaining() * 1000.0,
+            breaker_open=bool(getattr(self.scorer, "is_open", False)),
+        )
+        seen = time.perf_counter()
+        decision = section.gate.decide(signals, may_skip=section.may_skip)
+        if request.force is not None:
+            decision = _forced(decision, request.force)
+        timings = {
+            "signals": (seen - started) * 1000.0,
+            "gate": (time.perf_counter() - seen) * 1000.0,
+        }
+        return _Plan(
+            request=request,
+            kind=kind,
+            section=section,
+            candidates=candidates,
+            signals=signals,
+            decision=decision,
+            top_n=top_n,
+            deadline=deadline,
+            started=started,
+            timings=timings,
+        )
+
+    def _finish(self, plan: _Plan) -> Outcome:
+        begun = time.perf_counter()
+        passages, path, reason, detail = _ordered(plan)
+        best = max(
+            (p.relevance_score for p in passages if p.relevance_score is not None), default=None
+        )
+        floor = plan.section.floor
+        if floor.active and best is None and passages:
+            plan.notes.append("floor_not_applied: no relevance model applied to this result")
+        status = Status(path.value)
+        if floor.refuses(best):
+            status, reason = Status.REFUSED, "below_floor"
+            detail = f"best probability {best:.3f}, at least {floor.refuse_below:.3f} needed"
+            passages = [replace(p, dropped=Dropped.REFUSED) for p in passages]
+        else:
+            passages = _cut(passages, plan)
+        kept = tuple(p for p in passages if p.dropped is None)
+        if passages and not kept and status is not Status.REFUSED:
+            status, reason = Status.REFUSED, "all_below_floor"
+            detail = f"every passage is below {floor.drop_below:.3f}"
+        plan.timings["order"] = (time.perf_counter() - begun) * 1000.0
+        plan.timings["total"] = (time.perf_counter() - plan.started) * 1000.0
+        return Outcome(
+            query=plan.request.query,
+            status=status,
+            path=path,
+            reason=reason,
+            detail=detail,
+            kept=kept,
+            dropped=tuple(p for p in passages if p.dropped is not None),
+            top_n=plan.top_n,
+            first_stage=plan.kind,
+            decision=plan.decision,
+            signals=plan.signals,
+            scorer=self.scorer.info,
+            stats=ScoreStats() if plan.scores is None else plan.scores.stats,
+            policy=self.policy.name,
+            timings_ms=plan.timings,
+            notes=tuple(plan.notes),
+        )
+
+
+def _kind_of(candidates: Sequence[Candidate]) -> FirstStageKind:
+    """Which scores all of these candidates carry."""
+    dense = bool(candidates) and all(c.dense is not None for c in candidates)
+    bm25 = bool(candidates) and all(c.bm25 is not None for c in candidates)
+    if dense:
+        return FirstStageKind.HYBRID if bm25 else FirstStageKind.DENSE
+    return FirstStageKind.BM25 if bm25 else FirstStageKind.ORDER
+
+
+def _forced(decision: Decision, action: Action) -> Decision:
+    """The caller's wish instead of the gate's; what cannot run still cannot."""
+    if decision.forced or decision.reason in ("no_candidates", "empty_query"):
+        return decision
+    return Decision(
+        action=action,
+        reason="forced",
+        detail=f"asked for by the caller; the gate said {decision.action.value}: {decision.reason}",
+        harm=decision.harm,
+    )
+
+
+def _scoring_deadline(plans: Sequence[_Plan]) -> Deadline | None:
+    """The soonest of the plans' deadlines: they share one call."""
+    soonest: Deadline | None = None
+    for plan in plans:
+        if plan.deadline is not None:
+            soonest = plan.deadline.sooner_of(soonest)
+    return soonest
+
+
+def _ordered(plan: _Plan) -> tuple[list[Passage], Path, str, str]:
+    """Every candidate in its final order, and which stage decided it."""
+    decision, scores = plan.decision, plan.scores
+    if decision.action is not Action.RERANK:
+        path = Path.DEGRADED if decision.forced else Path.SKIPPED
+        return _by_first_stage(plan), path, decision.reason, decision.detail
+    if scores is None:
+        return _by_first_stage(plan), Path.DEGRADED, plan.failure, plan.failure_detail
+    if not scores.scored.any():
+        detail = "the deadline passed before the first passage was read"
+        return _by_first_stage(plan), Path.DEGRADED, "deadline", detail
+    if scores.note:
+        return _by_scores(plan, scores), Path.DEGRADED, scores.note, "the scorer fell back"
+    if not scores.complete and scores.order is None:
+        read = int(scores.scored.sum())
+        detail = f"{read} of {scores.scored.size} passages were read in time; the rest follow"
+        return _by_scores(plan, scores), Path.DEGRADED, "deadline_partial", detail
+    return _by_scores(plan, scores), Path.RERANKED, decision.reason, decision.detail
+
+
+def _by_first_stage(plan: _Plan) -> list[Passage]:
+    """First-stage order; by the first-stage relevance model's logit where one applies."""
+    candidates = plan.candidates
+    logits = _first_stage_logits(plan)
+    order = sorted(
+        range(len(candidates)),
+        key=lambda i: (0.0 if logits is None else -logits[i], candidates[i].rank, i),
+    )
+    return [
+        _passage(plan, index, rank, logit=None if logits is None else float(logits[index]))
+        for rank, index in enumerate(order, start=1)
+    ]
+
+
+def _first_stage_logits(plan: _Plan) -> npt.NDArray[np.float64] | None:
+    model = plan.section.first_stage
+    if model is None or not plan.candidates:
+        return None
+    columns = relevance_features(plan.candidates, plan.signals)
+    return _apply(model, columns, len(plan.candidates), plan)
+
+
+def _apply(
+    model: RelevanceModel, columns: dict[str, npt.NDArray[np.float64]], n: int, plan: _Plan
+) -> npt.NDArray[np.float64] | None:
+    missing = model.missing(columns)
+    if missing:
+        plan.notes.append(f"relevance_not_applied: missing {', '.join(missing)}")
+        return None
+    return model.logits(columns, n)
+
+
+def _by_scores(plan: _Plan, scores: Scores) -> list[Passage]:
+    """Read passages first, by the relevance model's logit; unread ones behind.
+
+    Raw scores of another scale than the relevance model's never meet it: then raw values
+    order, and there is no probability.
+    """
+    candidates, n_read = plan.candidates, scores.values.size
+    head = candidates[:n_read]
+    read = np.flatnonzero(scores.scored)
+    logits: dict[int, float] = {}
+    model = plan.section.reranked
+    if model is not None and model.scale is not None and model.scale != scores.scale:
+        plan.notes.append(f"relevance_not_applied: scores are {scores.scale}")
+        model = None
+    if model is not None:
+        columns = relevance_features([head[i] for i in read], plan.signals, scores.values[read])
+        values = _apply(model, columns, read.size, plan)
+        if values is not None:
+            logits = dict(zip(read.tolist(), values.tolist(), strict=True))
+
+    def strength(i: int) -> float:
+        return logits[i] if i in logits else float(scores.values[i])
+
+    first = sorted(read.tolist(), key=lambda i: (-strength(i), candidates[i].rank, i))
+    behind = _unread(plan, scores, set(first))
+    return [
+        _passage(
+            plan,
+            index,
+            rank,
+            raw=float(scores.values[index]) if index < n_read and scores.scored[index] else None,
+            logit=logits.get(index, behind.get(index)),
+        )
+        for rank, index in enumerate([*first, *behind], start=1)
+    ]
+
+
+def _unread(plan: _Plan, scores: Scores, read: set[int]) -> dict[int, float | None]:
+    """Unread candidates in their order, with their first-stage logit where one applies."""
+    rest = [i for i in range(len(plan.candidates)) if i not in read]
+    if not rest:
+        return {}
+    logits = _first_stage_logits(plan)
+    if scores.order is not None:
+        place = {int(i): p for p, i in enumerate(scores.order)}
+        rest.sort(key=lambda i: (place.get(i, len(place)), plan.candidates[i].rank, i))
+    elif logits is not None:
+        rest.sort(key=lambda i: (-logits[i], plan.candidates[i].rank, i))
+    else:
+        rest.sort(key=lambda i: (plan.candidates[i].rank, i))
+    return {i: None if logits is None else float(logits[i]) for i in rest}
+
+
+def _passage(
+    plan: _Plan, index: int, rank: int, *, raw: float | None = None, logit: float | None = None
+) -> Passage:
+    return Passage(
+        candidate=plan.candidates[index],
+        index=index,
+        rank=rank,
+        raw_score=raw,
+        logit=logit,
+        relevance_score=None if logit is None else sigmoid(logit),
+    )
+
+
+def _cut(passages: Sequence[Passage], plan: _Plan) -> list[Passage]:
+    """Drop what is below the floor, then what is beyond top_n."""
+    floor, kept, result = plan.section.floor, 0, []
+    for p in passages:
+        if floor.drops(p.relevance_score):
+            result.append(replace(p, dropped=Dropped.BELOW_FLOOR))
+        elif kept >= plan.top_n:
+            result.append(replace(p, dropped=Dropped.BEYOND_TOP_N))
+        else:
+            kept += 1
+            result.append(p)
+    return result

@@ -1,0 +1,25 @@
+"""Scorers: one file an engine, behind one protocol."""
+
+from rankgate.scorers.cross_encoder import CrossEncoderScorer
+from rankgate.scorers.late_interaction import LateInteractionScorer
+from rankgate.scorers.protocol import (
+    Job,
+    ScoreContext,
+    Scorer,
+    ScorerInfo,
+    Scores,
+    ScoreStats,
+    check_scores,
+)
+
+__all__ = [
+    "CrossEncoderScorer",
+    "Job",
+    "LateInteractionScorer",
+    "ScoreContext",
+    "ScoreStats",
+    "Scorer",
+    "ScorerInfo",
+    "Scores",
+    "check_scores",
+]

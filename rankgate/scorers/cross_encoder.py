@@ -1,0 +1,135 @@
+"""Any sentence-transformers cross-encoder, by hub name or local folder."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rankgate.errors import ConfigError, MissingExtraError, ModelNotFoundError
+from rankgate.models.locate import file_sha256
+from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, ScoreStats
+
+__all__ = ["CrossEncoderScorer"]
+
+_CHUNK = 8
+
+
+class CrossEncoderScorer:
+    """Reads query and passage together and gives the model's raw logit.
+
+    The activation (often a sigmoid) is taken off: saturated sigmoids tie, logits do not.
+
+    Args:
+        name_or_path: a hub name such as `cross-encoder/ms-marco-MiniLM-L-6-v2`, or a folder.
+        revision: commit or tag on the hub.
+        device: `cpu`, `cuda`, ...; None: the library's choice.
+        max_length: tokens of query and passage together; None: the model's own limit.
+        local_files_only: never ask the hub.
+
+    Raises:
+        MissingExtraError: sentence-transformers is not installed.
+        ModelNotFoundError: no such model here, or the hub cannot be reached.
+        ConfigError: the model gives more than one number a pair.
+    """
+
+    def __init__(
+        self,
+        name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        device: str | None = None,
+        max_length: int | None = None,
+        local_files_only: bool = False,
+    ) -> None:
+        try:
+            import torch
+            from sentence_transformers import CrossEncoder
+        except ImportError as exc:
+            raise MissingExtraError("CrossEncoderScorer", "torch") from exc
+        name = str(name_or_path)
+        folder = Path(name_or_path)
+        try:
+            self._model: Any = CrossEncoder(
+                name,
+                revision=revision,
+                device=device,
+                max_length=max_length,
+                local_files_only=local_files_only or folder.is_dir(),
+                activation_fn=torch.nn.Identity(),
+            )
+        except (OSError, ValueError) as exc:
+            raise ModelNotFoundError(
+                f"cross-encoder {name!r} could not be loaded: {exc}. Give the folder of a saved "
+                "model, or a hub name while the hub can be reached."
+            ) from exc
+        if self._model.num_labels != 1:
+            raise ConfigError(
+                f"cross-encoder {name!r} has {self._model.num_labels} outputs a pair; a reranker "
+                "needs exactly one relevance score"
+            )
+        self._model.eval()
+        self._limit: int | None = self._model.max_length
+        # Fast tokenizers change their own truncation settings while they are called, so two
+        # threads in one tokenizer fail with "Already borrowed".
+        self._lock = threading.Lock()
+        weights = folder / "model.safetensors"
+        self._info = ScorerInfo(
+            id=f"cross-encoder/{folder.name if folder.is_dir() else name}",
+            scale="logit",
+            revision="" if revision is None else revision,
+            weights=file_sha256(weights) if weights.is_file() else "",
+            backend="torch",
+            dtype=str(next(self._model.parameters()).dtype).removeprefix("torch."),
+            max_length=self._limit,
+        )
+
+    @property
+    def info(self) -> ScorerInfo:
+        """Who is scoring."""
+        return self._info
+
+    def score(
+        self, query: str, texts: Sequence[str], context: ScoreContext | None = None
+    ) -> Scores:
+        """Logits, unbounded; chunks of 8 texts, the clock is read between them."""
+        ctx = ScoreContext() if context is None else context
+        n = len(texts)
+        values = np.zeros(n, dtype=np.float32)
+        scored = np.zeros(n, dtype=np.bool_)
+        stats = ScoreStats(calls=1)
+        for start in range(0, n, _CHUNK):
+            if ctx.should_stop:
+                break
+            part = [(_clean(query), _clean(t)) for t in texts[start : start + _CHUNK]]
+            with self._lock:
+                stats = stats + self._count(part)
+                chunk = self._model.predict(part, show_progress_bar=False, batch_size=_CHUNK)
+            values[start : start + len(part)] = np.asarray(chunk, dtype=np.float32).reshape(-1)
+            scored[start : start + len(part)] = True
+        return Scores(values=values, scale="logit", scored=scored, stats=stats)
+
+    def score_many(self, jobs: Sequence[Job], context: ScoreContext | None = None) -> list[Scores]:
+        """`score` for several queries, one after the other."""
+        return [self.score(job.query, job.texts, context) for job in jobs]
+
+    def _count(self, pairs: Sequence[tuple[str, str]]) -> ScoreStats:
+        """Tokens and truncations, which the library does silently."""
+        encoded = self._model.tokenizer(
+            [q for q, _ in pairs], [t for _, t in pairs], truncation=False, verbose=False
+        )
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        limit = max(lengths) if self._limit is None else self._limit
+        return ScoreStats(
+            pairs=len(pairs),
+            windows=len(pairs),
+            truncated=sum(length > limit for length in lengths),
+            tokens=sum(min(length, limit) for length in lengths),
+        )
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", " ")

@@ -1,0 +1,135 @@
+"""Runs scorers and the wrappers around them, blocking or async, from one implementation.
+
+A wrapper is written once, as a generator that yields `Call`s and receives their results;
+`run` answers them by blocking, `arun` by awaiting. (So no wrapper is written twice.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from rankgate.errors import BadScoresError
+from rankgate.scorers.protocol import Job, ScoreContext, Scorer, Scores, check_scores
+
+__all__ = ["Call", "Stepped", "Steps", "arun", "ascore_many", "run", "score_many"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request of a wrapper: score these jobs with that scorer."""
+
+    scorer: Scorer
+    jobs: Sequence[Job]
+    context: ScoreContext
+
+
+Steps = Generator[Call, list[Scores], T]
+
+
+def _checked(results: Any, jobs: Sequence[Job]) -> list[Scores]:
+    if len(results) != len(jobs):
+        raise BadScoresError(f"{len(jobs)} queries were handed over, {len(results)} answered")
+    return [check_scores(s, len(job.texts)) for s, job in zip(results, jobs, strict=True)]
+
+
+def score_many(scorer: Scorer, jobs: Sequence[Job], context: ScoreContext) -> list[Scores]:
+    """Score several queries, in one call where the scorer can; checked results, in order.
+
+    Raises:
+        BadScoresError: what came back cannot be used.
+        Exception: whatever the scorer raises.
+    """
+    many = getattr(scorer, "score_many", None)
+    if many is not None:
+        return _checked(many(jobs, context), jobs)
+    return _checked([scorer.score(j.query, j.texts, context) for j in jobs], jobs)
+
+
+async def ascore_many(scorer: Scorer, jobs: Sequence[Job], context: ScoreContext) -> list[Scores]:
+    """`score_many` without blocking the event loop.
+
+    A scorer without async methods runs in a worker thread. When the caller is cancelled,
+    `context.cancelled` is set, so that the thread stops at its next chunk.
+    """
+    many = getattr(scorer, "ascore_many", None)
+    if many is not None:
+        return _checked(await many(jobs, context), jobs)
+    one = getattr(scorer, "ascore", None)
+    if one is not None and inspect.iscoroutinefunction(one):
+        return _checked([await one(j.query, j.texts, context) for j in jobs], jobs)
+    try:
+        return await asyncio.to_thread(score_many, scorer, jobs, context)
+    except asyncio.CancelledError:
+        context.cancelled.set()
+        raise
+
+
+def run(steps: Steps[T]) -> T:
+    """Drive a wrapper's steps to their end, blocking."""
+    try:
+        call = next(steps)
+        while True:
+            try:
+                answer = score_many(call.scorer, call.jobs, call.context)
+            except Exception as exc:  # handed to the wrapper, whose business it is
+                call = steps.throw(exc)
+            else:
+                call = steps.send(answer)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+async def arun(steps: Steps[T]) -> T:
+    """Drive a wrapper's steps to their end, awaiting each call."""
+    try:
+        call = next(steps)
+        while True:
+            try:
+                answer = await ascore_many(call.scorer, call.jobs, call.context)
+            except Exception as exc:  # handed to the wrapper, whose business it is
+                call = steps.throw(exc)
+            except BaseException:
+                steps.close()
+                raise
+            else:
+                call = steps.send(answer)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+class Stepped:
+    """Gives `score`, `score_many` and their async twins to a class that has `steps`."""
+
+    def steps(self, jobs: Sequence[Job], context: ScoreContext) -> Steps[list[Scores]]:
+        """Yield calls, receive their results, return one `Scores` a job."""
+        raise NotImplementedError
+
+    def score(
+        self, query: str, texts: Sequence[str], context: ScoreContext | None = None
+    ) -> Scores:
+        """Score the texts for one query."""
+        return self.score_many([Job(query=query, texts=texts)], context)[0]
+
+    def score_many(self, jobs: Sequence[Job], context: ScoreContext | None = None) -> list[Scores]:
+        """Score several queries."""
+        return run(self.steps(jobs, ScoreContext() if context is None else context))
+
+    async def ascore(
+        self, query: str, texts: Sequence[str], context: ScoreContext | None = None
+    ) -> Scores:
+        """Score the texts for one query without blocking."""
+        return (await self.ascore_many([Job(query=query, texts=texts)], context))[0]
+
+    async def ascore_many(
+        self, jobs: Sequence[Job], context: ScoreContext | None = None
+    ) -> list[Scores]:
+        """Score several queries without blocking."""
+        return await arun(self.steps(jobs, ScoreContext() if context is None else context))

@@ -1,0 +1,39 @@
+"""What every scorer does to its input first: check the types, mend what no parser accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rankgate.errors import InputError
+
+__all__ = ["checked_texts", "clean_text"]
+
+
+def clean_text(text: str) -> str:
+    """The text with lone surrogates as `?` and NUL as a space.
+
+    JSON parsers and native tokenizers refuse what is not valid Unicode; C strings end at NUL.
+    """
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", " ")
+
+
+def checked_texts(query: str, texts: Sequence[str]) -> tuple[str, list[str]]:
+    """Query and texts, cleaned, in a new list.
+
+    Raises:
+        InputError: something that is not a string, or one string where a list belongs.
+    """
+    if not isinstance(query, str):
+        raise InputError(f"query must be a string, got {type(query).__name__}")
+    if isinstance(texts, (str, bytes)) or not isinstance(texts, Sequence):
+        raise InputError(
+            f"texts must be a list of strings, got {type(texts).__name__}. Put a single text "
+            "into a list."
+        )
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(
+                f"text {i} must be a string, got {type(text).__name__}. Pass the passage's text, "
+                "not the document object."
+            )
+    return clean_text(query), [clean_text(t) for t in texts]

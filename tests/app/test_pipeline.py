@@ -1,0 +1,238 @@
+"""The pipeline: what comes out for answered, refused, skipped, degraded and failed questions."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from rag_app.generate.answer import REFUSAL
+from rag_app.generate.errors import GeneratorError
+from rag_app.pipeline import EmptyIndexError, Pipeline
+from rag_app.scorer import LazyScorer
+from rag_app.settings import Settings
+from rankgate import Floor, Policy, RelevanceModel, ScorerInfo
+from rankgate.errors import ConfigError, InputError, PolicyError
+from rankgate.gate import Action, Condition, Gate, Rule
+from rankgate.logistic import Feature, Logistic
+from rankgate.testing import FailingScorer, FakeScorer
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+fake_index = _load("fake_index")
+INDEX = fake_index.FakeIndex()
+QUESTION = "When does the gate skip reranking?"
+
+
+def policy_file(tmp_path, *, refuse_below=None, rules=()):
+    """A policy for the fake scorer: probability = sigmoid(10 * (raw - 0.3))."""
+    model = RelevanceModel(
+        model=Logistic(features=(Feature(name="raw", weight=10.0, mean=0.3),)), scale="fake"
+    )
+    first = RelevanceModel(model=Logistic(features=(Feature(name="dense", weight=10.0, mean=0.2),)))
+    policy = Policy.unfitted(k=50, top_n=2).with_section(
+        "hybrid",
+        reranked=model,
+        first_stage=first,
+        floor=Floor(refuse_below=refuse_below),
+        gate=Gate(rules=rules),
+    )
+    file = tmp_path / "policy.json"
+    policy.save(file)
+    return file
+
+
+ALWAYS_SKIP = (Rule(name="always", conditions=(Condition(signal="candidates", op=">=", value=0),)),)
+
+
+def pipeline(settings=None, scorer=None, index=INDEX, **kwargs):
+    return Pipeline(
+        Settings() if settings is None else settings,
+        index,
+        scorer=FakeScorer() if scorer is None else scorer,
+        **kwargs,
+    )
+
+
+def test_an_answered_question(tmp_path):
+    result = pipeline(Settings(policy=policy_file(tmp_path))).answer(QUESTION)
+    assert result.status == "answered"
+    assert result.trace.outcome.status.value == "reranked"
+    assert "It skips reranking when the first stage is already right. [1]" in result.answer.text
+    assert result.answer.sources[0].heading == "Gate > Purpose"
+    assert len(result.passages) == 2
+    assert result.nearest_topics == ()
+    assert result.exit_code == 0
+
+
+def test_the_result_is_plain_json_that_says_everything(tmp_path):
+    result = pipeline(Settings(policy=policy_file(tmp_path))).answer(QUESTION)
+    data = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert data["status"] == "answered"
+    quote = data["sources"][0]["quotes"][0]
+    document = INDEX.document_text(data["sources"][0]["document_id"])
+    assert document[quote["start"] : quote["end"]] == quote["text"]
+    trace = data["trace"]
+    assert trace["gate"]["action"] == "rerank"
+    assert [row["after"] for row in trace["kept"]] == [1, 2]
+    assert all(row["raw_score"] is not None and row["bm25"] is not None for row in trace["kept"])
+    assert set(trace["timings_ms"]) == {"retrieve", "rerank", "generate", "total"}
+    assert trace["timings_ms"]["total"] >= trace["timings_ms"]["retrieve"] > 0
+
+
+def test_a_refused_question_says_so_and_what_is_near(tmp_path):
+    asked = []
+
+    class Spy:
+        mode = "extractive"
+
+        def answer(self, question, context):
+            asked.append(question)
+
+    settings = Settings(policy=policy_file(tmp_path, refuse_below=0.9))
+    result = pipeline(settings, generator=Spy()).answer("Which bananas ripen first in bowls?")
+    assert result.refused
+    assert result.answer.text == REFUSAL == "I don't have this information"
+    assert result.answer.sources == ()
+    assert 1 <= len(result.nearest_topics) <= 3
+    assert len(set(result.nearest_topics)) == len(result.nearest_topics)
+    assert asked == []  # the generator was not even asked
+    assert result.trace.lines()[0].startswith("Refused (below_floor): best probability")
+
+
+def test_a_floor_of_zero_refuses_nothing(tmp_path):
+    settings = Settings(policy=policy_file(tmp_path, refuse_below=0.0))
+    assert pipeline(settings).answer("bananas").status == "answered"
+
+
+def test_a_skipped_question_does_not_touch_the_scorer(tmp_path):
+    loads = []
+
+    def load():
+        loads.append(1)
+        return FakeScorer()
+
+    lazy = LazyScorer(ScorerInfo(id="fake", scale="fake"), load)
+    settings = Settings(policy=policy_file(tmp_path, rules=ALWAYS_SKIP))
+    line = pipeline(settings, scorer=lazy)
+    result = line.answer(QUESTION)
+    assert result.trace.outcome.status.value == "skipped"
+    assert (loads, lazy.loaded) == ([], False)
+    assert result.trace.lines()[0].startswith("Reranking skipped (always)")
+    forced = line.answer(QUESTION, force=Action.RERANK)
+    assert forced.trace.outcome.status.value == "reranked"
+    assert forced.trace.outcome.reason == "forced"
+    assert loads == [1]
+
+
+def test_force_skip_overrules_a_gate_that_would_rerank():
+    scorer = FakeScorer()
+    result = pipeline(scorer=scorer).answer(QUESTION, force=Action.SKIP)
+    assert result.trace.outcome.status.value == "skipped"
+    assert scorer.calls == 0
+
+
+def test_a_failing_scorer_never_fails_the_question():
+    result = pipeline(scorer=FailingScorer(RuntimeError("out of memory"))).answer(QUESTION)
+    assert result.status == "answered"
+    assert result.trace.outcome.status.value == "degraded"
+    assert "out of memory" in result.trace.lines()[0]
+    assert [p.candidate.rank for p in result.passages] == list(range(1, len(result.passages) + 1))
+
+
+class BrokenGenerator:
+    mode = "extractive"
+
+    def answer(self, question, context):
+        raise GeneratorError("the model is down; start it")
+
+    def stream(self, question, context):
+        yield "It "
+        raise GeneratorError("the model is down; start it")
+
+
+def test_a_failing_generator_still_shows_what_was_found():
+    result = pipeline(generator=BrokenGenerator()).answer(QUESTION)
+    assert (result.status, result.answer, result.exit_code) == ("generator_failed", None, 5)
+    assert result.error == "the model is down; start it"
+    assert len(result.passages) > 0
+    data = result.to_dict()
+    assert data["error"] == result.error
+    assert data["passages"][0]["heading"]
+    assert "Generator failed: the model is down; start it" in result.trace.lines()
+
+
+def test_a_stream_that_breaks_off_ends_with_the_failure():
+    events = list(pipeline(generator=BrokenGenerator()).stream(QUESTION, pieces=True))
+    assert events[0] == "It "
+    assert events[-1].status == "generator_failed"
+
+
+def test_stream_and_answer_agree():
+    line = pipeline()
+    events = list(line.stream(QUESTION, pieces=True))
+    assert "".join(events[:-1]) == events[-1].answer.text == line.answer(QUESTION).answer.text
+
+
+@pytest.mark.parametrize("question", ["", "   ", "\n"])
+def test_an_empty_question_is_an_error(question):
+    with pytest.raises(InputError, match="the question is empty"):
+        pipeline().answer(question)
+
+
+def test_settings_overrule_the_policy():
+    line = pipeline(Settings(k=2, top_n=1, deadline_ms=5000))
+    outcome = line.answer(QUESTION).trace.outcome
+    assert len(outcome.passages) == 2
+    assert len(outcome.kept) == 1
+    assert line.reranker.policy.section("hybrid").deadline_ms == 5000
+    assert len(line.answer(QUESTION, top_n=2).passages) == 2
+
+
+def test_a_deadline_shorter_than_the_reserve_is_refused_at_once():
+    with pytest.raises(PolicyError, match="must exceed reserve_ms"):
+        pipeline(Settings(deadline_ms=1))
+
+
+def test_context_tokens_limit_what_the_generator_reads():
+    one = INDEX.embedder.count_tokens(max(INDEX.texts.values(), key=len))
+    assert one < 50  # the smallest budget that settings allow holds one passage, not all
+    result = pipeline(Settings(context_tokens=50, top_n=4)).answer(QUESTION)
+    assert result.answer.read + result.answer.left_out == 4
+    assert result.answer.left_out >= 1
+    assert any("did not fit into context_tokens" in line for line in result.trace.lines())
+
+
+def test_an_empty_index_says_what_to_do(tmp_path):
+    with pytest.raises(EmptyIndexError, match="rankgate ingest FOLDER"):
+        pipeline(index=fake_index.FakeIndex({"d": ("D", [])}))
+    missing = Settings(data_dir=tmp_path / "nowhere")
+    with pytest.raises(EmptyIndexError, match="nowhere"), Pipeline.open(missing):
+        pass
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_an_unknown_generator_is_refused():
+    with pytest.raises(ConfigError, match="extractive or openai"):
+        pipeline().answer(QUESTION, generator="oracle")
+
+
+def test_search_gives_every_candidate_and_no_answer():
+    trace = pipeline().search(QUESTION)
+    assert len(trace.outcome.passages) == INDEX.count()
+    assert trace.answer is None
+    assert trace.timings_ms["total"] > 0
+
+
+def test_same_question_same_result():
+    line = pipeline()
+    first, second = line.answer(QUESTION), line.answer(QUESTION)
+    assert first.answer == second.answer
+    assert first.passages == second.passages

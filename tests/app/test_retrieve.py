@@ -1,0 +1,85 @@
+"""The first stage: both scores on every candidate, computed and never imputed."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from rag_app.retrieve import HybridFirstStage
+from rankgate.firststage import Fusion
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+fake_index = _load("fake_index")
+INDEX = fake_index.FakeIndex()
+
+
+def many(n):
+    sections = [(f"H{i}", f"word{i} shared text number {i}.") for i in range(n)]
+    return fake_index.FakeIndex({"d": ("D", sections)})
+
+
+def test_each_candidate_has_its_true_scores():
+    query = "floor probabilities"
+    vector = INDEX.embedder.embed([query])[0]
+    found = HybridFirstStage(INDEX).candidates(query, 10)
+    assert [c.rank for c in found] == list(range(1, len(found) + 1))
+    for c in found:
+        assert c.dense == pytest.approx(INDEX.cosines(vector, [c.id])[0])
+        assert c.bm25 == pytest.approx(INDEX.bm25.scores(query, [c.id])[0])
+        assert (c.text, c.metadata) == INDEX.fetch([c.id])[0]
+
+
+def test_missing_scores_are_computed_beyond_the_depth():
+    index = many(70)
+    query = "word3 shared"
+    vector = index.embedder.embed([query])[0]
+    asked = []
+
+    class Spy(fake_index.FakeIndex):
+        def cosines(self, vector, ids):
+            asked.extend(ids)
+            return super().cosines(vector, ids)
+
+        def dense(self, vector, k):
+            # An approximate index that knows only half of what there is.
+            return dict(list(super().dense(vector, k).items())[: k // 2])
+
+    spy = Spy({"d": ("D", [(f"H{i}", f"word{i} shared text number {i}.") for i in range(70)])})
+    asked.clear()
+    found = HybridFirstStage(spy).candidates(query, 40)
+    assert len(found) == 40
+    assert asked
+    for c in found:
+        assert c.dense == pytest.approx(index.cosines(vector, [c.id])[0], abs=1e-6)
+
+
+def test_fewer_candidates_are_the_head_of_more():
+    index = many(30)
+    stage = HybridFirstStage(index)
+    long = [c.id for c in stage.candidates("word7 shared", 20)]
+    assert [c.id for c in stage.candidates("word7 shared", 5)] == long[:5]
+
+
+def test_the_fusion_is_the_one_given():
+    query = "rankgate calibrate threshold"
+    only_bm25 = HybridFirstStage(INDEX, Fusion(dense_weight=0.0)).candidates(query, 10)
+    assert [c.id for c in only_bm25] == list(INDEX.bm25.search(query, 10))
+
+
+@pytest.mark.parametrize(("query", "k"), [("", 5), ("  ", 5), ("gate", 0)])
+def test_nothing_asked_nothing_found(query, k):
+    assert HybridFirstStage(INDEX).candidates(query, k) == []
+
+
+def test_words_that_nobody_knows_still_find_by_meaning():
+    found = HybridFirstStage(INDEX).candidates("zzzz qqqq", 3)
+    assert len(found) == 3
+    assert all(c.bm25 == 0.0 for c in found)

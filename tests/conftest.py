@@ -1,0 +1,42 @@
+"""Shared by all tests: no network but loopback, and a word on what was not run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_runtest_setup(item):
+    """Only loopback, in every test: an accidental download fails instead of hanging."""
+    from pytest_socket import socket_allow_hosts
+
+    socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Name the suites that this run left out."""
+    if "slow" in config.option.markexpr:
+        terminalreporter.write_line("Slow suites were not run; they are: make test-slow")
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real corpora, which the project does not contain."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the corpora are not in {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def encoder():
+    """all-MiniLM-L6-v2, loaded once."""
+    from rankgate.models import TokenEncoder
+
+    return TokenEncoder.load()
