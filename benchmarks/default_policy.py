@@ -53,7 +53,7 @@ ORDERING = {
     "order": ("raw_gap", "raw_z", "reciprocal_rank"),
 }
 LEVEL = {
-    "hybrid": ("query_raw_top", "query_dense_top", "query_unknown_share", "query_overlap_10"),
+    "hybrid": ("query_raw_top", "query_dense_top"),
     "dense": ("query_raw_top", "query_dense_top"),
     "bm25": ("query_raw_top", "query_bm25_log_top"),
     "order": ("query_raw_top",),

@@ -102,6 +102,15 @@ class Policy:
     sections: Mapping[FirstStageKind, Section]
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        try:
+            sections = {FirstStageKind(kind): s for kind, s in self.sections.items()}
+        except ValueError as exc:
+            kinds = ", ".join(FirstStageKind)
+            raise PolicyError(f"{exc} of first stage; known: {kinds}") from exc
+        object.__setattr__(self, "sections", MappingProxyType(sections))
+        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
+
     def section(self, kind: FirstStageKind | str) -> Section:
         """The section for a kind of first stage.
 
@@ -139,7 +148,7 @@ class Policy:
         """A copy in which one section has other values."""
         wanted = FirstStageKind(kind)
         section = replace(self.section(wanted), **changes)
-        return replace(self, sections=MappingProxyType({**self.sections, wanted: section}))
+        return replace(self, sections={**self.sections, wanted: section})
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A mapping proxy does not pickle; the plain form does, and workers need policies.
@@ -204,8 +213,8 @@ class Policy:
             raise PolicyError(f"{source}: {exc}") from exc
         return cls(
             name=data["name"],
-            sections=MappingProxyType(sections),
-            provenance=MappingProxyType(dict(data.get("provenance", {}))),
+            sections=sections,
+            provenance=data.get("provenance", {}),
         )
 
     def to_dict(self) -> dict[str, Any]:

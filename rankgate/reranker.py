@@ -5,22 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
-
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass, replace
 
 from rankgate.deadline import Deadline
 from rankgate.errors import InputError, ProfileMismatchError, ScorerError
-from rankgate.firststage.signals import Signals, compute_signals
+from rankgate.firststage.signals import compute_signals
 from rankgate.gate import Action, Decision
-from rankgate.logistic import sigmoid
-from rankgate.policy import Policy, Section
+from rankgate.ordering import Plan, cut, ordered
+from rankgate.policy import Policy
 from rankgate.profile import Profile
-from rankgate.relevance import RelevanceModel, relevance_features
 from rankgate.scorers.drive import Call, Steps, arun, run
-from rankgate.scorers.protocol import Job, ScoreContext, Scorer, Scores, ScoreStats
-from rankgate.types import Candidate, Dropped, FirstStageKind, Outcome, Passage, Path, Status
+from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScoreStats
+from rankgate.types import Candidate, Dropped, FirstStageKind, Outcome, Status
 
 __all__ = ["Request", "Reranker"]
 
@@ -44,30 +40,6 @@ class Request:
     top_n: int | None = None
     deadline: Deadline | None = None
     force: Action | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class _Plan:
-    """A request on its way: what was decided, and what came of it."""
-
-    request: Request
-    kind: FirstStageKind
-    section: Section
-    candidates: list[Candidate]
-    signals: Signals
-    decision: Decision
-    top_n: int
-    deadline: Deadline | None
-    started: float
-    timings: dict[str, float] = field(default_factory=dict)
-    scores: Scores | None = None
-    failure: str = ""
-    failure_detail: str = ""
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def wants_scores(self) -> bool:
-        return self.decision.action is Action.RERANK
 
 
 class Reranker:
@@ -184,7 +156,7 @@ class Reranker:
         waiting = [plan for plan in plans if plan.wants_scores]
         if waiting:
             jobs = [
-                Job(query=p.request.query, texts=[c.text for c in p.candidates[: p.section.k]])
+                Job(query=p.query, texts=[c.text for c in p.candidates[: p.section.k]])
                 for p in waiting
             ]
             context = ScoreContext(deadline=_scoring_deadline(waiting))
@@ -207,7 +179,7 @@ class Reranker:
                 plan.timings["score"] = spent
         return [self._finish(plan) for plan in plans]
 
-    def _plan(self, request: Request) -> _Plan:
+    def _plan(self, request: Request) -> Plan:
         started = time.perf_counter()
         if not isinstance(request.query, str):
             raise InputError(f"query must be a string, got {type(request.query).__name__}")
@@ -244,8 +216,8 @@ class Reranker:
             "signals": (seen - started) * 1000.0,
             "gate": (time.perf_counter() - seen) * 1000.0,
         }
-        return _Plan(
-            request=request,
+        return Plan(
+            query=request.query,
             kind=kind,
             section=section,
             candidates=candidates,
@@ -257,9 +229,9 @@ class Reranker:
             timings=timings,
         )
 
-    def _finish(self, plan: _Plan) -> Outcome:
+    def _finish(self, plan: Plan) -> Outcome:
         begun = time.perf_counter()
-        passages, path, reason, detail = _ordered(plan)
+        passages, path, reason, detail = ordered(plan)
         best = max(
             (p.relevance_score for p in passages if p.relevance_score is not None), default=None
         )
@@ -272,7 +244,7 @@ class Reranker:
             detail = f"best probability {best:.3f}, at least {floor.refuse_below:.3f} needed"
             passages = [replace(p, dropped=Dropped.REFUSED) for p in passages]
         else:
-            passages = _cut(passages, plan)
+            passages = cut(passages, plan)
         kept = tuple(p for p in passages if p.dropped is None)
         if passages and not kept and status is not Status.REFUSED:
             status, reason = Status.REFUSED, "all_below_floor"
@@ -280,7 +252,7 @@ class Reranker:
         plan.timings["order"] = (time.perf_counter() - begun) * 1000.0
         plan.timings["total"] = (time.perf_counter() - plan.started) * 1000.0
         return Outcome(
-            query=plan.request.query,
+            query=plan.query,
             status=status,
             path=path,
             reason=reason,
@@ -320,142 +292,10 @@ def _forced(decision: Decision, action: Action) -> Decision:
     )
 
 
-def _scoring_deadline(plans: Sequence[_Plan]) -> Deadline | None:
+def _scoring_deadline(plans: Sequence[Plan]) -> Deadline | None:
     """The soonest of the plans' deadlines: they share one call."""
     soonest: Deadline | None = None
     for plan in plans:
         if plan.deadline is not None:
             soonest = plan.deadline.sooner_of(soonest)
     return soonest
-
-
-def _ordered(plan: _Plan) -> tuple[list[Passage], Path, str, str]:
-    """Every candidate in its final order, and which stage decided it."""
-    decision, scores = plan.decision, plan.scores
-    if decision.action is not Action.RERANK:
-        path = Path.DEGRADED if decision.forced else Path.SKIPPED
-        return _by_first_stage(plan), path, decision.reason, decision.detail
-    if scores is None:
-        return _by_first_stage(plan), Path.DEGRADED, plan.failure, plan.failure_detail
-    if not scores.scored.any():
-        detail = "the deadline passed before the first passage was read"
-        return _by_first_stage(plan), Path.DEGRADED, "deadline", detail
-    if scores.note:
-        return _by_scores(plan, scores), Path.DEGRADED, scores.note, "the scorer fell back"
-    if not scores.complete and scores.order is None:
-        read = int(scores.scored.sum())
-        detail = f"{read} of {scores.scored.size} passages were read in time; the rest follow"
-        return _by_scores(plan, scores), Path.DEGRADED, "deadline_partial", detail
-    return _by_scores(plan, scores), Path.RERANKED, decision.reason, decision.detail
-
-
-def _by_first_stage(plan: _Plan) -> list[Passage]:
-    """First-stage order; by the first-stage relevance model's logit where one applies."""
-    candidates = plan.candidates
-    logits = _first_stage_logits(plan)
-    order = sorted(
-        range(len(candidates)),
-        key=lambda i: (0.0 if logits is None else -logits[i], candidates[i].rank, i),
-    )
-    return [
-        _passage(plan, index, rank, logit=None if logits is None else float(logits[index]))
-        for rank, index in enumerate(order, start=1)
-    ]
-
-
-def _first_stage_logits(plan: _Plan) -> npt.NDArray[np.float64] | None:
-    model = plan.section.first_stage
-    if model is None or not plan.candidates:
-        return None
-    columns = relevance_features(plan.candidates, plan.signals)
-    return _apply(model, columns, len(plan.candidates), plan)
-
-
-def _apply(
-    model: RelevanceModel, columns: dict[str, npt.NDArray[np.float64]], n: int, plan: _Plan
-) -> npt.NDArray[np.float64] | None:
-    missing = model.missing(columns)
-    if missing:
-        plan.notes.append(f"relevance_not_applied: missing {', '.join(missing)}")
-        return None
-    return model.logits(columns, n)
-
-
-def _by_scores(plan: _Plan, scores: Scores) -> list[Passage]:
-    """Read passages first, by the relevance model's logit; unread ones behind.
-
-    Raw scores of another scale than the relevance model's never meet it: then raw values
-    order, and there is no probability.
-    """
-    candidates, n_read = plan.candidates, scores.values.size
-    head = candidates[:n_read]
-    read = np.flatnonzero(scores.scored)
-    logits: dict[int, float] = {}
-    model = plan.section.reranked
-    if model is not None and model.scale is not None and model.scale != scores.scale:
-        plan.notes.append(f"relevance_not_applied: scores are {scores.scale}")
-        model = None
-    if model is not None:
-        columns = relevance_features([head[i] for i in read], plan.signals, scores.values[read])
-        values = _apply(model, columns, read.size, plan)
-        if values is not None:
-            logits = dict(zip(read.tolist(), values.tolist(), strict=True))
-
-    def strength(i: int) -> float:
-        return logits[i] if i in logits else float(scores.values[i])
-
-    first = sorted(read.tolist(), key=lambda i: (-strength(i), candidates[i].rank, i))
-    behind = _unread(plan, scores, set(first))
-    return [
-        _passage(
-            plan,
-            index,
-            rank,
-            raw=float(scores.values[index]) if index < n_read and scores.scored[index] else None,
-            logit=logits.get(index, behind.get(index)),
-        )
-        for rank, index in enumerate([*first, *behind], start=1)
-    ]
-
-
-def _unread(plan: _Plan, scores: Scores, read: set[int]) -> dict[int, float | None]:
-    """Unread candidates in their order, with their first-stage logit where one applies."""
-    rest = [i for i in range(len(plan.candidates)) if i not in read]
-    if not rest:
-        return {}
-    logits = _first_stage_logits(plan)
-    if scores.order is not None:
-        place = {int(i): p for p, i in enumerate(scores.order)}
-        rest.sort(key=lambda i: (place.get(i, len(place)), plan.candidates[i].rank, i))
-    elif logits is not None:
-        rest.sort(key=lambda i: (-logits[i], plan.candidates[i].rank, i))
-    else:
-        rest.sort(key=lambda i: (plan.candidates[i].rank, i))
-    return {i: None if logits is None else float(logits[i]) for i in rest}
-
-
-def _passage(
-    plan: _Plan, index: int, rank: int, *, raw: float | None = None, logit: float | None = None
-) -> Passage:
-    return Passage(
-        candidate=plan.candidates[index],
-        index=index,
-        rank=rank,
-        raw_score=raw,
-        logit=logit,
-        relevance_score=None if logit is None else sigmoid(logit),
-    )
-
-
-def _cut(passages: Sequence[Passage], plan: _Plan) -> list[Passage]:
-    """Drop what is below the floor, then what is beyond top_n."""
-    floor, kept, result = plan.section.floor, 0, []
-    for p in passages:
-        if floor.drops(p.relevance_score):
-            result.append(replace(p, dropped=Dropped.BELOW_FLOOR))
-        elif kept >= plan.top_n:
-            result.append(replace(p, dropped=Dropped.BEYOND_TOP_N))
-        else:
-            kept += 1
-            result.append(p)
-    return result

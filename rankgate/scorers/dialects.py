@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -89,7 +89,7 @@ class Dialect:
     texts: str = "documents"
     count: str | None = "top_n"
     sends_model: bool = True
-    fixed: Mapping[str, Any] = MappingProxyType({})
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     raw_scores: bool = False
     max_tokens_per_doc: bool = False
     blank_as: str | None = None

@@ -324,4 +324,7 @@ class RemoteScorer:
         RemoteScorer.__init__(self, **state)
 
     def __repr__(self) -> str:
-        return f"RemoteScorer({self._asker.shown!r}, dialect={self._asker.dialect.name!r}, {self._info.scale})"
+        spoken = self._asker.dialect.name
+        return (
+            f"RemoteScorer({self._asker.shown!r}, dialect={spoken!r}, scale={self._info.scale!r})"
+        )

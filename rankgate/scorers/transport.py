@@ -210,7 +210,8 @@ class HttpTransport:
         return own
 
     def _limits(self) -> httpx.Limits:
-        return _httpx().Limits(max_connections=self._max_connections)
+        limits: httpx.Limits = _httpx().Limits(max_connections=self._max_connections)
+        return limits
 
 
 def drive(steps: Exchange[T], transport: HttpTransport, cancelled: threading.Event) -> T:
