@@ -166,21 +166,22 @@ def _index(settings: Settings) -> Iterator[Check]:
 
 
 def _contents(settings: Settings, store: Store) -> Iterator[Check]:
-    chunks, terms = store.count(), len(store.bm25)
+    chunks, terms = len(store.manifest.chunk_ids(store.collection)), len(store.bm25)
+    others = [c.name for c in store.manifest.collections() if c.name != store.collection]
     detail = (
-        f"{settings.data_dir}, collection {settings.collection}: {len(list(store.documents()))} "
-        f"documents, {chunks} chunks"
+        f"{settings.data_dir}, collection {store.collection}: {len(store.documents())} documents, "
+        f"{chunks} chunks; other collections: {', '.join(others) if others else 'none'}"
     )
     if chunks == 0:
         yield Check(name="index", verdict="note", detail=f"{detail}. Run: rankgate ingest FOLDER")
         return
     yield Check(name="index", verdict="ok", detail=detail)
     if terms == chunks:
-        yield Check(name="bm25", verdict="ok", detail=f"{terms} chunks, as in the vector index")
+        yield Check(name="bm25", verdict="ok", detail=f"{terms} chunks, as in the manifest")
     else:
         detail = (
-            f"{terms} chunks, but the vector index has {chunks}. Ingest again, the indexes are "
-            "then rebuilt from your files"
+            f"{terms} chunks, but the manifest has {chunks}. Delete the folder bm25 in "
+            f"{settings.data_dir}; it is built anew"
         )
         yield Check(name="bm25", verdict="problem", detail=detail)
     from rag_app.scorer import scorer_for

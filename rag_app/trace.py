@@ -9,7 +9,7 @@ from typing import Any
 from rag_app.generate.answer import Answer
 from rankgate.types import Outcome, Passage
 
-__all__ = ["Trace", "passage_row", "where"]
+__all__ = ["Trace", "passage_row", "placed", "where"]
 
 _VERBS = {
     "reranked": "Reranked",
@@ -142,9 +142,15 @@ def _rank_line(passage: Passage) -> str:
 def where(passage: Passage) -> str:
     """Title and heading of a passage, for people."""
     metadata = passage.candidate.metadata
-    title = metadata.get("title") or metadata.get("source") or passage.candidate.id
-    heading = metadata.get("heading")
-    return f"{title}: {heading}" if heading and heading != title else str(title)
+    title = str(metadata.get("title") or metadata.get("source") or passage.candidate.id)
+    return placed(title, str(metadata.get("heading") or ""))
+
+
+def placed(title: str, heading: str) -> str:
+    """Title and heading path as one; a path that begins with the title stands for both."""
+    if not heading or heading == title:
+        return title
+    return heading if heading.startswith(f"{title} > ") else f"{title}: {heading}"
 
 
 def passage_row(passage: Passage) -> dict[str, Any]:

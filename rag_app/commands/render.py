@@ -101,10 +101,9 @@ def _print_source(source: Source) -> None:
 
 def place(source: Source) -> str:
     """Where a source stands, in one line."""
-    parts = [source.title]
-    if source.heading and source.heading != source.title:
-        parts.append(source.heading)
-    found = ", ".join(parts)
+    from rag_app.trace import placed
+
+    found = placed(source.title, source.heading)
     details = []
     if source.source and source.source != source.title:
         details.append(source.source)

@@ -22,15 +22,16 @@ from rag_app.generate.words import content_words, overlap
 __all__ = ["ExtractiveGenerator"]
 
 _MOST = 3
-_CONSIDERED = 60
+_CONSIDERED = 24
 _OVERLAP_WEIGHT = 0.35
 _RANK_WEIGHT = 0.10
 _FRAGMENT_PENALTY = 0.15
 # A further sentence must be this close to the best one, or bring words of the question that
 # are still missing and be at least this close.
-_ALIKE = 0.85
-_CLOSE_ENOUGH = 0.60
+_ALIKE = 0.88
+_CLOSE_ENOUGH = 0.72
 _SAME_THING = 0.88
+_SAME_WORDS = 0.8
 _PART = re.compile(r"[?;]\s+|,?\s+\b(?:and|but)\b\s+", re.IGNORECASE)
 
 
@@ -93,22 +94,32 @@ class ExtractiveGenerator:
             words = content_words(part)
             shares = np.array([overlap(words, p.sentence.shown) for p in pieces])
             scores = cosines[:, column] + extra + _OVERLAP_WEIGHT * shares
-            self._add(chosen, int(scores.argmax()), told)
+            _add(chosen, int(scores.argmax()), pieces, told)
         covered = frozenset().union(*(pieces[i].words for i in chosen)) & wanted
         for i in np.argsort(-whole, kind="stable").tolist():
             if len(chosen) >= _MOST or whole[i] < _CLOSE_ENOUGH * whole[best]:
                 break
             brings = (pieces[i].words & wanted) - covered
             if whole[i] >= _ALIKE * whole[best] or brings:
-                self._add(chosen, i, told)
+                _add(chosen, i, pieces, told)
                 covered |= pieces[i].words & wanted
         return chosen[:_MOST]
 
-    @staticmethod
-    def _add(chosen: list[int], index: int, vectors: npt.NDArray[np.float32]) -> None:
-        """Take a piece unless it is there already or says the same as one that is."""
-        if all(float(vectors[index] @ vectors[i]) < _SAME_THING for i in chosen):
-            chosen.append(index)
+
+def _add(
+    chosen: list[int],
+    index: int,
+    pieces: Sequence[_Piece],
+    vectors: npt.NDArray[np.float32],
+) -> None:
+    """Take a piece unless it is there already, or says the same as one that is."""
+    words = pieces[index].words
+    for i in chosen:
+        fewer = min(len(words), len(pieces[i].words))
+        shared = len(words & pieces[i].words) / fewer if fewer else 1.0
+        if float(vectors[index] @ vectors[i]) >= _SAME_THING or shared >= _SAME_WORDS:
+            return
+    chosen.append(index)
 
 
 def _parts(question: str) -> list[str]:

@@ -112,7 +112,7 @@ def _ends_here(text: str, low: int, stop: re.Match[str], end: int) -> bool:
     following = text[stop.end() : end].lstrip("\"'\u201c\u2018([*_`")[:1]
     if following.islower():
         # Names such as `rankgate` begin sentences in lower case; an ellipsis goes on.
-        return not stop.group().startswith(("..", "\u2026")) and len(last) >= 3
+        return not stop.group().startswith(("..", "\u2026")) and len(last) >= 2
     return True
 
 

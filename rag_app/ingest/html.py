@@ -64,8 +64,8 @@ def text_of_html(page: str) -> str:
     Raises:
         ParseFailure: broken: no HTML parser makes anything of it.
     """
-    import lxml.etree
-    import lxml.html
+    import lxml.etree  # type: ignore[import-untyped]
+    import lxml.html  # type: ignore[import-untyped]
 
     try:
         root = lxml.html.document_fromstring(page)

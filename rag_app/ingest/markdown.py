@@ -53,9 +53,7 @@ class _Scan:
         if stripped:
             # The indentation of a first line belongs to it: code and lists mean something by it.
             end = start + len(body.rstrip())
-            self.blocks.append(
-                Block(kind=kind, start=start + lead, end=end, heading=self.heading)
-            )
+            self.blocks.append(Block(kind=kind, start=start + lead, end=end, heading=self.heading))
 
     def extend(self, kind: BlockKind, start: int, end: int) -> None:
         if self.open is not None and self.open[2] != kind:

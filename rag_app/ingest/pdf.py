@@ -103,9 +103,7 @@ def _outline(reader: PdfReader) -> list[tuple[int, int, str]]:
     return found
 
 
-def _assemble(
-    pages: list[str], outline: list[tuple[int, int, str]], title: str
-) -> ParsedDocument:
+def _assemble(pages: list[str], outline: list[tuple[int, int, str]], title: str) -> ParsedDocument:
     """Join the pages, and cut them where a bookmark's title stands as a line."""
     blocks: list[Block] = []
     path: list[tuple[int, str]] = []

@@ -26,7 +26,9 @@ _SENTENCE_END = re.compile(
 )
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|cf|vs|etc|approx|no|fig|eq|sec|ch|vol|al|mr|mrs|ms|dr|prof|st|inc|ltd)"
-    r"|\b[A-Z])\.$",
+    r"|\b[A-Z])\.$"
+    # The number of a list item.
+    r"|(?<![^\n])[ \t]*\d{1,3}\.$",
     re.I,
 )
 

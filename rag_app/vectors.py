@@ -1,0 +1,232 @@
+"""Vectors in Chroma: one collection, opened so that a damaged folder is rebuilt, not fatal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from rag_app.errors import StoreError
+from rankgate.firststage.spaces import space_named
+
+if TYPE_CHECKING:
+    from chromadb.api.client import Client
+    from chromadb.api.models.Collection import Collection
+
+__all__ = ["VectorIndex"]
+
+logger = logging.getLogger("rankgate")
+
+_BATCH = 1000
+# Twice Chroma's default: the nearest 50 of a large index come out nearly exact.
+_BREADTH = 200
+_PROBE_S = 120
+_PROBE = """
+import sys
+from pathlib import Path
+from rag_app.vectors import VectorIndex
+VectorIndex.open_plainly(Path(sys.argv[1]), sys.argv[2], sys.argv[3]).close()
+"""
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class VectorIndex:
+    """One Chroma collection. The store's lock sees to it that there is no second opener."""
+
+    def __init__(self, client: Client, name: str, space: str) -> None:
+        self.name = name
+        self.space = space
+        self._client = client
+        self._collection = self._make()
+
+    @classmethod
+    def open(cls, folder: Path, name: str, space: str, *, suspect: bool) -> VectorIndex:
+        """Open the collection, made if it is not there.
+
+        What cannot be opened is moved out of the way and made anew, empty: the caller fills
+        it again from the manifest.
+
+        Args:
+            folder: Chroma's.
+            name: of the collection.
+            space: cosine, l2 or ip.
+            suspect: whether a writer was killed. A half-written index can crash whoever loads it
+                (chroma#7238), so another process tries first.
+
+        Raises:
+            StoreError: not even an empty one can be opened.
+        """
+        why = "it crashes whoever loads it"
+        if not suspect or not folder.exists() or _survives(folder, name, space):
+            # Twice: a client that failed to start stays registered under its path, and only
+            # the second failure makes Chroma forget it.
+            for _ in range(2):
+                try:
+                    return cls.open_plainly(folder, name, space)
+                except StoreError as exc:
+                    why = str(exc)
+        logger.warning("Chroma's folder %s is made anew: %s", folder, why)
+        shutil.rmtree(folder, ignore_errors=True)
+        return cls.open_plainly(folder, name, space)
+
+    @classmethod
+    def open_plainly(cls, folder: Path, name: str, space: str) -> VectorIndex:
+        """Open the collection and read a vector from it.
+
+        Raises:
+            StoreError: it cannot be opened or read.
+        """
+        import chromadb
+        from chromadb.config import Settings
+
+        with _mapped():
+            # Declared as an interface without `close`.
+            client = cast(
+                "Client",
+                chromadb.PersistentClient(
+                    path=str(folder), settings=Settings(anonymized_telemetry=False)
+                ),
+            )
+            try:
+                index = cls(client, name, space)
+                known = index._collection.peek(1)["embeddings"]
+                if known is not None and len(known):
+                    index.search(np.asarray(known[0], dtype=np.float32), 1)
+            except BaseException:
+                client.close()
+                raise
+            return index
+
+    def _make(self) -> Collection:
+        return self._client.get_or_create_collection(
+            self.name,
+            embedding_function=None,
+            configuration={
+                "hnsw": {
+                    "space": space_named(self.space),
+                    "ef_construction": _BREADTH,
+                    "ef_search": _BREADTH,
+                }
+            },
+        )
+
+    def count(self) -> int:
+        """Number of vectors."""
+        with _mapped():
+            return self._collection.count()
+
+    def ids(self) -> set[str]:
+        """Ids of all vectors."""
+        found: set[str] = set()
+        size = 20 * _BATCH
+        while True:
+            with _mapped():
+                page = self._collection.get(include=[], limit=size, offset=len(found))["ids"]
+            found.update(page)
+            if len(page) < size:
+                return found
+
+    def upsert(self, ids: Sequence[str], vectors: FloatArray) -> None:
+        """Write (n, d) vectors under n ids."""
+        for part in _parts(len(ids)):
+            with _mapped():
+                self._collection.upsert(ids=list(ids[part]), embeddings=vectors[part])
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete these; unknown ids are no error."""
+        for part in _parts(len(ids)):
+            with _mapped():
+                self._collection.delete(ids=list(ids[part]))
+
+    def search(self, vector: FloatArray, k: int) -> list[tuple[str, float]]:
+        """The k nearest: (id, distance in this space), nearest first, ties by id."""
+        if k < 1:
+            return []
+        query = np.asarray(vector, dtype=np.float32).reshape(1, -1)
+        with _mapped():
+            found = self._collection.query(
+                query_embeddings=query, n_results=k, include=["distances"]
+            )
+        distances = found["distances"]
+        if distances is None:
+            return []
+        pairs = zip(found["ids"][0], distances[0], strict=True)
+        return sorted(((i, float(d)) for i, d in pairs), key=lambda pair: (pair[1], pair[0]))
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, FloatArray]:
+        """Stored vectors by id; unknown ids are absent."""
+        known: dict[str, FloatArray] = {}
+        for part in _parts(len(ids)):
+            with _mapped():
+                found = self._collection.get(ids=list(ids[part]), include=["embeddings"])
+            rows = found["embeddings"]
+            if rows is not None:
+                known.update(
+                    (i, np.asarray(row, dtype=np.float32))
+                    for i, row in zip(found["ids"], rows, strict=True)
+                )
+        return known
+
+    def empty(self, space: str) -> None:
+        """Make the collection anew, for this space."""
+        with _mapped():
+            self._client.delete_collection(self.name)
+            self.space = space
+            self._collection = self._make()
+
+    @property
+    def stored_space(self) -> str:
+        """The space that the collection on disk was made for."""
+        return str(self._collection.configuration_json["hnsw"]["space"])
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._client.close()
+
+
+def _parts(n: int) -> Iterator[slice]:
+    return (slice(first, first + _BATCH) for first in range(0, n, _BATCH))
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    """Chroma's errors as ours."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError, StoreError):
+        raise
+    except BaseException as exc:  # a panic of its native part is no Exception
+        raise StoreError(
+            f"Chroma failed: {type(exc).__name__}: {exc}. Its folder can be deleted; it is made "
+            "again when the store is opened next."
+        ) from exc
+
+
+def _survives(folder: Path, name: str, space: str) -> bool:
+    """Whether another process can load the index."""
+    home = str(Path(__file__).resolve().parent.parent)
+    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    with tempfile.TemporaryFile() as output:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", _PROBE, str(folder), name, space],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                stdout=output,
+                stderr=output,
+                timeout=_PROBE_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return False
+    return done.returncode == 0
