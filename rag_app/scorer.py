@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rankgate.errors import ConfigError
 from rankgate.models.locate import file_sha256
 from rankgate.scorers.protocol import ScoreContext, Scorer, ScorerInfo, Scores
 
@@ -30,6 +31,7 @@ class LazyScorer:
         self._info = info
         self._load = load
         self._scorer: Scorer | None = None
+        self._failure: ConfigError | None = None
         self._lock = threading.Lock()
 
     @property
@@ -48,12 +50,19 @@ class LazyScorer:
         """Load where that has not happened yet, and score.
 
         Raises:
-            ConfigError: the model cannot be loaded.
+            ConfigError: the model cannot be loaded; it is not tried again, because looking for
+                a model that is not there can take long.
 
         """
         with self._lock:
+            if self._failure is not None:
+                raise self._failure
             if self._scorer is None:
-                self._scorer = self._load()
+                try:
+                    self._scorer = self._load()
+                except ConfigError as exc:
+                    self._failure = exc
+                    raise
         return self._scorer.score(query, texts, context)
 
 

@@ -95,7 +95,12 @@ class VectorIndex:
             client = cast(
                 "Client",
                 chromadb.PersistentClient(
-                    path=str(folder), settings=Settings(anonymized_telemetry=False)
+                    path=str(folder),
+                    # A project's .env is not Chroma's to read.
+                    settings=Settings(
+                        _env_file=None,  # type: ignore[call-arg]
+                        anonymized_telemetry=False,
+                    ),
                 ),
             )
             try:

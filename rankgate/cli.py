@@ -26,7 +26,8 @@ EXIT_INTERRUPTED = 130
 
 _EPILOG = (
     "Exit codes: 0 ok; 1 a check found problems; 2 wrong usage, setting or file; "
-    "3 refused (only where a command is asked to tell); 5 the generator failed; 130 interrupted."
+    "3 refused (only where a command is asked to tell); 4 some files could not be read; "
+    "5 the generator failed; 130 interrupted."
 )
 
 

@@ -11,9 +11,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-
 from rankgate.errors import PolicyError, ProfileMismatchError
 from rankgate.firststage.fusion import Fusion
 from rankgate.floor import Floor
@@ -34,7 +31,9 @@ def _schema_text() -> str:
 
 
 @functools.cache
-def _validator() -> Draft202012Validator:
+def _validator() -> Any:
+    from jsonschema import Draft202012Validator
+
     return Draft202012Validator(json.loads(_schema_text()))
 
 
@@ -201,6 +200,8 @@ class Policy:
                 f"{source}: policy version {version}, this rankgate reads {VERSION}. "
                 "Refit it with `rankgate calibrate`, or install the rankgate that wrote it."
             )
+        from jsonschema.exceptions import best_match
+
         error = best_match(_validator().iter_errors(data))
         if error is not None:
             where = "/".join(str(p) for p in error.absolute_path) or "(top level)"

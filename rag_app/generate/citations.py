@@ -20,9 +20,9 @@ __all__ = ["CitationNumbering", "Cited", "cite", "locate", "supported"]
 # [1]  [1, 2]  [1-3]  [Source 2]; three digits at most, so that [2024] stays a year.
 _INNER = r"(?:sources?\s*)?\d{1,3}(?:\s*(?:,|;|-|\u2013|and)\s*(?:sources?\s*)?\d{1,3})*"
 _MARKER = rf"[\[\u3010]\s*({_INNER})\s*[\]\u3011]"
-_TOKEN = re.compile(rf"```|`|\n|[ \t]*{_MARKER}", re.IGNORECASE)
-# What could still become a marker, a fence, or white space before a marker.
-_UNDECIDED = re.compile(r"(?:[ \t]*[\[\u3010][^\[\]\u3010\u3011\n]{0,40}|[ \t]+|`{1,2})$")
+_TOKEN = re.compile(rf"`+|\n|[ \t]*{_MARKER}", re.IGNORECASE)
+# What could still become a marker, a longer run of backticks, or white space before a marker.
+_UNDECIDED = re.compile(r"(?:[ \t]*[\[\u3010][^\[\]\u3010\u3011\n]{0,120}|[ \t]+|`+)$")
 
 
 class CitationNumbering:
@@ -65,9 +65,9 @@ class CitationNumbering:
             out.append(text[position : token.start()])
             position = token.end()
             mark = token.group()
-            if mark == "```":
+            if mark.startswith("```"):
                 self._fenced = not self._fenced
-            elif mark == "`":
+            elif mark.startswith("`"):
                 self._in_code = not self._in_code and not self._fenced
             elif mark == "\n":
                 self._in_code = False
@@ -177,11 +177,11 @@ def _claims(text: str, known: int) -> list[tuple[int, str]]:
 def _plain_marks(text: str) -> list[re.Match[str]]:
     """The citations of a renumbered text, those inside code left out."""
     found, fenced, in_code = [], False, False
-    for token in re.finditer(r"```|`|\n|\[(\d{1,3})\]", text):
+    for token in re.finditer(r"`+|\n|\[(\d{1,3})\]", text):
         mark = token.group()
-        if mark == "```":
+        if mark.startswith("```"):
             fenced = not fenced
-        elif mark == "`":
+        elif mark.startswith("`"):
             in_code = not in_code and not fenced
         elif mark == "\n":
             in_code = False

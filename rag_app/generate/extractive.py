@@ -7,6 +7,7 @@ with several parts may take a sentence for each.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,14 +18,14 @@ import numpy.typing as npt
 from rag_app.generate.answer import Answer, Quote, Source, refusal
 from rag_app.generate.context import Context, SourceText
 from rag_app.generate.sentences import Sentence, other_lines, split_sentences
-from rag_app.generate.words import content_words, overlap
+from rag_app.generate.words import content_words
 
 __all__ = ["ExtractiveGenerator"]
 
 _MOST = 3
 _CONSIDERED = 24
 _OVERLAP_WEIGHT = 0.35
-_RANK_WEIGHT = 0.10
+_PASSAGE_WEIGHT = 0.15
 _FRAGMENT_PENALTY = 0.15
 # A further sentence must be this close to the best one, or bring words of the question that
 # are still missing and be at least this close.
@@ -80,20 +81,20 @@ class ExtractiveGenerator:
         vectors = self._embed([question, *parts, *(p.sentence.shown for p in pieces)])
         asked, told = vectors[: 1 + len(parts)], vectors[1 + len(parts) :]
         cosines = told @ asked.T
+        standing = _standing(pieces)
         extra = np.array(
             [
-                _RANK_WEIGHT / p.source.number - (0.0 if p.sentence.finished else _FRAGMENT_PENALTY)
+                _PASSAGE_WEIGHT * standing[p.source.number]
+                - (0.0 if p.sentence.finished else _FRAGMENT_PENALTY)
                 for p in pieces
             ]
         )
-        whole = cosines[:, 0] + extra
-        whole += _OVERLAP_WEIGHT * np.array([overlap(wanted, p.sentence.shown) for p in pieces])
+        whole = cosines[:, 0] + extra + _OVERLAP_WEIGHT * _coverage(wanted, pieces)
         best = int(whole.argmax())
         chosen = [best]
         for column, part in enumerate(parts, start=1):
             words = content_words(part)
-            shares = np.array([overlap(words, p.sentence.shown) for p in pieces])
-            scores = cosines[:, column] + extra + _OVERLAP_WEIGHT * shares
+            scores = cosines[:, column] + extra + _OVERLAP_WEIGHT * _coverage(words, pieces)
             _add(chosen, int(scores.argmax()), pieces, told)
         covered = frozenset().union(*(pieces[i].words for i in chosen)) & wanted
         for i in np.argsort(-whole, kind="stable").tolist():
@@ -120,6 +121,39 @@ def _add(
         if float(vectors[index] @ vectors[i]) >= _SAME_THING or shared >= _SAME_WORDS:
             return
     chosen.append(index)
+
+
+def _coverage(wanted: frozenset[str], pieces: Sequence[_Piece]) -> npt.NDArray[np.float64]:
+    """(n,) share of the wanted words in each piece, in [0, 1]; rare words count for more.
+
+    Among sentences about exit codes the 5 of "exit code 5" tells, and "exit" does not.
+    """
+    weights = {}
+    for word in wanted:
+        holders = sum(word in p.words for p in pieces)
+        if holders:
+            weights[word] = math.log1p(len(pieces) / holders)
+    total = math.fsum(weights.values())
+    return np.array(
+        [
+            # fsum, because sets come in another order in every process.
+            math.fsum(weights.get(w, 0.0) for w in p.words) / total if total else 0.0
+            for p in pieces
+        ]
+    )
+
+
+def _standing(pieces: Sequence[_Piece]) -> dict[int, float]:
+    """How good each source is beside the best one, in [0, 1], by number.
+
+    By probability where every passage has one, otherwise by rank.
+    """
+    sources = {p.source.number: p.source for p in pieces}
+    known = {n: s.passage.relevance_score for n, s in sources.items()}
+    best = max((v for v in known.values() if v is not None), default=0.0)
+    if best <= 0.0 or any(v is None for v in known.values()):
+        return {n: 1.0 / n for n in sources}
+    return {n: math.sqrt(v / best) for n, v in known.items() if v is not None}
 
 
 def _parts(question: str) -> list[str]:

@@ -15,6 +15,7 @@ __all__ = ["parse", "text_of_html"]
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.I | re.S)
 _BLOCKS = frozenset("p div section article blockquote dd dt figcaption address main".split())
 _IGNORED = frozenset("script style noscript template head nav svg iframe form button".split())
+_SCRIPT = re.compile(r"<(script|style)\b[^>]*>.*?</\1\s*>", re.I | re.S)
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 
@@ -29,6 +30,8 @@ def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
     decoded, notes = decode(data, html=True)
     # The encoding is settled; lxml refuses a string that declares one.
     page = _DECLARATION.sub("", clean(decoded))
+    # Where it finds no content at all, the extractor takes scripts for it.
+    page = _SCRIPT.sub("", page)
     text = trafilatura.extract(
         page,
         output_format="markdown",

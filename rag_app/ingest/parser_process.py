@@ -74,10 +74,10 @@ class ParserProcess:
         self._receive(path, _START_S, "the parser did not start")
         seconds = f"{self.limits.timeout_s:g} s (parse_timeout_s)"
         answer = self._receive(path, self.limits.timeout_s, f"parsing took longer than {seconds}")
+        if answer["last"]:
+            self._kill()
         if "document" in answer:
             return ParsedDocument.from_dict(answer["document"])
-        if answer["reason"] == "memory":
-            self._kill()
         raise ParseError(answer["reason"], answer["detail"])
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["TokenIndex", "Unit", "sentences", "units_of"]
 
 _PIECE = 20_000
+_PARTS = 5
 # English has four to five characters a token. A stretch far above that is one that the
 # tokenizer gives up on (base64, padding); by its length it still has to count for something.
 _CHARS_A_TOKEN = 10
@@ -148,10 +149,10 @@ def units_of(block: Block, index: TokenIndex, limit: int) -> list[Unit]:
         spans = _lines(index.text, block.start, block.end)
     found: list[Unit] = []
     for start, end in spans:
+        # In parts well below a chunk, so that a chunk can be filled, and its end repeated.
+        long = index.weight(start, end) > limit
         while start < end:
-            stop = end
-            if index.weight(start, end) > limit:
-                stop = index.cut(start, end, limit)
+            stop = index.cut(start, end, max(1, limit // _PARTS)) if long else end
             trimmed = start + len(index.text[start:stop].rstrip())
             if trimmed > start:
                 found.append(

@@ -11,6 +11,7 @@ import importlib
 import json
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -34,6 +35,9 @@ _LIBRARIES = {"html": ("trafilatura",), "pdf": ("pypdf",), "docx": ("mammoth", "
 # What the parent waits longer than the alarm below is its own business; this is for orphans.
 _GRACE_S = 5
 
+# Share of the allowed address space from which on it is held to have run out.
+_NEARLY_FULL = 0.7
+
 Parser = Callable[..., ParsedDocument]
 
 
@@ -49,6 +53,16 @@ def _limit_memory(megabytes: int) -> None:
         wanted = min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _peak() -> int:
+    """Bytes of address space that this process has had at most; 0 where that is not known."""
+    try:
+        status = Path("/proc/self/status").read_text("ascii")
+    except OSError:
+        return 0
+    found = re.search(r"^VmPeak:\s*(\d+) kB", status, re.M)
+    return int(found[1]) * 1024 if found else 0
 
 
 def _alarm(seconds: int) -> None:
@@ -97,30 +111,37 @@ def main() -> int:
     # The answers get a channel of their own: libraries that print must not break the protocol.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
-        _limit_memory(int(sys.argv[1]))
+        memory_mb = int(sys.argv[1])
+        _limit_memory(memory_mb)
         for line in sys.stdin:
             request = json.loads(line)
             parse = _parser(request["kind"])
             answers.write('{"begun": true}\n')
             answers.flush()
             _alarm(math.ceil(request["limits"]["timeout_s"]) + _GRACE_S)
-            last = False
+            result: dict[str, Any]
             try:
-                result = json.dumps({"document": _answer(request, parse)})
+                result = {"document": _answer(request, parse)}
             except ParseFailure as exc:
-                result = json.dumps({"reason": exc.reason, "detail": exc.detail})
+                result = {"reason": exc.reason, "detail": exc.detail}
             except RecursionError:
-                detail = "nested too deeply for the parser"
-                result = json.dumps({"reason": "broken", "detail": detail})
+                result = {"reason": "broken", "detail": "nested too deeply for the parser"}
             except MemoryError:
-                limit = f"parsing needs more than {sys.argv[1]} MB (parse_memory_mb)"
-                # A process that ran out of memory once is not trusted with the next file.
-                result, last = json.dumps({"reason": "memory", "detail": limit}), True
+                result = {"reason": "memory"}
             except Exception as exc:  # a defect of a parser is this file's misfortune
                 detail = f"the parser failed: {type(exc).__name__}: {exc}"
-                result = json.dumps({"reason": "broken", "detail": detail})
+                result = {"reason": "broken", "detail": detail}
+            full = _peak() / (memory_mb * 2**20)
+            if result.get("reason") == "broken" and full >= _NEARLY_FULL:
+                # Native parsers that are refused memory call it a malformed file.
+                result = {"reason": "memory"}
+            if result.get("reason") == "memory":
+                result["detail"] = f"parsing needs more than {memory_mb} MB (parse_memory_mb)"
+            # A process that was this full is not trusted with the next file.
+            last = result.get("reason") == "memory" or full >= _NEARLY_FULL
+            result["last"] = last
             _alarm(0)
-            answers.write(result + "\n")
+            answers.write(json.dumps(result) + "\n")
             answers.flush()
             if last:
                 return 1

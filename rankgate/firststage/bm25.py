@@ -8,14 +8,15 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import bm25s
 import numpy as np
 import numpy.typing as npt
-from bm25s.stopwords import STOPWORDS_EN
 
 from rankgate.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    import bm25s
 
 __all__ = ["Analyser", "BM25Index"]
 
@@ -46,6 +47,8 @@ class Analyser:
 
     def terms(self, texts: Sequence[str]) -> list[list[str]]:
         """The terms of each text, in order, with repetitions."""
+        import bm25s  # brings scipy: not for those who only rerank
+
         found: list[list[str]] = bm25s.tokenize(
             list(texts),
             token_pattern=self.token_pattern,
@@ -91,6 +94,8 @@ class BM25Index:
         # bm25s cannot index a corpus without a single term.
         if not any(terms):
             return cls(None, ids, analyser=how)
+        import bm25s
+
         engine = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
         engine.index(terms, show_progress=False)
         return cls(engine, ids, analyser=how)
@@ -102,6 +107,8 @@ class BM25Index:
     def lexicon(self) -> frozenset[str]:
         """Every word that the indexed passages contain, stop words included."""
         if self._lexicon is None:
+            from bm25s.stopwords import STOPWORDS_EN
+
             known = set() if self._engine is None else set(self._engine.vocab_dict)
             known.discard("")
             self._lexicon = frozenset(known | set(STOPWORDS_EN))
@@ -176,6 +183,8 @@ class BM25Index:
         Raises:
             ConfigError: absent, damaged, or of another format; it can be rebuilt.
         """
+        import bm25s
+
         source = Path(folder)
         try:
             meta = cls.read_meta(source)

@@ -23,11 +23,12 @@ _NEGATION = frozenset(
     "not no never none without cannot nor neither isn't aren't wasn't weren't don't doesn't "
     "didn't can't couldn't won't wouldn't shouldn't hasn't haven't except excluding".split()
 )
+# Narrow on purpose: "when", "first" or "now" stand in ordinary questions and tell nothing.
 _TEMPORAL = frozenset(
-    "before after since until during latest newest recent recently current currently today "
-    "yesterday tomorrow earlier later now previously former first last".split()
+    "before after since until during latest newest recent recently currently previously "
+    "formerly earlier yesterday tomorrow".split()
 )
-_CONDITIONAL = frozenset("if unless when whenever provided assuming otherwise whether".split())
+_CONDITIONAL = frozenset("if unless provided assuming otherwise".split())
 _YEAR = re.compile(r"\b(?:1[5-9]|20)\d\d\b")
 
 

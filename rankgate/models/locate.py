@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rankgate.errors import ModelNotFoundError, WeightsMismatchError
 
-__all__ = ["MINILM_SHA256", "ModelFiles", "find_minilm"]
+__all__ = ["MINILM_SHA256", "ModelFiles", "file_sha256", "find_minilm"]
 
 # Of model.safetensors as sentence-transformers publishes it on the Hugging Face hub.
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

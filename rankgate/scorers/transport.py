@@ -10,7 +10,6 @@ import asyncio
 import os
 import threading
 import time
-import weakref
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -123,9 +122,7 @@ class HttpTransport:
         self._client = client
         self._async_client = async_client
         self._own: dict[int, httpx.Client] = {}
-        self._own_async: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, tuple[int, httpx.AsyncClient]
-        ] = weakref.WeakKeyDictionary()
+        self._own_async: dict[asyncio.AbstractEventLoop, tuple[int, httpx.AsyncClient]] = {}
 
     def send(self, act: Send) -> Reply | Unanswered:
         """Send and wait, blocking; an answer that trickles in is given up at the timeout."""
@@ -205,6 +202,8 @@ class HttpTransport:
         loop, here = asyncio.get_running_loop(), os.getpid()
         pid, own = self._own_async.get(loop, (0, None))
         if own is None or pid != here:
+            for ended in [known for known in list(self._own_async) if known.is_closed()]:
+                self._own_async.pop(ended, None)  # nobody called aclose() there
             own = _httpx().AsyncClient(trust_env=False, limits=self._limits())
             self._own_async[loop] = (here, own)
         return own

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from rag_app.commands.demo import QUESTIONS
 from rag_app.generate.answer import REFUSAL
 from rag_app.ingest import ingest
 from rag_app.settings import Settings
@@ -20,16 +21,25 @@ from rankgate.logistic import Feature, Logistic
 
 ROOT = Path(__file__).parents[2]
 RUNNER = CliRunner()
-COMMANDS = ("ask", "chat", "config", "doctor", "search")
+COMMANDS = ("ask", "chat", "config", "demo", "doctor", "search")
+# Sections of some length: tiny ones would be joined into one chunk.
 FILES = {
     "gate.md": (
         "# The gate\n\n## What it decides\n\nThe gate decides whether a query is reranked. It "
-        "skips the second stage when the first one is already right.\n\n## How it is fitted\n\n"
-        "A gate is fitted with `rankgate calibrate` on labelled queries.\n"
+        "skips the second stage when the first one is already right. Margins between the best "
+        "passages and the agreement of the two lists tell how sure the first stage is, and "
+        "nothing else is looked at before the decision is made.\n\n## How it is fitted\n\n"
+        "A gate is fitted with `rankgate calibrate` on labelled queries. For each of them it is "
+        "known whether leaving out the second stage would have lost a relevant passage, and a "
+        "logistic regression learns to foresee exactly that loss.\n"
     ),
     "bread.md": (
-        "# Bread\n\n## Dough\n\nA sourdough needs twelve hours of rest in a cool place.\n\n"
-        "## Oven\n\n- Bake the loaf at 230 degrees.\n- Let it cool on a rack.\n"
+        "# Bread\n\n## Dough\n\nA sourdough needs twelve hours of rest in a cool place. Cover "
+        "it with a wet cloth, so that the surface does not dry out, and fold it twice during the "
+        "first hour, which gives the loaf its strength and an open crumb.\n\n## Oven\n\n"
+        "- Bake the loaf at 230 degrees for forty minutes, the first ten of them with steam.\n"
+        "- Let it cool on a rack before it is cut, because the crumb sets only while it cools "
+        "down, and a loaf that is cut too early tastes of raw dough.\n"
     ),
 }
 
@@ -81,12 +91,21 @@ def strict_policy(tmp_path_factory):
     return file
 
 
+@pytest.fixture(scope="module")
+def plain_policy(tmp_path_factory):
+    """Always reranks, refuses nothing: what the default policy was fitted to does not matter."""
+    file = tmp_path_factory.mktemp("policies") / "plain.json"
+    Policy.unfitted().save(file)
+    return file
+
+
 @pytest.fixture(autouse=True)
-def _place(tmp_path, monkeypatch, data_dir):
+def _place(tmp_path, monkeypatch, data_dir, plain_policy):
     for name in list(os.environ):
         if name.upper().startswith("RANKGATE_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("RANKGATE_DATA_DIR", str(data_dir))
+    monkeypatch.setenv("RANKGATE_POLICY", str(plain_policy))
     monkeypatch.chdir(tmp_path)
 
 
@@ -264,6 +283,45 @@ def test_doctor_does_not_make_the_folder(tmp_path):
     assert done.exit_code == 0
     assert "Run: rankgate ingest FOLDER" in done.stdout
     assert not (tmp_path / "none").exists()
+
+
+def test_chat_streams_what_the_llm_writes(monkeypatch):
+    with fake_openai.serving() as server:
+        monkeypatch.setenv("RANKGATE_OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("RANKGATE_OPENAI_MODEL", "m")
+        server.will(
+            fake_openai.Reply(text="Twelve hours [2][7].", piece=1),
+            fake_openai.Reply(text="Then it broke", cut_after=1),
+        )
+        done = invoke("chat", "--generator", "openai", input="How long?\nAnd then?\n")
+        assert [r["stream"] for r in server.requests] == [True, True]
+    assert "Twelve hours [1].\n" in done.stdout
+    assert done.exit_code == 5
+    assert "cut off" in done.stderr
+
+
+def test_demo_asks_its_questions_of_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "docs").mkdir()
+    for name, text in FILES.items():
+        (tmp_path / "docs" / name).write_text(text)
+    monkeypatch.setenv("RANKGATE_DATA_DIR", str(tmp_path / "demo"))
+    data = json.loads(invoke("demo", "--json").stdout)
+    assert data["ingest"]["documents"] == 2
+    assert [q["question"] for q in data["questions"]] == [q.question for q in QUESTIONS]
+    assert len(QUESTIONS) == 4
+    shown = invoke("demo")
+    assert shown.exit_code == 0
+    for number, asked in enumerate(QUESTIONS, start=1):
+        assert f"{number}. {asked.shows}" in shown.stdout
+        assert f"> {asked.question}" in shown.stdout
+    assert "(0 of them embedded just now)" in shown.stdout
+    assert shown.stdout.rstrip().splitlines()[-1].startswith("  rankgate ")
+
+
+def test_demo_without_docs_says_what_is_missing():
+    done = invoke("demo")
+    assert done.exit_code == 2
+    assert "there is no folder docs here" in done.stderr
 
 
 def test_as_a_process_stdout_is_json_alone(data_dir):

@@ -1,5 +1,6 @@
 """The pipeline: what comes out for answered, refused, skipped, degraded and failed questions."""
 
+import hashlib
 import importlib.util
 import json
 import sys
@@ -10,10 +11,10 @@ import pytest
 from rag_app.generate.answer import REFUSAL
 from rag_app.generate.errors import GeneratorError
 from rag_app.pipeline import EmptyIndexError, Pipeline
-from rag_app.scorer import LazyScorer
+from rag_app.scorer import LazyScorer, scorer_for
 from rag_app.settings import Settings
 from rankgate import Floor, Policy, RelevanceModel, ScorerInfo
-from rankgate.errors import ConfigError, InputError, PolicyError
+from rankgate.errors import ConfigError, InputError, ModelNotFoundError, PolicyError
 from rankgate.gate import Action, Condition, Gate, Rule
 from rankgate.logistic import Feature, Logistic
 from rankgate.testing import FailingScorer, FakeScorer
@@ -130,6 +131,34 @@ def test_a_skipped_question_does_not_touch_the_scorer(tmp_path):
     assert forced.trace.outcome.status.value == "reranked"
     assert forced.trace.outcome.reason == "forced"
     assert loads == [1]
+
+
+def test_a_scorer_that_cannot_be_loaded_degrades_and_is_not_tried_again():
+    tries = []
+
+    def load():
+        tries.append(1)
+        raise ModelNotFoundError("no such model; name another")
+
+    lazy = LazyScorer(ScorerInfo(id="fake", scale="fake"), load)
+    line = pipeline(scorer=lazy)
+    for _ in range(2):
+        result = line.answer(QUESTION)
+        assert result.status == "answered"
+        assert result.trace.outcome.status.value == "degraded"
+        assert "no such model; name another" in result.trace.lines()[0]
+    assert tries == [1]
+
+
+def test_a_cross_encoder_is_named_before_it_is_loaded(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model.safetensors").write_bytes(b"weights")
+    local = scorer_for(Settings(scorer=f"cross-encoder:{tmp_path / 'mine'}"), None)
+    assert (local.info.id, local.info.scale) == ("cross-encoder/mine", "logit")
+    assert local.info.weights == hashlib.sha256(b"weights").hexdigest()
+    hub = scorer_for(Settings(scorer="cross-encoder:BAAI/bge-reranker-v2-m3"), None)
+    assert hub.info.id == "cross-encoder/BAAI/bge-reranker-v2-m3"
+    assert not hub.loaded and not local.loaded
 
 
 def test_force_skip_overrules_a_gate_that_would_rerank():

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,9 @@ def test_the_logits_are_torchs(folder, scorer):
     from rankgate.scorers.cross_encoder import CrossEncoderScorer
 
     ours = scorer.score(QUERY, TEXTS)
-    theirs = CrossEncoderScorer(folder).score(QUERY, TEXTS)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The `max_length` property", DeprecationWarning)
+        theirs = CrossEncoderScorer(folder).score(QUERY, TEXTS)
     np.testing.assert_allclose(ours.values, theirs.values, atol=1e-4)
     assert ours.values.std() > 0.5, "a model that says the same of everything shows nothing"
     assert ours.stats == theirs.stats
@@ -138,8 +141,9 @@ def test_without_token_types(copy):
     assert OnnxScorer(copy).score(QUERY, TEXTS).complete
 
 
-def test_dynamic_int8_is_recognised_and_moves_little(copy, scorer):
-    """Its activation ranges come from the whole batch: measured 0.02 of the scores' spread."""
+def test_dynamic_int8_is_recognised_and_does_not_depend_on_the_batch_either(copy, scorer):
+    """Its activation ranges come from the whole batch: run in eights, neighbours moved a score
+    of this model by 0.29 of the scores' spread."""
     import logging
 
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -157,8 +161,7 @@ def test_dynamic_int8_is_recognised_and_moves_little(copy, scorer):
     assert small.info.weights != scorer.info.weights
     together = small.score(QUERY, TEXTS).values
     alone = np.array([small.score(QUERY, [t]).values[0] for t in TEXTS])
-    spread = float(together.std())
-    assert np.abs(together - alone).max() < 0.2 * spread
+    np.testing.assert_array_equal(together, alone)
     assert np.corrcoef(together, scorer.score(QUERY, TEXTS).values)[0, 1] > 0.9
 
 

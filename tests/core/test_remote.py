@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import importlib.util
 import json
 import logging
@@ -355,6 +356,17 @@ def test_one_scorer_in_several_event_loops():
 
         first, second = asyncio.run(once()), asyncio.run(once())
     np.testing.assert_array_equal(first.values, second.values)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_loops_that_ended_without_aclose_do_not_pile_up():
+    with serving("tei") as server:
+        scorer = scorer_for(server)
+        for _ in range(5):
+            assert asyncio.run(scorer.ascore(QUERY, TEXTS)).complete
+        assert len(scorer._transport._own_async) == 1
+        del scorer
+        gc.collect()
 
 
 def test_a_forked_child_does_not_share_the_parents_socket():

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from llama_index.core.bridge.pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
-from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
@@ -87,7 +87,7 @@ class RankGateRerank(BaseNodePostprocessor):
             space_named(chroma_space)
         if callback_manager is not None:
             kwargs["callback_manager"] = callback_manager
-        super().__init__(top_n=top_n, chroma_space=chroma_space, **kwargs)
+        super().__init__(**{"top_n": top_n, "chroma_space": chroma_space, **kwargs})
         self._engine = Engine(
             EngineParts(
                 reranker=reranker,

@@ -1,0 +1,5 @@
+"""Stages: scorers over a shrinking list."""
+
+from rankgate.stages.cascade import Cascade
+
+__all__ = ["Cascade"]

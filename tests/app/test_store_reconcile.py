@@ -1,0 +1,279 @@
+"""The store: what it answers, who may open it, and what it mends when it is opened."""
+
+import importlib.util
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rag_app.errors import StoreError, StoreLockedError, UnknownDocumentError
+from rag_app.ingest import ingest
+from rag_app.store import Store
+from rankgate.errors import ConfigError
+from rankgate.firststage import Fusion, fuse_candidates
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+files = _load("ingest_files")
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return files.make_settings(tmp_path)
+
+
+@pytest.fixture
+def embedder():
+    return files.FakeEmbedder()
+
+
+@pytest.fixture
+def filled(tmp_path, settings, embedder):
+    """A filled data folder, and what it holds."""
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "guide.md").write_text(files.GUIDE, "utf-8")
+    (folder / "floor.txt").write_text("The floor refuses weak passages.\n\nNothing is said then.")
+    ingest([folder], settings, embedder=embedder)
+    return look(settings, embedder)
+
+
+def look(settings, embedder):
+    with Store.open(settings, embedder=embedder) as store:
+        return files.contents(store)
+
+
+def test_an_empty_store_answers(settings, embedder):
+    with Store.open(settings, embedder=embedder) as store:
+        assert (store.count(), store.documents()) == (0, [])
+        assert store.dense(np.ones(32, dtype=np.float32), 5) == {}
+        assert store.cosines(np.ones(32, dtype=np.float32), []) == []
+        assert store.fetch([]) == []
+        assert store.bm25.search("words", 5) == {}
+        assert store.profile().chunking == "40/8"
+
+
+@pytest.mark.parametrize("space", ["cosine", "l2", "ip"])
+def test_dense_scores_are_cosines_in_every_space(tmp_path, embedder, space):
+    settings = files.make_settings(tmp_path, space=space)
+    (tmp_path / "guide.md").write_text(files.GUIDE, "utf-8")
+    ingest([tmp_path / "guide.md"], settings, embedder=embedder)
+    with Store.open(settings, embedder=embedder) as store:
+        vector = embedder.embed(["which command do I run to install"])[0]
+        found = store.dense(vector, 100)
+        assert len(found) == store.count()
+        assert list(found.values()) == sorted(found.values(), reverse=True)
+        texts = [text for text, _ in store.fetch(list(found))]
+        expected = embedder.embed(texts) @ vector
+        assert list(found.values()) == pytest.approx(expected.tolist(), abs=1e-5)
+        assert store.cosines(vector, list(found)) == pytest.approx(expected.tolist(), abs=1e-5)
+        backwards = list(reversed(found))
+        assert store.cosines(vector, backwards) == pytest.approx(expected[::-1].tolist(), abs=1e-5)
+        assert list(store.dense(vector, 2)) == list(found)[:2]
+
+
+def test_it_feeds_the_first_stage(filled, settings, embedder):
+    with Store.open(settings, embedder=embedder) as store:
+        vector = store.embedder.embed(["weak passages"])[0]
+        candidates = fuse_candidates(
+            dense=store.dense(vector, 2),
+            bm25=store.bm25.search("weak passages", 2),
+            fusion=Fusion(),
+            k=3,
+            missing_dense=lambda ids: store.cosines(vector, ids),
+            missing_bm25=lambda ids: store.bm25.scores("weak passages", ids),
+            fetch=store.fetch,
+        )
+        assert candidates[0].metadata["document_id"] == "docs/floor.txt"
+        assert all(c.dense is not None and c.bm25 is not None for c in candidates)
+
+
+def test_unknown_ids_are_named(filled, settings, embedder):
+    with Store.open(settings, embedder=embedder) as store:
+        with pytest.raises(UnknownDocumentError, match="'nope'"):
+            store.fetch(["nope"])
+        with pytest.raises(UnknownDocumentError, match="'nope'"):
+            store.cosines(np.ones(32, dtype=np.float32), ["nope"])
+        with pytest.raises(UnknownDocumentError, match="'nope'"):
+            store.document_text("nope")
+
+
+def test_a_second_opener_is_told_who_holds_it(settings, embedder):
+    with Store.open(settings, embedder=embedder):
+        with pytest.raises(StoreLockedError, match="this process") as caught:
+            Store.open(settings, embedder=embedder, wait_s=0.1)
+        assert caught.value.pid is not None
+    with Store.open(settings, embedder=embedder, wait_s=0.1) as store:
+        assert store.count() == 0
+
+
+def test_another_process_is_told_the_pid(settings, embedder):
+    code = (
+        "import sys, time; from pathlib import Path; from rag_app.datalock import DataLock;"
+        "lock = DataLock(Path(sys.argv[1]), wait_s=1); print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(settings.data_dir)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout.readline().strip() == "held"
+        with pytest.raises(StoreLockedError, match=f"kill {holder.pid}") as caught:
+            Store.open(settings, embedder=embedder, wait_s=0.1)
+        assert caught.value.pid == holder.pid
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    # A holder that was killed holds nothing.
+    Store.open(settings, embedder=embedder, wait_s=1).close()
+
+
+def test_closing_twice_is_fine_and_a_closed_store_says_so(filled, settings, embedder):
+    store = Store.open(settings, embedder=embedder)
+    store.close()
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store.dense(np.ones(32, dtype=np.float32), 1)
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", "..", "a..b", "x" * 70, "-dash"])
+def test_bad_collection_names_are_refused(settings, embedder, name):
+    with pytest.raises(ConfigError, match="collection's name"):
+        Store.open(settings.model_copy(update={"collection": name}), embedder=embedder)
+    assert not settings.data_dir.exists()
+
+
+def test_a_data_folder_that_is_a_file(tmp_path, embedder):
+    (tmp_path / "data").write_text("x")
+    with pytest.raises(StoreError, match="cannot be used"):
+        Store.open(files.make_settings(tmp_path), embedder=embedder)
+
+
+def truncated(folder):
+    for path in folder.glob("*.npy"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGE = {
+    "metadata is no JSON": lambda f: (f / "rankgate.json").write_text("{"),
+    "metadata lacks the fingerprint": lambda f: (f / "rankgate.json").write_text(
+        json.dumps({**json.loads((f / "rankgate.json").read_text()), "extra": {}})
+    ),
+    "of other passages": lambda f: (f / "rankgate.json").write_text(
+        (f / "rankgate.json").read_text().replace('"fingerprint": "', '"fingerprint": "0')
+    ),
+    "arrays cut short": truncated,
+    "arrays missing": lambda f: [p.unlink() for p in f.glob("*.npy")],
+    "folder missing": shutil.rmtree,
+    "a file instead": lambda f: (shutil.rmtree(f), f.write_text("x")),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_bm25_index_is_built_anew(filled, settings, embedder, how):
+    folder = settings.data_dir / "bm25" / "default"
+    (folder.parent / ".default-leftover").mkdir()
+    with Store.open(settings, embedder=embedder) as store:
+        expected = store.bm25.search("weak passages", 5)
+        assert expected
+    DAMAGE[how](folder)
+    with Store.open(settings, embedder=embedder) as store:
+        assert store.bm25.search("weak passages", 5) == expected
+        assert files.contents(store) == filled
+    assert [p.name for p in folder.parent.iterdir()] == ["default"]
+
+
+def test_a_missing_chroma_folder_is_made_anew_without_encoding(filled, settings, embedder):
+    shutil.rmtree(settings.data_dir / "chroma")
+    embedder.encoded.clear()
+    assert look(settings, embedder) == filled
+    assert embedder.encoded == []
+
+
+def test_without_token_vectors_too_everything_is_encoded_again(filled, settings, embedder):
+    shutil.rmtree(settings.data_dir / "chroma")
+    shutil.rmtree(settings.data_dir / "tokens")
+    embedder.encoded.clear()
+    assert look(settings, embedder) == filled
+    assert sorted(embedder.encoded) == sorted(set(filled["texts"]))
+
+
+@pytest.mark.parametrize("garbage", [b"garbage" * 999, b""])
+def test_a_damaged_chroma_database_is_made_anew(filled, settings, embedder, caplog, garbage):
+    for path in (settings.data_dir / "chroma").glob("chroma.sqlite3*"):
+        path.write_bytes(garbage)
+    with caplog.at_level(logging.WARNING, logger="rankgate"):
+        assert look(settings, embedder) == filled
+    assert any("missing in Chroma" in r.message or "made anew" in r.message for r in caplog.records)
+    assert look(settings, embedder) == filled
+
+
+def test_chroma_is_brought_to_what_the_manifest_says(filled, settings, embedder):
+    with Store.open(settings, embedder=embedder) as store:
+        store._index.delete(filled["chunks"][:2])
+        store._index.upsert(["stray"], np.ones((1, 32), dtype=np.float32))
+        assert sorted(store._index.ids()) != filled["chroma"]
+    assert look(settings, embedder) == filled
+
+
+def test_pending_documents_are_finished(filled, settings, embedder, tmp_path):
+    """A process that stops right after the manifest was written."""
+    with Store.open(settings, embedder=embedder) as store:
+        ids = filled["chunks"]
+        store._index.delete(ids)
+        store.manifest._db.execute("UPDATE document SET state = 'pending'")
+        store.manifest.set_dirty(store.collection, True)
+    assert look(settings, embedder) == filled
+
+
+def test_a_damaged_manifest_says_what_to_do(settings, embedder, filled):
+    for path in settings.data_dir.glob("manifest.sqlite*"):
+        path.write_bytes(b"garbage" * 999)
+    with pytest.raises(StoreError, match=r"damaged.*ingest"):
+        Store.open(settings, embedder=embedder)
+    # The lock is free again.
+    with pytest.raises(StoreError, match="damaged"):
+        Store.open(settings, embedder=embedder, wait_s=0.1)
+
+
+def test_a_manifest_of_a_later_version_is_left_alone(settings, embedder, filled):
+    with Store.open(settings, embedder=embedder) as store:
+        store.manifest._db.execute("PRAGMA user_version=99")
+    with pytest.raises(StoreError, match="version 99"):
+        Store.open(settings, embedder=embedder)
+
+
+@pytest.mark.model
+def test_with_the_real_encoder(tmp_path):
+    settings = files.make_settings(tmp_path, chunk_tokens=200, chunk_overlap=40)
+    path = tmp_path / "guide.md"
+    path.write_text(files.GUIDE + "\n\n# Cats\n\nCats sleep most of the day.\n" * 3, "utf-8")
+    report = ingest([path], settings)
+    assert report.embedded > 0
+    with Store.open(settings) as store:
+        profile = store.profile()
+        assert (profile.embedder, profile.chunking) == ("all-MiniLM-L6-v2", "200/40")
+        vector = store.embedder.embed(["How long do kittens rest?"])[0]
+        found = store.dense(vector, 3)
+        text, _ = store.fetch(list(found)[:1])[0]
+        assert "sleep" in text
+        assert store.cosines(vector, list(found)) == pytest.approx(list(found.values()), abs=1e-4)
+        texts = [t for t, _ in store.fetch(store.manifest.chunk_ids("default"))]
+        kept = store.token_store.get_many(texts)
+        assert set(kept) == set(texts)
+        assert not any(v.truncated for v in kept.values())
+        fresh = store.embedder.encode(texts)
+        for text, vectors in zip(texts, fresh, strict=True):
+            assert kept[text].tokens.shape == vectors.tokens.shape
+            np.testing.assert_allclose(kept[text].pooled, vectors.pooled, atol=1e-5)
