@@ -10,6 +10,7 @@ import numpy as np
 from rankgate.errors import InputError
 from rankgate.firststage.signals import query_words
 from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, ScoreStats
+from rankgate.texts import checked_texts
 from rankgate.types import Candidate
 
 __all__ = ["FailingScorer", "FakeScorer", "SlowScorer", "candidates_of", "word_overlap"]
@@ -93,6 +94,7 @@ class FakeScorer:
         return [self._one(job, context) for job in jobs]
 
     def _one(self, job: Job, context: ScoreContext | None) -> Scores:
+        checked_texts(job.query, job.texts)
         n = len(job.texts)
         values = np.zeros(n, dtype=np.float32)
         scored = np.zeros(n, dtype=np.bool_)

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from rankgate.errors import InputError, MissingExtraError
+from rankgate.errors import MissingExtraError
 from rankgate.models.locate import ModelFiles, find_minilm
+from rankgate.texts import clean_text
 
 if TYPE_CHECKING:
     import torch
@@ -75,8 +76,10 @@ class TokenEncoder:
             MissingExtraError: torch or transformers is not installed.
         """
         files = find_minilm(path, allow_hub=allow_hub)
-        with _loading:
-            return _loaded(files)
+        return _loaded_once(files)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_loaded_once, (self.files,))
 
     def count_tokens(self, text: str) -> int:
         """Tokens of the text, special ones not counted."""
@@ -101,7 +104,7 @@ class TokenEncoder:
 
         limit = self.max_length if max_length is None else max_length
         encodings = self.tokenizer.encode_batch_fast(
-            [_clean(t) for t in texts], add_special_tokens=False
+            [clean_text(t) for t in texts], add_special_tokens=False
         )
         rows = [e.ids for e in encodings]
         # With a clock to watch, chunks follow the input, so that what is read is a prefix;
@@ -155,14 +158,12 @@ class TokenEncoder:
         ]
 
 
-def _clean(text: str) -> str:
-    if not isinstance(text, str):
-        raise InputError(f"a text must be a string, got {type(text).__name__}")
-    # The tokenizer is native code and refuses what is not valid Unicode.
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", " ")
-
-
 _loading = threading.Lock()
+
+
+def _loaded_once(files: ModelFiles) -> TokenEncoder:
+    with _loading:
+        return _loaded(files)
 
 
 @functools.lru_cache(maxsize=4)

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,9 @@ class TokenStore:
                 "delete the file, and it is filled again."
             ) from exc
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_reopened, (self.path, self.encoder, self.dimension))
+
     @staticmethod
     def _key(text: str) -> bytes:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
@@ -107,3 +111,8 @@ class TokenStore:
         """Close the file; closing twice does nothing."""
         with self._lock:
             self._db.close()
+
+
+def _reopened(path: Path, encoder: str, dimension: int) -> TokenStore:
+    """Open the file again on the other side: a connection does not travel."""
+    return TokenStore(path, encoder=encoder, dimension=dimension)

@@ -2,6 +2,7 @@
 
 from rankgate.scorers.cross_encoder import CrossEncoderScorer
 from rankgate.scorers.late_interaction import LateInteractionScorer
+from rankgate.scorers.onnx import OnnxScorer
 from rankgate.scorers.protocol import (
     Job,
     ScoreContext,
@@ -11,11 +12,14 @@ from rankgate.scorers.protocol import (
     ScoreStats,
     check_scores,
 )
+from rankgate.scorers.remote import RemoteScorer
 
 __all__ = [
     "CrossEncoderScorer",
     "Job",
     "LateInteractionScorer",
+    "OnnxScorer",
+    "RemoteScorer",
     "ScoreContext",
     "ScoreStats",
     "Scorer",

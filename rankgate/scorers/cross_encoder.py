@@ -12,6 +12,7 @@ import numpy as np
 from rankgate.errors import ConfigError, MissingExtraError, ModelNotFoundError
 from rankgate.models.locate import file_sha256
 from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, ScoreStats
+from rankgate.texts import checked_texts
 
 __all__ = ["CrossEncoderScorer"]
 
@@ -50,6 +51,7 @@ class CrossEncoderScorer:
             from sentence_transformers import CrossEncoder
         except ImportError as exc:
             raise MissingExtraError("CrossEncoderScorer", "torch") from exc
+        self._made_of = (name_or_path, revision, device, max_length, local_files_only)
         name = str(name_or_path)
         folder = Path(name_or_path)
         try:
@@ -72,7 +74,7 @@ class CrossEncoderScorer:
                 "needs exactly one relevance score"
             )
         self._model.eval()
-        self._limit: int | None = self._model.max_length
+        self._limit: int | None = self._model.max_seq_length
         # Fast tokenizers change their own truncation settings while they are called, so two
         # threads in one tokenizer fail with "Already borrowed".
         self._lock = threading.Lock()
@@ -87,6 +89,9 @@ class CrossEncoderScorer:
             max_length=self._limit,
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, self._made_of)
+
     @property
     def info(self) -> ScorerInfo:
         """Who is scoring."""
@@ -97,6 +102,7 @@ class CrossEncoderScorer:
     ) -> Scores:
         """Logits, unbounded; chunks of 8 texts, the clock is read between them."""
         ctx = ScoreContext() if context is None else context
+        query, texts = checked_texts(query, texts)
         n = len(texts)
         values = np.zeros(n, dtype=np.float32)
         scored = np.zeros(n, dtype=np.bool_)
@@ -104,7 +110,7 @@ class CrossEncoderScorer:
         for start in range(0, n, _CHUNK):
             if ctx.should_stop:
                 break
-            part = [(_clean(query), _clean(t)) for t in texts[start : start + _CHUNK]]
+            part = [(query, t) for t in texts[start : start + _CHUNK]]
             with self._lock:
                 stats = stats + self._count(part)
                 chunk = self._model.predict(part, show_progress_bar=False, batch_size=_CHUNK)
@@ -131,5 +137,18 @@ class CrossEncoderScorer:
         )
 
 
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", " ")
+def _rebuild(
+    name_or_path: str | Path,
+    revision: str | None,
+    device: str | None,
+    max_length: int | None,
+    local_files_only: bool,
+) -> CrossEncoderScorer:
+    """Load again on the other side: locks and models do not travel."""
+    return CrossEncoderScorer(
+        name_or_path,
+        revision=revision,
+        device=device,
+        max_length=max_length,
+        local_files_only=local_files_only,
+    )

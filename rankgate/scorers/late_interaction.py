@@ -16,6 +16,7 @@ import numpy.typing as npt
 from rankgate.models.encoder import TokenEncoder, TokenVectors
 from rankgate.models.token_store import TokenStore
 from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, ScoreStats
+from rankgate.texts import checked_texts
 
 __all__ = ["LateInteractionScorer", "maxsim"]
 
@@ -98,6 +99,8 @@ class LateInteractionScorer:
         ctx = ScoreContext() if context is None else context
         if not jobs:
             return []
+        cleaned = [checked_texts(job.query, job.texts) for job in jobs]
+        jobs = [Job(query=query, texts=texts) for query, texts in cleaned]
         known: dict[str, TokenVectors] = {}
         texts = list(dict.fromkeys(t for job in jobs for t in job.texts))
         if self.token_store is not None:

@@ -17,7 +17,7 @@ from rankgate.errors import BadScoresError, ConfigError, ModelNotFoundError
 from rankgate.models.locate import file_sha256
 from rankgate.scorers.pairs import PairBatch, PairEncoder
 from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, ScoreStats
-from rankgate.scorers.texts import checked_texts
+from rankgate.texts import checked_texts
 
 __all__ = ["OnnxScorer"]
 

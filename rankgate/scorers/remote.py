@@ -16,8 +16,8 @@ from rankgate.scorers.dialects import Answer, dialect_named
 from rankgate.scorers.exchange import Asker, Part
 from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, ScoreStats
 from rankgate.scorers.secret import Secret
-from rankgate.scorers.texts import checked_texts
 from rankgate.scorers.transport import Exchange, HttpTransport, adrive, drive, endpoint_of
+from rankgate.texts import checked_texts
 
 if TYPE_CHECKING:
     import httpx

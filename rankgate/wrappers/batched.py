@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from rankgate.errors import ConfigError
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScorerInfo, Scores
-from rankgate.scorers.texts import checked_texts
+from rankgate.texts import checked_texts
 from rankgate.wrappers.ticket import Ticket
 from rankgate.wrappers.traits import breaker_is_open, is_pointwise
 from rankgate.wrappers.worker import BatchWorker

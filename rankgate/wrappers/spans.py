@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer
 
 from rankgate.errors import ConfigError
-from rankgate.scorers.texts import clean_text
+from rankgate.texts import clean_text
 
 __all__ = ["Spans", "TokenizerSpans", "cut_windows", "estimated_spans"]
 

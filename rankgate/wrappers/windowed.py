@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from rankgate.errors import ConfigError
 from rankgate.scorers.drive import Call, Stepped, Steps, arun
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScorerInfo, Scores
-from rankgate.scorers.texts import checked_texts
+from rankgate.texts import checked_texts
 from rankgate.wrappers.spans import Spans, TokenizerSpans, cut_windows, estimated_spans
 from rankgate.wrappers.traits import breaker_is_open, is_pointwise
 

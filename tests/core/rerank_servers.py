@@ -191,6 +191,8 @@ class RerankServer:
         elif kind == "negative_index":
             rows[0]["index"] = -1
         elif kind == "duplicate":
+            rows.append(dict(rows[0]))
+        elif kind == "doubled":
             rows[0]["index"] = rows[-1]["index"]
         elif kind == "missing":
             del rows[-1]

@@ -2,7 +2,6 @@
 
 import importlib.util
 import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +67,7 @@ TRAITS = {
     "fake": Traits(),
     # Padding to the longest of a chunk changes the order in which floats are added up.
     "late_interaction": Traits(tolerance=2e-3, chunk=8, forks=False),
-    "cross_encoder": Traits(tolerance=1e-4, chunk=8, pickles=False, forks=False),
+    "cross_encoder": Traits(tolerance=1e-4, chunk=8, forks=False),
     "onnx": Traits(tolerance=1e-5, chunk=8),
     **{f"remote_{name}": Traits(chunk=4) for name in NATIVE_DIALECTS},
 }
@@ -107,9 +106,7 @@ def contract_scorers(contract_folder):
         if name == "cross_encoder":
             from rankgate.scorers.cross_encoder import CrossEncoderScorer
 
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "The `max_length` property", DeprecationWarning)
-                return CrossEncoderScorer(contract_folder)
+            return CrossEncoderScorer(contract_folder)
         if name == "onnx":
             from rankgate.scorers.onnx import OnnxScorer
 

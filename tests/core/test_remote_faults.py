@@ -78,7 +78,8 @@ def status(code, **headers):
     "kind",
     [
         "truncated", "html", "other_shape", "out_of_range", "negative_index", "duplicate",
-        "missing", "text_index", "true_index", "nan", "inf", "huge", "text_score", "null_score",
+        "doubled", "missing", "text_index", "true_index", "nan", "inf", "huge", "text_score",
+        "null_score",
     ],
 )  # fmt: skip
 def test_an_answer_outside_the_dialect_is_a_protocol_error(kind, dialect):

@@ -7,11 +7,29 @@ import numpy as np
 import pytest
 
 from rankgate import (
-    Action, Candidate, Deadline, Dropped, Floor, Gate, Path, Policy, Profile, RelevanceModel,
-    Request, Reranker, ScorerInfo, Scores, Section, Status,
+    Action,
+    Candidate,
+    Deadline,
+    Dropped,
+    Floor,
+    Gate,
+    Path,
+    Policy,
+    Profile,
+    RelevanceModel,
+    Request,
+    Reranker,
+    ScorerInfo,
+    Scores,
+    Section,
+    Status,
 )  # fmt: skip
 from rankgate.errors import (
-    BreakerOpenError, InputError, PolicyError, ProfileMismatchError, ScorerTimeoutError,
+    BreakerOpenError,
+    InputError,
+    PolicyError,
+    ProfileMismatchError,
+    ScorerTimeoutError,
 )  # fmt: skip
 from rankgate.gate import Condition, Rule
 from rankgate.logistic import Feature, Logistic

@@ -156,11 +156,11 @@ def test_a_text_of_100_000_characters(scorer):
 )
 def test_wrong_types_are_refused(scorer, query, texts):
     """A naive scorer gives a score to the string "None"."""
-    with pytest.raises((InputError, TypeError, AttributeError)):
+    with pytest.raises(InputError):
         scorer.score(query, texts)
 
 
-@over([p for p in SCORERS if p.values[0] == "onnx" or p.values[0].startswith("remote_")])
+@over(SCORERS)
 @pytest.mark.parametrize("texts", ["paris", b"paris", {"paris"}, [1]])
 def test_wrong_types_have_a_message_that_says_what(scorer, texts):
     with pytest.raises(InputError, match="must be a"):

@@ -3,8 +3,8 @@
 | scorer          | threads    | pickle                 | forked child                     |
 |-----------------|------------|------------------------|----------------------------------|
 | FakeScorer      | yes        | with default scores    | yes                              |
-| LateInteraction | yes        | yes: carries weights   | no: torch's threads are not there |
-| CrossEncoder    | yes (lock) | no: load it there      | no: torch's threads are not there |
+| LateInteraction | yes        | yes: loads them there  | no: torch's threads are not there |
+| CrossEncoder    | yes (lock) | yes: loads them there  | no: torch's threads are not there |
 | OnnxScorer      | yes        | yes: opens the folder  | yes: opens its own session       |
 | RemoteScorer    | yes        | yes: opens connections | yes: opens its own connections   |
 
