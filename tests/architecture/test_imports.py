@@ -22,19 +22,24 @@ def test_import_contracts_hold():
     assert "0 broken" in done.stdout
 
 
-@pytest.mark.parametrize("module", ["rankgate", "rankgate.scorers", "rankgate.testing", "rankgate.cli"])
+@pytest.mark.parametrize(
+    "module", ["rankgate", "rankgate.scorers", "rankgate.testing", "rankgate.cli"]
+)
 def test_engine_loads_no_framework(module):
     heavy = (
-        "torch", "transformers", "sentence_transformers", "langchain_core", "llama_index",
-        "chromadb", "pydantic", "httpx", "diskcache", "prometheus_client",
-    )  # fmt: skip
-    code = (
-        f"import sys, {module}; "
-        f"print([m for m in {heavy!r} if m in sys.modules])"
+        "torch",
+        "transformers",
+        "sentence_transformers",
+        "langchain_core",
+        "llama_index",
+        "chromadb",
+        "pydantic",
+        "httpx",
+        "diskcache",
+        "prometheus_client",
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 

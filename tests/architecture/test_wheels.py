@@ -41,7 +41,11 @@ def test_the_engines_wheel_holds_code_data_and_nothing_else(wheels):
     names = names_in(wheels["rankgate"])
     tops = {n.split("/")[0] for n in names}
     assert tops == {"rankgate", "rag_app", "rankgate_eval", "rankgate-0.1.0.dist-info"}
-    for needed in ("rankgate/py.typed", "rankgate/policy.schema.json", "rankgate/policies/default.json"):  # fmt: skip
+    for needed in (
+        "rankgate/py.typed",
+        "rankgate/policy.schema.json",
+        "rankgate/policies/default.json",
+    ):
         assert needed in names
     code = {
         str(f.relative_to(ROOT)) for p in ("rankgate", "rag_app") for f in (ROOT / p).rglob("*.py")
@@ -51,7 +55,10 @@ def test_the_engines_wheel_holds_code_data_and_nothing_else(wheels):
 
 def test_the_adapters_wheels_hold_only_their_own_package(wheels):
     names = names_in(wheels["langchain_rankgate"])
-    assert {n.split("/")[0] for n in names} == {"langchain_rankgate", "langchain_rankgate-0.1.0.dist-info"}  # fmt: skip
+    assert {n.split("/")[0] for n in names} == {
+        "langchain_rankgate",
+        "langchain_rankgate-0.1.0.dist-info",
+    }
     names = names_in(wheels["llama_index_postprocessor_rankgate"])
     inside = [n for n in names if ".dist-info/" not in n]
     assert inside and all(n.startswith("llama_index/postprocessor/rankgate/") for n in inside)
@@ -74,7 +81,11 @@ def test_they_import_outside_the_checkout(wheels, tmp_path):
         "print([m.__file__ for m in (rankgate, rag_app, rankgate_eval, langchain_rankgate, li)])"
     )
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     files = eval(done.stdout)

@@ -368,6 +368,8 @@ def test_it_is_seen_through_the_other_wrappers(wrap, breaker):
     assert outer.is_open
     with pytest.raises(BreakerOpenError):
         outer.score("red", ["red"])
+    if wrap is Batched:
+        outer.close()
 
 
 def test_the_reranker_does_not_even_call_and_comes_back_by_itself(breaker, script, clock):

@@ -37,7 +37,15 @@ def test_a_weight_of_zero_takes_a_list_out_entirely():
     assert [i for i, _ in fused] == ["b"]
 
 
-@pytest.mark.parametrize("bad", [{"rrf_k": 0}, {"dense_weight": -1.0}, {"method": "sum"}, {"dense_weight": 0.0, "bm25_weight": 0.0}])  # fmt: skip
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"rrf_k": 0},
+        {"dense_weight": -1.0},
+        {"method": "sum"},
+        {"dense_weight": 0.0, "bm25_weight": 0.0},
+    ],
+)
 def test_impossible_fusions_are_refused(bad):
     with pytest.raises(PolicyError):
         Fusion(**bad)
@@ -64,8 +72,10 @@ def test_every_candidate_gets_both_scores_computed_not_imputed():
         fetch=lambda ids: [(f"text {i}", {"source": i}) for i in ids],
     )
     assert [(c.id, c.rank, c.dense, c.bm25) for c in got] == [
-        ("b", 1, 0.8, 5.0), ("a", 2, 0.9, 1.25), ("c", 3, 0.33, 4.0),
-    ]  # fmt: skip
+        ("b", 1, 0.8, 5.0),
+        ("a", 2, 0.9, 1.25),
+        ("c", 3, 0.33, 4.0),
+    ]
     assert asked == [("dense", ["c"]), ("bm25", ["a"])]
     assert got[1].text == "text a" and got[1].metadata == {"source": "a"}
 
@@ -73,9 +83,14 @@ def test_every_candidate_gets_both_scores_computed_not_imputed():
 def test_a_short_answer_of_a_callback_is_an_error_not_a_shift():
     with pytest.raises(InputError, match="1 passages were asked for, 0 came back"):
         fuse_candidates(
-            dense={"a": 0.9}, bm25={"a": 1.0}, fusion=Fusion(), k=1,
-            missing_dense=lambda i: [], missing_bm25=lambda i: [], fetch=lambda i: [],
-        )  # fmt: skip
+            dense={"a": 0.9},
+            bm25={"a": 1.0},
+            fusion=Fusion(),
+            k=1,
+            missing_dense=lambda i: [],
+            missing_bm25=lambda i: [],
+            fetch=lambda i: [],
+        )
 
 
 @pytest.mark.parametrize(("space", "distance"), [("cosine", 0.4), ("ip", 0.4), ("l2", 0.8)])

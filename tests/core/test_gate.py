@@ -11,15 +11,21 @@ from rankgate.logistic import Feature, Logistic
 from rankgate.testing import candidates_of
 
 CLEAR = Gate(
-    rules=(Rule(name="clear_winner", conditions=(Condition(signal="dense_margin_12", op=">=", value=0.1),)),),
+    rules=(
+        Rule(
+            name="clear_winner",
+            conditions=(Condition(signal="dense_margin_12", op=">=", value=0.1),),
+        ),
+    ),
     veto=("negation",),
-)  # fmt: skip
+)
 
 
 def signals(query="solar flares", dense=(0.9, 0.5, 0.4), **changes):
     found = compute_signals(
-        query, candidates_of(["a", "b", "c"][: len(dense)], dense=list(dense), bm25=[3.0] * len(dense))
-    )  # fmt: skip
+        query,
+        candidates_of(["a", "b", "c"][: len(dense)], dense=list(dense), bm25=[3.0] * len(dense)),
+    )
     return Signals(**{**{f: getattr(found, f) for f in Signals.__slots__}, **changes})
 
 
@@ -76,11 +82,13 @@ def test_a_fitted_gate_skips_at_its_threshold_and_ignores_vetoes():
         lambda: Rule(name="all", conditions=()),
         lambda: Gate(model=Logistic(features=()), threshold=None),
         lambda: Gate(model=Logistic(features=()), threshold=1.2),
-        lambda: Gate(model=Logistic(features=(Feature(name="rrf_margin", weight=1.0),)), threshold=0.5),
+        lambda: Gate(
+            model=Logistic(features=(Feature(name="rrf_margin", weight=1.0),)), threshold=0.5
+        ),
         lambda: Gate(veto=("mood",)),
         lambda: Gate(rules=CLEAR.rules, model=Logistic(features=()), threshold=0.5),
     ],
-)  # fmt: skip
+)
 def test_a_gate_that_cannot_work_is_refused(build):
     with pytest.raises(PolicyError):
         build()

@@ -15,7 +15,11 @@ TEXTS = ["Gravity bends light.", "Bread needs flour, water and salt.", "", "a " 
 def vectors_of(rng, length):
     rows = rng.normal(size=(length, 8)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return TokenVectors(tokens=rows.astype(np.float16), pooled=rows[0] if length else np.zeros(8, np.float32), truncated=False)  # fmt: skip
+    return TokenVectors(
+        tokens=rows.astype(np.float16),
+        pooled=rows[0] if length else np.zeros(8, np.float32),
+        truncated=False,
+    )
 
 
 def test_maxsim_equals_the_definition_and_never_matches_padding():
@@ -24,12 +28,15 @@ def test_maxsim_equals_the_definition_and_never_matches_padding():
     passages = [vectors_of(rng, n) for n in (3, 1, 0, 7)]
     expected = [
         np.mean([max(float(q @ t) for t in p.tokens.astype(np.float32)) for q in query])
-        if len(p.tokens) else -1.0
+        if len(p.tokens)
+        else -1.0
         for p in passages
-    ]  # fmt: skip
+    ]
     assert maxsim(query, passages) == pytest.approx(expected, abs=1e-6)
     opposite = TokenVectors(tokens=-query[:1].astype(np.float16), pooled=query[0], truncated=False)
-    assert maxsim(query[:1], [opposite])[0] == pytest.approx(-1.0, abs=1e-3), "a padding 0 would win"  # fmt: skip
+    assert maxsim(query[:1], [opposite])[0] == pytest.approx(-1.0, abs=1e-3), (
+        "a padding 0 would win"
+    )
     assert maxsim(query[:0], passages[:2]).tolist() == [0.0, 0.0]
 
 
@@ -79,14 +86,20 @@ def test_a_deadline_leaves_a_prefix(encoder):
             return self.now
 
     deadline = Deadline(expires_at=3.5, clock=Clock())
-    scores = LateInteractionScorer(encoder).score("q", [f"text {i}" for i in range(30)], ScoreContext(deadline=deadline))  # fmt: skip
+    scores = LateInteractionScorer(encoder).score(
+        "q", [f"text {i}" for i in range(30)], ScoreContext(deadline=deadline)
+    )
     read = int(scores.scored.sum())
     assert 0 < read < 30 and scores.scored[:read].all()
 
 
 def test_the_model_is_the_published_one_or_named_by_its_hash(tmp_path):
     found = find_minilm()
-    assert (found.sha256, found.found_in, found.name) == (MINILM_SHA256, "package", "all-MiniLM-L6-v2")  # fmt: skip
+    assert (found.sha256, found.found_in, found.name) == (
+        MINILM_SHA256,
+        "package",
+        "all-MiniLM-L6-v2",
+    )
     with pytest.raises(ModelNotFoundError, match=r"no model\.safetensors"):
         find_minilm(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"mine")

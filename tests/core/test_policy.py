@@ -20,16 +20,30 @@ FULL = Policy(
             profile=Profile(scorer="fake", scale="fake", space="cosine"),
             fusion=Fusion(method="weighted", dense_weight=0.3),
             gate=Gate(
-                rules=(Rule(name="clear", conditions=(Condition(signal="dense_top1", op=">=", value=0.0),)),),
-                veto=("negation",), min_remaining_ms=5.0, provenance={"n": 3},
+                rules=(
+                    Rule(
+                        name="clear",
+                        conditions=(Condition(signal="dense_top1", op=">=", value=0.0),),
+                    ),
+                ),
+                veto=("negation",),
+                min_remaining_ms=5.0,
+                provenance={"n": 3},
             ),
-            reranked=RelevanceModel(model=Logistic(features=(Feature(name="raw", weight=2.0),)), scale="fake"),
-            first_stage=RelevanceModel(model=Logistic(features=(Feature(name="dense", weight=2.0),))),
+            reranked=RelevanceModel(
+                model=Logistic(features=(Feature(name="raw", weight=2.0),)), scale="fake"
+            ),
+            first_stage=RelevanceModel(
+                model=Logistic(features=(Feature(name="dense", weight=2.0),))
+            ),
             floor=Floor(refuse_below=0.0, drop_below=None),
-            k=20, top_n=3, deadline_ms=400.0, reserve_ms=20.0,
+            k=20,
+            top_n=3,
+            deadline_ms=400.0,
+            reserve_ms=20.0,
         )
     },
-)  # fmt: skip
+)
 
 
 def test_round_trip_through_a_file(tmp_path):
@@ -53,17 +67,34 @@ def test_what_we_write_satisfies_the_published_schema():
     [
         (lambda d: d.update(version=2), "policy version 2, this rankgate reads 1"),
         (lambda d: d.update(sectoins={}), "sectoins"),
-        (lambda d: d["sections"]["hybrid"]["floor"].update(refuse_below=1.5), "sections/hybrid/floor"),
-        (lambda d: d["sections"]["hybrid"]["floor"].update(refuse_below="0.3"), "sections/hybrid/floor"),
+        (
+            lambda d: d["sections"]["hybrid"]["floor"].update(refuse_below=1.5),
+            "sections/hybrid/floor",
+        ),
+        (
+            lambda d: d["sections"]["hybrid"]["floor"].update(refuse_below="0.3"),
+            "sections/hybrid/floor",
+        ),
         (lambda d: d["sections"]["hybrid"].update(k=0), "sections/hybrid/k"),
         (lambda d: d["sections"]["hybrid"].update(deadline_ms=20), "fallback could never run"),
-        (lambda d: d["sections"]["hybrid"]["gate"]["rules"][0]["conditions"][0].update(signal="x"), "unknown signal 'x'"),
-        (lambda d: d["sections"]["hybrid"]["relevance"].update(reranked=None, first_stage=None), "needs a relevance model"),
-        (lambda d: d["sections"]["hybrid"]["relevance"]["first_stage"].update(scale="fake"), "must not read raw"),
+        (
+            lambda d: d["sections"]["hybrid"]["gate"]["rules"][0]["conditions"][0].update(
+                signal="x"
+            ),
+            "unknown signal 'x'",
+        ),
+        (
+            lambda d: d["sections"]["hybrid"]["relevance"].update(reranked=None, first_stage=None),
+            "needs a relevance model",
+        ),
+        (
+            lambda d: d["sections"]["hybrid"]["relevance"]["first_stage"].update(scale="fake"),
+            "must not read raw",
+        ),
         (lambda d: d["sections"].update(sparse={}), "sparse"),
         (lambda d: d.pop("name"), "name"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_file_is_refused_at_its_place(tmp_path, change, message):
     data = json.loads(json.dumps(FULL.to_dict()))
     change(data)
@@ -91,7 +122,10 @@ def test_a_missing_section_names_the_command_that_fits_it():
 
 
 def test_a_policy_of_another_scorer_is_refused_with_the_remedy():
-    with pytest.raises(ProfileMismatchError, match=r"scorer: fitted for 'fake', in use is 'other'.*rankgate calibrate"):  # fmt: skip
+    with pytest.raises(
+        ProfileMismatchError,
+        match=r"scorer: fitted for 'fake', in use is 'other'.*rankgate calibrate",
+    ):
         FULL.check_profile("hybrid", Profile(scorer="other"))
     with pytest.raises(ProfileMismatchError, match="space: fitted for 'cosine', in use is 'l2'"):
         FULL.check_profile("hybrid", Profile(scorer="fake", space="l2"))

@@ -17,9 +17,7 @@ def columns(dense=None, bm25=None, raw=None, n=3):
 
 
 def test_features_of_three_candidates():
-    got = columns(
-        dense=[0.8, 0.5, 0.2], bm25=[4.0, 2.0, 0.0], raw=np.array([1, 3, 2], np.float32)
-    )
+    got = columns(dense=[0.8, 0.5, 0.2], bm25=[4.0, 2.0, 0.0], raw=np.array([1, 3, 2], np.float32))
     assert got["raw_gap"].tolist() == [-2, 0, -1]
     assert got["raw_z"] == pytest.approx([-1.2247449, 1.2247449, 0.0])
     assert got["dense_gap"] == pytest.approx([0.0, -0.3, -0.6])
@@ -68,14 +66,16 @@ def test_a_standardised_feature():
     [
         lambda: RelevanceModel(model=Logistic(features=(Feature(name="rraw", weight=1.0),))),
         lambda: RelevanceModel(model=Logistic(features=(Feature(name="raw", weight=1.0),))),
-        lambda: RelevanceModel(model=Logistic(features=(Feature(name="query_raw_top", weight=1.0),))),
+        lambda: RelevanceModel(
+            model=Logistic(features=(Feature(name="query_raw_top", weight=1.0),))
+        ),
         lambda: Feature(name="raw", weight=float("nan")),
         lambda: Feature(name="raw", weight=1.0, scale=0.0),
         lambda: Logistic(features=(Feature(name="a", weight=1.0), Feature(name="a", weight=2.0))),
         lambda: Floor(refuse_below=1.1),
         lambda: Floor(drop_below=float("nan")),
     ],
-)  # fmt: skip
+)
 def test_models_that_cannot_work_are_refused(build):
     with pytest.raises(PolicyError):
         build()

@@ -23,26 +23,33 @@ from rankgate import (
     Scores,
     Section,
     Status,
-)  # fmt: skip
+)
 from rankgate.errors import (
     BreakerOpenError,
     InputError,
     PolicyError,
     ProfileMismatchError,
     ScorerTimeoutError,
-)  # fmt: skip
+)
 from rankgate.gate import Condition, Rule
 from rankgate.logistic import Feature, Logistic
 from rankgate.testing import FailingScorer, FakeScorer, SlowScorer, candidates_of
 
 TABLE = {"a": 1.0, "b": 3.0, "c": 2.0, "d": -4.0}
 PLATT = RelevanceModel(model=Logistic(features=(Feature(name="raw", weight=1.0),)), scale="fake")
-BY_DENSE = RelevanceModel(model=Logistic(intercept=-5.0, features=(Feature(name="dense", weight=10.0),)))  # fmt: skip
-SKIP_ALL = Gate(rules=(Rule(name="always", conditions=(Condition(signal="candidates", op=">=", value=0),)),))  # fmt: skip
+BY_DENSE = RelevanceModel(
+    model=Logistic(intercept=-5.0, features=(Feature(name="dense", weight=10.0),))
+)
+SKIP_ALL = Gate(
+    rules=(Rule(name="always", conditions=(Condition(signal="candidates", op=">=", value=0),)),)
+)
 
 
 def policy(**section):
-    return Policy(name="test", sections=dict.fromkeys(("order", "dense", "hybrid", "bm25"), Section(**section)))  # fmt: skip
+    return Policy(
+        name="test",
+        sections=dict.fromkeys(("order", "dense", "hybrid", "bm25"), Section(**section)),
+    )
 
 
 def abcd(**scores):
@@ -70,7 +77,9 @@ def test_reranked_by_raw_score_where_no_model_applies():
 
 
 def test_one_logit_orders_and_its_probability_floors():
-    model = RelevanceModel(model=Logistic(features=(Feature(name="raw", weight=-1.0),)), scale="fake")  # fmt: skip
+    model = RelevanceModel(
+        model=Logistic(features=(Feature(name="raw", weight=-1.0),)), scale="fake"
+    )
     out = Reranker(
         FakeScorer(TABLE), policy=policy(reranked=model, floor=Floor(drop_below=0.2))
     ).rerank("q", abcd())
@@ -97,8 +106,9 @@ def test_refused_when_even_the_best_is_below():
 
 def test_a_floor_of_zero_lets_all_pass():
     out = Reranker(
-        FakeScorer(TABLE), policy=policy(reranked=PLATT, floor=Floor(refuse_below=0.0, drop_below=0.0))
-    ).rerank("q", abcd())  # fmt: skip
+        FakeScorer(TABLE),
+        policy=policy(reranked=PLATT, floor=Floor(refuse_below=0.0, drop_below=0.0)),
+    ).rerank("q", abcd())
     assert len(out.kept) == 4 and out.status is Status.RERANKED
 
 
@@ -153,8 +163,9 @@ def test_a_failing_scorer_gives_first_stage_order_and_says_so(error, reason):
 
 def test_degraded_with_a_floor_but_no_model_keeps_the_results_and_notes_it():
     reranker = Reranker(
-        FailingScorer(RuntimeError("x")), policy=policy(reranked=PLATT, floor=Floor(refuse_below=0.9))
-    )  # fmt: skip
+        FailingScorer(RuntimeError("x")),
+        policy=policy(reranked=PLATT, floor=Floor(refuse_below=0.9)),
+    )
     out = reranker.rerank("q", abcd())
     assert out.status is Status.DEGRADED and len(out.kept) == 4
     assert any(n.startswith("floor_not_applied") for n in out.notes)
@@ -208,7 +219,9 @@ def test_scores_of_another_scale_never_meet_the_model():
 
 def test_a_deadline_in_the_middle_gives_a_defined_order():
     given = candidates_of(["x", "q y", "z", "q", "q w"])
-    out = Reranker(SlowScorer(0.03), policy=policy()).rerank("q", given, deadline=Deadline.after(0.085))  # fmt: skip
+    out = Reranker(SlowScorer(0.03), policy=policy()).rerank(
+        "q", given, deadline=Deadline.after(0.085)
+    )
     read = [p for p in out.passages if p.raw_score is not None]
     assert (out.status, out.reason) == (Status.DEGRADED, "deadline_partial")
     assert 0 < len(read) < 5
@@ -232,7 +245,9 @@ def test_the_reserve_is_kept_back_from_the_scorer():
             seen.append(context.remaining())
             return super().score_many(jobs, context)
 
-    Reranker(Watching(TABLE), policy=policy(deadline_ms=1000.0, reserve_ms=400.0)).rerank("q", abcd())  # fmt: skip
+    Reranker(Watching(TABLE), policy=policy(deadline_ms=1000.0, reserve_ms=400.0)).rerank(
+        "q", abcd()
+    )
     assert 0.3 < seen[0] <= 0.6
 
 
@@ -346,7 +361,9 @@ def test_wrong_input_is_an_error_of_the_caller(call):
         call(Reranker(FakeScorer(TABLE), policy=policy()))
 
 
-@pytest.mark.parametrize("bad", [{"text": None}, {"rank": 0}, {"dense": float("nan")}, {"bm25": float("inf")}])  # fmt: skip
+@pytest.mark.parametrize(
+    "bad", [{"text": None}, {"rank": 0}, {"dense": float("nan")}, {"bm25": float("inf")}]
+)
 def test_candidates_that_cannot_be_are_refused(bad):
     with pytest.raises(InputError):
         Candidate(**{"id": "a", "text": "a", "rank": 1, **bad})
@@ -358,13 +375,20 @@ def test_a_policy_for_another_scorer_is_refused_and_the_default_steps_back():
         Reranker(FakeScorer(), policy=fitted)
     assert Reranker(FakeScorer()).policy.name == "unfitted"
     with pytest.raises(PolicyError, match="no section for a 'order'"):
-        Reranker(FakeScorer(), policy=Policy(name="p", sections={"dense": Section()})).rerank("q", abcd())  # fmt: skip
+        Reranker(FakeScorer(), policy=Policy(name="p", sections={"dense": Section()})).rerank(
+            "q", abcd()
+        )
 
 
 def test_the_kind_of_first_stage_is_seen_from_the_candidates():
     reranker = Reranker(FakeScorer(TABLE), policy=policy())
     kinds = [
         reranker.rerank("q", abcd(**scores)).first_stage.value
-        for scores in ({}, {"dense": [0.1] * 4}, {"bm25": [1.0] * 4}, {"dense": [0.1] * 4, "bm25": [1.0] * 4})  # fmt: skip
+        for scores in (
+            {},
+            {"dense": [0.1] * 4},
+            {"bm25": [1.0] * 4},
+            {"dense": [0.1] * 4, "bm25": [1.0] * 4},
+        )
     ]
     assert kinds == ["order", "dense", "bm25", "hybrid"]

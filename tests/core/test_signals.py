@@ -10,7 +10,9 @@ from rankgate.testing import candidates_of
 
 def of(query="alpha beta", dense=None, bm25=None, **kw):
     n = len(dense if dense is not None else bm25 if bm25 is not None else ())
-    return compute_signals(query, candidates_of([str(i) for i in range(n)], dense=dense, bm25=bm25), **kw)  # fmt: skip
+    return compute_signals(
+        query, candidates_of([str(i) for i in range(n)], dense=dense, bm25=bm25), **kw
+    )
 
 
 def test_dense_margins_are_in_cosine_units_whatever_the_order():
@@ -67,7 +69,10 @@ def test_what_the_first_stage_does_not_give_is_none():
 
 
 def test_markers_and_unknown_words():
-    s = of("Which drugs don\u2019t cause bleding after 1990 if pregnant?", lexicon={"which", "drugs", "don't", "cause", "after", "if", "pregnant"})  # fmt: skip
+    s = of(
+        "Which drugs don\u2019t cause bleding after 1990 if pregnant?",
+        lexicon={"which", "drugs", "don't", "cause", "after", "if", "pregnant"},
+    )
     assert (s.negation, s.temporal, s.conditional, s.number) == (1.0, 1.0, 1.0, 1.0)
     assert s.unknown_share == pytest.approx(1 / 8), "bleding; a year is no word"
     assert of("", lexicon={"a"}).unknown_share == 0.0
