@@ -110,6 +110,8 @@ def rows_of(found: Sequence[tuple[str, Retrieved, frozenset[str], str]], kind: s
     """Feature rows of retrievals given as (corpus, retrieved, gold ids, stratum)."""
     result = []
     for corpus, original, gold, stratum in found:
+        if not original.candidates:  # a foreign question without a word in common, under BM25
+            continue
         r = view(original, kind)
         relevant = np.array([c.id in gold for c in r.candidates])
         result.append(

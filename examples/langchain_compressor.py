@@ -6,6 +6,7 @@ Run: python examples/langchain_compressor.py (offline; needs the extras `minilm`
 from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
+
 from langchain_rankgate import RankGateRerank
 
 FOUND = [
@@ -21,7 +22,7 @@ def main():
     compressed = ContextualCompressionRetriever(
         base_compressor=RankGateRerank(top_n=1), base_retriever=retriever
     )
-    for question in ("can I send goods back after three weeks?", "capital of Mongolia"):
+    for question in ("are returns accepted after three weeks?", "capital of Mongolia"):
         documents = compressed.invoke(question)
         print(question)
         for document in documents:

@@ -6,7 +6,6 @@ Run: python examples/langchain_hybrid.py (offline; no model is needed)
 import asyncio
 
 from langchain_rankgate import RankGateRetriever
-
 from rankgate import Candidate, Policy
 from rankgate.firststage import BM25Index
 from rankgate.testing import FakeScorer

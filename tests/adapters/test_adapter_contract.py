@@ -375,7 +375,7 @@ WRONG_PARTS = {
     "no scorer": (InputError, "scorer must have", lambda p: {"scorer": object()}),
     "no reranker": (
         InputError,
-        r"must be a rankgate\.Reranker",
+        r"(?s)reranker.*Reranker",
         lambda p: {"reranker": FakeScorer()},
     ),
     "no file": (

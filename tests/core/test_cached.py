@@ -12,7 +12,7 @@ import diskcache
 import numpy as np
 import pytest
 
-from rankgate.errors import ConfigError, MissingExtraError, ScorerError
+from rankgate.errors import ConfigError, InputError, MissingExtraError, ScorerError
 from rankgate.scorers import ScoreContext, ScorerInfo, Scores
 from rankgate.scorers.protocol import Job
 from rankgate.stages import Cascade
@@ -326,6 +326,15 @@ async def test_async_equals_sync(disk, tmp_path):
     np.testing.assert_array_equal(warm.values, plain())
     assert (cold.stats.cached, warm.stats.cached) == (0, 5)
     cached.close()
+
+
+@pytest.mark.parametrize("texts", ["red", [None], [b"red"]])
+async def test_wrong_types_are_the_callers_mistake(texts, tmp_path):
+    for cached in (Cached(FakeScorer()), Cached(FakeScorer(), disk=tmp_path)):
+        with pytest.raises(InputError):
+            cached.score(QUERY, texts)
+        with pytest.raises(InputError):
+            await cached.ascore(QUERY, texts)
 
 
 def test_nothing_and_pickling(tmp_path):

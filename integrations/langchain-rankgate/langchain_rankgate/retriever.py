@@ -19,13 +19,7 @@ from pydantic import ConfigDict, Field
 
 from langchain_rankgate.documents import documents_from_outcome
 from langchain_rankgate.engine import Engine, EngineParts
-from langchain_rankgate.sources import (
-    CandidateSource,
-    ChromaSource,
-    Found,
-    RetrieverSource,
-    Source,
-)
+from langchain_rankgate.sources import CandidateSource, ChromaSource, Found, RetrieverSource, Source
 from langchain_rankgate.spaces import chroma_space
 from rankgate import Action, Deadline, FirstStageKind, Outcome, Policy, Profile, Reranker
 from rankgate.errors import InputError
@@ -202,7 +196,7 @@ class RankGateRetriever(BaseRetriever):
         Args:
             query: the user's words.
             callbacks: for a child retriever's run; `retrieve` itself opens none.
-            **kwargs: `top_n`, `k`, `force`, `deadline`, and what the first stage takes.
+            **kwargs: as for `invoke`.
 
         Raises:
             InputError: an argument that nobody knows or can use.
