@@ -1,0 +1,386 @@
+"""Complaints of other projects' users about inputs, truncation, threads, limits and speed.
+
+As in `test_complaints.py`: named after the issue, the naive implementation beside it where it is
+short.
+"""
+
+import asyncio
+import importlib.util
+import math
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from rankgate import Action, Candidate, Policy, Reranker, Status
+from rankgate.deadline import Deadline
+from rankgate.errors import BadScoresError
+from rankgate.firststage.bm25 import BM25Index
+from rankgate.firststage.candidates import fuse_candidates
+from rankgate.firststage.fusion import Fusion
+from rankgate.gate import Condition, Gate, Rule
+from rankgate.logistic import Feature, Logistic
+from rankgate.relevance import RelevanceModel
+from rankgate.scorers import ScoreContext, ScorerInfo, Scores
+from rankgate.stages import Cascade
+from rankgate.testing import FakeScorer, SlowScorer, candidates_of
+from rankgate.types import FirstStageKind
+from rankgate.wrappers import Batched, Windowed
+from rankgate.wrappers.spans import TokenizerSpans
+
+LOGIT = ScorerInfo(id="model", scale="logit")
+
+
+def platt():
+    return RelevanceModel(
+        model=Logistic(features=(Feature(name="raw", weight=1.0),)), scale="logit"
+    )
+
+
+def policy(kind=FirstStageKind.ORDER, **changes):
+    return Policy.unfitted().with_section(kind, **changes)
+
+
+def logits(**scores):
+    return FakeScorer(scores, info=LOGIT)
+
+
+def ids(passages):
+    return [p.candidate.id for p in passages]
+
+
+# Inputs changed, ids lost, scores misaligned.
+
+
+def frozen_metadata():
+    return {"source": "a.md", "relevance_score": "the caller's own", "nested": {"page": 3}}
+
+
+def test_langchain_nvidia_343_inputs_are_not_mutated():
+    """Naive: writes `relevance_score` into the metadata of the documents it was given."""
+
+    def naive(documents, scores):
+        for d, s in zip(documents, scores, strict=True):
+            d["metadata"]["relevance_score"] = s
+        return documents
+
+    mine = [{"metadata": {}}]
+    naive(mine, [0.5])
+    assert mine[0]["metadata"] != {}
+    metadata = frozen_metadata()
+    candidates = [
+        Candidate(id="x", text="red", rank=1, metadata=metadata),
+        Candidate(id="y", text="cat", rank=2),
+    ]
+    before = list(candidates)
+    outcome = Reranker(logits(red=1.0), policy=policy(reranked=platt())).rerank("red", candidates)
+    assert metadata == frozen_metadata() and candidates == before
+    assert outcome.kept[0].candidate is candidates[0]
+
+
+def test_flashrank_47_scores_of_an_earlier_query_do_not_stick():
+    """Naive: scores are stored in the passages, and a second query sees the first one's."""
+    candidates = candidates_of(["red", "cat"])
+    reranker = Reranker(FakeScorer(), policy=Policy.unfitted())
+    first = reranker.rerank("red", candidates)
+    second = reranker.rerank("cat", candidates)
+    again = reranker.rerank("red", candidates)
+    assert ids(first.kept) == ids(again.kept) == ["c0", "c1"]
+    assert ids(second.kept) == ["c1", "c0"]
+    assert [p.raw_score for p in first.passages] == [p.raw_score for p in again.passages]
+
+
+def test_langchain_19142_ids_and_metadata_survive():
+    """Naive: results are rebuilt from their text, so ids and metadata are lost."""
+    candidates = [
+        Candidate(id=f"doc-{i}", text="same text", rank=i + 1, metadata={"page": i})
+        for i in range(5)
+    ]
+    by_text = {c.text: c for c in candidates}
+    assert len({by_text[c.text].id for c in candidates}) == 1  # the naive one
+    outcome = Reranker(FakeScorer(), policy=Policy.unfitted(top_n=3)).rerank("q", candidates)
+    assert ids(outcome.passages) == [f"doc-{i}" for i in range(5)]
+    assert [p.candidate.metadata["page"] for p in outcome.passages] == list(range(5))
+
+
+@pytest.mark.parametrize("change", ["short", "long", "nan", "infinite"])
+def test_llama_index_10194_misaligned_scores_are_noticed(change):
+    """Naive: `zip(nodes, scores)` silently pairs too few scores with the wrong nodes."""
+
+    class Wrong(FakeScorer):
+        def _one(self, job, context):
+            values = [0.1, 0.2, 0.3]
+            wrong = {
+                "short": values[:2],
+                "long": [*values, 0.4],
+                "nan": [0.1, math.nan, 0.3],
+                "infinite": [0.1, math.inf, 0.3],
+            }
+            return Scores.full(wrong[change], "fake")
+
+    naive = dict(zip("abc", [0.1, 0.2], strict=False))
+    assert "c" not in naive
+    outcome = Reranker(Wrong(), policy=Policy.unfitted()).rerank("q", candidates_of(list("abc")))
+    assert (outcome.status, outcome.reason) == (Status.DEGRADED, BadScoresError.reason)
+    assert ids(outcome.kept) == ["c0", "c1", "c2"]
+
+
+def test_llama_index_20597_a_score_belongs_to_its_text_whatever_the_order():
+    """Naive: scores come back sorted, and are joined to texts in input order."""
+    texts = [f"t{i}" for i in range(12)]
+    wanted = {t: float((i * 5) % 12) for i, t in enumerate(texts)}
+    naive = dict(zip(texts, sorted(wanted.values(), reverse=True), strict=True))
+    assert naive != wanted
+    cascade = Cascade(FakeScorer(wanted), FakeScorer(wanted), keep=12)
+    for scorer in (FakeScorer(wanted), cascade, Windowed(FakeScorer(wanted))):
+        outcome = Reranker(scorer, policy=Policy.unfitted(top_n=12)).rerank(
+            "q", candidates_of(texts)
+        )
+        assert {p.candidate.text: p.raw_score for p in outcome.kept} == wanted
+        by_value = sorted(range(12), key=lambda i: -wanted[f"t{i}"])
+        assert [p.index for p in outcome.kept] == by_value
+
+
+def test_dify_1661_duplicates_and_empty_lists_are_no_special_case():
+    """Naive: an empty list is sent to the model, and doubled texts collapse into one."""
+    reranker = Reranker(FakeScorer(), policy=Policy.unfitted())
+    assert reranker.rerank("q", []).passages == ()
+    doubled = candidates_of(["red", "red", "", "red"])
+    assert ids(reranker.rerank("red", doubled).kept) == ["c0", "c1", "c3", "c2"]
+
+
+# Silent truncation, threads, event loops, limits.
+
+
+def test_flashrank_34_the_end_of_a_long_text_is_read():
+    """Naive: the tokenizer truncates at 512 tokens, and the answer stood behind them."""
+
+    def short_sighted(query, text):
+        return float("answer" in text.split()[:512])
+
+    text = "filler " * 600 + "answer"
+    limit = ScorerInfo(id="m", scale="s", max_length=512)
+    inner = FakeScorer(short_sighted, info=limit)
+    assert inner.score("q", [text]).values.tolist() == [0.0]  # the naive one
+    scores = Windowed.for_scorer(inner).score("q", [text])
+    assert scores.values.tolist() == [1.0]
+    assert scores.stats.windows > 1 and scores.stats.truncated == 0
+
+
+@pytest.mark.model
+def test_infinity_666_what_is_cut_off_is_counted(encoder):
+    """Naive: a text that is too long is truncated, and the answer does not say so."""
+    from rankgate.scorers import LateInteractionScorer
+
+    scorer = LateInteractionScorer(encoder)
+    stats = scorer.score("harbour", ["harbour " * 600, "harbour"]).stats
+    assert (stats.pairs, stats.truncated) == (2, 1)
+
+
+def test_sentence_transformers_993_threads_may_share_a_tokenizer():
+    """Naive: each call switches truncation of the shared tokenizer on and off.
+
+    In its Rust core that is a mutable borrow: "RuntimeError: Already borrowed".
+    """
+    shared = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    shared.pre_tokenizer = Whitespace()
+    shared.enable_truncation(16)
+    spans = TokenizerSpans(shared)
+    wrapper = Windowed(FakeScorer(), tokenizer=shared, window=20, overlap=5)
+    text = "word " * 300 + "red"
+    errors, lengths = [], set()
+
+    def use():
+        try:
+            for _ in range(20):
+                lengths.add(len(spans(text)))
+                assert wrapper.score("red", [text]).values[0] == 1.0
+        except Exception as exc:
+            errors.append(exc)
+
+    threads = [threading.Thread(target=use) for _ in range(16)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert errors == [] and lengths == {301}
+    assert shared.truncation["max_length"] == 16  # the caller's settings are not touched
+
+
+async def _longest_stall(work):
+    """Runs `work` while watching how long the event loop was not served."""
+    stalls, done = [], asyncio.Event()
+
+    async def watch():
+        last = time.perf_counter()
+        while not done.is_set():
+            await asyncio.sleep(0.005)
+            now = time.perf_counter()
+            stalls.append(now - last)
+            last = now
+
+    watcher = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    await work()
+    done.set()
+    await watcher
+    return max(stalls)
+
+
+async def test_openwebui_19900_the_event_loop_is_not_frozen():
+    """Naive: the model is called in the coroutine itself; every other request waits."""
+    candidates = candidates_of(["red cat", "dog"])
+
+    async def naive():
+        SlowScorer(0.3).score("red cat", ["red cat", "dog"])
+
+    assert await _longest_stall(naive) > 0.55
+    for scorer in (SlowScorer(0.3), Windowed(SlowScorer(0.3)), Batched(SlowScorer(0.3))):
+        reranker = Reranker(scorer, policy=Policy.unfitted())
+
+        async def ours(reranker=reranker):
+            outcome = await reranker.arerank("red cat", candidates)
+            assert outcome.status is Status.RERANKED
+
+        assert await _longest_stall(ours) < 0.35
+        if isinstance(scorer, Batched):
+            scorer.close()
+
+
+@pytest.mark.model
+def test_khora_340_the_model_is_not_loaded_for_each_query(encoder):
+    """Naive: the model is built in the request handler."""
+    from rankgate.models import TokenEncoder
+    from rankgate.scorers import LateInteractionScorer
+
+    assert TokenEncoder.load() is encoder
+    assert LateInteractionScorer.load().encoder is encoder
+
+
+def _servers():
+    name = "rerank_servers"
+    if name not in sys.modules:
+        file = Path(__file__).with_name(f"{name}.py")
+        spec = importlib.util.spec_from_file_location(name, file)
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+def test_text_embeddings_inference_378_more_texts_than_a_server_takes():
+    """Naive: all 75 texts in one request; TEI answers 413, since its limit is 32."""
+    import httpx
+
+    from rankgate.scorers.remote import RemoteScorer
+
+    texts = [f"paris {i}" for i in range(75)]
+    with _servers().serving("tei") as server:
+        naive = httpx.post(f"{server.url}/rerank", json={"query": "paris", "texts": texts})
+        assert naive.status_code == 413
+        with RemoteScorer(server.url, dialect="tei", model="m") as scorer:
+            scores = scorer.score("paris", texts)
+        assert scores.complete and scores.stats.calls == 3
+
+
+def test_openwebui_8579_bm25_is_built_once(monkeypatch):
+    """Naive: the index over the whole corpus is built anew at each query."""
+    passages = [(f"p{i}", f"red cat number{i}") for i in range(50)]
+    built = []
+    real = BM25Index.build.__func__
+    monkeypatch.setattr(
+        BM25Index, "build", classmethod(lambda cls, p, **kw: built.append(1) or real(cls, p, **kw))
+    )
+    index = BM25Index.build(passages)
+    engine = index._engine
+    for i in range(50):
+        assert next(iter(index.search(f"number{i}", 3))) == f"p{i}"
+        fuse_candidates(
+            dense={"p1": 0.5},
+            bm25=index.search(f"number{i}", 3),
+            fusion=Fusion(),
+            k=3,
+            missing_dense=lambda asked: [0.1] * len(asked),
+            missing_bm25=lambda asked, i=i: index.scores(f"number{i}", asked),
+            fetch=lambda asked: [("text", {})] * len(asked),
+        )
+    assert built == [1] and index._engine is engine
+
+
+def test_openwebui_6529_reranking_on_a_cpu_is_bounded_by_the_deadline():
+    """Naive: 50 pairs are read to the end, minutes on a small machine."""
+    reranker = Reranker(SlowScorer(0.02), policy=Policy.unfitted())
+    candidates = candidates_of([f"red {i}" for i in range(50)])
+    begun = time.perf_counter()
+    outcome = reranker.rerank("red", candidates, deadline=Deadline.after(0.15))
+    assert time.perf_counter() - begun < 0.5
+    assert outcome.kept and outcome.status is Status.DEGRADED
+
+
+def test_qmd_264_a_skip_can_be_asked_for_and_is_decided_for_you():
+    """Naive: the reranker runs for every query, also where the first stage is sure."""
+    sure = Rule(name="sure", conditions=(Condition(signal="dense_margin_12", op=">=", value=0.2),))
+    scorer = FakeScorer()
+    reranker = Reranker(scorer, policy=policy(FirstStageKind.DENSE, gate=Gate(rules=(sure,))))
+    clear = candidates_of(["a", "b"], dense=[0.9, 0.5])
+    close = candidates_of(["a", "b"], dense=[0.9, 0.85])
+    outcome = reranker.rerank("red", clear)
+    assert (outcome.status, outcome.reason) == (Status.SKIPPED, "sure")
+    assert scorer.calls == 0
+    assert reranker.rerank("red", close).status is Status.RERANKED
+    asked = reranker.rerank("red", close, force=Action.SKIP)
+    assert (asked.status, asked.reason) == (Status.SKIPPED, "forced")
+    assert scorer.calls == 1
+
+
+def test_flashrag_114_one_can_say_why_a_result_got_worse():
+    """Naive: only the new order comes back; what the first stage had said is gone."""
+    texts, dense = ["right", "wrong"], [0.8, 0.7]
+    reranker = Reranker(FakeScorer({"wrong": 9.0, "right": 1.0}), policy=Policy.unfitted())
+    outcome = reranker.rerank("q", candidates_of(texts, dense=dense))
+    first, second = outcome.kept
+    assert (first.candidate.rank, first.candidate.dense, first.raw_score) == (2, 0.7, 9.0)
+    assert (second.candidate.rank, second.candidate.dense, second.raw_score) == (1, 0.8, 1.0)
+    assert outcome.decision.reason and outcome.signals.dense_margin_12 == pytest.approx(0.1)
+    without = reranker.rerank("q", candidates_of(texts, dense=dense), force=Action.SKIP)
+    assert ids(without.kept) == ["c0", "c1"]
+
+
+async def test_a_cancelled_request_does_not_leave_a_thread_reading():
+    """Naive: the worker thread reads all passages to the end although nobody waits."""
+    read = []
+
+    def slowly(_query, text):
+        read.append(text)
+        time.sleep(0.02)
+        return 1.0
+
+    reranker = Reranker(FakeScorer(slowly), policy=Policy.unfitted())
+    task = asyncio.create_task(reranker.arerank("red", candidates_of(["x"] * 50)))
+    while not read:
+        await asyncio.sleep(0.005)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0.1)
+    seen = len(read)
+    await asyncio.sleep(0.1)
+    assert len(read) == seen < 50
+
+
+def test_one_context_serves_the_whole_request():
+    """Naive: each stage has a timeout of its own, and together they exceed the caller's."""
+    seen = []
+
+    class Looks(FakeScorer):
+        def score_many(self, jobs, context=None):
+            seen.append(context)
+            return super().score_many(jobs, context)
+
+    context = ScoreContext(deadline=Deadline.after(5))
+    Windowed(Cascade(Looks(), Looks(), keep=1)).score("q", ["a", "b"], context)
+    assert seen == [context, context]
