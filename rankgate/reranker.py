@@ -190,7 +190,10 @@ class Reranker:
                     f"candidates must be rankgate.Candidate, got {type(c).__name__}. Use the "
                     "LangChain or LlamaIndex component, or build Candidate(id=, text=, rank=)."
                 )
-        kind = self.first_stage if self.first_stage is not None else _kind_of(candidates)
+        kind = self.first_stage
+        if kind is None:
+            # Nothing was found: no scores to tell the kind by, and no section to be missing.
+            kind = _kind_of(candidates) if candidates else next(iter(self.policy.sections))
         section = self.policy.section(kind)
         top_n = section.top_n if request.top_n is None else request.top_n
         if isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1:

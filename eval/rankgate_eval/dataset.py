@@ -1,16 +1,17 @@
-"""A retrieval data set: passages, queries, judgements, splits, as BEIR folders hold them."""
+"""A retrieval data set: passages, queries, judgements, splits."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rankgate.errors import InputError
+from rankgate_eval.dataset_check import check_dataset
+from rankgate_eval.groups import document_groups
+from rankgate_eval.raw import RawDataset
+from rankgate_eval.readers.beir import read_beir
 
 __all__ = ["Dataset"]
 
@@ -20,11 +21,15 @@ class Dataset:
     """Passages, queries and who is relevant to whom.
 
     Attributes:
-        name: of the folder.
+        name: of the folder or file.
         corpus: passage id to text, the title before it.
         queries: query id to text.
         qrels: query id to passage id to relevance (> 0 is relevant).
-        splits: split name to query ids; empty where the folder has none.
+        splits: split name to query ids; empty where there are none.
+        fields: query id to whatever else stood in its row, such as `answer` or `type`.
+        documents: passage id to the document it was cut from, as far as that is known.
+        groups: query id to document group: queries that share a relevant passage or document,
+            directly or over others. Computed.
     """
 
     name: str
@@ -32,71 +37,104 @@ class Dataset:
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
     splits: Mapping[str, tuple[str, ...]]
+    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    documents: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        relevant = {query: self.relevant(query) for query in self.queries}
+        object.__setattr__(
+            self, "groups", document_groups(self.queries, relevant, self.documents)
+        )
 
     @classmethod
-    def load(cls, folder: str | Path) -> Dataset:
-        """Read corpus.jsonl[.gz], queries.jsonl, qrels.tsv and, where present, splits.json.
+    def load(
+        cls, folder: str | Path, *, queries: str | None = None, qrels: str | None = None
+    ) -> Dataset:
+        """Read a BEIR folder and check it; `rankgate_eval.loading` reads other forms too.
+
+        Args:
+            folder: with corpus.jsonl[.gz], queries.jsonl, qrels.tsv or qrels/*.tsv and, where
+                there are splits, splits.json.
+            queries: another file of queries in it, such as `queries-typos.jsonl`.
+            qrels: another file of judgements in it.
 
         Raises:
-            InputError: a file is missing or a row unreadable; the message has file and line.
+            DatasetError: the data set has errors; the message has them with file and line.
         """
-        root = Path(folder)
-        zipped = root / "corpus.jsonl.gz"
-        corpus = {
-            str(row["_id"]): "\n".join(p for p in (row.get("title", ""), row["text"]) if p)
-            for row in _rows(zipped if zipped.exists() else root / "corpus.jsonl")
-        }
-        queries = {str(row["_id"]): str(row["text"]) for row in _rows(root / "queries.jsonl")}
-        qrels: dict[str, dict[str, int]] = {}
-        file = root / "qrels.tsv"
-        try:
-            with file.open(encoding="utf-8", newline="") as stream:
-                for line, row in enumerate(csv.reader(stream, delimiter="\t"), start=1):
-                    if line == 1 and row[:1] == ["query-id"]:
-                        continue
-                    try:
-                        query, passage, grade = row
-                        qrels.setdefault(query, {})[passage] = int(grade)
-                    except ValueError as exc:
-                        raise InputError(
-                            f"{file}, line {line}: expected query-id, corpus-id and a whole "
-                            f"number, separated by tabs; got {row!r}"
-                        ) from exc
-        except OSError as exc:
-            raise InputError(f"cannot read {file}: {exc}") from exc
-        splits_file = root / "splits.json"
-        splits: dict[str, tuple[str, ...]] = {}
-        if splits_file.exists():
-            loaded: dict[str, list[str]] = json.loads(splits_file.read_text("utf-8"))
-            splits = {name: tuple(ids) for name, ids in loaded.items()}
-        return cls(name=root.name, corpus=corpus, queries=queries, qrels=qrels, splits=splits)
+        raw = read_beir(folder, queries=queries, qrels=qrels)
+        check_dataset(raw).raise_for_errors()
+        return cls.from_raw(raw)
 
-    def judged(self, split: str) -> list[str]:
+    @classmethod
+    def from_raw(cls, raw: RawDataset) -> Dataset:
+        """Build from rows in which `check_dataset` found no error."""
+        queries = {row.id: row.text for row in raw.queries}
+        qrels: dict[str, dict[str, int]] = {}
+        for judgement in raw.judgements:
+            qrels.setdefault(judgement.query, {})[judgement.passage] = judgement.grade
+        splits: dict[str, dict[str, None]] = {}
+        for row in raw.splits:
+            inside = splits.setdefault(row.split, {})
+            if row.query in queries:
+                inside[row.query] = None
+        return cls(
+            name=raw.name,
+            corpus={row.id: row.text for row in raw.passages},
+            queries=queries,
+            qrels=qrels,
+            splits={name: tuple(ids) for name, ids in splits.items()},
+            fields={row.id: row.fields for row in raw.queries if row.fields},
+            documents={row.id: row.document for row in raw.passages if row.document is not None},
+        )
+
+    def relevant(self, query_id: str) -> tuple[str, ...]:
+        """Ids of the passages that are relevant to a query; none for an unjudged one."""
+        return tuple(p for p, grade in self.qrels.get(query_id, {}).items() if grade > 0)
+
+    def query_ids(self, split: str | None = None) -> list[str]:
+        """Ids of a split's queries, in file order; None: of all queries.
+
+        Raises:
+            InputError: no such split.
+        """
+        if split is None:
+            return list(self.queries)
+        if split not in self.splits:
+            have = ", ".join(self.splits) or "none"
+            raise InputError(f"{self.name} has no split {split!r}; it has: {have}")
+        return list(self.splits[split])
+
+    def judged(self, split: str | None = None) -> list[str]:
         """Ids of a split's queries that have a relevant passage, in file order.
 
         Raises:
             InputError: no such split.
         """
-        if split not in self.splits:
-            have = ", ".join(self.splits) or "none"
-            raise InputError(f"{self.name} has no split {split!r}; it has: {have}")
-        return [q for q in self.splits[split] if any(g > 0 for g in self.qrels.get(q, {}).values())]
+        return [q for q in self.query_ids(split) if self.relevant(q)]
 
+    def unjudged(self, split: str | None = None) -> list[str]:
+        """Ids of a split's queries without a relevant passage: unanswerable, for the floor.
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    opener = gzip.open if file.suffix == ".gz" else open
-    try:
-        with opener(file, "rt", encoding="utf-8") as stream:
-            for line, text in enumerate(stream, start=1):
-                if not text.strip():
-                    continue
-                try:
-                    row = json.loads(text)
-                    row["_id"], row["text"]
-                except (ValueError, KeyError, TypeError) as exc:
-                    raise InputError(
-                        f"{file}, line {line}: expected a JSON object with _id and text ({exc})"
-                    ) from exc
-                yield row
-    except OSError as exc:
-        raise InputError(f"cannot read {file}: {exc}") from exc
+        Raises:
+            InputError: no such split.
+        """
+        return [q for q in self.query_ids(split) if not self.relevant(q)]
+
+    def answers(self, query_id: str) -> tuple[str, ...]:
+        """Reference answers of a query, from its fields `answer` and `answers`; often none."""
+        known = self.fields.get(query_id, {})
+        one, several = known.get("answer"), known.get("answers")
+        found = [] if one is None else [one]
+        found += [] if several is None else list(several)
+        return tuple(dict.fromkeys(found))
+
+    def group_of(self, query_id: str) -> str:
+        """The document group of a query.
+
+        Raises:
+            InputError: no such query.
+        """
+        if query_id not in self.groups:
+            raise InputError(f"{self.name} has no query {query_id!r}")
+        return self.groups[query_id]

@@ -95,14 +95,6 @@ def test_both_write_the_same_keys():
     assert METADATA_KEYS == NODE_KEYS
 
 
-def test_both_engines_are_the_same_text():
-    """Neither package may depend on the other's framework, so the file stands twice."""
-    from langchain_rankgate import engine as one
-    from llama_index.postprocessor.rankgate import engine as two
-
-    assert inspect.getsource(one) == inspect.getsource(two)
-
-
 @pytest.mark.parametrize(
     ("distribution", "framework"),
     [

@@ -392,3 +392,9 @@ def test_the_kind_of_first_stage_is_seen_from_the_candidates():
         )
     ]
     assert kinds == ["order", "dense", "bm25", "hybrid"]
+
+
+def test_nothing_found_needs_no_section_for_it():
+    only_dense = Policy(name="p", sections={"dense": Section()})
+    out = Reranker(FakeScorer(TABLE), policy=only_dense).rerank("q", [])
+    assert (out.status, out.reason) == (Status.SKIPPED, "no_candidates")

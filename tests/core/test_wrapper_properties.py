@@ -1,5 +1,7 @@
 """Properties of wrappers and stages that hold for all inputs."""
 
+import itertools
+
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -41,7 +43,8 @@ def test_windows_cover_the_text_and_are_parts_of_it(text, window, data):
     overlap = data.draw(st.integers(0, window - 1))
     for spans in (estimated_spans(text), BYTES(text)):
         windows = cut_windows(text, spans, window=window, overlap=overlap)
-        assert (windows == [text]) == (len(spans) <= window or len(set(windows)) == 1)
+        if len(spans) <= window:
+            assert windows == [text]
         at = 0
         for piece in windows:
             start = text.find(piece, max(0, at - len(piece)))
@@ -107,7 +110,7 @@ def test_moving_a_border_between_fields_changes_the_bytes(parts, data):
         )
     )
     borders = [0, *cuts, len(joined)]
-    other = [joined[i:j] for i, j in zip(borders, borders[1:], strict=False)]
+    other = [joined[i:j] for i, j in itertools.pairwise(borders)]
     assume(other != parts)
     assert "".join(other) == joined
     assert delimited(other) != delimited(parts)

@@ -15,8 +15,8 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from langchain_rankgate.documents import candidates_from_documents, documents_from_outcome
-from langchain_rankgate.engine import Engine, EngineParts
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
+from rankgate.assembly import Assembly, Parts
 
 __all__ = ["RankGateRerank"]
 
@@ -57,13 +57,13 @@ class RankGateRerank(BaseDocumentCompressor):
     lexicon: Collection[str] | None = Field(default=None, frozen=True, exclude=True, repr=False)
     on_outcome: Callable[[Outcome], None] | None = Field(default=None, exclude=True, repr=False)
 
-    _engine: Engine = PrivateAttr()
+    _engine: Assembly = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
         """Build the engine; touches neither network nor model."""
         kind = FirstStageKind.ORDER if self.dense_key is None else FirstStageKind.DENSE
-        self._engine = Engine(
-            EngineParts(
+        self._engine = Assembly(
+            Parts(
                 reranker=self.reranker,
                 scorer=self.scorer,
                 policy=self.policy,

@@ -18,10 +18,10 @@ from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, Field
 
 from langchain_rankgate.documents import documents_from_outcome
-from langchain_rankgate.engine import Engine, EngineParts
 from langchain_rankgate.sources import CandidateSource, ChromaSource, Found, RetrieverSource, Source
 from langchain_rankgate.spaces import chroma_space
 from rankgate import Action, Deadline, FirstStageKind, Outcome, Policy, Profile, Reranker
+from rankgate.assembly import Assembly, Parts
 from rankgate.errors import InputError
 from rankgate.firststage.spaces import Space, space_named
 
@@ -67,7 +67,7 @@ class RankGateRetriever(BaseRetriever):
     )
 
     source: Any = Field(exclude=True, repr=False)
-    engine: Engine = Field(exclude=True, repr=False)
+    engine: Assembly = Field(exclude=True, repr=False)
     k: _Count | None = None
     top_n: _Count | None = None
     on_outcome: Callable[[Outcome], None] | None = Field(default=None, exclude=True, repr=False)
@@ -108,7 +108,7 @@ class RankGateRetriever(BaseRetriever):
             InputError: an argument cannot be used.
         """
         known = chroma_space(vectorstore) if space is None else space_named(space)
-        parts = EngineParts(
+        parts = Parts(
             reranker=reranker,
             scorer=scorer,
             policy=policy,
@@ -118,7 +118,7 @@ class RankGateRetriever(BaseRetriever):
         )
         source = ChromaSource(vectorstore, space=known)
         return cls(
-            source=source, engine=Engine(parts), k=k, top_n=top_n, on_outcome=on_outcome, **kwargs
+            source=source, engine=Assembly(parts), k=k, top_n=top_n, on_outcome=on_outcome, **kwargs
         )
 
     @classmethod
@@ -141,7 +141,7 @@ class RankGateRetriever(BaseRetriever):
         A retriever hands on no scores, so the gate sees no margins and says so
         (`signals_missing`), and the policy's section `order` applies.
         """
-        parts = EngineParts(
+        parts = Parts(
             reranker=reranker,
             scorer=scorer,
             policy=policy,
@@ -151,7 +151,7 @@ class RankGateRetriever(BaseRetriever):
         )
         source = RetrieverSource(retriever)
         return cls(
-            source=source, engine=Engine(parts), k=k, top_n=top_n, on_outcome=on_outcome, **kwargs
+            source=source, engine=Assembly(parts), k=k, top_n=top_n, on_outcome=on_outcome, **kwargs
         )
 
     @classmethod
@@ -177,7 +177,7 @@ class RankGateRetriever(BaseRetriever):
         scores its candidates carry; None: seen from each query's. For the rest see
         `from_chroma`.
         """
-        parts = EngineParts(
+        parts = Parts(
             reranker=reranker,
             scorer=scorer,
             policy=policy,
@@ -187,7 +187,7 @@ class RankGateRetriever(BaseRetriever):
         )
         source = CandidateSource(first_stage)
         return cls(
-            source=source, engine=Engine(parts), k=k, top_n=top_n, on_outcome=on_outcome, **kwargs
+            source=source, engine=Assembly(parts), k=k, top_n=top_n, on_outcome=on_outcome, **kwargs
         )
 
     def retrieve(self, query: str, *, callbacks: Callbacks = None, **kwargs: Any) -> Outcome:

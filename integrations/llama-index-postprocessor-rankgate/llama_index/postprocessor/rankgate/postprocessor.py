@@ -14,9 +14,9 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from llama_index.postprocessor.rankgate.engine import Engine, EngineParts
 from llama_index.postprocessor.rankgate.nodes import candidates_from_nodes, nodes_from_outcome
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
+from rankgate.assembly import Assembly, Parts
 from rankgate.errors import InputError
 from rankgate.firststage.spaces import Space, space_named
 
@@ -66,7 +66,7 @@ class RankGateRerank(BaseNodePostprocessor):
         description="Vector space of the Chroma collection that gave the scores.",
     )
 
-    _engine: Engine = PrivateAttr()
+    _engine: Assembly = PrivateAttr()
     _on_outcome: Callable[[Outcome], None] | None = PrivateAttr(default=None)
 
     def __init__(
@@ -88,8 +88,8 @@ class RankGateRerank(BaseNodePostprocessor):
         if callback_manager is not None:
             kwargs["callback_manager"] = callback_manager
         super().__init__(**{"top_n": top_n, "chroma_space": chroma_space, **kwargs})
-        self._engine = Engine(
-            EngineParts(
+        self._engine = Assembly(
+            Parts(
                 reranker=reranker,
                 scorer=scorer,
                 policy=policy,

@@ -1,4 +1,4 @@
-"""The engine behind a component: a `Reranker`, built early where it can be, late where not."""
+"""What framework components build on: a `Reranker`, made early where it can be, late where not."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankgate import FirstStageKind, Policy, Profile, Reranker, Scorer
 from rankgate.errors import ConfigError, InputError
+from rankgate.policy import Policy
+from rankgate.profile import Profile
+from rankgate.reranker import Reranker
+from rankgate.scorers.protocol import Scorer
+from rankgate.types import FirstStageKind
 
-__all__ = ["Engine", "EngineParts", "default_scorer"]
+__all__ = ["Assembly", "Parts", "default_scorer"]
 
 
 @functools.cache
@@ -38,7 +42,7 @@ def default_scorer() -> Scorer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineParts:
+class Parts:
     """What a caller handed over to make a `Reranker` from.
 
     Attributes:
@@ -120,7 +124,7 @@ class EngineParts:
         return Policy.load(self.policy)
 
 
-class Engine:
+class Assembly:
     """Holds the parts and, once it is needed, the reranker made of them.
 
     With a scorer everything is built and checked at once, so that a policy that does not fit
@@ -128,10 +132,10 @@ class Engine:
     nothing here ever touches the network. Thread-safe; pickles where its parts do.
 
     Raises:
-        InputError, PolicyError: as `EngineParts.check` and `EngineParts.build`.
+        InputError, PolicyError: as `Parts.check` and `Parts.build`.
     """
 
-    def __init__(self, parts: EngineParts) -> None:
+    def __init__(self, parts: Parts) -> None:
         parts.check()
         self.parts = parts
         self._lock = threading.Lock()
@@ -155,8 +159,8 @@ class Engine:
         built = self._reranker
         return await asyncio.to_thread(self.get) if built is None else built
 
-    def __getstate__(self) -> EngineParts:
+    def __getstate__(self) -> Parts:
         return self.parts
 
-    def __setstate__(self, parts: EngineParts) -> None:
+    def __setstate__(self, parts: Parts) -> None:
         self.__init__(parts)  # type: ignore[misc]
