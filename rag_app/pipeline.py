@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_rankgate import RankGateRetriever
 from rag_app.generate.answer import Answer, Generator, refusal
+from rag_app.generate.closeness import TokenReader
 from rag_app.generate.context import build_context
 from rag_app.generate.errors import GeneratorError
 from rag_app.generate.extractive import ExtractiveGenerator
@@ -209,7 +210,12 @@ class Pipeline:
 
     def _new_generator(self, mode: str) -> Generator:
         if mode == "extractive":
-            return ExtractiveGenerator(self.store.embedder.embed)
+            embedder = self.store.embedder
+            return ExtractiveGenerator(
+                # An embedder of whole texts alone has no token vectors to compare.
+                embedder if isinstance(embedder, TokenReader) else None,
+                token_store=self.store.token_store,
+            )
         if mode == "openai":
             from rag_app.generate.openai import OpenAIGenerator
 

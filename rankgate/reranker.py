@@ -235,6 +235,7 @@ class Reranker:
     def _finish(self, plan: Plan) -> Outcome:
         begun = time.perf_counter()
         passages, path, reason, detail = ordered(plan)
+        path_reason = reason
         best = max(
             (p.relevance_score for p in passages if p.relevance_score is not None), default=None
         )
@@ -260,6 +261,7 @@ class Reranker:
             path=path,
             reason=reason,
             detail=detail,
+            path_reason=path_reason,
             kept=kept,
             dropped=tuple(p for p in passages if p.dropped is not None),
             top_n=plan.top_n,

@@ -120,8 +120,9 @@ class Outcome:
         query: the query as scored.
         status: reranked, skipped, degraded or refused.
         path: which stage ordered the passages, also when the query was refused.
-        reason: a short code: why skipped, degraded or refused; "gate" or alike when reranked.
+        reason: a short code: why skipped, degraded or refused, or why the gate let it through.
         detail: the reason in a sentence.
+        path_reason: why this path was taken; differs from `reason` where the query was refused.
         kept: passages for the generator, best first, at most `top_n`.
         dropped: all other candidates, in final order, each with its reason.
         decision: the gate's decision with the numbers that it saw.
@@ -137,6 +138,7 @@ class Outcome:
     path: Path
     reason: str
     detail: str = ""
+    path_reason: str = ""
     kept: tuple[Passage, ...] = ()
     dropped: tuple[Passage, ...] = ()
     top_n: int

@@ -43,9 +43,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         relevant = {query: self.relevant(query) for query in self.queries}
-        object.__setattr__(
-            self, "groups", document_groups(self.queries, relevant, self.documents)
-        )
+        object.__setattr__(self, "groups", document_groups(self.queries, relevant, self.documents))
 
     @classmethod
     def load(

@@ -89,12 +89,14 @@ def check_dataset(raw: RawDataset) -> DatasetReport:
     errors, warnings = list(raw.errors), list(raw.warnings)
     passages = _unique(raw.passages, "passage", errors)
     queries = _unique(raw.queries, "query", errors)
-    for rows, what, code in ((raw.passages, "passages", "passage"), (raw.queries, "queries", "q")):
-        if not rows:
-            errors.append(
-                Finding(code="no_" + what, message=f"{raw.name} has no {what} that can be read")
-            )
-        _texts(rows, "passage" if code == "passage" else "query", warnings)
+    _texts(raw.passages, "passage", warnings)
+    _texts(raw.queries, "query", warnings)
+    # Where a file could not be read, that is the error, and not what follows from it.
+    if not raw.errors:
+        for what, rows in (("passages", passages), ("queries", queries)):
+            if not rows:
+                message = f"{raw.name} has no {what} at all"
+                errors.append(Finding(code=f"no_{what}", message=message))
     relevant, pairs = _judgements(raw, passages, queries, errors, warnings)
     documents = {p.id: p.document for p in raw.passages if p.document is not None}
     groups = document_groups(queries, relevant, documents)
@@ -162,7 +164,9 @@ def _texts(rows: Sequence[PassageRow | QueryRow], what: str, warnings: list[Find
         form = normalised(row.text)
         if not form:
             warnings.append(
-                Finding(code=f"empty_{what}", message=f"{what} {row.id!r} is empty", place=row.place)
+                Finding(
+                    code=f"empty_{what}", message=f"{what} {row.id!r} has no text", place=row.place
+                )
             )
         elif form in first and first[form].id != row.id:
             warnings.append(
@@ -223,7 +227,7 @@ def _judgements(
         grades[pair] = row.grade
         if row.grade > 0:
             relevant.setdefault(row.query, []).append(row.passage)
-    if not relevant and queries:
+    if not relevant and queries and not raw.errors:
         some = f"none of {len(raw.judgements)} is usable and above 0" if raw.judgements else "none"
         errors.append(
             Finding(

@@ -49,7 +49,9 @@ def read_dataset(
     kinds = {suffix.casefold() for suffix in path.suffixes}
     if kinds & {".csv", ".tsv", ".jsonl"}:
         if queries is not None or qrels is not None:
-            raise InputError(f"{path} holds the questions and their gold: leave queries and qrels out")
+            raise InputError(
+                f"{path} holds the questions and their gold: leave queries and qrels out"
+            )
         if ".jsonl" in kinds:
             return read_questions(path, corpus=corpus)
         return read_csv(path, corpus=corpus)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -138,7 +139,9 @@ def trec_order(scores: Mapping[str, float]) -> list[str]:
         if math.isnan(score):
             raise InputError(f"the score of {identifier!r} is NaN; a run needs numbers")
     by_id = sorted(scores, key=lambda i: i.encode("utf-8"), reverse=True)
-    return sorted(by_id, key=lambda i: -float(np.float32(scores[i])))
+    with np.errstate(over="ignore"):
+        narrow = np.array([scores[i] for i in by_id], dtype=np.float64).astype(np.float32)
+    return [by_id[i] for i in np.argsort(-narrow, kind="stable")]
 
 
 def judged_queries(qrels: Qrels, query_ids: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -148,7 +151,7 @@ def judged_queries(qrels: Qrels, query_ids: Sequence[str]) -> tuple[list[str], l
         InputError: a query is named twice.
     """
     if len(set(query_ids)) != len(query_ids):
-        twice = next(q for i, q in enumerate(query_ids) if q in set(query_ids[:i]))
+        twice = next(q for q, count in Counter(query_ids).items() if count > 1)
         raise InputError(f"query {twice!r} is named twice; it would count double")
     judged = [q for q in query_ids if _relevant(qrels, q)]
     known = set(judged)
@@ -276,7 +279,7 @@ def _scored(query: str, ranking: Sequence[str]) -> dict[str, float]:
     n = len(ranking)
     scores = {passage: float(n - i) for i, passage in enumerate(ranking)}
     if len(scores) != n:
-        twice = next(p for i, p in enumerate(ranking) if p in set(ranking[:i]))
+        twice = next(p for p, count in Counter(ranking).items() if count > 1)
         raise InputError(
             f"query {query!r}: passage {twice!r} stands twice in the ranking; metrics are only "
             "defined for distinct passages, so keep the best rank of each"

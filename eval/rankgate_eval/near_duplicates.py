@@ -6,8 +6,6 @@ overlapping chunk, still answers.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -15,12 +13,14 @@ import numpy.typing as npt
 
 from rankgate.errors import InputError
 from rankgate_eval.normalise import normalised_words
+from rankgate_eval.vector_cache import Progress
 
-__all__ = ["near_duplicates"]
+__all__ = ["near_duplicates", "removals"]
 
 # Three words stand in every longer passage: containment needs a passage that says something.
 _MIN_CONTAINED = 8
 _CHUNK = 256
+_ROUNDING = 1e-9
 
 
 def near_duplicates(
@@ -31,22 +31,22 @@ def near_duplicates(
     containment: float = 0.9,
     vectors: tuple[Sequence[str], npt.NDArray[np.float32]] | None = None,
     cosine: float = 0.95,
+    progress: Progress | None = None,
 ) -> dict[str, frozenset[str]]:
     """For each gold passage the other passages that are nearly equal to it.
 
-    Equal enough is: the same normalised text; sets of normalised words with a Jaccard index of
+    Equal enough is: sets of normalised words with a Jaccard index of
     `jaccard` or more; `containment` or more of the smaller set (8 words at least) in the larger
     one; or, with vectors, a cosine above `cosine`.
-
-    Source of the prefix filter, which leaves the result exact: Chaudhuri, Ganti and Kaushik,
-    ICDE 2006, doi:10.1109/ICDE.2006.9.
 
     Args:
         corpus: passage id to text.
         gold: ids of passages; each must be in the corpus.
-        jaccard, containment: in (0, 1].
+        jaccard: least Jaccard index, in (0, 1].
+        containment: least share of the smaller set, in (0, 1].
         vectors: passage ids and (n, d) unit vectors, one a passage; None: by words alone.
         cosine: in [-1, 1]; exclusive.
+        progress: told after each gold passage (milliseconds each, in a large corpus).
 
     Raises:
         InputError: an unknown id, a threshold out of range, or vectors of another shape.
@@ -58,55 +58,71 @@ def near_duplicates(
     unknown = [identifier for identifier in wanted if identifier not in corpus]
     if unknown:
         raise InputError(f"gold passage {unknown[0]!r} is not in the corpus")
-    found = _by_words(corpus, wanted, jaccard, containment)
+    found = _by_words(corpus, wanted, jaccard, containment, progress)
     if vectors is not None:
         _add_by_vectors(found, wanted, vectors, cosine)
     return {identifier: frozenset(found[identifier]) for identifier in wanted}
 
 
+def removals(
+    relevant: Mapping[str, Iterable[str]], duplicates: Mapping[str, Iterable[str]]
+) -> dict[str, frozenset[str]]:
+    """What to hide so that the corpus no longer answers a query: its gold and all that is alike.
+
+    Args:
+        relevant: query id to its relevant passages.
+        duplicates: as `near_duplicates` returns them, for all of these passages.
+
+    Returns:
+        Query id to passage ids, as `IndexStage.hidden` takes them.
+
+    Raises:
+        InputError: `duplicates` lacks a relevant passage.
+    """
+    hidden = {}
+    for query, gold in relevant.items():
+        gone = set(gold)
+        lacking = gone - duplicates.keys()
+        if lacking:
+            raise InputError(
+                f"the near-duplicates of {min(lacking)!r} (query {query!r}) are not known: hand "
+                "all relevant passages to near_duplicates"
+            )
+        hidden[query] = frozenset(gone.union(*(duplicates[passage] for passage in gone)))
+    return hidden
+
+
 def _by_words(
-    corpus: Mapping[str, str], gold: Sequence[str], jaccard: float, containment: float
+    corpus: Mapping[str, str],
+    gold: Sequence[str],
+    jaccard: float,
+    containment: float,
+    progress: Progress | None,
 ) -> dict[str, set[str]]:
-    words = {identifier: set(normalised_words(text)) for identifier, text in corpus.items()}
-    frequency = Counter(word for own in words.values() for word in own)
-    # Rare words first: two sets that share most of their words share one of the rarest few.
-    ordered = {
-        identifier: sorted(own, key=lambda word: (frequency[word], word))
-        for identifier, own in words.items()
-    }
-    least = min(jaccard, containment)
-
-    def prefix(identifier: str) -> list[str]:
-        own = ordered[identifier]
-        return own[: len(own) - math.ceil(least * len(own) - 1e-9) + 1]
-
-    golds = set(gold)
-    in_whole: dict[str, list[str]] = {}  # word -> passages, for words of gold prefixes
-    in_prefix: dict[str, list[str]] = {}  # word -> passages with it among their rarest
-    probed = {word for identifier in golds for word in prefix(identifier)}
-    for identifier, own in words.items():
-        for word in own & probed:
-            in_whole.setdefault(word, []).append(identifier)
-        for word in prefix(identifier):
-            in_prefix.setdefault(word, []).append(identifier)
+    ids = list(corpus)
+    words = {identifier: set(normalised_words(corpus[identifier])) for identifier in ids}
+    sizes = np.array([len(words[identifier]) for identifier in ids], dtype=np.int64)
+    lists: dict[str, list[int]] = {word: [] for identifier in gold for word in words[identifier]}
+    for i, identifier in enumerate(ids):
+        for word in words[identifier]:
+            if word in lists:
+                lists[word].append(i)
+    postings = {word: np.array(rows, dtype=np.intp) for word, rows in lists.items()}
     found: dict[str, set[str]] = {}
-    for identifier in gold:
+    for done, identifier in enumerate(gold, start=1):
+        if progress is not None:
+            progress(done, len(gold))
         mine = words[identifier]
-        likely = {other for word in prefix(identifier) for other in in_whole.get(word, ())}
-        likely |= {other for word in mine for other in in_prefix.get(word, ())}
-        likely.discard(identifier)
-        found[identifier] = {
-            other for other in likely if _alike(mine, words[other], jaccard, containment)
-        }
+        if not mine:
+            found[identifier] = set()
+            continue
+        # (n,) words in common with every passage: each posting counts once.
+        common = np.bincount(np.concatenate([postings[w] for w in mine]), minlength=len(ids))
+        smaller = np.minimum(sizes, len(mine))
+        alike = common >= jaccard * (sizes + len(mine) - common) - _ROUNDING
+        alike |= (smaller >= _MIN_CONTAINED) & (common >= containment * smaller - _ROUNDING)
+        found[identifier] = {ids[i] for i in np.flatnonzero(alike)} - {identifier}
     return found
-
-
-def _alike(a: set[str], b: set[str], jaccard: float, containment: float) -> bool:
-    common = len(a & b)
-    smaller = min(len(a), len(b))
-    if common >= jaccard * len(a | b) - 1e-9:
-        return True
-    return smaller >= _MIN_CONTAINED and common >= containment * smaller - 1e-9
 
 
 def _add_by_vectors(
@@ -128,4 +144,4 @@ def _add_by_vectors(
         part = gold[start : start + _CHUNK]
         close = matrix[[row[identifier] for identifier in part]] @ matrix.T > cosine
         for identifier, near in zip(part, close, strict=True):
-            found[identifier] |= {ids[i] for i in np.flatnonzero(near)} - {identifier}
+            found[identifier] |= {ids[int(i)] for i in np.flatnonzero(near)} - {identifier}

@@ -124,16 +124,12 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """One requirement, looked at: refused, undecided, or (neither) met."""
+    """One requirement, looked at: refused, undecided, or neither, which is met."""
 
     sentence: str
     refused: bool = False
     undecided: bool = False
     needed: int | None = None
-
-    @property
-    def met(self) -> bool:
-        return not (self.refused or self.undecided)
 
 
 def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
@@ -146,8 +142,17 @@ def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
     Args:
         evidence: what was measured.
         standards: None: the defaults.
+
+    Raises:
+        InputError: the intervals were not made at `1 - alpha`.
     """
     asked = Standards() if standards is None else standards
+    for difference in (evidence.ndcg, evidence.recall):
+        if abs(difference.level - (1.0 - asked.alpha)) > 1e-9:
+            raise InputError(
+                f"the interval is at level {difference.level}, alpha = {asked.alpha} asks for "
+                f"{1.0 - asked.alpha}; pass that level to `compare`"
+            )
     regressions = () if evidence.strata is None else evidence.strata.regressions
     gain = _gain(evidence.ndcg, asked)
     short = _too_few(evidence.ndcg, asked)
@@ -155,7 +160,7 @@ def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
         needed = max(asked.min_queries, gain.needed if gain.needed is not None else 0)
         return Verdict(
             call=Call.NOT_ENOUGH_DATA,
-            reasons=(short, gain.sentence),
+            reasons=(short, f"So far nDCG@10 changes by {_numbers(evidence.ndcg)}."),
             queries_needed=max(needed, evidence.ndcg.n + 1),
             regressions=regressions,
         )
@@ -201,9 +206,11 @@ def _too_few(ndcg: Difference, asked: Standards) -> str | None:
 
 
 def _gain(ndcg: Difference, asked: Standards) -> _Finding:
-    numbers = f"{ndcg.mean:+.3f} ({_interval(ndcg)}, p = {ndcg.p:.4f}, n = {ndcg.n})"
+    numbers = _numbers(ndcg)
     if ndcg.better(asked.alpha):
-        return _Finding(f"nDCG@10 is better than that of the tuned first stage: {numbers}.")
+        small = ndcg.mean < asked.useful_gain
+        aside = f", though by less than {asked.useful_gain:.3f}" if small else ""
+        return _Finding(f"nDCG@10 is better than that of the tuned first stage{aside}: {numbers}.")
     if ndcg.worse(asked.alpha):
         return _Finding(
             f"nDCG@10 is worse than that of the tuned first stage: {numbers}.", refused=True
@@ -219,7 +226,7 @@ def _gain(ndcg: Difference, asked: Standards) -> _Finding:
     hoped = ndcg.mean >= asked.useful_gain
     against = 0.0 if hoped else asked.useful_gain
     needed = ndcg.needed(against=against, power=asked.power)
-    # The power of a coin's throw is 50%, so that formula may ask for fewer than there are.
+    # Power is of samples to come; of this one it is known that it did not do.
     needed = None if needed is None else max(needed, ndcg.n + 1)
     wanted = "" if needed is None else f" About {needed} queries like these would tell."
     return _Finding(
@@ -235,9 +242,10 @@ def _recall(evidence: Evidence, asked: Standards) -> _Finding:
     numbers = f"{recall.mean:+.3f} ({_interval(recall)})"
     if recall.not_worse_than(margin):
         return _Finding(f"{name} is not worse beyond the margin of {margin:.3f}: {numbers}.")
-    # A point estimate beyond the margin is not a case for collecting more queries.
-    if recall.mean <= -margin:
-        return _Finding(f"{name} falls by more than the margin of {margin:.3f}: {numbers}.", True)
+    if recall.worse_than(margin):
+        return _Finding(
+            f"{name} falls by more than the margin of {margin:.3f}: {numbers}.", refused=True
+        )
     needed = recall.needed(against=-margin, power=asked.power)
     needed = None if needed is None else max(needed, recall.n + 1)
     wanted = "" if needed is None else f" About {needed} queries like these would tell."
@@ -279,6 +287,13 @@ def _stratum(result: StratumResult, asked: Standards) -> _Finding:
         f"({_interval(difference)}, Holm-adjusted p = {adjusted:.4f}, n = {result.n}{shown}); "
         f"{tail}.",
         refused=held,
+    )
+
+
+def _numbers(difference: Difference) -> str:
+    return (
+        f"{difference.mean:+.3f} ({_interval(difference)}, p = {difference.p:.4f}, "
+        f"n = {difference.n})"
     )
 
 

@@ -23,10 +23,19 @@ class SourceText:
     passage: Passage
 
     @property
+    def text(self) -> str:
+        """The passage as it was indexed: the heading path, then the body."""
+        return self.passage.candidate.text
+
+    @property
+    def body_offset(self) -> int:
+        """Where `body` begins in `text`, in characters."""
+        return int(self.passage.candidate.metadata.get("body_offset", 0))
+
+    @property
     def body(self) -> str:
         """The passage without the heading path that indexing put before it; verbatim."""
-        candidate = self.passage.candidate
-        return candidate.text[int(candidate.metadata.get("body_offset", 0)) :]
+        return self.text[self.body_offset :]
 
     @property
     def start(self) -> int:

@@ -1,8 +1,9 @@
 """The default generator: the best sentences of the passages, word for word, with citations.
 
-It needs no LLM and cannot invent anything. A sentence counts by its closeness to the
-question (cosine of the embeddings) and by the question's words that it contains; a question
-with several parts may take a sentence for each.
+It needs no LLM and cannot invent anything. A sentence counts by its closeness to the question
+(MaxSim over token vectors that ingestion has kept), by the question's words that it contains,
+by its passage's standing, and by having a number where one is asked for; a question with
+several parts may take a sentence for each.
 """
 
 from __future__ import annotations
@@ -16,24 +17,29 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_app.generate.answer import Answer, Quote, Source, refusal
+from rag_app.generate.closeness import Closeness, TokenReader
 from rag_app.generate.context import Context, SourceText
+from rag_app.generate.lead_in import completed
 from rag_app.generate.sentences import Sentence, other_lines, split_sentences
-from rag_app.generate.words import content_words
+from rag_app.generate.words import asks_for_number, content_words, has_number
+from rankgate.models.token_store import TokenStore
 
 __all__ = ["ExtractiveGenerator"]
 
 _MOST = 3
-_CONSIDERED = 24
-_OVERLAP_WEIGHT = 0.35
+# Weights of what a sentence counts by, chosen on dev data: benchmarks/extractive.py.
+_OVERLAP_WEIGHT = 0.25
 _PASSAGE_WEIGHT = 0.15
-_FRAGMENT_PENALTY = 0.15
+_NUMBER_BONUS = 0.1
+_UNFINISHED_PENALTY = 0.15
 # A further sentence must be this close to the best one, or bring words of the question that
 # are still missing and be at least this close.
-_ALIKE = 0.88
-_CLOSE_ENOUGH = 0.72
-_SAME_THING = 0.88
+_ALIKE = 0.95
+_CLOSE_ENOUGH = 0.9
 _SAME_WORDS = 0.8
 _PART = re.compile(r"[?;]\s+|,?\s+\b(?:and|but)\b\s+", re.IGNORECASE)
+
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,28 +50,39 @@ class _Piece:
     sentence: Sentence
     words: frozenset[str]
 
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Document, and start and end in it."""
+        begin = self.source.start
+        return (
+            self.source.document_id, begin + self.sentence.start, begin + self.sentence.end,
+        )  # fmt: skip
+
 
 class ExtractiveGenerator:
     """Answers with one to three verbatim sentences.
 
     Args:
-        embed: (n, d) unit vectors of n texts, from the encoder that embedded the passages.
+        reader: the encoder that embedded the passages; None: sentences are compared with the
+            question by their words alone.
+        token_store: the passages' token vectors, so that only the question is encoded.
 
     """
 
     mode = "extractive"
 
-    def __init__(self, embed: Callable[[Sequence[str]], npt.NDArray[np.float32]]) -> None:
-        self._embed = embed
+    def __init__(
+        self, reader: TokenReader | None = None, *, token_store: TokenStore | None = None
+    ) -> None:
+        self._closeness = None if reader is None else Closeness(reader, token_store)
 
     def answer(self, question: str, context: Context) -> Answer:
         """The sentences that answer best; the refusal where there is no sentence at all."""
         read, left_out = len(context.sources), context.left_out
-        wanted = content_words(question)
-        pieces = _pieces(context.sources, wanted)
+        pieces = _pieces(context.sources)
         if not pieces:
             return refusal(self.mode, read=read, left_out=left_out)
-        chosen = [pieces[i] for i in self._chosen(question, wanted, pieces)]
+        chosen = [pieces[i] for i in self._chosen(question, pieces)]
         text, sources = _composed(chosen)
         return Answer(text=text, sources=sources, mode=self.mode, read=read, left_out=left_out)
 
@@ -75,50 +92,71 @@ class ExtractiveGenerator:
         yield answer.text
         yield answer
 
-    def _chosen(self, question: str, wanted: frozenset[str], pieces: Sequence[_Piece]) -> list[int]:
+    def _chosen(self, question: str, pieces: Sequence[_Piece]) -> list[int]:
         """Indices of the pieces to quote, the best one first."""
+        wanted = content_words(question)
         parts = _parts(question)
-        vectors = self._embed([question, *parts, *(p.sentence.shown for p in pieces)])
-        asked, told = vectors[: 1 + len(parts)], vectors[1 + len(parts) :]
-        cosines = told @ asked.T
-        standing = _standing(pieces)
-        extra = np.array(
-            [
-                _PASSAGE_WEIGHT * standing[p.source.number]
-                - (0.0 if p.sentence.finished else _FRAGMENT_PENALTY)
-                for p in pieces
-            ]
-        )
-        whole = cosines[:, 0] + extra + _OVERLAP_WEIGHT * _coverage(wanted, pieces)
+        scores = self._scores([question, *parts], pieces)
+        whole = scores[:, 0]
         best = int(whole.argmax())
         chosen = [best]
-        for column, part in enumerate(parts, start=1):
-            words = content_words(part)
-            scores = cosines[:, column] + extra + _OVERLAP_WEIGHT * _coverage(words, pieces)
-            _add(chosen, int(scores.argmax()), pieces, told)
+        for column in range(1, scores.shape[1]):
+            _add(chosen, int(scores[:, column].argmax()), pieces)
         covered = frozenset().union(*(pieces[i].words for i in chosen)) & wanted
         for i in np.argsort(-whole, kind="stable").tolist():
             if len(chosen) >= _MOST or whole[i] < _CLOSE_ENOUGH * whole[best]:
                 break
             brings = (pieces[i].words & wanted) - covered
             if whole[i] >= _ALIKE * whole[best] or brings:
-                _add(chosen, i, pieces, told)
+                _add(chosen, i, pieces)
                 covered |= pieces[i].words & wanted
         return chosen[:_MOST]
 
+    def _scores(self, questions: Sequence[str], pieces: Sequence[_Piece]) -> FloatArray:
+        """(n, q) how well n pieces answer q questions."""
+        covers = np.stack([_coverage(content_words(q), pieces) for q in questions], axis=1)
+        standing = _standing(pieces)
+        extra = np.array(
+            [
+                _PASSAGE_WEIGHT * standing[p.source.number]
+                - (0.0 if p.sentence.finished else _UNFINISHED_PENALTY)
+                for p in pieces
+            ]
+        )
+        scores: FloatArray = self._close(questions, pieces, covers) + _OVERLAP_WEIGHT * covers
+        scores += extra[:, None]
+        numbers = np.array([has_number(p.sentence.shown) for p in pieces])
+        scores[:, [asks_for_number(q) for q in questions]] += _NUMBER_BONUS * numbers[:, None]
+        return scores
 
-def _add(
-    chosen: list[int],
-    index: int,
-    pieces: Sequence[_Piece],
-    vectors: npt.NDArray[np.float32],
-) -> None:
+    def _close(
+        self, questions: Sequence[str], pieces: Sequence[_Piece], covers: FloatArray
+    ) -> FloatArray:
+        """(n, q) closeness; where it cannot be measured, by the words in common instead."""
+        if self._closeness is None:
+            return covers
+        spans = [(p.source, p.sentence.start, p.sentence.end) for p in pieces]
+        close = self._closeness(questions, spans)
+        unread = np.isnan(close[:, 0])
+        if unread.all():
+            return covers
+        # On the scale of this question's measured ones: no word in common is like the least.
+        low, high = close[~unread].min(axis=0), close[~unread].max(axis=0)
+        close[unread] = (low + (high - low) * covers)[unread]
+        return close
+
+
+def _add(chosen: list[int], index: int, pieces: Sequence[_Piece]) -> None:
     """Take a piece unless it is there already, or says the same as one that is."""
-    words = pieces[index].words
-    for i in chosen:
-        fewer = min(len(words), len(pieces[i].words))
-        shared = len(words & pieces[i].words) / fewer if fewer else 1.0
-        if float(vectors[index] @ vectors[i]) >= _SAME_THING or shared >= _SAME_WORDS:
+    piece = pieces[index]
+    document, low, high = piece.place
+    for other in (pieces[i] for i in chosen):
+        fewer = min(len(piece.words), len(other.words))
+        shared = len(piece.words & other.words) / fewer if fewer else 1.0
+        there, begin, end = other.place
+        # A lead-in and an item that it has taken along are one stretch of text.
+        overlaps = there == document and low < end and begin < high
+        if overlaps or shared >= _SAME_WORDS:
             return
     chosen.append(index)
 
@@ -163,36 +201,35 @@ def _parts(question: str) -> list[str]:
     return telling[:_MOST] if len(telling) > 1 else []
 
 
-def _pieces(sources: Sequence[SourceText], wanted: frozenset[str]) -> list[_Piece]:
-    """What can be quoted: each sentence once, the most promising where there are many."""
+def _pieces(sources: Sequence[SourceText]) -> list[_Piece]:
+    """What can be quoted: sentences; fragments, table rows and code only where there are none."""
+    sentences = _unique(sources, split_sentences)
+    telling = [p for p in sentences if not p.sentence.fragment]
+    if telling:
+        return telling
+    return sentences if sentences else _unique(sources, other_lines)
+
+
+def _unique(
+    sources: Sequence[SourceText], split: Callable[[str], Sequence[Sentence]]
+) -> list[_Piece]:
+    """Each sentence once: neighbouring chunks overlap, so it may come twice, once cut off."""
     found: list[_Piece] = []
-    for split in (split_sentences, other_lines):
-        seen: set[str] = set()
-        taken: list[tuple[str, int, int]] = []
-        for source in sources:
-            for sentence in split(source.body):
-                place = (
-                    source.document_id,
-                    source.start + sentence.start,
-                    source.start + sentence.end,
-                )
-                # Neighbouring chunks overlap, so a sentence may come twice, once cut off.
-                twice = any(
-                    place[0] == d and place[1] < high and low < place[2] for d, low, high in taken
-                )
-                if twice or sentence.shown in seen:
-                    continue
-                seen.add(sentence.shown)
-                taken.append(place)
-                words = content_words(sentence.shown)
-                found.append(_Piece(source=source, sentence=sentence, words=words))
-        if found:  # lines of tables and code only where there is no sentence
-            break
-    if len(found) > _CONSIDERED:
-        order = sorted(range(len(found)), key=lambda i: (-len(found[i].words & wanted), i))[
-            :_CONSIDERED
-        ]
-        found = [found[i] for i in sorted(order)]
+    seen: set[str] = set()
+    taken: list[tuple[str, int, int]] = []
+    for source in sources:
+        for plain in split(source.body):
+            start, end = source.start + plain.start, source.start + plain.end
+            twice = any(
+                source.document_id == d and start < high and low < end for d, low, high in taken
+            )
+            if twice or plain.shown in seen:
+                continue
+            seen.add(plain.shown)
+            taken.append((source.document_id, start, end))
+            sentence = completed(source.body, plain)
+            words = content_words(sentence.shown)
+            found.append(_Piece(source=source, sentence=sentence, words=words))
     return found
 
 

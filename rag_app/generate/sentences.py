@@ -7,6 +7,7 @@ reference definitions hold no sentences; list and quote markers do not belong to
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,6 +29,19 @@ _ABBREVIATIONS = frozenset(
     "inc ltd co corp jr sr dept est min max resp incl excl jan feb mar apr jun jul aug sep sept "
     "oct nov dec".split()
 )
+_FEWEST = 4
+_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_WORDS = re.compile(rf"`[^`]+`|{_UNSPACED.pattern}|[^\W_](?:[\w'\u2019./-]*\w)?")
+# Auxiliaries, and endings that verbs have; a plural passes too, a bare term does not.
+_VERB = re.compile(
+    r"is|are|was|were|be|been|has|have|had|do|does|did|can|could|may|might|must|shall|should|"
+    r"will|would|use|set|run|let|make|give|see|need|want|try|add|put|get|keep|take|become|became|"
+    r"\w{2,}(?:ed|ing|es|[^s\W]s|n't)"
+)
+_ESCAPED = re.compile(r"\\([!-/:-@\[\]^_`{|}~])")
+# Escaped characters wait as Unicode's 32 noncharacters until markup is gone: no text has those.
+_WAITING = {mark: chr(0xFDD0 + i) for i, mark in enumerate(string.punctuation)}
+_RESTORED = str.maketrans({waiting: mark for mark, waiting in _WAITING.items()})
 _INLINE_TAG = re.compile(r"<br\s*/?>|</?(?:b|i|u|em|strong|code|kbd|sub|sup|span|a|p)(?:\s[^>]*)?>")
 
 
@@ -39,19 +53,46 @@ class Sentence:
         start, end: its place in the text it was found in; `text[start:end]` is verbatim.
         shown: the same for display: one line, without markup.
         item: whether it belongs to a list item, which needs no full stop.
+        led: whether the lines that it announces are part of it; see `lead_in`.
     """
 
     start: int
     end: int
     shown: str
     item: bool = False
+    led: bool = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it ends like a sentence."""
+        return self.shown.rstrip("\"'\u201d\u2019)]*_`").endswith(
+            (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
+        )
+
+    @property
+    def announces(self) -> bool:
+        """Whether it ends with a colon, so that what it says stands in the lines after it."""
+        return not self.led and self.shown.endswith((":", "\uff1a"))
 
     @property
     def finished(self) -> bool:
-        """Whether it reads as a whole: ends like a sentence, or is a list item."""
-        return self.item or self.shown.rstrip("\"'\u201d\u2019)]*_`").endswith(
-            (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
-        )
+        """Whether it reads as a whole: ends like a sentence, is a list item, or has its lines."""
+        return self.led or self.stopped or (self.item and not self.announces)
+
+    @property
+    def fragment(self) -> bool:
+        """Whether it says nothing by itself: a term, a heading, or a mere announcement.
+
+        Fewer than four words, or a colon at the end, or neither a full stop nor anything like a
+        verb. In scripts without spaces a character counts as a word, and verbs are not looked
+        for.
+        """
+        words = _WORDS.findall(self.shown)
+        if len(words) < _FEWEST or self.announces:
+            return True
+        if self.led or self.stopped or any(_UNSPACED.match(w) for w in words):
+            return False
+        return not any(_VERB.fullmatch(w.lower()) for w in words)
 
 
 def split_sentences(text: str) -> tuple[Sentence, ...]:
@@ -158,7 +199,7 @@ def _holds_none(line: str) -> bool:
 
 
 def clean(raw: str) -> str:
-    """The text on one line, without Markdown; code spans stay as they are.
+    """The text on one line, without Markdown and its backslashes; code spans stay as they are.
 
     Numeric reference marks such as `[3]` go, too: beside our own they would lie.
     """
@@ -169,6 +210,13 @@ def clean(raw: str) -> str:
 
 
 def _without_markup(text: str) -> str:
+    # An escaped reference mark is one for the reader, and goes like the others.
+    text = re.sub(r"\\\[(\^?\d{1,3}(?:\s*[,;\u2013-]\s*\d{1,3})*)\\\]", r"[\1]", text)
+    text = _ESCAPED.sub(lambda m: _WAITING[m.group(1)], text)
+    return _without_marks(text).translate(_RESTORED)
+
+
+def _without_marks(text: str) -> str:
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
     text = re.sub(r"\[([^\]\[]+)\]\([^)\s]*(?:\s+\"[^\"]*\")?\)", r"\1", text)
     text = re.sub(r"\[([^\]\[]+)\]\[[^\]]*[^\]\d][^\]]*\]", r"\1", text)

@@ -67,8 +67,8 @@ def text_of_html(page: str) -> str:
     Raises:
         ParseFailure: broken: no HTML parser makes anything of it.
     """
-    import lxml.etree  # type: ignore[import-untyped]
-    import lxml.html  # type: ignore[import-untyped]
+    import lxml.etree
+    import lxml.html
 
     try:
         root = lxml.html.document_fromstring(page)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from rankgate.errors import ConfigError, MissingExtraError, ModelNotFoundError
 from rankgate.models.locate import file_sha256
@@ -96,6 +97,12 @@ class CrossEncoderScorer:
     def info(self) -> ScorerInfo:
         """Who is scoring."""
         return self._info
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The model's fast tokenizer, where it has one; `Windowed.for_scorer` cuts by it."""
+        backend: Tokenizer | None = getattr(self._model.tokenizer, "backend_tokenizer", None)
+        return backend
 
     def score(
         self, query: str, texts: Sequence[str], context: ScoreContext | None = None

@@ -79,6 +79,9 @@ def run(steps: Steps[T]) -> T:
                 answer = score_many(call.scorer, call.jobs, call.context)
             except Exception as exc:  # handed to the wrapper, whose business it is
                 call = steps.throw(exc)
+            except BaseException:
+                steps.close()
+                raise
             else:
                 call = steps.send(answer)
     except StopIteration as stop:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tokenizers import Tokenizer
 
 from rankgate.errors import BadScoresError, ConfigError, ModelNotFoundError
 from rankgate.models.locate import file_sha256
@@ -107,6 +108,11 @@ class OnnxScorer:
     def info(self) -> ScorerInfo:
         """Who is scoring. `dtype` is int8 where the graph holds quantisation operators."""
         return self._info
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer; `Windowed.for_scorer` cuts by it."""
+        return self._pairs.tokenizer
 
     def count_tokens(self, text: str) -> int:
         """Tokens of the text, special ones not counted."""

@@ -24,8 +24,7 @@ class PrometheusMetrics:
     - `rankgate_stage_duration_seconds{stage}`: signals, gate, score, order, total; `scorer` from
       a `Timed`.
     - `rankgate_rerank_skipped_total{reason}`: the gate's reason.
-    - `rankgate_degraded_total{reason}`: why stage two did not order; `unrecorded` where the floor
-      refused the degraded result and the outcome tells only that.
+    - `rankgate_degraded_total{reason}`: why stage two did not order.
     - `rankgate_abstained_total{reason}`: which floor refused.
     - `rankgate_breaker_state`: 0 closed, 1 half-open, 2 open; without a breaker 0.
 
@@ -87,7 +86,7 @@ class PrometheusMetrics:
         if outcome.path is Path.SKIPPED:
             self._skipped.labels(reason=outcome.decision.reason).inc()
         elif outcome.path is Path.DEGRADED:
-            self._degraded.labels(reason=_degraded_by(outcome)).inc()
+            self._degraded.labels(reason=outcome.path_reason).inc()
         if outcome.refused:
             self._abstained.labels(reason=outcome.reason).inc()
 
@@ -100,9 +99,3 @@ class PrometheusMetrics:
         from prometheus_client import generate_latest
 
         return generate_latest(self.registry)
-
-
-def _degraded_by(outcome: Outcome) -> str:
-    if outcome.decision.forced:
-        return outcome.decision.reason
-    return "unrecorded" if outcome.refused else outcome.reason

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from rankgate.errors import ConfigError
 from rankgate.texts import clean_text
 
-__all__ = ["Spans", "TokenizerSpans", "cut_windows", "estimated_spans"]
+__all__ = ["Spans", "TokenizerSpans", "cut_windows", "estimated_spans", "window_bounds"]
 
 Spans = Sequence[tuple[int, int]]
 
@@ -51,11 +51,12 @@ class TokenizerSpans:
         return [(start, end) for start, end in encoding.offsets if end > start]
 
 
-def cut_windows(text: str, spans: Spans, *, window: int, overlap: int) -> list[str]:
-    """The text itself where it fits, otherwise windows of `window` tokens that cover it.
+def window_bounds(text: str, spans: Spans, *, window: int, overlap: int) -> list[tuple[int, int]]:
+    """Character offsets (begin, end) of windows of `window` tokens that cover the text.
 
-    Neighbouring windows share at least `overlap` tokens; the last one reaches back so that it
-    is as long as the others. Every character of the text is in some window.
+    One window over the whole text where it fits. Otherwise neighbours share at least `overlap`
+    tokens, and the last one reaches back so that it is as long as the others. Every character
+    of the text is in some window.
 
     Args:
         text: any.
@@ -68,17 +69,26 @@ def cut_windows(text: str, spans: Spans, *, window: int, overlap: int) -> list[s
     """
     n = len(spans)
     if n <= window:
-        return [text]
+        return [(0, len(text))]
     _check(text, spans)
-    starts = [*range(0, n - window, window - overlap), n - window]
-    cut = []
-    for first in starts:
+    bounds = []
+    for first in (*range(0, n - window, window - overlap), n - window):
         after = first + window
         begin = 0 if first == 0 else spans[first][0]
         # Up to the next token, so that what stands between tokens is in a window too.
         end = len(text) if after >= n else max(spans[after][0], spans[after - 1][1])
-        cut.append(text[begin:end])
-    return cut
+        bounds.append((begin, end))
+    return bounds
+
+
+def cut_windows(text: str, spans: Spans, *, window: int, overlap: int) -> list[str]:
+    """The windows of `window_bounds` as texts; the text itself where it fits.
+
+    Raises:
+        ConfigError: the spans are not in order, or reach outside the text.
+    """
+    bounds = window_bounds(text, spans, window=window, overlap=overlap)
+    return [text[begin:end] for begin, end in bounds]
 
 
 def _check(text: str, spans: Spans) -> None:

@@ -106,6 +106,8 @@ class BatchWorker:
                 self._running = ([p.ticket for p in pieces], context)
             try:
                 self._execute(pieces, context)
+            except BaseException as exc:  # nobody may wait for a thread that has died
+                _fail(pieces, exc)
             finally:
                 with self._changed:
                     self._running = None
@@ -172,8 +174,6 @@ class BatchWorker:
                 return
             for piece in pieces:
                 self._alone(piece)
-        except BaseException as exc:  # the thread lives on; the callers are told
-            _fail(pieces, exc)
         else:
             for piece, scores in zip(pieces, answers, strict=True):
                 piece.ticket.add(piece, scores)

@@ -3,14 +3,20 @@
 import importlib.util
 import re
 import sys
+import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from rag_app.generate.answer import REFUSAL, is_refusal
+from rag_app.generate.closeness import Closeness, TokenReader
 from rag_app.generate.context import build_context
 from rag_app.generate.extractive import ExtractiveGenerator
 from rag_app.generate.sentences import clean
+from rankgate.models import TokenStore, TokenVectors
+from rankgate.scorers.late_interaction import maxsim
 
 
 def _load(name):
@@ -22,7 +28,48 @@ def _load(name):
 
 fake_index = _load("fake_index")
 INDEX = fake_index.FakeIndex()
-GENERATOR = ExtractiveGenerator(INDEX.embedder.embed)
+GENERATOR = ExtractiveGenerator()
+
+
+class WordReader:
+    """A token a word, its vector by the word's hash; remembers what it was asked to read."""
+
+    def __init__(self, longest=10_000):
+        self.longest = longest
+        self.read = []
+        self.tokenizer = SimpleNamespace(
+            encode=lambda text, add_special_tokens: SimpleNamespace(
+                offsets=[m.span() for m in re.finditer(r"\w+", text)]
+            )
+        )
+
+    def encode(self, texts):
+        self.read.extend(texts)
+        found = []
+        for text in texts:
+            words = re.findall(r"\w+", text.lower())
+            rows = np.zeros((min(len(words), self.longest), 512), dtype=np.float16)
+            for row, word in zip(rows, words, strict=False):
+                row[zlib.crc32(word.encode()) % 512] = 1.0
+            found.append(
+                TokenVectors(
+                    tokens=rows,
+                    pooled=np.zeros(512, dtype=np.float32),
+                    truncated=len(words) > self.longest,
+                )
+            )
+        return found
+
+
+def store_with(folder, reader, texts):
+    store = TokenStore(folder / "tokens.sqlite", encoder="words", dimension=512)
+    store.put_many(dict(zip(texts, reader.encode(texts), strict=True)))
+    reader.read.clear()
+    return store
+
+
+def index_of(*bodies):
+    return fake_index.FakeIndex({"d": ("D", [("D", body) for body in bodies])})
 
 
 def context_of(ids, index=INDEX):
@@ -39,9 +86,10 @@ QUESTIONS = [
 ]
 
 
+@pytest.mark.parametrize("generator", [GENERATOR, ExtractiveGenerator(WordReader())])
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_every_sentence_is_the_sources_own(question):
-    answer = GENERATOR.answer(question, context_of(list(INDEX.texts)))
+def test_every_sentence_is_the_sources_own(question, generator):
+    answer = generator.answer(question, context_of(list(INDEX.texts)))
     assert not answer.refused
     told = [s.strip() for s in re.split(r"\[\d+\]", answer.text) if s.strip()]
     assert 1 <= len(told) <= 3
@@ -119,6 +167,142 @@ def test_the_refusal_is_plain_ascii_and_recognised_in_its_variants():
     assert is_refusal("I don\u2019t have this information.")
     assert is_refusal('"I DON\'T have this information"')
     assert not is_refusal("Sadly, I don't have this information")
+
+
+def test_only_the_question_is_encoded_where_token_vectors_are_kept(tmp_path):
+    reader = WordReader()
+    store = store_with(tmp_path, reader, list(INDEX.texts.values()))
+    kept = ExtractiveGenerator(reader, token_store=store)
+    question = "How is a gate fitted and what does the floor compare?"
+    answer = kept.answer(question, context_of(list(INDEX.texts)))
+    assert reader.read == [question, "How is a gate fitted", "what does the floor compare"]
+    assert answer == ExtractiveGenerator(WordReader()).answer(
+        question, context_of(list(INDEX.texts))
+    )
+    store.close()
+
+
+def test_a_passage_that_the_store_lacks_is_encoded_and_no_other(tmp_path):
+    reader = WordReader()
+    texts = list(INDEX.texts.values())
+    store = store_with(tmp_path, reader, texts[1:])
+    ExtractiveGenerator(reader, token_store=store).answer(
+        "threshold", context_of(list(INDEX.texts))
+    )
+    assert reader.read == ["threshold", texts[0]]
+    store.close()
+
+
+def spans_of(index, identifier, *wanted):
+    (source,) = context_of([identifier], index).sources
+    starts = [source.body.index(w) for w in wanted]
+    return [(source, at, at + len(w)) for at, w in zip(starts, wanted, strict=True)]
+
+
+def test_closeness_is_maxsim_over_the_spans_own_tokens():
+    index = index_of("Cats sleep all day. Dogs bark at night.")
+    spans = spans_of(index, "d-0", "Cats sleep all day.", "Dogs bark at night.")
+    close = Closeness(WordReader())(["dogs bark loudly", "cats"], spans)
+    np.testing.assert_allclose(close, [[0.0, 1.0], [2 / 3, 0.0]], atol=1e-6)
+
+
+def test_what_the_encoder_did_not_read_is_not_measured():
+    index = index_of("Cats sleep all day. Dogs bark at night. Birds sing at dawn.")
+    wanted = ("Cats sleep all day.", "Dogs bark at night.", "Birds sing at dawn.")
+    # One token is the heading's: six leave the second sentence a single one of four.
+    close = Closeness(WordReader(longest=6))(["dogs"], spans_of(index, "d-0", *wanted))
+    assert np.isnan(close[:, 0]).tolist() == [False, True, True]
+    close = Closeness(WordReader(longest=7))(["dogs"], spans_of(index, "d-0", *wanted))
+    assert np.isnan(close[:, 0]).tolist() == [False, False, True]
+
+
+def test_a_sentence_beyond_the_encoders_end_is_found_by_its_words():
+    index = index_of("Cats sleep nearly all day. Dogs bark only at night. Birds sing at dawn.")
+    answer = ExtractiveGenerator(WordReader(longest=6)).answer(
+        "When do birds sing?", context_of(["d-0"], index)
+    )
+    assert answer.text == "Birds sing at dawn. [1]"
+
+
+@pytest.mark.model
+def test_closeness_of_a_whole_text_is_the_scorers_value(encoder):
+    index = index_of("Zo\u00eb\u2019s caf\u00e9 serves **na\u00efve** crepes \u2014 20\u20ac each.")
+    index.texts["d-0"] = index.texts["d-0"].removeprefix("D\n")
+    index.metadata["d-0"] = {**index.metadata["d-0"], "body_offset": 0}
+    text = index.texts["d-0"]
+    assert isinstance(encoder, TokenReader)
+    close = Closeness(encoder)(["What does the caf\u00e9 serve?"], spans_of(index, "d-0", text))
+    (asked,) = encoder.encode(["What does the caf\u00e9 serve?"])
+    want = maxsim(asked.tokens.astype(np.float32), encoder.encode([text]))
+    np.testing.assert_allclose(close[:, 0], want, rtol=1e-6)
+    (read,) = encoder.encode([text])
+    offsets = encoder.tokenizer.encode(text, add_special_tokens=False).offsets
+    assert len(offsets) == read.tokens.shape[0]
+
+
+def test_a_bare_term_is_quoted_only_where_there_is_nothing_else():
+    term, told = "`max_connections`", "It limits how many connections are open at once."
+    both = index_of(f"{term}\n\n{told}")
+    question = "What does max_connections do?"
+    assert GENERATOR.answer(question, context_of(["d-0"], both)).text == f"{told} [1]"
+    alone = index_of(term)
+    assert GENERATOR.answer(question, context_of(["d-0"], alone)).text == f"{term} [1]"
+
+
+def test_a_lead_in_brings_its_code_and_the_quote_is_verbatim():
+    body = "Constraints exist.\n\nTo add a constraint, use this syntax:\n\n```\nALTER x\\_y;\n```\n"
+    index = index_of(body)
+    answer = GENERATOR.answer("How do I add a constraint?", context_of(["d-0"], index))
+    assert answer.text == "To add a constraint, use this syntax: `ALTER x\\_y;` [1]"
+    (quote,) = answer.sources[0].quotes
+    assert index.document_text("d")[quote.start : quote.end] == quote.text
+    assert quote.text.endswith("```\nALTER x\\_y;")
+
+
+def test_an_item_is_not_repeated_after_its_lead_in():
+    body = "The gate skips reranking in two cases:\n\n- the gate skips what is already right\n"
+    answer = GENERATOR.answer(
+        "When does the gate skip reranking?", context_of(["d-0"], index_of(body))
+    )
+    assert answer.text.count("already right") == 1
+
+
+def test_escaped_markdown_is_shown_plain_and_quoted_verbatim():
+    index = index_of("Use pg\\_dump to save a database.")
+    answer = GENERATOR.answer("How to save a database?", context_of(["d-0"], index))
+    assert answer.text == "Use pg_dump to save a database. [1]"
+    assert answer.sources[0].quotes[0].text == "Use pg\\_dump to save a database."
+
+
+def test_a_weakly_related_passage_adds_no_second_sentence():
+    index = index_of(
+        "The floor refuses a question when the best passage is too weak.",
+        "Maximum size to let the log grow during automatic checkpoints.",
+    )
+    answer = GENERATOR.answer(
+        "When does the floor refuse a question?", context_of(["d-0", "d-1"], index)
+    )
+    assert [s.chunk_id for s in answer.sources] == ["d-0"]
+
+
+def test_the_same_statement_in_other_words_order_is_quoted_once():
+    index = index_of(
+        "The gate skips reranking when the first stage is right.",
+        "When the first stage is right, the gate skips reranking.",
+    )
+    answer = GENERATOR.answer("When does the gate skip?", context_of(["d-0", "d-1"], index))
+    assert len(re.findall(r"\[\d\]", answer.text)) == 1
+
+
+def test_a_question_for_a_number_prefers_a_sentence_with_one():
+    index = index_of("The old bridge was opened by the king. The old bridge was opened in 1894.")
+    context = context_of(["d-0"], index)
+    assert GENERATOR.answer("When was the old bridge opened?", context).text.startswith(
+        "The old bridge was opened in 1894. [1]"
+    )
+    assert GENERATOR.answer("Who was it that opened the old bridge?", context).text.startswith(
+        "The old bridge was opened by the king. [1]"
+    )
 
 
 def test_extractive_mode_loads_no_llm_client():

@@ -50,7 +50,7 @@ def ask(batched, query, texts=("red",), context=None):
         except BaseException as exc:
             out.append(exc)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return thread, out
 
@@ -380,7 +380,7 @@ def test_64_threads_get_what_is_theirs():
                 wrong.append(query)
 
     with Batched(inner, max_pairs=64, max_wait_ms=1) as batched:
-        threads = [threading.Thread(target=work, args=(i,)) for i in range(64)]
+        threads = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(64)]
         for t in threads:
             t.start()
         for t in threads:
@@ -428,7 +428,7 @@ def test_the_callers_list_may_change_while_it_waits(held):
     inner, batched = held
     texts = ["red", "x"]
     out = []
-    thread = threading.Thread(target=lambda: out.append(batched.score("red", texts)))
+    thread = threading.Thread(target=lambda: out.append(batched.score("red", texts)), daemon=True)
     thread.start()
     wait_for(lambda: queued(batched) == 1)
     texts.clear()

@@ -15,10 +15,10 @@ from rankgate.testing import FakeScorer
 from rankgate.wrappers import Batched, Breaker, Cached, Timed, Windowed
 from rankgate.wrappers.key import delimited, score_keys
 from rankgate.wrappers.memory import ENTRY_BYTES, ScoreMemory
-from rankgate.wrappers.spans import TokenizerSpans, cut_windows, estimated_spans
+from rankgate.wrappers.spans import TokenizerSpans, cut_windows, estimated_spans, window_bounds
 
 quick = settings(max_examples=50, deadline=None)
-anything = st.text(alphabet=st.characters(), max_size=60)
+anything = st.text(alphabet=st.sampled_from("ab 1\n\t") | st.characters(), max_size=60)
 short = st.text(alphabet="ab \x00é\ud800", max_size=8)
 
 
@@ -42,15 +42,18 @@ BYTES = TokenizerSpans(byte_tokenizer())
 def test_windows_cover_the_text_and_are_parts_of_it(text, window, data):
     overlap = data.draw(st.integers(0, window - 1))
     for spans in (estimated_spans(text), BYTES(text)):
-        windows = cut_windows(text, spans, window=window, overlap=overlap)
+        how = {"window": window, "overlap": overlap}
+        bounds = window_bounds(text, spans, **how)
+        windows = cut_windows(text, spans, **how)
+        assert windows == [text[a:b] for a, b in bounds]
         if len(spans) <= window:
             assert windows == [text]
-        at = 0
-        for piece in windows:
-            start = text.find(piece, max(0, at - len(piece)))
-            assert 0 <= start <= at, "something between two windows is in neither"
-            at = max(at, start + len(piece))
-        assert windows[0] == text[: len(windows[0])] and text.endswith(windows[-1])
+        assert bounds[0][0] == 0 and bounds[-1][1] == len(text)
+        for (begin, end), (following, after) in itertools.pairwise(bounds):
+            assert begin <= following <= end <= after, "something between them is in neither"
+            shared = [s for s in spans if s[0] >= following and s[1] <= end]
+            assert len(shared) >= overlap
+        assert all(begin < end for begin, end in bounds) or text == ""
 
 
 @quick

@@ -54,12 +54,10 @@ def read_beir(
         for file in files:
             before = len(raw.judgements)
             read_qrels_table(file, raw)
-            first = {row.query: row.place for row in reversed(raw.judgements[before:])}
-            # In the order of the file: reversed twice.
-            named += [
-                SplitRow(split=file.stem, query=query, place=place)
-                for query, place in reversed(first.items())
-            ]
+            first: dict[str, Place] = {}
+            for row in raw.judgements[before:]:
+                first.setdefault(row.query, row.place)
+            named += [SplitRow(split=file.stem, query=q, place=at) for q, at in first.items()]
     splits = root / "splits.json"
     if not own_splits:
         if splits.is_file():
@@ -89,9 +87,7 @@ def read_qrels_table(file: Path, raw: RawDataset) -> None:
         except ValueError:
             raw.error("wrong_type", f"the score must be a whole number, got {grade!r}", place)
             continue
-        raw.judgements.append(
-            JudgementRow(query=query, passage=passage, grade=value, place=place)
-        )
+        raw.judgements.append(JudgementRow(query=query, passage=passage, grade=value, place=place))
 
 
 def _read_splits(file: Path, raw: RawDataset) -> None:

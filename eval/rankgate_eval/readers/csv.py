@@ -26,11 +26,11 @@ _COLUMNS = {
 def read_csv(
     file: str | Path, *, corpus: str | Path | None = None, name: str | None = None
 ) -> RawDataset:
-    """Read a table with a header: `question`, and `answer`, `passage_id`, `passage`, `span`,
-    `id`, `split` as far as they are there; further columns are kept as fields.
+    """Read a table of questions with a header.
 
-    Comma, semicolon and tab are told apart by the header. A question with several gold
-    passages has a row for each.
+    Columns: `question`, and `answer`, `passage_id`, `passage`, `span`, `id`, `split` as far as
+    they are there; further columns are kept as fields. Comma, semicolon and tab are told apart
+    by the header. A question with several gold passages has a row for each.
 
     Args:
         file: UTF-8, with or without a byte order mark.

@@ -91,9 +91,7 @@ def assemble(
                 if passage not in judged:  # overlapping spans may name a passage twice
                     judged.add(passage)
                     raw.judgements.append(
-                        JudgementRow(
-                            query=key, passage=passage, grade=1, place=questions[i].place
-                        )
+                        JudgementRow(query=key, passage=passage, grade=1, place=questions[i].place)
                     )
     return raw
 

@@ -61,9 +61,7 @@ def json_objects(file: Path, raw: RawDataset) -> Iterator[tuple[Place, dict[str,
             raw.error("unreadable", f"not a JSON object: {exc}", place)
             continue
         if not isinstance(row, dict):
-            raw.error(
-                "wrong_type", f"expected a JSON object, got {type(row).__name__}", place
-            )
+            raw.error("wrong_type", f"expected a JSON object, got {type(row).__name__}", place)
             continue
         yield place, row
 

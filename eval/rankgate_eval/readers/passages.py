@@ -13,8 +13,10 @@ __all__ = ["read_answer_fields", "read_passages", "read_queries"]
 
 
 def read_passages(file: Path, raw: RawDataset) -> None:
-    """Append the passages of a `corpus.jsonl` or `.jsonl.gz`: `_id`, `text`, perhaps `title`
-    (put before the text on a line of its own) and `document` (what the passage was cut from).
+    """Append the passages of a `corpus.jsonl` or `.jsonl.gz`.
+
+    Each has `_id`, `text`, perhaps `title` (put before the text on a line of its own) and
+    `document` (what the passage was cut from).
     """
     for place, row in json_objects(file, raw):
         key = _key(row, raw, place)

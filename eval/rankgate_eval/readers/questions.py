@@ -26,10 +26,11 @@ _KNOWN = {*_TEXT, *_ID, "split", *(name for names in _LISTS.values() for name in
 def read_questions(
     file: str | Path, *, corpus: str | Path | None = None, name: str | None = None
 ) -> RawDataset:
-    """Read objects with `question` (or `query`, `text`), and `answer(s)`, `passage_id(s)`,
-    `passage(s)`, `span(s)`, `id`, `split` as far as they are there; the rest is kept as fields.
+    """Read JSON lines of questions.
 
-    A question without any gold is one that the corpus does not answer.
+    Each has `question` (or `query`, `text`), and `answer(s)`, `passage_id(s)`, `passage(s)`,
+    `span(s)`, `id`, `split` as far as they are there; the rest is kept as fields. A question
+    without any gold is one that the corpus does not answer.
 
     Args:
         file: plain or gzipped.
@@ -71,9 +72,7 @@ def _question(row: dict[str, Any], raw: RawDataset, place: Place) -> GoldQuestio
             value = row.get(name)
             items = value if isinstance(value, list) else [] if value is None else [value]
             if not all(isinstance(item, str) for item in items):
-                raw.error(
-                    "wrong_type", f"{name} must hold strings, got {str(value)[:80]!r}", place
-                )
+                raw.error("wrong_type", f"{name} must hold strings, got {str(value)[:80]!r}", place)
                 return None
             values += [item for item in items if item.strip()]
         lists[meaning] = tuple(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from rankgate_eval.errors import DatasetError
@@ -113,7 +114,7 @@ def read_run(
             continue
         ordered = sorted(found, key=lambda row: (-row.score, row.rank))  # stable: then by line
         lists[query] = tuple(row.passage for row in ordered)
-        if any(a.rank > b.rank for a, b in zip(ordered, ordered[1:], strict=False)):
+        if any(a.rank > b.rank for a, b in pairwise(ordered)):
             raw.warn(
                 "ranks_disagree",
                 f"the ranks of query {query!r} disagree with its scores; scores are followed",

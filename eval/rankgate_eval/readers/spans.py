@@ -29,8 +29,9 @@ class SpanFinder:
         self._all = "\n".join(texts)
 
     def find(self, span: str) -> list[str]:
-        """Ids of the passages that contain the span (up to case, white space and Unicode
-        form), in corpus order; none for an empty span.
+        """Ids of the passages that contain the span, in corpus order.
+
+        Case, white space and Unicode form do not matter. An empty span is in none.
         """
         wanted = normalised(span)
         found: list[str] = []
