@@ -35,11 +35,13 @@ QUESTIONS = (
     ),
     DemoQuestion(
         shows="Reranked: the order of the passages changes",
-        question="Why can a reranker make results worse than leaving them alone?",
+        question="Are my documents ever sent to another company's computers?",
     ),
     DemoQuestion(
         shows="Two sources: each part of the question has its own",
-        question="How many tokens does a chunk have and what does the exit code 5 mean?",
+        question=(
+            "How are two ranked lists merged into one, and what happens to candidates beyond K?"
+        ),
     ),
     DemoQuestion(
         shows="Refused: the documents do not say",

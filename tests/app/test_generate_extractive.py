@@ -285,6 +285,26 @@ def test_a_weakly_related_passage_adds_no_second_sentence():
     assert [s.chunk_id for s in answer.sources] == ["d-0"]
 
 
+def test_a_missing_word_of_the_question_brings_no_sentence_that_is_far_from_it():
+    index = index_of(
+        "The floor refuses a question when the best passage is too weak.",
+        "Bananas are grown on large plantations near the sea.",
+    )
+    answer = GENERATOR.answer(
+        "When does the floor refuse a weak question on bananas?", context_of(["d-0", "d-1"], index)
+    )
+    assert [s.chunk_id for s in answer.sources] == ["d-0"]
+
+
+def test_quotes_do_not_overlap_where_a_lead_in_ends_inside_a_sentence():
+    body = (
+        "Save the database following these proven simple steps:\n\nsave the database\nwith a\n"
+        "call\nthat administrators of large installations make carefully every night.\n"
+    )
+    answer = GENERATOR.answer("How to save the database?", context_of(["d-0"], index_of(body)))
+    assert [len(s.quotes) for s in answer.sources] == [1]
+
+
 def test_the_same_statement_in_other_words_order_is_quoted_once():
     index = index_of(
         "The gate skips reranking when the first stage is right.",
