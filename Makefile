@@ -43,7 +43,7 @@ types: $(VENV)/.test
 	$(BIN)/mypy
 
 test: $(VENV)/.test lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow --timeout 1800
