@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -92,10 +95,18 @@ def demo(
         return
     typer.echo("")
     typer.secho("Now ask yourself:", bold=True)
-    typer.echo('  rankgate ask "How is the floor fitted?" --trace')
-    typer.echo('  rankgate search "How is the floor fitted?"')
-    typer.echo("  rankgate chat")
-    typer.echo("  rankgate ingest YOUR_FOLDER --collection mine")
+    program = _program()
+    typer.echo(f'  {program} ask "How is the floor fitted?" --trace')
+    typer.echo(f'  {program} search "How is the floor fitted?"')
+    typer.echo(f"  {program} chat")
+    typer.echo(f"  {program} ingest YOUR_FOLDER --collection mine")
+
+
+def _program() -> str:
+    """What to type here to start this program: `make demo` does not activate its environment."""
+    if shutil.which("rankgate") is not None:
+        return "rankgate"
+    return os.path.relpath(sys.argv[0])
 
 
 def _print_block(number: int, asked: DemoQuestion, result: AnswerResult) -> None:
