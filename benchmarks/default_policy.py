@@ -406,6 +406,7 @@ def main() -> None:
             weights=info.weights,
             dtype=info.dtype,
             max_length=info.max_length,
+            window=info.window,
             embedder=encoder.name if kind in ("hybrid", "dense") else None,
             analyser=Analyser().name if kind in ("hybrid", "bm25") else None,
         )

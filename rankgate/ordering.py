@@ -61,7 +61,13 @@ def ordered(plan: Plan) -> tuple[list[Passage], Path, str, str]:
     if not scores.complete and scores.order is None:
         read = int(scores.scored.sum())
         detail = f"{read} of {scores.scored.size} passages were read in time; the rest follow"
-        return _by_scores(plan, scores), Path.DEGRADED, "deadline_partial", detail
+        passages = _by_scores(plan, scores)
+        known = [p.relevance_score for p in passages if p.relevance_score is not None]
+        if plan.section.floor.refuses(max(known, default=None)):
+            # The answer may stand in what was not read: a prefix alone refuses nothing.
+            plan.notes.append("scores_unused: what was read in time is below the floor")
+            passages = _by_first_stage(plan)
+        return passages, Path.DEGRADED, "deadline_partial", detail
     return _by_scores(plan, scores), Path.RERANKED, decision.reason, decision.detail
 
 
@@ -128,26 +134,28 @@ def _by_scores(plan: Plan, scores: Scores) -> list[Passage]:
             index,
             rank,
             raw=float(scores.values[index]) if index < n_read and scores.scored[index] else None,
-            logit=logits.get(index, behind.get(index)),
+            logit=logits.get(index),
         )
         for rank, index in enumerate([*first, *behind], start=1)
     ]
 
 
-def _unread(plan: Plan, scores: Scores, read: set[int]) -> dict[int, float | None]:
-    """Unread candidates in their order, with their first-stage logit where one applies."""
+def _unread(plan: Plan, scores: Scores, read: set[int]) -> list[int]:
+    """Unread candidates in their order: the stage's, or the first stage's.
+
+    They get no probability: the first stage's and the scorer's never meet one floor.
+    """
     rest = [i for i in range(len(plan.candidates)) if i not in read]
     if not rest:
-        return {}
-    logits = _first_stage_logits(plan)
+        return []
     if scores.order is not None:
         place = {int(i): p for p, i in enumerate(scores.order)}
-        rest.sort(key=lambda i: (place.get(i, len(place)), plan.candidates[i].rank, i))
-    elif logits is not None:
-        rest.sort(key=lambda i: (-logits[i], plan.candidates[i].rank, i))
-    else:
-        rest.sort(key=lambda i: (plan.candidates[i].rank, i))
-    return {i: None if logits is None else float(logits[i]) for i in rest}
+        return sorted(rest, key=lambda i: (place.get(i, len(place)), plan.candidates[i].rank, i))
+    logits = _first_stage_logits(plan)
+    return sorted(
+        rest,
+        key=lambda i: (0.0 if logits is None else -logits[i], plan.candidates[i].rank, i),
+    )
 
 
 def _passage(
@@ -164,10 +172,15 @@ def _passage(
 
 
 def cut(passages: Sequence[Passage], plan: Plan) -> list[Passage]:
-    """Drop what is below the floor, then what is beyond top_n."""
-    floor, kept, result = plan.section.floor, 0, []
+    """Drop what is below the floor, then what is beyond top_n.
+
+    What stands behind a dropped passage goes too: nobody read it and found it better.
+    """
+    floor, kept, below = plan.section.floor, 0, False
+    result: list[Passage] = []
     for p in passages:
-        if floor.drops(p.relevance_score):
+        below = below or floor.drops(p.relevance_score)
+        if below:
             result.append(replace(p, dropped=Dropped.BELOW_FLOOR))
         elif kept >= plan.top_n:
             result.append(replace(p, dropped=Dropped.BEYOND_TOP_N))

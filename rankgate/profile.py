@@ -45,7 +45,7 @@ class Profile:
             weights=info.weights or None,
             dtype=info.dtype or None,
             max_length=info.max_length,
-            window=info.window or None,
+            window=info.window,  # "" is knowledge: texts are not cut
             **first_stage,
         )
 

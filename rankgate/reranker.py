@@ -39,7 +39,7 @@ class Request:
     candidates: Sequence[Candidate]
     top_n: int | None = None
     deadline: Deadline | None = None
-    force: Action | None = None
+    force: Action | str | None = None
 
 
 class Reranker:
@@ -103,7 +103,7 @@ class Reranker:
         top_n: int | None = None,
         *,
         deadline: Deadline | None = None,
-        force: Action | None = None,
+        force: Action | str | None = None,
     ) -> Outcome:
         """Rerank one query's candidates.
 
@@ -135,7 +135,7 @@ class Reranker:
         top_n: int | None = None,
         *,
         deadline: Deadline | None = None,
-        force: Action | None = None,
+        force: Action | str | None = None,
     ) -> Outcome:
         """`rerank` without blocking the event loop."""
         request = Request(
@@ -214,7 +214,13 @@ class Reranker:
         seen = time.perf_counter()
         decision = section.gate.decide(signals, may_skip=section.may_skip)
         if request.force is not None:
-            decision = _forced(decision, request.force)
+            try:
+                wish = Action(request.force)
+            except ValueError as exc:
+                raise InputError(
+                    f"force must be 'rerank', 'skip' or None, got {request.force!r}"
+                ) from exc
+            decision = _forced(decision, wish)
         timings = {
             "signals": (seen - started) * 1000.0,
             "gate": (time.perf_counter() - seen) * 1000.0,

@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from rankgate.errors import BadScoresError
+from rankgate.errors import BadScoresError, ScorerError
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, Scores, check_scores
 
 __all__ = ["Call", "Stepped", "Steps", "arun", "ascore_many", "run", "score_many"]
@@ -51,6 +51,13 @@ def score_many(scorer: Scorer, jobs: Sequence[Job], context: ScoreContext) -> li
     return _checked([scorer.score(j.query, j.texts, context) for j in jobs], jobs)
 
 
+def _in_thread(scorer: Scorer, jobs: Sequence[Job], context: ScoreContext) -> list[Scores]:
+    try:
+        return score_many(scorer, jobs, context)
+    except StopIteration as exc:  # no Future can carry it: the caller would wait for ever
+        raise ScorerError("the scorer raised StopIteration") from exc
+
+
 async def ascore_many(scorer: Scorer, jobs: Sequence[Job], context: ScoreContext) -> list[Scores]:
     """`score_many` without blocking the event loop.
 
@@ -64,7 +71,7 @@ async def ascore_many(scorer: Scorer, jobs: Sequence[Job], context: ScoreContext
     if one is not None and inspect.iscoroutinefunction(one):
         return _checked([await one(j.query, j.texts, context) for j in jobs], jobs)
     try:
-        return await asyncio.to_thread(score_many, scorer, jobs, context)
+        return await asyncio.to_thread(_in_thread, scorer, jobs, context)
     except asyncio.CancelledError:
         context.cancelled.set()
         raise

@@ -199,7 +199,8 @@ class RemoteScorer:
 
         Raises:
             InputError: query or texts are not strings.
-            ScorerTimeoutError: no answer in time, and nothing was read before.
+            ScorerTimeoutError: a batch had no answer within `timeout_s`, or the deadline passed
+                before anything was read.
             RemoteScorerError: see its subclasses in `rankgate.errors`.
         """
         return self.score_many([Job(query=query, texts=texts)], context)[0]

@@ -125,7 +125,11 @@ class HttpTransport:
         self._own_async: dict[asyncio.AbstractEventLoop, tuple[int, httpx.AsyncClient]] = {}
 
     def send(self, act: Send) -> Reply | Unanswered:
-        """Send and wait, blocking; an answer that trickles in is given up at the timeout."""
+        """Send and wait, blocking; a body that trickles in is given up at the timeout.
+
+        Connecting and each read of the *headers* have the timeout to themselves, so a server
+        that trickles headers can hold a blocking caller longer; the async twin is bounded.
+        """
         httpx = _httpx()
         until = time.monotonic() + act.timeout
         try:

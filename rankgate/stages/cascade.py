@@ -118,7 +118,20 @@ class Cascade(Stepped):
     def _fast_only(self, ranked: _Ranked, note: str) -> Scores:
         if ranked.scores is None or not ranked.order:
             return _nothing_read(len(ranked.order), self.info.scale)
-        return replace(ranked.scores, note=note)
+        return replace(ranked.scores, note=note, scale=self._fast_scale(ranked.scores.scale))
+
+    def _fast_scale(self, scale: str) -> str:
+        """The fast stage's scale, told apart from the accurate one's of the same name.
+
+        All cross-encoders say `logit`, and a floor fitted for one means nothing for another.
+        """
+        fast, accurate = self.fast.info, self.accurate.info
+        same = (fast.id, fast.weights, fast.revision) == (
+            accurate.id,
+            accurate.weights,
+            accurate.revision,
+        )
+        return scale if same or scale != accurate.scale else f"{scale}@{fast.id}"
 
     def _merged(self, ranked: _Ranked, accurate: Scores) -> Scores:
         n, kept = len(ranked.order), ranked.order[: self.keep]
@@ -132,7 +145,7 @@ class Cascade(Stepped):
         if kept and not accurate.scored.any():
             if ranked.scores is None:
                 return replace(_nothing_read(n, accurate.scale), stats=stats)
-            return replace(ranked.scores, stats=stats, note="accurate_unread")
+            return replace(self._fast_only(ranked, "accurate_unread"), stats=stats)
         values = np.zeros(n, dtype=np.float32)
         scored = np.zeros(n, dtype=np.bool_)
         values[kept], scored[kept] = accurate.values, accurate.scored

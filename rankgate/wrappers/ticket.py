@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rankgate.errors import BadScoresError
+from rankgate.errors import BadScoresError, ScorerError
 from rankgate.scorers.protocol import Job, ScoreContext, Scores, ScoreStats
 
 __all__ = ["Piece", "Ticket"]
@@ -124,6 +124,8 @@ class Ticket:
 
     def fail(self, error: BaseException) -> None:
         """Hand an error to the caller, unless it has its result or is gone."""
+        if isinstance(error, StopIteration):  # no Future can carry it
+            error = ScorerError("the scorer raised StopIteration")
         with contextlib.suppress(InvalidStateError):
             self.future.set_exception(error)
 

@@ -398,3 +398,82 @@ def test_nothing_found_needs_no_section_for_it():
     only_dense = Policy(name="p", sections={"dense": Section()})
     out = Reranker(FakeScorer(TABLE), policy=only_dense).rerank("q", [])
     assert (out.status, out.reason) == (Status.SKIPPED, "no_candidates")
+
+
+BOTH = {"reranked": PLATT, "first_stage": BY_DENSE}
+
+
+def test_an_unread_passage_cannot_unrefuse_a_query():
+    scorer = FakeScorer(dict.fromkeys("abcd", -9.0))
+    section = {**BOTH, "k": 3, "floor": Floor(refuse_below=0.5)}
+    out = Reranker(scorer, policy=policy(**section)).rerank("q", abcd(dense=[0.99] * 4))
+    assert out.status is Status.REFUSED
+    assert out.passages[3].relevance_score is None, "its probability is the first stage's"
+
+
+def test_an_unread_passage_cannot_refuse_what_has_no_probability():
+    section = {"first_stage": BY_DENSE, "k": 2, "floor": Floor(refuse_below=0.5)}
+    out = Reranker(FakeScorer(TABLE), policy=policy(**section)).rerank(
+        "q", abcd(dense=[0.9, 0.9, 0.1, 0.1])
+    )
+    assert out.status is Status.RERANKED and len(out.kept) == 4
+    assert any(n.startswith("floor_not_applied") for n in out.notes)
+
+
+def test_nothing_behind_a_dropped_passage_stays():
+    section = {**BOTH, "k": 2, "floor": Floor(drop_below=0.6)}
+    out = Reranker(FakeScorer({"a": 2.0, "b": 0.0}), policy=policy(**section)).rerank(
+        "q", abcd(dense=[0.99] * 4)
+    )
+    assert texts(out.kept) == ["a"]
+
+
+def test_a_prefix_read_in_time_refuses_nothing():
+    section = {**BOTH, "floor": Floor(refuse_below=0.9)}
+    out = Reranker(SlowScorer(0.03), policy=policy(**section)).rerank(
+        "zebra", abcd(dense=[0.9] * 4), deadline=Deadline.after(0.065)
+    )
+    assert (out.status, out.reason) == (Status.DEGRADED, "deadline_partial")
+    assert len(out.kept) == 4 and any(n.startswith("scores_unused") for n in out.notes)
+
+
+@pytest.mark.parametrize("wish", ["rerank", Action.RERANK])
+def test_force_takes_its_plain_name_too(wish):
+    out = Reranker(FakeScorer(TABLE), policy=policy(gate=SKIP_ALL)).rerank("q", abcd(), force=wish)
+    assert out.path is Path.RERANKED
+    with pytest.raises(InputError, match="force must be"):
+        Reranker(FakeScorer(TABLE), policy=policy()).rerank("q", abcd(), force="rerenk")
+
+
+async def test_a_stray_stop_iteration_degrades_instead_of_hanging():
+    reranker = Reranker(FailingScorer(StopIteration()), policy=policy())
+    out = await asyncio.wait_for(reranker.arerank("q", abcd()), 5)
+    assert (out.status, out.reason) == (Status.DEGRADED, "scorer_error")
+
+
+def test_a_failed_cascade_never_puts_the_fast_logits_under_the_accurate_floor():
+    from rankgate.stages import Cascade
+
+    fast = FakeScorer(TABLE, info=ScorerInfo(id="small", scale="logit"))
+
+    class Big(FailingScorer):
+        info = ScorerInfo(id="big", scale="logit")
+
+    fitted = RelevanceModel(model=PLATT.model, scale="logit")
+    out = Reranker(
+        Cascade(fast, Big(RuntimeError("down")), keep=2),
+        policy=policy(reranked=fitted, floor=Floor(refuse_below=0.9999)),
+    ).rerank("q", abcd())
+    assert (out.status, out.reason) == (Status.DEGRADED, "accurate_failed")
+    assert texts(out.passages) == ["b", "c", "a", "d"]
+    assert all(p.relevance_score is None for p in out.passages)
+
+
+def test_a_policy_for_windows_is_refused_without_them():
+    from rankgate.wrappers import Windowed
+
+    plain = FakeScorer()
+    cut = Windowed(FakeScorer())
+    for fitted_for, used in ((cut, plain), (plain, cut)):
+        with pytest.raises(ProfileMismatchError, match="window"):
+            Reranker(used, policy=policy(profile=Profile.of_scorer(fitted_for.info)))
