@@ -104,9 +104,10 @@ def demo(
 
 def _program() -> str:
     """What to type here to start this program: `make demo` does not activate its environment."""
-    if shutil.which("rankgate") is not None:
+    started = Path(sys.argv[0])
+    if started.name != "rankgate" or shutil.which("rankgate") is not None:
         return "rankgate"
-    return os.path.relpath(sys.argv[0])
+    return os.path.relpath(started)
 
 
 def _print_block(number: int, asked: DemoQuestion, result: AnswerResult) -> None:
