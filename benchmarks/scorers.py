@@ -91,7 +91,7 @@ def main() -> None:
                 folder, file="model_quantized.onnx", max_length=256
             ),
             "remote (Cohere dialect, loopback)": RemoteScorer(
-                server.url, dialect="cohere", model="m", api_key="k"
+                server.url, dialect="cohere", model="tiny-reranker", api_key="k"
             ),
         }
         spent: dict[str, list[float]] = {label: [] for label in scorers}
