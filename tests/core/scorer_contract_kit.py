@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from rankgate.stages import Cascade
 from rankgate.testing import FakeScorer
+from rankgate.wrappers import Batched, Breaker, Cached, Timed, Windowed
 
 
 def _load(name):
@@ -47,6 +49,15 @@ TEXTS = [
 NATIVE_DIALECTS = sorted(servers.RULES)
 
 
+WRAPPERS = {
+    "windowed": Windowed,
+    "cached": Cached,
+    "breaker": Breaker,
+    "timed": Timed,
+    "batched": Batched,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Traits:
     """What differs from scorer to scorer, and why.
@@ -55,12 +66,14 @@ class Traits:
         tolerance: how much a score may depend on its neighbours in the batch; 0 for none.
         chunk: texts after which the clock is read.
         pickles, forks: see the table above.
+        own_looks: how often it reads the clock itself before the first text.
     """
 
     tolerance: float = 0.0
     chunk: int = 1
     pickles: bool = True
     forks: bool = True
+    own_looks: int = 0
 
 
 TRAITS = {
@@ -70,6 +83,9 @@ TRAITS = {
     "cross_encoder": Traits(tolerance=1e-4, chunk=8, forks=False),
     "onnx": Traits(tolerance=1e-5, chunk=8),
     **{f"remote_{name}": Traits(chunk=4) for name in NATIVE_DIALECTS},
+    # Wrappers and stages are scorers too, and promise the same.
+    **{name: Traits() for name in ("windowed", "cached", "breaker", "timed", "cascade")},
+    "batched": Traits(own_looks=4),
 }
 SCORERS = [
     pytest.param(name, marks=pytest.mark.model if name == "late_interaction" else ())
@@ -99,6 +115,13 @@ def contract_scorers(contract_folder):
     def build(name):
         if name == "fake":
             return FakeScorer()
+        if name == "cascade":
+            return Cascade(FakeScorer(), FakeScorer(), keep=10_000)
+        if name in WRAPPERS:
+            wrapped = WRAPPERS[name](FakeScorer())
+            if isinstance(wrapped, Batched):
+                running.append(wrapped)
+            return wrapped
         if name == "late_interaction":
             from rankgate.scorers.late_interaction import LateInteractionScorer
 
@@ -132,7 +155,10 @@ def contract_scorers(contract_folder):
 
 @pytest.fixture
 def scorer(request, contract_scorers):
-    return contract_scorers(request.param)
+    found = contract_scorers(request.param)
+    if request.param == "cached":
+        found.clear()  # what an earlier test asked is known, deadline or not
+    return found
 
 
 @pytest.fixture
