@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from rankgate.errors import MissingExtraError
+from rankgate.models.forking import survive_fork
 from rankgate.models.locate import ModelFiles, find_minilm
 from rankgate.texts import clean_text
 
@@ -173,6 +174,7 @@ def _loaded(files: ModelFiles) -> TokenEncoder:
         from transformers import AutoModel
     except ImportError as exc:
         raise MissingExtraError("the MiniLM encoder", "torch") from exc
+    survive_fork()
     tokenizer = Tokenizer.from_file(str(files.folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()

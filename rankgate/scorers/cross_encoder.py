@@ -11,6 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from rankgate.errors import ConfigError, MissingExtraError, ModelNotFoundError
+from rankgate.models.forking import survive_fork
 from rankgate.models.locate import file_sha256
 from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, ScoreStats
 from rankgate.texts import checked_texts
@@ -52,6 +53,7 @@ class CrossEncoderScorer:
             from sentence_transformers import CrossEncoder
         except ImportError as exc:
             raise MissingExtraError("CrossEncoderScorer", "torch") from exc
+        survive_fork()
         self._made_of = (name_or_path, revision, device, max_length, local_files_only)
         name = str(name_or_path)
         folder = Path(name_or_path)

@@ -79,8 +79,8 @@ class Traits:
 TRAITS = {
     "fake": Traits(),
     # Padding to the longest of a chunk changes the order in which floats are added up.
-    "late_interaction": Traits(tolerance=2e-3, chunk=8, forks=False),
-    "cross_encoder": Traits(tolerance=1e-4, chunk=8, forks=False),
+    "late_interaction": Traits(tolerance=2e-3, chunk=8),
+    "cross_encoder": Traits(tolerance=1e-4, chunk=8),
     "onnx": Traits(tolerance=1e-5, chunk=8),
     **{f"remote_{name}": Traits(chunk=4) for name in NATIVE_DIALECTS},
     # Wrappers and stages are scorers too, and promise the same.

@@ -1,5 +1,8 @@
 """Late interaction: MaxSim against a loop, the encoder against sentence-transformers."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -109,3 +112,26 @@ def test_the_model_is_the_published_one_or_named_by_its_hash(tmp_path):
 
     with pytest.raises(WeightsMismatchError, match=MINILM_SHA256):
         _checked(tmp_path, "package")
+
+
+FORK = """
+import os
+import numpy as np
+from rankgate.scorers import LateInteractionScorer
+
+scorer = LateInteractionScorer.load()
+texts = ["cats eat mice", "dogs bark"] * 20
+before = scorer.score("what eats mice", texts).values
+child = os.fork()
+if child == 0:
+    again = scorer.score("what eats mice", texts).values
+    os._exit(0 if np.allclose(before, again, atol=1e-4) else 3)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.model
+def test_a_forked_child_does_not_wait_for_threads_that_it_has_not():
+    """Without `survive_fork` the child hangs in OpenMP once its parent has run torch."""
+    done = subprocess.run([sys.executable, "-c", FORK], timeout=60, check=False)
+    assert done.returncode == 0

@@ -3,14 +3,13 @@
 | scorer          | threads    | pickle                 | forked child                     |
 |-----------------|------------|------------------------|----------------------------------|
 | FakeScorer      | yes        | with default scores    | yes                              |
-| LateInteraction | yes        | yes: loads them there  | no: torch's threads are not there |
-| CrossEncoder    | yes (lock) | yes: loads them there  | no: torch's threads are not there |
+| LateInteraction | yes        | yes: loads them there  | yes, on one thread               |
+| CrossEncoder    | yes (lock) | yes: loads them there  | yes, on one thread               |
 | OnnxScorer      | yes        | yes: opens the folder  | yes: opens its own session       |
 | RemoteScorer    | yes        | yes: opens connections | yes: opens its own connections   |
 
-Where the table says no to pickling, a test asserts the error. A forked child of a process that
-has run torch waits for ever for threads that were not copied, so there is nothing to assert; a
-*fresh* process (`spawn`) is the supported way, and a slow test shows that it works.
+A forked child of a process that has run torch would wait for ever for threads that were not
+copied; `rankgate.models.forking` gives it one thread. A *fresh* process (`spawn`) has them all.
 """
 
 import gc
