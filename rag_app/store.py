@@ -19,11 +19,10 @@ import numpy.typing as npt
 
 from rag_app.agreement import agreed_record, check_chunking, chunking_of
 from rag_app.bm25_folder import current_bm25
-from rag_app.datalock import DataLock
+from rag_app.datafolder import DataFolder
 from rag_app.embeddings import Embedder, Identity, identify, load_embedder, pipeline_version
 from rag_app.errors import StoreError, UnknownDocumentError
 from rag_app.ingest.chunk import CHUNKER_VERSION
-from rag_app.manifest import Manifest
 from rag_app.records import DocumentRecord, Entry, Passage
 from rag_app.vectors import VectorIndex
 from rankgate.errors import ConfigError
@@ -53,8 +52,8 @@ class Store:
         self,
         settings: Settings,
         *,
-        lock: DataLock,
-        manifest: Manifest,
+        folder: DataFolder,
+        owns_folder: bool,
         embedder: Embedder | None,
         identity: Identity,
         rebuild: bool,
@@ -64,15 +63,16 @@ class Store:
         self.collection = settings.collection
         self.space = space_named(settings.space)
         self.identity = identity
-        self.manifest = manifest
-        self._lock = lock
+        self.manifest = folder.manifest
+        self._folder = folder
+        self._owns_folder = owns_folder
         self._embedder = embedder
         self._analyser = Analyser()
         self._tokens: TokenStore | None = None
         self._vectors: VectorIndex | None = None
         self._closed = False
         self._record = agreed_record(
-            manifest,
+            folder.manifest,
             settings,
             identity,
             dimension=lambda: self.embedder.dimension,
@@ -88,6 +88,7 @@ class Store:
         embedder: Embedder | None = None,
         wait_s: float = 2.0,
         rebuild: bool = False,
+        folder: DataFolder | None = None,
     ) -> Store:
         """Open the collection of the settings, made if it is not there, and make it consistent.
 
@@ -96,6 +97,8 @@ class Store:
             embedder: instead of the settings' own.
             wait_s: seconds to wait for another opener of the data folder.
             rebuild: empty the collection first, whatever it was filled with.
+            folder: the opened data folder, which stays open when the store is closed; several
+                collections may share it. None: the store opens it and holds it.
 
         Raises:
             StoreLockedError: in use by another process.
@@ -110,27 +113,21 @@ class Store:
                 f"dashes or underscores, and begins and ends with a letter or digit; got {name!r}"
             )
         identity = identify(settings, embedder)
-        folder = Path(settings.data_dir)
-        lock = DataLock(folder, wait_s=wait_s)
-        manifest = None
+        held = DataFolder(Path(settings.data_dir), wait_s=wait_s) if folder is None else folder
         try:
-            for sub in ("bm25", "tokens"):
-                (folder / sub).mkdir(exist_ok=True)
-            manifest = Manifest(folder / "manifest.sqlite")
             return cls(
                 settings,
-                lock=lock,
-                manifest=manifest,
+                folder=held,
+                owns_folder=folder is None,
                 embedder=embedder,
                 identity=identity,
                 rebuild=rebuild,
             )
         except BaseException as exc:
-            if manifest is not None:
-                manifest.close()
-            lock.release()
+            if folder is None:
+                held.close()
             if isinstance(exc, OSError):
-                raise StoreError(f"the data folder {folder} cannot be used: {exc}") from exc
+                raise StoreError(f"the data folder {held.path} cannot be used: {exc}") from exc
             raise
 
     def __enter__(self) -> Store:
@@ -150,8 +147,8 @@ class Store:
             return
         self._closed = True
         self._close_indexes()
-        self.manifest.close()
-        self._lock.release()
+        if self._owns_folder:
+            self._folder.close()
 
     def _close_indexes(self) -> None:
         if self._vectors is not None:

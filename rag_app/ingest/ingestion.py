@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rag_app.embeddings import Embedder
     from rag_app.settings import Settings
 
-__all__ = ["document_id", "ingest"]
+__all__ = ["document_id", "ingest", "ingest_into"]
 
 # A file changed this shortly before it was read may change again within the same tick of the
 # file system's clock, so its time proves nothing.
@@ -74,6 +74,25 @@ def ingest(
     with Store.open(settings, embedder=embedder, wait_s=wait_s, rebuild=rebuild) as store:
         store.check_chunking()
         return _Ingestion(store, found, progress).run(started)
+
+
+def ingest_into(
+    store: Store,
+    paths: Sequence[str | Path],
+    *,
+    progress: Callable[[Progress], None] | None = None,
+) -> IngestReport:
+    """As `ingest`, into a collection that is open already and stays open.
+
+    Files inside the data folder are read when they are named (uploads lie there).
+
+    Raises:
+        NothingToIngestError: the paths lead to nothing that could be read or removed.
+        StoreMismatchError: the collection was filled with other chunk sizes.
+    """
+    started = time.perf_counter()
+    store.check_chunking()
+    return _Ingestion(store, walk(paths), progress).run(started)
 
 
 def _nothing(found: Walk) -> NothingToIngestError:
