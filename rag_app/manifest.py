@@ -310,6 +310,21 @@ class Manifest:
             found.update((row[0], _passage(row)) for row in rows)
         return found
 
+    def present(self, collection: str, ids: Iterable[str]) -> set[str]:
+        """Which of these chunks there are."""
+        wanted = list(dict.fromkeys(ids))
+        found: set[str] = set()
+        for first in range(0, len(wanted), 500):
+            part = wanted[first : first + 500]
+            rows = self._all(
+                "SELECT id FROM chunk WHERE collection = ? "
+                f"AND id IN ({', '.join('?' * len(part))})",
+                collection,
+                *part,
+            )
+            found.update(row[0] for row in rows)
+        return found
+
     def stale_texts(self, collection: str) -> list[str]:
         """Indexed texts that no chunk has any more, and that were not yet forgotten."""
         rows = self._all(

@@ -237,6 +237,10 @@ class Store:
             result.append(max(-1.0, min(1.0, cosine)))
         return result
 
+    def present(self, ids: Sequence[str]) -> set[str]:
+        """Which of these passages there are at this moment."""
+        return self.manifest.present(self.collection, ids)
+
     def fetch(self, ids: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
         """Indexed text and metadata of the named passages, in that order.
 

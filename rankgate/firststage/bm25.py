@@ -134,6 +134,10 @@ class BM25Index:
         order = np.argsort(-scores, kind="stable")[:k]
         return {self.ids[i]: float(scores[i]) for i in order if scores[i] > 0}
 
+    def __contains__(self, identifier: object) -> bool:
+        """Whether a passage with this id is indexed."""
+        return identifier in self._position
+
     def scores(self, query: str, ids: Sequence[str]) -> list[float]:
         """Scores of the named passages, in that order.
 

@@ -104,6 +104,9 @@ class FakeIndex:
     def cosines(self, vector, ids):
         return [float(self.vectors[self.ids.index(i)] @ vector) for i in ids]
 
+    def present(self, ids):
+        return {i for i in ids if i in self.texts}
+
     def fetch(self, ids):
         return [(self.texts[i], self.metadata[i]) for i in ids]
 
