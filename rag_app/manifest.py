@@ -325,6 +325,15 @@ class Manifest:
             found.update(row[0] for row in rows)
         return found
 
+    def elsewhere(self, collection: str, ids: Iterable[str]) -> set[str]:
+        """Which of these chunks are in another collection and not in this one."""
+        wanted = set(ids) - self.present(collection, ids)
+        found: set[str] = set()
+        for identifier in sorted(wanted):
+            if self._all("SELECT 1 FROM chunk WHERE id = ? LIMIT 1", identifier):
+                found.add(identifier)
+        return found
+
     def stale_texts(self, collection: str) -> list[str]:
         """Indexed texts that no chunk has any more, and that were not yet forgotten."""
         rows = self._all(

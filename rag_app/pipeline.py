@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -162,15 +162,42 @@ class Pipeline:
         Pieces that come before a failure stand in no result: its `answer` is None.
         """
         begun = time.perf_counter()
-        writer = self._generator(self.settings.generator if generator is None else generator)
+        self._generator(generator)  # a missing setting is told before anything is searched
         outcome, timings = self._retrieved(question, top_n, force)
+        yield from self.write(
+            question, outcome, generator=generator, pieces=pieces, begun=begun, timings_ms=timings
+        )
+
+    def write(
+        self,
+        question: str,
+        outcome: Outcome,
+        *,
+        generator: str | None = None,
+        pieces: bool = False,
+        begun: float | None = None,
+        timings_ms: Mapping[str, float] | None = None,
+    ) -> Iterator[str | AnswerResult]:
+        """The answer from what was retrieved and reranked before; as `stream`.
+
+        Args:
+            question: in the user's words.
+            outcome: of the reranker, whose kept passages are read.
+            generator: `extractive` or `openai`; None: the settings'.
+            pieces: give the text as it is written, too.
+            begun: `time.perf_counter()` when the question came; None: now.
+            timings_ms: of the steps before.
+        """
+        started = time.perf_counter() if begun is None else begun
+        timings = {} if timings_ms is None else dict(timings_ms)
+        writer = self._generator(generator)
         written: Answer | None = None
         error, exit_code = "", 0
         if outcome.kept:
             context = build_context(
                 outcome.kept,
                 budget=self.settings.context_tokens,
-                count_tokens=self._count_tokens,
+                count_tokens=self.count_tokens,
             )
             asked = time.perf_counter()
             try:
@@ -189,7 +216,7 @@ class Pipeline:
             written = refusal(writer.mode)
             if pieces:
                 yield written.text
-        timings["total"] = _since(begun)
+        timings["total"] = _since(started)
         yield result_of(outcome, written, error, exit_code, timings)
 
     def _retrieved(
@@ -203,7 +230,8 @@ class Pipeline:
         rerank = outcome.timings_ms["total"]
         return outcome, {"retrieve": _since(begun) - rerank, "rerank": rerank}
 
-    def _generator(self, mode: str) -> Generator:
+    def _generator(self, name: str | None) -> Generator:
+        mode = self.settings.generator if name is None else name
         if mode not in self._generators:
             self._generators[mode] = self._new_generator(mode)
         return self._generators[mode]
@@ -222,7 +250,8 @@ class Pipeline:
             return OpenAIGenerator.of(self.settings)
         raise ConfigError(f"generator must be extractive or openai, got {mode!r}")
 
-    def _count_tokens(self, text: str) -> int:
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, as the embedder counts them."""
         count = getattr(self.store.embedder, "count_tokens", None)
         # English has about four characters a token; only for encoders that cannot count.
         return len(text) // 4 + 1 if count is None else int(count(text))

@@ -87,6 +87,20 @@ class Settings(BaseSettings):
         1500, ge=50, description="tokens of passages that are answered from"
     )
 
+    host: str = Field("127.0.0.1", description="address that the server listens on")
+    port: int = Field(8000, ge=0, le=65535, description="port of the server; 0: any free one")
+    max_body_mb: float = Field(2, gt=0, description="largest request, uploads apart")
+    max_upload_mb: float = Field(50, gt=0, description="largest upload, all its files together")
+    max_concurrent: int = Field(4, ge=1, description="questions answered at the same time")
+    max_waiting: int = Field(16, ge=0, description="questions that may wait; more get 429")
+    request_timeout_s: float = Field(60, gt=0, description="seconds for one request")
+    trusted_hosts: tuple[str, ...] = Field(
+        (), description="names of the server besides its address, such as those a proxy uses"
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (), description="foreign origins whose pages may call the server; usually none"
+    )
+
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
     _file: Path | None = PrivateAttr(default=None)
 

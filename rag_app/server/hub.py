@@ -1,0 +1,214 @@
+"""The opened data folder of a server: collections with their pipelines, and one writer.
+
+Any number of threads read. Whatever writes goes through `write`, one after the other in a single
+thread, as the store demands; the collection's pipeline is made anew after each.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from rag_app.datafolder import DataFolder
+from rag_app.errors import StoreError
+from rag_app.generate.answer import Generator
+from rag_app.pipeline import Pipeline
+from rag_app.store import Store
+from rankgate import Scorer
+from rankgate.errors import InputError
+
+if TYPE_CHECKING:
+    from rag_app.embeddings import Embedder
+    from rag_app.settings import Settings
+
+__all__ = ["CollectionInfo", "Hub", "UnknownCollectionError"]
+
+T = TypeVar("T")
+
+
+class UnknownCollectionError(InputError):
+    """There is no collection of this name, or not for whoever asks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionInfo:
+    """What a collection holds.
+
+    Attributes:
+        name: of the collection.
+        documents: indexed documents.
+        passages: what they were cut into; 0 means that there is nothing to answer from yet.
+    """
+
+    name: str
+    documents: int
+    passages: int
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A collection, its store opened when it is first needed."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    store: Store | None = None
+    pipeline: Pipeline | None = None
+
+
+class Hub:
+    """Opens the data folder and holds it until `close`; a context manager. Thread-safe.
+
+    Args:
+        settings: of the application; `collection` is the one that is always there.
+        embedder: instead of the settings' own.
+        scorer: instead of the settings' own, for every collection.
+        generator: instead of the settings' own.
+        wait_s: seconds to wait for another holder of the folder.
+
+    Raises:
+        StoreLockedError: another process has the folder.
+        StoreError: the folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        embedder: Embedder | None = None,
+        scorer: Scorer | None = None,
+        generator: Generator | None = None,
+        wait_s: float = 2.0,
+    ) -> None:
+        self.settings = settings
+        self._embedder = embedder
+        self._scorer = scorer
+        self._generator = generator
+        self._folder = DataFolder(settings.data_dir, wait_s=wait_s)
+        self._lock = threading.Lock()
+        self._opened: dict[str, _Opened] = {}
+        self._closed = False
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rankgate-writer")
+
+    def __enter__(self) -> Hub:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the current write finish, drop those that wait, and let go of the folder."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._writer.shutdown(wait=True, cancel_futures=True)
+        for opened in self._opened.values():
+            with opened.lock:
+                if opened.store is not None:
+                    opened.store.close()
+                    opened.store = opened.pipeline = None
+        self._folder.close()
+
+    def names(self) -> list[str]:
+        """Names of all collections, the settings' own among them, sorted."""
+        known = {record.name for record in self._folder.manifest.collections()}
+        return sorted(known | {self.settings.collection})
+
+    def info(self, name: str) -> CollectionInfo:
+        """What a collection holds.
+
+        Raises:
+            UnknownCollectionError: there is none of this name.
+        """
+        self._check(name)
+        documents = self._folder.manifest.documents(name)
+        return CollectionInfo(
+            name=name,
+            documents=sum(d.state == "indexed" for d in documents),
+            passages=sum(d.chunks for d in documents if d.state == "indexed"),
+        )
+
+    def store(self, name: str, *, create: bool = False) -> Store:
+        """The collection's store, for reading; opened with the first call.
+
+        Args:
+            name: of the collection.
+            create: make it where there is none.
+
+        Raises:
+            UnknownCollectionError: there is none of this name.
+            StoreError: it was filled with another embedder, or cannot be opened.
+        """
+        if not create:
+            self._check(name)
+        opened = self._entry(name)
+        with opened.lock:
+            return self._store(name, opened)
+
+    def pipeline(self, name: str) -> Pipeline:
+        """What answers from a collection.
+
+        Raises:
+            UnknownCollectionError: there is none of this name.
+            EmptyIndexError: it holds nothing yet.
+            ConfigError: the policy does not fit it, or it cannot be opened.
+        """
+        self._check(name)
+        opened = self._entry(name)
+        with opened.lock:
+            if opened.pipeline is None:
+                opened.pipeline = self._new_pipeline(self._store(name, opened))
+            return opened.pipeline
+
+    def write(self, name: str, work: Callable[[Store], T]) -> Future[T]:
+        """Let `work` write to a collection, after whatever writes before it.
+
+        The collection is made where there is none. Questions go on meanwhile.
+
+        Raises:
+            StoreError: the server is closing.
+        """
+        with self._lock:
+            if self._closed:
+                raise StoreError("the server is closing and takes no more documents")
+            return self._writer.submit(self._written, name, work)
+
+    def _written(self, name: str, work: Callable[[Store], T]) -> T:
+        store = self.store(name, create=True)
+        try:
+            return work(store)
+        finally:
+            # Also after a failure: part of it may have been written.
+            opened = self._entry(name)
+            with opened.lock:
+                opened.pipeline = None
+
+    def _check(self, name: str) -> None:
+        if name not in self.names():
+            raise UnknownCollectionError(f"there is no collection {name!r}")
+
+    def _entry(self, name: str) -> _Opened:
+        with self._lock:
+            if self._closed:
+                raise StoreError("the server is closing")
+            return self._opened.setdefault(name, _Opened())
+
+    def _store(self, name: str, opened: _Opened) -> Store:
+        if opened.store is None:
+            opened.store = Store.open(
+                self.settings.model_copy(update={"collection": name}),
+                embedder=self._embedder,
+                folder=self._folder,
+            )
+        return opened.store
+
+    def _new_pipeline(self, store: Store) -> Pipeline:
+        return Pipeline(store.settings, store, scorer=self._scorer, generator=self._generator)

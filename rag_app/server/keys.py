@@ -1,0 +1,199 @@
+"""API keys: who may ask what. Only hashes are kept.
+
+A key is `rk-ID-SECRET`; the secret has 256 random bits. So a plain SHA-256 is enough: slow
+hashes protect passwords that people choose, and nobody guesses 256 bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from sqlalchemy import JSON, String, create_engine, delete, func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from rag_app.errors import StoreError
+from rankgate.errors import InputError
+
+__all__ = ["KeyRecord", "KeyStore", "Role"]
+
+_PREFIX = "rk"
+
+
+class Role(StrEnum):
+    """What a key may see."""
+
+    USER = "user"
+    EVALUATOR = "evaluator"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """A key without its secret.
+
+    Attributes:
+        id: 8 hexadecimal digits; stands in the key itself and in log lines.
+        name: for people.
+        role: what it may see.
+        collections: what it may ask; None: all.
+        created: when, in UTC.
+    """
+
+    id: str
+    name: str
+    role: Role
+    collections: tuple[str, ...] | None
+    created: datetime
+
+    def may(self, collection: str) -> bool:
+        """Whether the key reaches a collection."""
+        return self.collections is None or collection in self.collections
+
+
+class _Base(DeclarativeBase):
+    pass
+
+
+class _Row(_Base):
+    __tablename__ = "api_key"
+
+    id: Mapped[str] = mapped_column(String(8), primary_key=True)
+    name: Mapped[str]
+    role: Mapped[str]
+    collections: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    sha256: Mapped[str] = mapped_column(String(64))
+    created: Mapped[datetime]
+
+    def record(self) -> KeyRecord:
+        """The row as a value."""
+        return KeyRecord(
+            id=self.id,
+            name=self.name,
+            role=Role(self.role),
+            collections=None if self.collections is None else tuple(self.collections),
+            created=self.created.replace(tzinfo=UTC),
+        )
+
+
+class KeyStore:
+    """The keys of a data folder, in `keys.sqlite`. Thread-safe; several processes may share it.
+
+    So keys can be made and revoked while the server runs.
+
+    Args:
+        folder: the data folder; made with the first key.
+
+    Raises:
+        StoreError: the file cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "keys.sqlite"
+        self._engine = create_engine(f"sqlite:///{self.path}")
+
+    def _session(self) -> Session:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            new = not self.path.exists()
+            _Base.metadata.create_all(self._engine)
+            if new:
+                self.path.chmod(0o600)
+        except (SQLAlchemyError, OSError) as exc:
+            raise StoreError(f"the key file {self.path} cannot be used: {exc}") from exc
+        return Session(self._engine)
+
+    def create(
+        self, *, name: str, role: Role = Role.USER, collections: Sequence[str] | None = None
+    ) -> tuple[KeyRecord, str]:
+        """Make a key.
+
+        Returns:
+            Its record, and the key itself, which cannot be shown again.
+
+        Raises:
+            InputError: no name, or an empty list of collections.
+        """
+        if not name.strip():
+            raise InputError("a key needs a name, such as that of the person who gets it")
+        if collections is not None and not collections:
+            raise InputError("a key needs at least one collection; leave them out for all")
+        identifier, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
+        row = _Row(
+            id=identifier,
+            name=name.strip(),
+            role=role.value,
+            collections=None if collections is None else list(dict.fromkeys(collections)),
+            sha256=_hash(secret),
+            created=datetime.now(UTC).replace(tzinfo=None),
+        )
+        with self._session() as session:
+            session.add(row)
+            session.flush()
+            record = row.record()
+            session.commit()
+        return record, f"{_PREFIX}-{identifier}-{secret}"
+
+    def all(self) -> list[KeyRecord]:
+        """Every key, oldest first."""
+        if not self.path.exists():
+            return []
+        with self._session() as session:
+            rows = session.scalars(select(_Row).order_by(_Row.created, _Row.id))
+            return [row.record() for row in rows]
+
+    def any(self) -> bool:
+        """Whether there is a key at all."""
+        if not self.path.exists():
+            return False
+        with self._session() as session:
+            return bool(session.scalar(select(func.count()).select_from(_Row)))
+
+    def revoke(self, identifier: str) -> None:
+        """Delete a key; it stops working with the next request.
+
+        Raises:
+            InputError: there is none.
+        """
+        found = 0
+        if self.path.exists():
+            with self._session() as session:
+                found = len(
+                    session.scalars(
+                        delete(_Row).where(_Row.id == identifier).returning(_Row.id)
+                    ).all()
+                )
+                session.commit()
+        if not found:
+            raise InputError(f"there is no key {identifier!r}; `rankgate keys list` shows them")
+
+    def get(self, identifier: str) -> KeyRecord | None:
+        """The key of this id; None where it was revoked or never was."""
+        if not self.path.exists():
+            return None
+        with self._session() as session:
+            row = session.get(_Row, identifier)
+            return None if row is None else row.record()
+
+    def authenticate(self, key: str) -> KeyRecord | None:
+        """Whose key this is; None where it is nobody's. Compares in constant time."""
+        prefix, _, rest = key.partition("-")
+        identifier, _, secret = rest.partition("-")
+        if prefix != _PREFIX or not secret or not self.path.exists():
+            return None
+        with self._session() as session:
+            row = session.get(_Row, identifier)
+            # An unknown id takes as long as a wrong secret.
+            known = _hash("") if row is None else row.sha256
+            same = hmac.compare_digest(known, _hash(secret))
+            return row.record() if row is not None and same else None
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
