@@ -14,6 +14,7 @@ from collections.abc import Collection, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -48,6 +49,7 @@ class Guard:
         origins: foreign origins whose pages may call, such as `https://intranet.example`.
         max_body: bytes of a request.
         max_upload: bytes of a request that uploads documents.
+        requests: counts requests by route and status.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class Guard:
         origins: Collection[str] = (),
         max_body: int,
         max_upload: int,
+        requests: Counter,
     ) -> None:
         self.app = app
+        self.requests = requests
         self.hosts = frozenset(h.lower() for h in hosts)
         self.origins = frozenset(origins)
         self.max_body = max_body
@@ -94,6 +98,8 @@ class Guard:
             else:
                 await self._counted(scope, headers, receive, dressed)
         finally:
+            route = getattr(scope.get("route"), "path", "unmatched")
+            self.requests.labels(route, str(status)).inc()
             # No question, no key, no query string.
             principal = state.get("principal")
             logger.info(

@@ -97,14 +97,18 @@ class KeyStore:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "keys.sqlite"
         self._engine = create_engine(f"sqlite:///{self.path}")
+        self._made = False
 
     def _session(self) -> Session:
+        if self._made:
+            return Session(self._engine)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             new = not self.path.exists()
             _Base.metadata.create_all(self._engine)
             if new:
                 self.path.chmod(0o600)
+            self._made = True
         except (SQLAlchemyError, OSError) as exc:
             raise StoreError(f"the key file {self.path} cannot be used: {exc}") from exc
         return Session(self._engine)

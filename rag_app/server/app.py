@@ -1,0 +1,96 @@
+"""Puts the server together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from rag_app.server.access import Access
+from rag_app.server.errors import add_error_handlers
+from rag_app.server.guard import Guard
+from rag_app.server.hub import Hub
+from rag_app.server.metrics import Metrics
+from rag_app.server.routes import chat, health
+from rag_app.server.slots import Slots
+from rag_app.server.state import ServerState
+from rag_app.server.uploads import Uploads
+
+if TYPE_CHECKING:
+    from rag_app.settings import Settings
+
+__all__ = ["create_app"]
+
+logger = logging.getLogger("rankgate.server")
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
+    """The application over one data folder.
+
+    Args:
+        settings: of the application.
+        hub: the opened data folder, which the caller closes; None: opened when the server starts
+            and closed when it stops.
+    """
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        opened = Hub(settings) if hub is None else hub
+        slots = Slots(
+            at_once=settings.max_concurrent,
+            waiting=settings.max_waiting,
+            timeout_s=settings.request_timeout_s,
+        )
+        uploads = Uploads(opened)
+        app.state.server = ServerState(
+            settings=settings,
+            hub=opened,
+            access=app.state.access,
+            slots=slots,
+            metrics=metrics,
+            uploads=uploads,
+        )
+        uploads.resume()
+        try:
+            yield
+        finally:
+            slots.close()
+            if hub is None:
+                opened.close()
+
+    app = FastAPI(
+        title="rankgate",
+        summary="Answers from your documents, with sources; reranked only where it pays.",
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere; /openapi.json is there
+        redoc_url=None,
+    )
+    app.state.access = Access(Path(settings.data_dir))
+    add_error_handlers(app)
+    for router in (health.router, chat.router):
+        app.include_router(router)
+
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "DELETE", "PATCH"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    app.add_middleware(
+        Guard,
+        hosts={*_LOCAL, settings.host, *settings.trusted_hosts},
+        origins=settings.cors_origins,
+        max_body=int(settings.max_body_mb * 2**20),
+        max_upload=int(settings.max_upload_mb * 2**20),
+        requests=metrics.requests,
+    )
+    return app

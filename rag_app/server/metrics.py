@@ -1,0 +1,85 @@
+"""Numbers for Prometheus. No question, document or key is ever in a label."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from rag_app.result import AnswerResult
+from rankgate.types import Outcome, Path
+
+__all__ = ["Metrics"]
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Metrics:
+    """The server's own registry, so that two servers in a process do not collide."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "rankgate_requests_total",
+            "Requests by route and status",
+            ["route", "status"],
+            registry=self.registry,
+        )
+        self.stages = Histogram(
+            "rankgate_stage_duration_seconds",
+            "Time by stage of a question",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.outcomes = Counter(
+            "rankgate_outcomes_total",
+            "Questions by what happened",
+            ["status"],
+            registry=self.registry,
+        )
+        self.skipped = Counter(
+            "rankgate_rerank_skipped_total",
+            "Questions that the gate skipped",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.degraded = Counter(
+            "rankgate_degraded_total",
+            "Questions answered in first-stage order, because reranking failed",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.abstained = Counter(
+            "rankgate_abstained_total", "Questions refused", ["reason"], registry=self.registry
+        )
+        self.generator_failures = Counter(
+            "rankgate_generator_failures_total",
+            "Questions whose answer could not be written",
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "rankgate_questions_in_flight",
+            "Questions that are being answered or wait",
+            registry=self.registry,
+        )
+
+    def answered(self, result: AnswerResult) -> None:
+        """Count one answered question."""
+        self.searched(result.trace.outcome)
+        for stage, ms in result.trace.timings_ms.items():
+            self.stages.labels(stage).observe(ms / 1000.0)
+        if result.status == "generator_failed":
+            self.generator_failures.inc()
+
+    def searched(self, outcome: Outcome) -> None:
+        """Count one decision of the reranker."""
+        self.outcomes.labels(outcome.status.value).inc()
+        if outcome.path is Path.SKIPPED:
+            self.skipped.labels(outcome.path_reason).inc()
+        if outcome.path is Path.DEGRADED:
+            self.degraded.labels(outcome.path_reason).inc()
+        if outcome.refused:
+            self.abstained.labels(outcome.reason).inc()
+
+    def text(self) -> bytes:
+        """Prometheus' exposition format."""
+        return generate_latest(self.registry)

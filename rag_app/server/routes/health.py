@@ -1,0 +1,61 @@
+"""Is it alive, can it answer, and how is it doing."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from rag_app.pipeline import EmptyIndexError
+from rag_app.server.state import Server, ServerState
+from rankgate.errors import RankgateError
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["health"])
+
+_MIN_FREE = 100 * 2**20
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Whether the process answers; looks at nothing else."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def readyz(server: Server) -> JSONResponse:
+    """Whether questions can be answered: store, models, disk; 503 with the reasons if not."""
+    checks = await asyncio.to_thread(_checks, server)
+    ready = all(check["ok"] for check in checks.values())
+    return JSONResponse({"ready": ready, "checks": checks}, status_code=200 if ready else 503)
+
+
+@router.get("/metrics")
+async def metrics(server: Server) -> Response:
+    """Numbers for Prometheus; the server's own, no question or document among them."""
+    server.metrics.in_flight.set(server.slots.taken)
+    return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _checks(server: ServerState) -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = {}
+    name = server.settings.collection
+    try:
+        server.hub.store(name, create=True).count()
+        found["store"] = {"ok": True, "detail": ""}
+    except RankgateError as exc:
+        found["store"] = {"ok": False, "detail": str(exc)}
+    try:
+        server.hub.pipeline(name)
+        found["models"] = {"ok": True, "detail": ""}
+    except EmptyIndexError:
+        # Nothing to answer from is a state of the documents, not of the server.
+        found["models"] = {"ok": True, "detail": "nothing is ingested yet"}
+    except RankgateError as exc:
+        found["models"] = {"ok": False, "detail": str(exc)}
+    free = shutil.disk_usage(server.settings.data_dir).free
+    found["disk"] = {"ok": free >= _MIN_FREE, "detail": f"{free / 2**30:.1f} GiB free"}
+    return found

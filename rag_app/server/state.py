@@ -1,0 +1,79 @@
+"""What a running server holds, and how a request reaches it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+
+from rag_app.server.access import Access, Principal
+from rag_app.server.errors import ApiError
+from rag_app.server.hub import Hub, UnknownCollectionError
+from rag_app.server.metrics import Metrics
+from rag_app.server.slots import Slots
+from rag_app.server.uploads import Uploads
+
+if TYPE_CHECKING:
+    from rag_app.pipeline import Pipeline
+    from rag_app.settings import Settings
+
+__all__ = ["Server", "ServerState"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerState:
+    """The parts of one server."""
+
+    settings: Settings
+    hub: Hub
+    access: Access
+    slots: Slots
+    metrics: Metrics
+    uploads: Uploads
+
+    def collection(self, name: str | None, principal: Principal) -> str:
+        """The collection that a request means: named, or the settings', or the caller's only one.
+
+        Raises:
+            UnknownCollectionError: there is none of this name, or it is not the caller's.
+        """
+        if name is None:
+            name = self.settings.collection
+            own = principal.collections
+            if own is not None and name not in own and len(own) == 1:
+                name = own[0]
+        principal.check(name)
+        if name not in self.hub.names():
+            raise UnknownCollectionError(f"there is no collection {name!r}")
+        return name
+
+    def pipeline(self, name: str | None, principal: Principal) -> Pipeline:
+        """What answers from that collection; blocks while it is opened for the first time.
+
+        Raises:
+            UnknownCollectionError: as `collection`.
+            EmptyIndexError: it holds nothing yet.
+        """
+        return self.hub.pipeline(self.collection(name, principal))
+
+    def verify(self, pipeline: Pipeline, chunk_ids: list[str]) -> None:
+        """The second look at whose passages are handed out; the first is the index query.
+
+        Raises:
+            ApiError: 500, and nothing is handed out: a passage belongs to another collection.
+        """
+        store = self.hub.store(pipeline.settings.collection)
+        if store.manifest.elsewhere(store.collection, chunk_ids):
+            raise ApiError(
+                500, "internal", "a passage of another collection turned up; nothing is shown"
+            )
+
+
+def _state(request: Request) -> ServerState:
+    state: ServerState = request.app.state.server
+    return state
+
+
+Server = Annotated[ServerState, Depends(_state)]
+"""Dependency: the server's parts."""

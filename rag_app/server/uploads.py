@@ -1,0 +1,231 @@
+"""Uploaded documents: kept as files, ingested in the background, told about file by file.
+
+An upload is a file of the user's from the moment it is stored, in `uploads/COLLECTION` of the
+data folder. What a stopped server had not ingested yet is ingested when it starts again.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rag_app.ingest.decode import KINDS, check_type
+from rag_app.ingest.document import ParseFailure
+from rag_app.ingest.ingestion import document_id, ingest_into
+from rag_app.ingest.report import IngestReport
+from rag_app.server.hub import Hub
+from rag_app.store import Store
+from rankgate.errors import RankgateError
+
+__all__ = ["FileState", "Job", "Uploads", "safe_name"]
+
+logger = logging.getLogger("rankgate.server")
+
+_REMEMBERED = 200
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|\u200b-\u200f\u202a-\u202e\u2066-\u2069]+")
+
+
+@dataclass(slots=True, kw_only=True)
+class FileState:
+    """One file of an upload.
+
+    Attributes:
+        name: under which it is kept.
+        state: queued, running, done or failed.
+        reason: why it failed, a short code; "" where it did not.
+        detail: why, in a sentence; for a file that is done, what should be known about it.
+    """
+
+    name: str
+    state: str = "queued"
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """One upload.
+
+    Attributes:
+        id: of the job.
+        collection: where to.
+        files: each with its own fate.
+        state: queued, running, done (every file is through, well or not).
+        chunks: passages written so far.
+    """
+
+    id: str
+    collection: str
+    files: list[FileState] = field(default_factory=list)
+    state: str = "queued"
+    chunks: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+class Uploads:
+    """Takes files in, and sees that they are ingested. Thread-safe.
+
+    Args:
+        hub: the opened collections.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.folder = Path(hub.settings.data_dir) / "uploads"
+        self._lock = threading.Lock()
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+
+    def job(self, identifier: str) -> Job | None:
+        """A job since the server started; None where it is not known (any more)."""
+        with self._lock:
+            return self._jobs.get(identifier)
+
+    def resume(self) -> None:
+        """Ingest what an earlier server took in and did not finish."""
+        if not self.folder.is_dir():
+            return
+        for folder in sorted(p for p in self.folder.iterdir() if p.is_dir()):
+            files = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+            if files:
+                job = self._new(folder.name, [FileState(name=p.name) for p in files])
+                self._start(job, files)
+
+    def take(self, collection: str, files: Sequence[tuple[str, bytes]]) -> Job:
+        """Keep files and have them ingested; a file of the same name is replaced.
+
+        Args:
+            collection: made where there is none.
+            files: name as the browser gave it, and content.
+
+        Returns:
+            The job; files that cannot be read at all have failed in it already.
+        """
+        folder = self.folder / collection
+        folder.mkdir(parents=True, exist_ok=True)
+        states: list[FileState] = []
+        paths: list[Path] = []
+        for given, content in files:
+            name = safe_name(given)
+            state = FileState(name=name)
+            states.append(state)
+            try:
+                if any(path.name == name for path in paths):
+                    raise ParseFailure("twice", "another file of this upload has the same name")
+                _check(name, content)
+            except ParseFailure as exc:
+                state.state, state.reason, state.detail = "failed", exc.reason, exc.detail
+                continue
+            # Hidden until it is whole, so that no restart ingests half of it.
+            part = folder / f".{secrets.token_hex(8)}.part"
+            part.write_bytes(content)
+            part.replace(folder / name)
+            paths.append(folder / name)
+        job = self._new(collection, states)
+        if paths:
+            self._start(job, paths)
+        else:
+            job.state = "done"
+        return job
+
+    def remove(self, store: Store, identifier: str) -> None:
+        """Delete a document; its file too where it was uploaded. In the writer's thread."""
+        record = next((d for d in store.documents() if d.id == identifier), None)
+        store.remove([identifier])
+        store.settle()
+        if record is not None:
+            file = Path(record.path)
+            if file.is_relative_to((self.folder / store.collection).resolve()):
+                file.unlink(missing_ok=True)
+
+    def _new(self, collection: str, files: list[FileState]) -> Job:
+        job = Job(id=secrets.token_hex(8), collection=collection, files=files)
+        with self._lock:
+            self._jobs[job.id] = job
+            while len(self._jobs) > _REMEMBERED:
+                self._jobs.popitem(last=False)
+        return job
+
+    def _start(self, job: Job, paths: Sequence[Path]) -> None:
+        self.hub.write(job.collection, lambda store: self._ingest(store, job, paths))
+
+    def _ingest(self, store: Store, job: Job, paths: Sequence[Path]) -> None:
+        waiting = {f.name: f for f in job.files if f.state == "queued"}
+        job.state = "running"
+        for file in waiting.values():
+            file.state = "running"
+
+        try:
+            # One file that was deleted meanwhile must not stop the others.
+            there = [p for p in paths if p.is_file()]
+            for path in paths:
+                if path not in there:
+                    _fail(waiting[path.name], "unreadable", "the file was deleted meanwhile")
+            if there:
+                report = ingest_into(
+                    store, there, progress=lambda p: setattr(job, "chunks", p.chunks)
+                )
+                self._tell(store, report, waiting, there)
+        except RankgateError as exc:
+            for file in waiting.values():
+                _fail(file, "failed", str(exc))
+        except Exception as exc:
+            logger.exception("upload job %s failed", job.id)
+            for file in waiting.values():
+                _fail(file, "internal", f"{type(exc).__name__}; the server's log has more")
+        finally:
+            job.state = "done"
+
+    def _tell(
+        self,
+        store: Store,
+        report: IngestReport,
+        waiting: dict[str, FileState],
+        paths: Sequence[Path],
+    ) -> None:
+        failed = {Path(f.source).name: f for f in report.failed}
+        indexed = {d.id for d in store.documents() if d.state == "indexed"}
+        for path in paths:
+            file = waiting[path.name]
+            problem = failed.get(path.name)
+            if problem is not None:
+                kept = " An earlier version of it is still there." if problem.kept else ""
+                _fail(file, problem.reason, problem.detail + kept)
+            elif document_id(path.resolve(), store.data_dir) in indexed:
+                file.state = "done"
+                file.detail = "; ".join(report.notes.get(path.as_posix(), ()))
+            else:
+                _fail(file, "failed", "it is not in the index; try again")
+
+
+def _fail(file: FileState, reason: str, detail: str) -> None:
+    file.state, file.reason, file.detail = "failed", reason, detail
+
+
+def _check(name: str, content: bytes) -> None:
+    kind = KINDS.get(Path(name).suffix.lower())
+    if kind is None:
+        raise ParseFailure(
+            "unsupported", f"{Path(name).suffix or 'no ending'}: read are {', '.join(KINDS)}"
+        )
+    check_type(kind, content)
+
+
+def safe_name(given: str) -> str:
+    """A file name without folders, control characters and surprises; never empty."""
+    name = _UNSAFE.sub("_", given.replace("\\", "/").rsplit("/", 1)[-1]).strip(" .")
+    stem, dot, ending = name.rpartition(".")
+    if not dot:
+        stem, ending = name, ""
+    # 255 bytes is what file systems take; other alphabets need up to four a letter.
+    stem = stem.encode()[:150].decode("utf-8", "ignore").strip(" ._") or "document"
+    return f"{stem}.{ending.lower()}" if dot else stem
