@@ -79,9 +79,10 @@ class Pipeline:
         self.reranker = _reranker(settings, store, scorer)
         section = self.reranker.policy.section(FirstStageKind.HYBRID)
         self.k = section.k if settings.k is None else settings.k
+        self.first_stage = HybridFirstStage(store, section.fusion)
         # The component that a user of LangChain has, so that both always do the same.
         self.retriever = RankGateRetriever.from_first_stage(
-            HybridFirstStage(store, section.fusion),
+            self.first_stage,
             kind=FirstStageKind.HYBRID,
             reranker=self.reranker,
             k=self.k,

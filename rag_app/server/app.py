@@ -16,7 +16,7 @@ from rag_app.server.errors import add_error_handlers
 from rag_app.server.guard import Guard
 from rag_app.server.hub import Hub
 from rag_app.server.metrics import Metrics
-from rag_app.server.routes import chat, health
+from rag_app.server.routes import chat, compare, documents, health, rerank, search
 from rag_app.server.slots import Slots
 from rag_app.server.state import ServerState
 from rag_app.server.uploads import Uploads
@@ -75,8 +75,8 @@ def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
     )
     app.state.access = Access(Path(settings.data_dir))
     add_error_handlers(app)
-    for router in (health.router, chat.router):
-        app.include_router(router)
+    for routes in (health, chat, search, compare, documents, rerank):
+        app.include_router(routes.router)
 
     if settings.cors_origins:
         app.add_middleware(

@@ -20,7 +20,7 @@ from rag_app.errors import StoreError, UnknownDocumentError
 from rag_app.generate.errors import GeneratorError
 from rag_app.pipeline import EmptyIndexError
 from rag_app.server.hub import UnknownCollectionError
-from rankgate.errors import ConfigError, InputError, RankgateError
+from rankgate.errors import ConfigError, InputError, RankgateError, ScorerError
 
 __all__ = ["ApiError", "add_error_handlers", "error_body", "error_response", "mapped"]
 
@@ -87,6 +87,8 @@ def mapped(exc: RankgateError) -> ApiError:
         return ApiError(400, "invalid_request", message)
     if isinstance(exc, GeneratorError):
         return ApiError(502, "generator_failed", message)
+    if isinstance(exc, ScorerError):
+        return ApiError(502, "scorer_failed", message)
     if isinstance(exc, StoreError):
         return ApiError(503, "store_unavailable", message)
     if isinstance(exc, ConfigError):

@@ -17,6 +17,7 @@ from rag_app.datafolder import DataFolder
 from rag_app.errors import StoreError
 from rag_app.generate.answer import Generator
 from rag_app.pipeline import Pipeline
+from rag_app.scorer import scorer_for
 from rag_app.store import Store
 from rankgate import Scorer
 from rankgate.errors import InputError
@@ -167,6 +168,17 @@ class Hub:
             if opened.pipeline is None:
                 opened.pipeline = self._new_pipeline(self._store(name, opened))
             return opened.pipeline
+
+    def scorer(self) -> Scorer:
+        """The scorer of the settings, for texts that are in no collection.
+
+        Raises:
+            ConfigError: its model cannot be loaded.
+        """
+        with self._lock:
+            if self._scorer is None:
+                return scorer_for(self.settings, None)
+            return self._scorer
 
     def write(self, name: str, work: Callable[[Store], T]) -> Future[T]:
         """Let `work` write to a collection, after whatever writes before it.

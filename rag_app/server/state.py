@@ -17,6 +17,7 @@ from rag_app.server.uploads import Uploads
 if TYPE_CHECKING:
     from rag_app.pipeline import Pipeline
     from rag_app.settings import Settings
+    from rankgate import Scorer
 
 __all__ = ["Server", "ServerState"]
 
@@ -56,6 +57,10 @@ class ServerState:
             EmptyIndexError: it holds nothing yet.
         """
         return self.hub.pipeline(self.collection(name, principal))
+
+    def scorer(self) -> Scorer:
+        """The scorer of the settings, without the passages of any collection."""
+        return self.hub.scorer()
 
     def verify(self, pipeline: Pipeline, chunk_ids: list[str]) -> None:
         """The second look at whose passages are handed out; the first is the index query.

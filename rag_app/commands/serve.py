@@ -1,0 +1,125 @@
+"""`rankgate serve`: the server with its page."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rag_app.commands.options import (
+    CollectionOption,
+    ConfigOption,
+    DataDirOption,
+    GeneratorOption,
+    load_settings,
+)
+from rag_app.commands.render import busy
+from rankgate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rag_app.server.hub import Hub
+    from rag_app.settings import Settings
+
+__all__ = ["register"]
+
+# A stream that is being written may finish; whoever waits longer has to ask again.
+_GRACE_S = 30
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address; other than this machine needs keys.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="Usually 8000; 0: any free one.")
+    ] = None,
+    generator: GeneratorOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    collection: CollectionOption = None,
+) -> None:
+    """Serve the page and the API over the ingested documents."""
+    settings = load_settings(
+        config,
+        data_dir=data_dir,
+        collection=collection,
+        generator=generator,
+        host=host,
+        port=port,
+    )
+    with busy("Opening the index"):
+        import uvicorn
+
+        from rag_app.server.app import create_app
+        from rag_app.server.hub import Hub
+        from rag_app.server.keys import KeyStore
+    keys = len(KeyStore(settings.data_dir).all())
+    if not keys and not _local(settings.host):
+        raise ConfigError(
+            f"without keys the server listens on this machine only, not on {settings.host}. Make "
+            "one first: rankgate keys create --name NAME"
+        )
+    bound = _bind(settings.host, settings.port)
+    with bound, Hub(settings) as hub:
+        _greet(settings, hub, bound.getsockname()[1], keys)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(settings, hub=hub),
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=_GRACE_S,
+                server_header=False,
+                # Behind a proxy on this machine, the caller's own address and scheme.
+                proxy_headers=True,
+                forwarded_allow_ips="127.0.0.1",
+            )
+        )
+        server.run(sockets=[bound])
+
+
+def _local(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A listening socket, so that a taken port is told before anything is loaded."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        bound.listen(128)
+    except OSError as exc:
+        bound.close()
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {exc.strerror or exc}. Choose another with "
+            "--port, or stop what listens there."
+        ) from exc
+    return bound
+
+
+def _greet(settings: Settings, hub: Hub, port: int, keys: int) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    typer.echo(f"rankgate serves http://{host}:{port}")
+    for name in hub.names():
+        info = hub.info(name)
+        typer.echo(f"  {name}: {info.documents} documents, {info.passages} passages")
+        if not info.passages:
+            typer.echo("    nothing in it yet: upload on the page, or `rankgate ingest FOLDER`")
+    if keys:
+        typer.echo(f"  {keys} API key{'s' if keys > 1 else ''}; nobody gets in without one")
+    else:
+        typer.echo("  no API key: everybody on this machine gets in, nobody else does")
+    typer.echo("Stop with Ctrl+C.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("serve")(serve)

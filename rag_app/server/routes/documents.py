@@ -1,0 +1,186 @@
+"""Documents: upload, list, read, delete."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Query, UploadFile
+from fastapi.responses import FileResponse
+
+from rag_app.records import DocumentRecord
+from rag_app.server.access import SignedIn
+from rag_app.server.errors import ApiError
+from rag_app.server.shapes import document_id, document_ref
+from rag_app.server.state import Server, ServerState
+from rag_app.store import Store
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1", tags=["documents"])
+
+_MAX_FILES = 100
+_MAX_TEXT = 20_000
+# What a browser may be told about a file. Never HTML: an uploaded page must not run here.
+_MEDIA = {"pdf": "application/pdf"}
+Collection = Annotated[str | None, Query(description="which collection; the usual one if left out")]
+
+
+@router.get("/collections")
+async def collections(server: Server, principal: SignedIn) -> dict[str, Any]:
+    """The collections that the caller may ask, and how much is in them."""
+    usual = server.collection(None, principal)
+
+    def read() -> list[dict[str, Any]]:
+        infos = [server.hub.info(name) for name in principal.visible(server.hub)]
+        return [
+            {
+                "name": i.name,
+                "documents": i.documents,
+                "passages": i.passages,
+                "usual": i.name == usual,
+            }
+            for i in infos
+        ]
+
+    return {"collections": await asyncio.to_thread(read)}
+
+
+@router.post("/documents", status_code=202)
+async def upload(
+    server: Server,
+    principal: SignedIn,
+    files: Annotated[list[UploadFile], File(description="one or several files")],
+    collection: Annotated[str | None, Form()] = None,
+) -> dict[str, Any]:
+    """Take files in. They are ingested in the background: watch `GET /v1/jobs/{id}`."""
+    name = server.collection(collection, principal)
+    if len(files) > _MAX_FILES:
+        raise ApiError(400, "invalid_request", f"at most {_MAX_FILES} files at once", param="files")
+    contents = [(f.filename or "document", await f.read()) for f in files]
+    job = await asyncio.to_thread(server.uploads.take, name, contents)
+    return job.to_dict()
+
+
+@router.get("/jobs/{job}")
+async def job(job: str, server: Server, principal: SignedIn) -> dict[str, Any]:
+    """How far an upload is, file by file."""
+    found = server.uploads.job(job)
+    if found is None or (
+        principal.collections is not None and found.collection not in principal.collections
+    ):
+        raise ApiError(
+            404,
+            "job_not_found",
+            f"there is no job {job!r} since the server started; GET /v1/documents lists what is "
+            "there",
+        )
+    return found.to_dict()
+
+
+@router.get("/documents")
+async def documents(
+    server: Server, principal: SignedIn, collection: Collection = None
+) -> dict[str, Any]:
+    """Every document of a collection, also those that could not be read, with the reason."""
+    name = server.collection(collection, principal)
+
+    def read() -> list[dict[str, Any]]:
+        store = server.hub.store(name, create=True)
+        return [_shape(server, d) for d in store.manifest.documents(name)]
+
+    return {"collection": name, "documents": await asyncio.to_thread(read)}
+
+
+@router.get("/documents/{document}/text")
+async def text(
+    document: str,
+    server: Server,
+    principal: SignedIn,
+    collection: Collection = None,
+    start: Annotated[int, Query(ge=0)] = 0,
+    end: Annotated[int | None, Query(ge=0)] = None,
+) -> dict[str, Any]:
+    """A part of a document's text, by character offsets; sources point into it."""
+    name = server.collection(collection, principal)
+
+    def read() -> dict[str, Any]:
+        store = server.hub.store(name)
+        record = _record(store, document)
+        whole = store.document_text(record.id)
+        first = min(start, len(whole))
+        last = len(whole) if end is None else min(end, len(whole))
+        last = max(first, min(last, first + _MAX_TEXT))
+        return {
+            **_shape(server, record),
+            "start": first,
+            "end": last,
+            "length": len(whole),
+            "text": whole[first:last],
+        }
+
+    return await asyncio.to_thread(read)
+
+
+@router.get("/documents/{document}/file", response_class=FileResponse)
+async def file(
+    document: str, server: Server, principal: SignedIn, collection: Collection = None
+) -> FileResponse:
+    """The file as it is now: PDFs to be shown, everything else to be saved."""
+    name = server.collection(collection, principal)
+    record = await asyncio.to_thread(lambda: _record(server.hub.store(name), document))
+    path = Path(record.path)
+    if not path.is_file():
+        raise ApiError(404, "file_gone", f"the file of {record.source} is not there any more")
+    media = _MEDIA.get(record.kind)
+    return FileResponse(
+        path,
+        media_type="application/octet-stream" if media is None else media,
+        filename=path.name,
+        content_disposition_type="attachment" if media is None else "inline",
+    )
+
+
+@router.delete("/documents/{document}")
+async def delete(
+    document: str, server: Server, principal: SignedIn, collection: Collection = None
+) -> dict[str, Any]:
+    """Take a document out of the index, and delete its file if it was uploaded.
+
+    A file outside the data folder stays where it is; the next `rankgate ingest` of its folder
+    brings it back.
+    """
+    name = server.collection(collection, principal)
+
+    def remove(store: Store) -> DocumentRecord:
+        record = _record(store, document, failed=True)
+        server.uploads.remove(store, record.id)
+        return record
+
+    record = await asyncio.wrap_future(server.hub.write(name, remove))
+    return {"deleted": True, **_shape(server, record)}
+
+
+def _record(store: Store, ref: str, *, failed: bool = False) -> DocumentRecord:
+    identifier = document_id(ref)
+    for record in store.manifest.documents(store.collection):
+        if record.id == identifier and (failed or record.state != "failed"):
+            return record
+    raise ApiError(404, "document_not_found", f"no such document in {store.collection!r}")
+
+
+def _shape(server: ServerState, record: DocumentRecord) -> dict[str, Any]:
+    path = Path(record.path)
+    return {
+        "id": document_ref(record.id),
+        "name": path.name,
+        "title": record.title,
+        "kind": record.kind,
+        "state": record.state,
+        "error": record.error,
+        "pages": record.pages,
+        "passages": record.chunks,
+        "bytes": record.size,
+        "uploaded": path.is_relative_to(server.uploads.folder.resolve()),
+    }

@@ -1,0 +1,114 @@
+"""Our scorer under Cohere's (`/v2/rerank`) and Jina's (`/v1/rerank`) interfaces.
+
+There is no first stage here and so no gate, no floor and no probability: the caller wants these
+documents ordered by the scorer. `relevance_score` is its raw score brought into [0, 1] (sigmoid of
+a logit, a similarity clipped at 0), which keeps the order and is comparable within one model only.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from rag_app.server.access import SignedIn
+from rag_app.server.state import Server, ServerState
+from rankgate.errors import ScorerError
+from rankgate.scorers import ScoreContext
+from rankgate.scorers.drive import score_many
+from rankgate.scorers.protocol import Job
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["rerank"])
+
+_MAX_DOCUMENTS = 1000
+Query = Annotated[str, Field(min_length=1, max_length=10_000)]
+Text = Annotated[str, Field(max_length=200_000)]
+_EXAMPLE: dict[str, JsonValue] = {
+    "model": "rankgate",
+    "query": "How is a gate fitted?",
+    "documents": ["Gates are fitted on labelled queries.", "Bread is baked."],
+    "top_n": 1,
+}
+
+
+class CohereRequest(BaseModel):
+    """Cohere's; a field that it does not know is an error there, and here."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+
+    model: str = "rankgate"
+    query: Query
+    documents: Annotated[list[Text], Field(min_length=1, max_length=_MAX_DOCUMENTS)]
+    top_n: Annotated[int, Field(ge=1)] | None = None
+    max_tokens_per_doc: Annotated[int, Field(ge=1)] | None = None
+    priority: int | None = None
+
+
+class JinaDocument(BaseModel):
+    """A document as an object."""
+
+    text: Text
+
+
+class JinaRequest(BaseModel):
+    """Jina's."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [_EXAMPLE]})
+
+    model: str = "rankgate"
+    query: Query
+    documents: Annotated[list[Text | JinaDocument], Field(min_length=1, max_length=_MAX_DOCUMENTS)]
+    top_n: Annotated[int, Field(ge=1)] | None = None
+    return_documents: bool = True
+
+
+@router.post("/v2/rerank")
+async def cohere(body: CohereRequest, server: Server, principal: SignedIn) -> dict[str, Any]:
+    """Order documents for a query, as Cohere's API does."""
+    rows, _ = await server.slots.run(lambda: _ranked(server, body.query, body.documents))
+    results = [{"index": i, "relevance_score": score} for i, score in rows[: body.top_n]]
+    return {
+        "id": str(uuid.uuid4()),
+        "results": results,
+        "meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 0}},
+    }
+
+
+@router.post("/v1/rerank")
+async def jina(body: JinaRequest, server: Server, principal: SignedIn) -> dict[str, Any]:
+    """Order documents for a query, as Jina's API does."""
+    texts = [d if isinstance(d, str) else d.text for d in body.documents]
+    rows, tokens = await server.slots.run(lambda: _ranked(server, body.query, texts))
+    results: list[dict[str, Any]] = []
+    for i, score in rows[: body.top_n]:
+        row: dict[str, Any] = {"index": i, "relevance_score": score}
+        if body.return_documents:
+            row["document"] = {"text": texts[i]}
+        results.append(row)
+    return {
+        "model": body.model,
+        "object": "list",
+        "usage": {"total_tokens": tokens, "prompt_tokens": tokens},
+        "results": results,
+    }
+
+
+def _ranked(
+    server: ServerState, query: str, texts: list[str]
+) -> tuple[list[tuple[int, float]], int]:
+    """(index, score) best first, ties by position, and tokens read."""
+    scorer = server.scorer()
+    (scores,) = score_many(scorer, [Job(query=query, texts=texts)], ScoreContext())
+    if not scores.complete:
+        unread = int((~scores.scored).sum())
+        raise ScorerError(f"{unread} of {len(texts)} documents could not be read")
+    values = scores.values.astype(np.float64)
+    # A logit has no bounds; a similarity has, and below 0 it says the same as 0.
+    unit = 1.0 / (1.0 + np.exp(-values)) if scores.scale == "logit" else np.clip(values, 0.0, 1.0)
+    order = np.argsort(-values, kind="stable")
+    return [(int(i), float(unit[i])) for i in order], scores.stats.tokens

@@ -1,0 +1,58 @@
+"""Retrieval without an answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from rag_app.server.access import Principal, SignedIn
+from rag_app.server.shapes import outcome_shape, passage_shape
+from rag_app.server.state import Server, ServerState
+from rankgate.gate import Action
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1", tags=["search"])
+
+
+class SearchRequest(BaseModel):
+    """What to look for."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"query": "How is a gate fitted?", "top_n": 3}]},
+    )
+
+    query: Annotated[str, Field(min_length=1, max_length=4000)]
+    collection: str | None = None
+    top_n: Annotated[int, Field(ge=1, le=100)] | None = None
+    force: Action | None = None
+
+
+@router.post("/search")
+async def search(body: SearchRequest, server: Server, principal: SignedIn) -> dict[str, Any]:
+    """The passages for a question, best first; empty where the floor refuses it.
+
+    Evaluators also get every score, the gate's decision, and what was dropped.
+    """
+    return await server.slots.run(lambda: _search(body, server, principal))
+
+
+def _search(body: SearchRequest, server: ServerState, principal: Principal) -> dict[str, Any]:
+    pipeline = server.pipeline(body.collection, principal)
+    trace = pipeline.search(body.query, top_n=body.top_n, force=body.force)
+    outcome = trace.outcome
+    server.verify(pipeline, [p.candidate.id for p in outcome.passages])
+    server.metrics.searched(outcome)
+    shape = {
+        "query": body.query,
+        "collection": pipeline.settings.collection,
+        "retrieval": outcome_shape(outcome, principal),
+        "results": [passage_shape(p, principal) for p in outcome.kept],
+    }
+    if principal.evaluator:
+        shape["dropped"] = [passage_shape(p, principal) for p in outcome.dropped]
+        shape["trace"] = trace.to_dict()
+    return shape
