@@ -89,6 +89,11 @@ class MemoryIndex:
         """Whether there are vectors, for `dense` and `hybrid`."""
         return self.matrix is not None
 
+    @property
+    def encoder_name(self) -> str | None:
+        """Of the model behind the vectors; None without any."""
+        return None if self._cache is None else self._cache.encoder.name
+
     def encode_queries(self, queries: Sequence[str], *, progress: Progress | None = None) -> None:
         """Encode many queries at once, so that searching for each of them is only searching.
 

@@ -21,13 +21,13 @@ from rankgate.scorers import ScoreContext, Scorer, Scores
 from rankgate.scorers.drive import score_many
 from rankgate.scorers.protocol import Job
 from rankgate.types import Candidate
-from rankgate_eval.collect import Found, collect
+from rankgate_eval.collect import Collected, Found, collect
 from rankgate_eval.dataset import Dataset
 from rankgate_eval.errors import SystemFailedError
 from rankgate_eval.system import FirstStage
 from rankgate_eval.vector_cache import Progress
 
-__all__ = ["Pooled", "read_pool"]
+__all__ = ["Pooled", "read_pool", "score_pool"]
 
 logger = logging.getLogger("rankgate")
 
@@ -131,6 +131,50 @@ def read_pool(
         progress=retrieving,
         clock=clock,
     )
+
+    def scoring(done: int, _: int) -> None:
+        if progress is not None:
+            progress(total + done, 2 * total)
+
+    return score_pool(
+        collected,
+        scorer=scorer,
+        k=k,
+        lexicon=lexicon,
+        max_failures=max_failures,
+        progress=scoring,
+        clock=clock,
+    )
+
+
+def score_pool(
+    collected: Collected,
+    *,
+    scorer: Scorer,
+    k: int,
+    lexicon: Collection[str] | None = None,
+    max_failures: float = 0.05,
+    progress: Progress | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Pooled]:
+    """Score candidates that were retrieved before; several scorers may read the same ones.
+
+    Args:
+        collected: the candidates of every query.
+        scorer: reads the first k of each.
+        k: as in `read_pool`.
+        lexicon: as in `read_pool`.
+        max_failures: share of the queries on which the scorer may fail.
+        progress: told after each query.
+        clock: in seconds.
+
+    Raises:
+        InputError: k below 1.
+        SystemFailedError: the scorer failed on too many queries.
+    """
+    if k < 1:
+        raise InputError(f"k must be at least 1, got {k}")
+    total = len(collected.found)
     pool: dict[str, Pooled] = {}
     failed: list[str] = []
     for query_id, found in collected.found.items():
@@ -148,7 +192,7 @@ def read_pool(
                     "max_failures."
                 )
         if progress is not None:
-            progress(total + len(pool), 2 * total)
+            progress(len(pool), total)
     return pool
 
 

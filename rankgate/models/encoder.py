@@ -22,7 +22,7 @@ from rankgate.texts import clean_text
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TokenEncoder", "TokenVectors"]
+__all__ = ["TokenEncoder", "TokenVectors", "without_progress_bar"]
 
 _MAX_LENGTH = 256
 _CHUNK = 16
@@ -178,7 +178,7 @@ def _loaded(files: ModelFiles) -> TokenEncoder:
     tokenizer = Tokenizer.from_file(str(files.folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    with _quiet():
+    with without_progress_bar():
         model = AutoModel.from_pretrained(
             str(files.folder), local_files_only=True, dtype=torch.float32
         ).eval()
@@ -186,8 +186,8 @@ def _loaded(files: ModelFiles) -> TokenEncoder:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bar, which a library has no business showing."""
+def without_progress_bar() -> Iterator[None]:
+    """Silence transformers' progress bar, which a library has no business showing."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

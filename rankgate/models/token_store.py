@@ -96,6 +96,19 @@ class TokenStore:
                     )
         return found
 
+    def missing(self, texts: Sequence[str]) -> list[str]:
+        """The texts that are not known, each once, in order; no vector is read."""
+        keys = {self._key(t): t for t in texts}
+        listed = list(keys)
+        with self._lock:
+            for start in range(0, len(listed), 500):
+                part = listed[start : start + 500]
+                marks = ",".join("?" * len(part))
+                cursor = self._db.execute(f"SELECT key FROM vectors WHERE key IN ({marks})", part)
+                for (key,) in cursor.fetchall():
+                    del keys[key]
+        return list(keys.values())
+
     def delete_texts(self, texts: Sequence[str]) -> None:
         """Forget these texts."""
         with self._lock, self._db:

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import json
 import math
 from dataclasses import dataclass, field
 
@@ -10,9 +11,10 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, TextNode
 
-from langchain_rankgate import RankGateRerank, RankGateRetriever
+from langchain_rankgate import RankGateRerank, RankGateRetriever, RankGateRunnable
 from llama_index.postprocessor.rankgate import RankGateRerank as LlamaRerank
 from rankgate import Candidate, Policy, Reranker
+from rankgate.annotations import METADATA_KEYS
 from rankgate.errors import ConfigError, InputError, PolicyError
 from rankgate.testing import FailingScorer, FakeScorer
 
@@ -84,6 +86,15 @@ class OverRetriever(Driver):
         return [(d.id, d.page_content, d.metadata) for d in documents]
 
 
+class OverRetrievers(OverRetriever):
+    """Two retrievers with the same list, which reciprocal ranks leave in its order."""
+
+    def build(self, passages, **settings):
+        self.inputs = as_documents(passages)
+        children = [Documents(rows=self.inputs), Documents(rows=self.inputs)]
+        return RankGateRetriever.from_retrievers(children, **settings)
+
+
 class OverFirstStage(OverRetriever):
     kind = "dense"
 
@@ -131,6 +142,28 @@ class CompressorWithCosines(Compressor):
         return component
 
 
+class InAChain(OverRetriever):
+    def build(self, passages, **settings):
+        self.inputs = as_documents(passages)
+        return RankGateRunnable(**settings)
+
+    def call(self, component):
+        return self.rows(component.invoke({"query": QUERY, "documents": self.inputs}))
+
+    async def acall(self, component):
+        return self.rows(await component.ainvoke({"query": QUERY, "documents": self.inputs}))
+
+
+class InAChainWithCosines(InAChain):
+    kind = "dense"
+
+    def build(self, passages, **settings):
+        component = super().build(passages, dense_key="cosine", **settings)
+        for document, p in zip(self.inputs, passages, strict=True):
+            document.metadata["cosine"] = p.dense
+        return component
+
+
 class Llama(Driver):
     def build(self, passages, **settings):
         self.inputs = [
@@ -166,8 +199,8 @@ class LlamaWithCosines(Llama):
 
 
 DRIVERS = (
-    OverRetriever, OverFirstStage, OverChroma, Compressor, CompressorWithCosines, Llama,
-    LlamaWithCosines,
+    OverRetriever, OverRetrievers, OverFirstStage, OverChroma, Compressor, CompressorWithCosines,
+    InAChain, InAChainWithCosines, Llama, LlamaWithCosines,
 )  # fmt: skip
 
 
@@ -210,6 +243,7 @@ def test_our_metadata_says_what_happened(driver, policies):
     assert best["relevance_score"] == pytest.approx(1.0 / (1.0 + math.exp(-2.0)))
     assert best["rankgate_outcome"] == "reranked" and best["rankgate_reason"] == "no_gate"
     assert best["rankgate_scorer"] == "fake"
+    assert best["rankgate_band"] == "high", "a probability of 0.88"
     assert "rankgate_bm25" not in best
     assert type(best["rankgate_outcome"]) is str
     if driver.kind == "dense":
@@ -218,10 +252,20 @@ def test_our_metadata_says_what_happened(driver, policies):
         assert "rankgate_dense" not in best
 
 
+def test_our_metadata_is_json(driver, policies):
+    rows = driver.call(driver.build(FOUR, scorer=FakeScorer(), policy=policies.fitted))
+    for _, _, metadata in rows:
+        ours = {k: v for k, v in metadata.items() if k in METADATA_KEYS}
+        assert json.loads(json.dumps(ours)) == ours
+        assert {k for k in metadata if k.startswith("rankgate_")} <= set(METADATA_KEYS)
+
+
 def test_relevance_score_is_absent_without_a_model(driver, policies):
     rows = driver.call(driver.build(FOUR, scorer=FakeScorer(), policy=policies.raw))
     assert ids(rows) == ["c", "d", "a", "b"]
-    assert all("relevance_score" not in m and "rankgate_raw_score" in m for _, _, m in rows)
+    for _, _, metadata in rows:
+        assert "rankgate_raw_score" in metadata
+        assert "relevance_score" not in metadata and "rankgate_band" not in metadata
 
 
 def test_inputs_are_not_touched(driver, policies):

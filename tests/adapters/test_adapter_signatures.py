@@ -28,8 +28,12 @@ def parameters(function):
 
 
 def test_surfaces():
-    assert langchain_rankgate.__all__ == ["RankGateRerank", "RankGateRetriever", "__version__"]
-    assert llama_rankgate.__all__ == ["RankGateRerank", "__version__"]
+    assert langchain_rankgate.__all__ == [
+        "RankGateRerank", "RankGateRetriever", "RankGateRunnable", "RefusedError", "__version__",
+    ]  # fmt: skip
+    assert llama_rankgate.__all__ == [
+        "RankGateOutcomeEvent", "RankGateRerank", "RankGateRetriever", "__version__",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -37,9 +41,16 @@ def test_surfaces():
     [
         ("from_chroma", {"vectorstore": ..., "space": None}),
         ("from_retriever", {"retriever": ...}),
+        (
+            "from_retrievers",
+            {
+                "retrievers": ..., "weights": None, "rrf_k": 60.0, "same_by": "id",
+                "id_key": None,
+            },
+        ),
         ("from_first_stage", {"first_stage": ..., "kind": None}),
     ],
-)
+)  # fmt: skip
 def test_the_retriever(method, own):
     function = getattr(langchain_rankgate.RankGateRetriever, method)
     assert parameters(function) == {**PARTS, **own, "**kwargs": ...}
@@ -52,22 +63,43 @@ def test_the_retrievers_results():
     for method in (retriever.retrieve, retriever.aretrieve):
         assert parameters(method) == {"self": ..., "query": ..., "callbacks": None, "**kwargs": ...}
     assert inspect.iscoroutinefunction(retriever.aretrieve)
-    assert {"source", "engine", "k", "top_n", "on_outcome"} <= set(retriever.model_fields)
+    fields = {name: f.default for name, f in retriever.model_fields.items() if not f.is_required()}
+    own = {"k": None, "top_n": None, "force": None, "when_refused": "empty", "on_outcome": None}
+    assert own.items() <= fields.items()
+    for method in (retriever.candidates, retriever.acandidates):
+        assert parameters(method) == {"self": ..., "query": ..., "k": None}
+    batched = {"self": ..., "inputs": ..., "config": None, "return_exceptions": False}
+    for method in (retriever.batch, retriever.abatch):
+        assert parameters(method) == {**batched, "**kwargs": ...}
+    assert parameters(retriever.from_policy) == {
+        "policy": ..., "first_stage": ..., "scorer": None, "**kwargs": ...,
+    }  # fmt: skip
 
 
 def test_the_compressor():
     compressor = langchain_rankgate.RankGateRerank
     fields = {name: f.default for name, f in compressor.model_fields.items()}
     parts = {name: default for name, default in PARTS.items() if name != "k"}
-    assert fields == {**parts, "dense_key": None}
+    assert fields == {**parts, "dense_key": None, "force": None, "when_refused": "empty"}
     assert parameters(compressor.from_policy) == {"policy": ..., "scorer": None, "**kwargs": ...}
+
+
+def test_the_runnable():
+    runnable = langchain_rankgate.RankGateRunnable
+    parts = {name: default for name, default in PARTS.items() if name != "k"}
+    assert parameters(runnable.__init__) == {
+        **parts, "self": ..., "query_key": "query", "documents_key": "documents",
+        "dense_key": None, "force": None, "when_refused": "empty", "engine": None,
+        "**kwargs": ...,
+    }  # fmt: skip
+    assert parameters(runnable.from_policy) == {"policy": ..., "scorer": None, "**kwargs": ...}
 
 
 def test_the_postprocessor():
     parts = {name: default for name, default in PARTS.items() if name != "k"}
     # `**kwargs` of the framework's base are not part of it: unknown names are refused.
     assert parameters(llama_rankgate.RankGateRerank) == {
-        **parts, "chroma_space": None, "callback_manager": None,
+        **parts, "chroma_space": None, "events_with_content": True, "callback_manager": None,
     }  # fmt: skip
     first = next(iter(inspect.signature(llama_rankgate.RankGateRerank).parameters))
     assert first == "top_n"
@@ -83,6 +115,7 @@ def test_all_is_what_is_defined(package):
             if (inspect.isclass(value) or inspect.isfunction(value))
             and value.__module__ == module.__name__
             and not name.startswith("_")
+            and "[" not in name  # what pydantic makes of a generic base
         }
         assert defined <= set(module.__all__), found.name
         assert all(hasattr(module, name) for name in module.__all__)

@@ -55,6 +55,38 @@ class TestFromRetriever(StandardTests):
         return {"retriever": child, **self.settings}
 
 
+class TestFromRetrievers(StandardTests):
+    @property
+    def retriever_constructor(self):
+        return RankGateRetriever.from_retrievers
+
+    @property
+    def retriever_constructor_params(self):
+        forward = Fixed(rows=[Document(page_content=text) for text in TEXTS[:4]])
+        backward = Fixed(rows=[Document(page_content=text) for text in TEXTS[:1:-1]])
+        return {"retrievers": [forward, backward], **self.settings}
+
+
+class TestFromPolicy(StandardTests):
+    @pytest.fixture(autouse=True)
+    def _file(self, _parts, policies, tmp_path):
+        self.file = tmp_path / "policy.json"
+        policies.fitted.save(self.file)
+
+    @property
+    def retriever_constructor(self):
+        return RankGateRetriever.from_policy
+
+    @property
+    def retriever_constructor_params(self):
+        cosines = [(text, 0.9 - i / 10) for i, text in enumerate(TEXTS)]
+        return {
+            "policy": str(self.file),
+            "first_stage": self.make_chroma(cosines),
+            "scorer": self.settings["scorer"],
+        }
+
+
 class TestFromFirstStage(StandardTests):
     @property
     def retriever_constructor(self):
@@ -74,6 +106,18 @@ class TestFromChromaCountedInK(TestFromChroma):
 
 
 class TestFromRetrieverCountedInK(TestFromRetriever):
+    @property
+    def num_results_arg_name(self):
+        return "k"
+
+
+class TestFromRetrieversCountedInK(TestFromRetrievers):
+    @property
+    def num_results_arg_name(self):
+        return "k"
+
+
+class TestFromFirstStageCountedInK(TestFromFirstStage):
     @property
     def num_results_arg_name(self):
         return "k"

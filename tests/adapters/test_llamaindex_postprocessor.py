@@ -1,105 +1,38 @@
 """The LlamaIndex postprocessor: over a real Chroma index, events, scores, prompts, copies."""
 
 import copy
+import importlib.util
+import json
 import math
 import pickle
-import uuid
+from pathlib import Path
 
 import pytest
-from llama_index.core import Settings, StorageContext, VectorStoreIndex
-from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core import Settings
 from llama_index.core.callbacks import CallbackManager, CBEventType
 from llama_index.core.callbacks.base_handler import BaseCallbackHandler
-from llama_index.core.instrumentation import get_dispatcher
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.llms import MockLLM
 from llama_index.core.query_engine import RetrieverQueryEngine
-from llama_index.core.schema import ImageNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
-from llama_index.vector_stores.chroma import ChromaVectorStore
+from llama_index.core.schema import ImageNode, MetadataMode, NodeWithScore, QueryBundle
 
-from llama_index.postprocessor.rankgate import RankGateRerank
-from rankgate import FirstStageKind, Reranker
-from rankgate.errors import ConfigError, InputError
+from llama_index.postprocessor.rankgate import RankGateOutcomeEvent, RankGateRerank
+from rankgate import FirstStageKind, Profile, Reranker, ScorerInfo
+from rankgate.errors import ConfigError, InputError, ProfileMismatchError
 from rankgate.firststage import cosine_from_distance
 from rankgate.testing import FailingScorer, FakeScorer, candidates_of
 
-QUERY = "red green"
-COSINES = {"red apple": 0.9, "whale": 0.5, "red green fish": 0.1}
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-class AtCosines(BaseEmbedding):
-    """Unit vectors at known cosines to (1, 0), which every query is embedded as."""
-
-    def _get_text_embedding(self, text):
-        cosine = next(c for t, c in COSINES.items() if t in text)
-        return [cosine, math.sqrt(1.0 - cosine * cosine)]
-
-    def _get_query_embedding(self, query):
-        return [1.0, 0.0]
-
-    async def _aget_query_embedding(self, query):
-        return [1.0, 0.0]
-
-
-@pytest.fixture
-def index_in():
-    """A real index in a real Chroma collection of the given space."""
-    import chromadb
-
-    client = chromadb.EphemeralClient()
-    made = []
-
-    def make(space):
-        name = f"c{uuid.uuid4().hex}"
-        collection = client.create_collection(
-            name, metadata={"hnsw:space": space}, embedding_function=None
-        )
-        made.append(name)
-        store = ChromaVectorStore(chroma_collection=collection)
-        nodes = [TextNode(id_=f"n{i}", text=t, metadata={"page": i}) for i, t in enumerate(COSINES)]
-        return VectorStoreIndex(
-            nodes,
-            storage_context=StorageContext.from_defaults(vector_store=store),
-            embed_model=AtCosines(),
-        )
-
-    yield make
-    for name in made:
-        client.delete_collection(name)
-
-
-class Collector(BaseEventHandler):
-    seen: list = []  # noqa: RUF012 -- pydantic copies it for each instance
-
-    @classmethod
-    def class_name(cls):
-        return "Collector"
-
-    def handle(self, event, **kwargs):
-        if isinstance(event, ReRankStartEvent | ReRankEndEvent):
-            self.seen.append(event)
-
-
-@pytest.fixture
-def events():
-    """Every rerank event of the test, by LlamaIndex's root dispatcher."""
-    root = get_dispatcher("root")
-    collector = Collector()
-    before = list(root.event_handlers)
-    root.add_event_handler(collector)
-    yield collector.seen
-    root.event_handlers[:] = before
-
-
-def nodes_of(*rows, **kwargs):
-    return [
-        NodeWithScore(node=TextNode(id_=f"n{i}", text=t, **kwargs), score=s)
-        for i, (t, s) in enumerate(rows)
-    ]
-
-
-THREE = (("red apple", 0.9), ("whale", 0.5), ("red green fish", 0.1))
+kit = _load("llamaindex_index")
+QUERY, COSINES, THREE, nodes_of = kit.QUERY, kit.COSINES, kit.THREE, kit.nodes_of
+index_in, events = kit.index_in, kit.events
 
 
 @pytest.mark.parametrize("space", ["cosine", "l2", "ip"])
@@ -206,13 +139,39 @@ async def test_events_of_the_dispatcher(policies, events):
     rerank = RankGateRerank(scorer=FakeScorer(), policy=policies.of(top_n=2))
     given = nodes_of(*THREE)
     found = rerank.postprocess_nodes(given, query_str=QUERY)
-    start, end = events
+    start, told, end = events
     assert isinstance(start, ReRankStartEvent) and isinstance(end, ReRankEndEvent)
+    assert isinstance(told, RankGateOutcomeEvent)
+    assert (told.status, told.kept, told.dropped, told.scorer) == ("reranked", 2, 1, "fake")
+    assert json.loads(told.model_dump_json())["reason"] == "no_gate"
     assert (start.top_n, start.model_name, start.query.query_str) == (2, "fake", QUERY)
     assert [n.node_id for n in start.nodes] == ["n0", "n1", "n2"]
     assert [n.node_id for n in end.nodes] == [n.node_id for n in found] == ["n2", "n0"]
     await rerank.apostprocess_nodes(given, query_str=QUERY)
-    assert [type(e) for e in events[2:]] == [ReRankStartEvent, ReRankEndEvent]
+    assert [type(e) for e in events[3:]] == [
+        ReRankStartEvent, RankGateOutcomeEvent, ReRankEndEvent,
+    ]  # fmt: skip
+
+
+def test_events_without_content(policies, events):
+    rerank = RankGateRerank(
+        scorer=FakeScorer(), policy=policies.fitted, top_n=2, events_with_content=False
+    )
+    given = nodes_of(*THREE)
+    assert len(rerank.postprocess_nodes(given, query_str=QUERY)) == 2
+    start, told, end = events
+    assert (start.query, start.nodes, end.nodes) == (None, [], [])
+    assert (start.model_name, start.top_n) == ("fake", 2)
+    assert (told.query, told.detail, told.status) == (None, None, "reranked")
+    assert all("red" not in e.model_dump_json() for e in (start, told))
+
+
+def test_a_refusal_says_why_in_its_event(policies, events):
+    rerank = RankGateRerank(scorer=FakeScorer(), policy=policies.refusing)
+    assert rerank.postprocess_nodes(nodes_of(*THREE), query_str=QUERY) == []
+    told = next(e for e in events if isinstance(e, RankGateOutcomeEvent))
+    assert (told.status, told.path, told.reason) == ("refused", "reranked", "below_floor")
+    assert told.best_probability == pytest.approx(0.8808, abs=1e-4)
 
 
 def test_events_of_the_older_callback_manager(policies):
@@ -298,13 +257,64 @@ def test_copies_and_pickles_keep_the_scorer(policies):
 
 
 def test_serialised_as_llamaindex_does(policies):
-    rerank = RankGateRerank(scorer=FakeScorer(), policy=policies.raw, top_n=2)
+    rerank = RankGateRerank(
+        scorer=FakeScorer(), policy=policies.dropping, top_n=2, chroma_space="l2",
+        profile=Profile(embedder="mine"),
+    )  # fmt: skip
     assert RankGateRerank.class_name() == "RankGateRerank"
-    assert rerank.to_dict() == {
-        "top_n": 2, "chroma_space": None, "class_name": "RankGateRerank",
+    saved = rerank.to_json()
+    data = json.loads(saved)
+    assert data == rerank.to_dict() == {
+        "top_n": 2, "chroma_space": "l2", "events_with_content": True,
+        "class_name": "RankGateRerank", "policy": policies.dropping.to_dict(),
+        "profile": {"embedder": "mine"}, "needs": ["scorer"],
     }  # fmt: skip
-    twin = RankGateRerank.from_dict(rerank.to_dict(), scorer=FakeScorer(), policy=policies.raw)
-    assert len(twin.postprocess_nodes(nodes_of(*THREE), query_str=QUERY)) == 2
+    rows = [(t, math.exp(-2.0 * (1.0 - c))) for t, c in THREE]
+    expected = rerank.postprocess_nodes(nodes_of(*rows), query_str=QUERY)
+    assert [n.node_id for n in expected] == ["n2", "n0"]
+    for twin in (
+        RankGateRerank.from_dict(data, scorer=FakeScorer()),
+        RankGateRerank.from_json(saved, scorer=FakeScorer()),
+    ):
+        assert twin.postprocess_nodes(nodes_of(*rows), query_str=QUERY) == expected
+        assert twin.to_dict() == data
+    assert data == json.loads(saved), "from_dict changes nothing"
+
+
+def test_what_plain_data_cannot_hold_is_asked_for(policies):
+    rerank = RankGateRerank(scorer=FakeScorer(), policy=policies.raw, lexicon={"red"})
+    data = rerank.to_dict()
+    assert data["needs"] == ["scorer", "lexicon"]
+    with pytest.raises(ConfigError, match=r"own scorer and lexicon.*Pass scorer= to from_dict"):
+        RankGateRerank.from_dict(data)
+    with pytest.raises(ConfigError, match=r"its own lexicon.*Pass lexicon="):
+        RankGateRerank.from_dict(data, scorer=FakeScorer())
+    twin = RankGateRerank.from_dict(data, scorer=FakeScorer(), lexicon={"red"})
+    assert twin.to_dict() == data
+    whole = Reranker(FakeScorer(), policy=policies.dropping)
+    other = RankGateRerank.from_dict(data, reranker=whole)
+    assert other.to_dict()["policy"] == policies.dropping.to_dict()
+    changed = RankGateRerank.from_dict(
+        data, scorer=FakeScorer(), lexicon=["red"], policy=policies.dropping, top_n=1
+    )
+    assert (changed.top_n, changed.to_dict()["policy"]["name"]) == (1, "test")
+    # A plain default needs nothing.
+    assert RankGateRerank().to_dict()["needs"] == []
+    assert RankGateRerank.from_dict(RankGateRerank(top_n=3).to_dict()).top_n == 3
+
+
+def test_a_saved_policy_is_checked_against_the_scorer_that_it_comes_back_with(policies):
+    fitted = policies.raw.with_section("order", profile=Profile(scorer="fake", scale="fake"))
+    data = RankGateRerank(scorer=FakeScorer(), policy=fitted).to_dict()
+    other = FakeScorer(info=ScorerInfo(id="other", scale="fake"))
+    with pytest.raises(ProfileMismatchError, match="fitted for 'fake', in use is 'other'"):
+        RankGateRerank.from_dict(data, scorer=other)
+
+
+def test_from_defaults_is_the_constructor(policies):
+    rerank = RankGateRerank.from_defaults(2, scorer=FakeScorer(), policy=policies.raw)
+    found = rerank.postprocess_nodes(nodes_of(*THREE), query_str=QUERY)
+    assert [n.node_id for n in found] == ["n2", "n0"]
 
 
 def test_importing_it_sets_no_global_llm():

@@ -14,7 +14,9 @@ from langchain_core.callbacks import (
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, PrivateAttr
 
+from langchain_rankgate.call import Force
 from langchain_rankgate.documents import candidates_from_documents, documents_from_outcome
+from langchain_rankgate.refusal import WhenRefused
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
 from rankgate.assembly import Assembly, Parts
 
@@ -26,8 +28,8 @@ class RankGateRerank(BaseDocumentCompressor):
 
     Documents are taken in the order in which they come. The result are copies, best first,
     with `relevance_score` (a probability; absent where no relevance model applies) and
-    `rankgate_*` keys in their metadata; a refused query gives none. A scorer that fails gives
-    the incoming order, marked `degraded`.
+    `rankgate_*` keys in their metadata; a refused query gives none unless `when_refused` says
+    otherwise. A scorer that fails gives the incoming order, marked `degraded`.
 
     With `callbacks` the call is traced as a chain run.
 
@@ -40,6 +42,9 @@ class RankGateRerank(BaseDocumentCompressor):
         reranker: a finished one, instead of scorer and policy.
         profile: what is known of the first stage.
         lexicon: words that the corpus contains.
+        force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
+        when_refused: `empty`: no documents. `raise`: a `RefusedError`. `mark`: the documents
+            that the floor refused, with `rankgate_outcome` set to `refused`.
         on_outcome: called with each outcome before the documents are returned.
     """
 
@@ -48,6 +53,8 @@ class RankGateRerank(BaseDocumentCompressor):
     )
 
     top_n: Annotated[int, Field(ge=1, strict=True)] | None = None
+    force: Force | None = None
+    when_refused: WhenRefused = "empty"
     # Frozen: the reranker is made of them once, and a later change would go unheard.
     dense_key: str | None = Field(default=None, frozen=True)
     scorer: Any = Field(default=None, frozen=True, exclude=True, repr=False)
@@ -96,6 +103,7 @@ class RankGateRerank(BaseDocumentCompressor):
 
         Raises:
             InputError: query or documents cannot be used.
+            RefusedError: the query was refused, and `when_refused` is `raise`.
         """
         if callbacks is None:
             return self._result(documents, self._rerank(documents, query))
@@ -132,17 +140,17 @@ class RankGateRerank(BaseDocumentCompressor):
 
     def _rerank(self, documents: Sequence[Document], query: str) -> Outcome:
         candidates = candidates_from_documents(documents, dense_key=self.dense_key)
-        return self._engine.get().rerank(query, candidates, top_n=self.top_n)
+        return self._engine.get().rerank(query, candidates, top_n=self.top_n, force=self.force)
 
     async def _arerank(self, documents: Sequence[Document], query: str) -> Outcome:
         candidates = candidates_from_documents(documents, dense_key=self.dense_key)
         reranker = await self._engine.aget()
-        return await reranker.arerank(query, candidates, top_n=self.top_n)
+        return await reranker.arerank(query, candidates, top_n=self.top_n, force=self.force)
 
     def _result(self, documents: Sequence[Document], outcome: Outcome) -> list[Document]:
         if self.on_outcome is not None:
             self.on_outcome(outcome)
-        return documents_from_outcome(outcome, documents)
+        return documents_from_outcome(outcome, documents, when_refused=self.when_refused)
 
 
 def _inputs(documents: Sequence[Document], query: str) -> dict[str, Any]:

@@ -9,47 +9,12 @@ from typing import Any
 
 from langchain_core.documents import Document
 
+from langchain_rankgate.refusal import WhenRefused, shown
 from rankgate import Candidate, Outcome, Passage
+from rankgate.annotations import METADATA_KEYS, annotated
 from rankgate.errors import InputError
 
 __all__ = ["METADATA_KEYS", "annotated", "candidates_from_documents", "documents_from_outcome"]
-
-METADATA_KEYS = (
-    "relevance_score",
-    "rankgate_dense",
-    "rankgate_bm25",
-    "rankgate_rank_before",
-    "rankgate_rank",
-    "rankgate_raw_score",
-    "rankgate_outcome",
-    "rankgate_reason",
-    "rankgate_scorer",
-)
-
-
-def annotated(metadata: Mapping[str, Any], outcome: Outcome, passage: Passage) -> dict[str, Any]:
-    """A copy of `metadata` with this pass's scores; those of an earlier pass are gone.
-
-    `relevance_score` is the probability in [0, 1]. A key whose value is not known is absent,
-    so that nobody takes a missing probability for a low one.
-    """
-    kept = {
-        key: value
-        for key, value in metadata.items()
-        if key != "relevance_score" and not key.startswith("rankgate_")
-    }
-    ours = {
-        "relevance_score": passage.relevance_score,
-        "rankgate_dense": passage.candidate.dense,
-        "rankgate_bm25": passage.candidate.bm25,
-        "rankgate_rank_before": passage.candidate.rank,
-        "rankgate_rank": passage.rank,
-        "rankgate_raw_score": passage.raw_score,
-        "rankgate_outcome": outcome.status.value,
-        "rankgate_reason": outcome.reason,
-        "rankgate_scorer": outcome.scorer.id,
-    }
-    return {**kept, **{key: value for key, value in ours.items() if value is not None}}
 
 
 def candidates_from_documents(
@@ -57,6 +22,7 @@ def candidates_from_documents(
     *,
     dense: Sequence[float] | None = None,
     dense_key: str | None = None,
+    fused: Sequence[float] | None = None,
 ) -> list[Candidate]:
     """Candidates in the documents' order.
 
@@ -64,6 +30,7 @@ def candidates_from_documents(
         documents: best first.
         dense: their cosines, one each; None where there are none.
         dense_key: metadata key that holds a cosine; a document without it has none.
+        fused: their scores in a fusion, one each; None where there was none.
 
     Raises:
         InputError: not a `Document`, or no cosine under `dense_key`.
@@ -84,6 +51,7 @@ def candidates_from_documents(
                 rank=i + 1,
                 metadata=dict(document.metadata),
                 dense=cosine,
+                fused=None if fused is None else fused[i],
             )
         )
     return found
@@ -103,28 +71,36 @@ def _cosine_under(key: str, document: Document, position: int) -> float | None:
 
 
 def documents_from_outcome(
-    outcome: Outcome, documents: Sequence[Document] | None = None
+    outcome: Outcome,
+    documents: Sequence[Document] | None = None,
+    *,
+    extras: Sequence[Mapping[str, Any]] | None = None,
+    when_refused: WhenRefused = "empty",
 ) -> list[Document]:
-    """The kept passages as documents, best first; none where the query was refused.
+    """The kept passages as documents, best first.
 
     Args:
         outcome: of candidates in the order of `documents`.
         documents: what the candidates were made from; copied, never changed. None: new
             documents are made from the candidates.
+        extras: further keys for each document's metadata, in the same order.
+        when_refused: what a refused query gives; see `WhenRefused`.
+
+    Raises:
+        RefusedError: the query was refused, and `when_refused` is `raise`.
     """
-    if documents is None:
-        return [
-            Document(
-                id=p.candidate.id,
-                page_content=p.candidate.text,
-                metadata=annotated(p.candidate.metadata, outcome, p),
-            )
-            for p in outcome.kept
-        ]
     result = []
-    for p in outcome.kept:
-        source = documents[p.index]
-        result.append(
-            source.model_copy(update={"metadata": annotated(source.metadata, outcome, p)})
-        )
+    for p in shown(outcome, when_refused):
+        extra = None if extras is None else extras[p.index]
+        if documents is None:
+            source = _document_of(p)
+        else:
+            source = documents[p.index]
+        metadata = annotated(source.metadata, outcome, p, extra)
+        result.append(source.model_copy(update={"metadata": metadata}))
     return result
+
+
+def _document_of(passage: Passage) -> Document:
+    candidate = passage.candidate
+    return Document(id=candidate.id, page_content=candidate.text, metadata=dict(candidate.metadata))

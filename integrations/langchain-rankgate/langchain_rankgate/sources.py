@@ -20,7 +20,14 @@ from rankgate.errors import InputError
 from rankgate.firststage import cosine_from_distance
 from rankgate.firststage.spaces import Space
 
-__all__ = ["CandidateSource", "ChromaSource", "Found", "RetrieverSource", "Source"]
+__all__ = [
+    "CandidateSource",
+    "ChromaSource",
+    "Found",
+    "RetrieverSource",
+    "Source",
+    "refuse_unknown",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +37,14 @@ class Found:
     Attributes:
         candidates: best first.
         documents: what they were made from, in the same order; None: there are no documents.
+        extras: further metadata keys for each, in the same order.
+        notes: what the reader of the outcome should know.
     """
 
-    candidates: Sequence[Candidate]
+    candidates: list[Candidate]
     documents: Sequence[Document] | None = None
+    extras: Sequence[Mapping[str, Any]] | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -56,7 +67,12 @@ class Source(Protocol):
         ...
 
 
-def _refuse(kwargs: Mapping[str, Any], allowed: Sequence[str], what: str) -> None:
+def refuse_unknown(kwargs: Mapping[str, Any], allowed: Sequence[str], what: str) -> None:
+    """Raise where `kwargs` has a name that `what` does not take.
+
+    Raises:
+        InputError: it has.
+    """
     unknown = [name for name in kwargs if name not in allowed]
     if unknown:
         known = ", ".join(("top_n", "k", "force", "deadline", *allowed))
@@ -81,14 +97,14 @@ class ChromaSource:
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
     ) -> Found:
         """The k nearest; `filter` and `where_document` are handed on."""
-        _refuse(kwargs, self.ALLOWED, "RankGateRetriever.from_chroma")
+        refuse_unknown(kwargs, self.ALLOWED, "RankGateRetriever.from_chroma")
         return self._found(self.vectorstore.similarity_search_with_score(query, k=k, **kwargs))
 
     async def afind(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
     ) -> Found:
         """`find` without blocking the event loop."""
-        _refuse(kwargs, self.ALLOWED, "RankGateRetriever.from_chroma")
+        refuse_unknown(kwargs, self.ALLOWED, "RankGateRetriever.from_chroma")
         rows = await self.vectorstore.asimilarity_search_with_score(query, k=k, **kwargs)
         return self._found(rows)
 
@@ -122,32 +138,52 @@ class RetrieverSource:
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
     ) -> Found:
         """The child's documents, its run traced below ours."""
-        config = RunnableConfig(callbacks=callbacks)
-        rows = self.retriever.invoke(query, config, **self._handed_on(k, asked, kwargs))
-        return self._found(rows, k if asked else None)
+        return self._found(self.rows(query, k, asked=asked, callbacks=callbacks, kwargs=kwargs))
 
     async def afind(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
     ) -> Found:
         """`find` without blocking the event loop."""
+        return self._found(
+            await self.arows(query, k, asked=asked, callbacks=callbacks, kwargs=kwargs)
+        )
+
+    def rows(
+        self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
+    ) -> list[Document]:
+        """The child's documents as they are, at most k where the caller named k."""
+        config = RunnableConfig(callbacks=callbacks)
+        rows = self.retriever.invoke(query, config, **self._handed_on(k, asked, kwargs))
+        return list(rows)[:k] if asked else list(rows)
+
+    async def arows(
+        self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
+    ) -> list[Document]:
+        """`rows` without blocking the event loop."""
         config = RunnableConfig(callbacks=callbacks)
         rows = await self.retriever.ainvoke(query, config, **self._handed_on(k, asked, kwargs))
-        return self._found(rows, k if asked else None)
+        return list(rows)[:k] if asked else list(rows)
 
-    def _handed_on(self, k: int, asked: bool, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def takes(self) -> tuple[str, ...] | None:
+        """Names of the arguments that the child takes; None: any, as far as can be seen."""
         child = self.retriever
         if not isinstance(child, BaseRetriever):
-            return dict(kwargs)
-        takes = inspect.signature(child._get_relevant_documents).parameters
-        anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
-        if not anything:
-            # LangChain would drop them without a word.
-            names = [name for name in takes if name not in ("query", "run_manager")]
-            _refuse(kwargs, names, type(child).__name__)
-        return {**kwargs, "k": k} if asked and (anything or "k" in takes) else dict(kwargs)
+            return None
+        seen = inspect.signature(child._get_relevant_documents).parameters
+        if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in seen.values()):
+            return None
+        return tuple(name for name in seen if name not in ("query", "run_manager"))
 
-    def _found(self, rows: Sequence[Document], k: int | None) -> Found:
-        documents = list(rows) if k is None else list(rows)[:k]
+    def _handed_on(self, k: int, asked: bool, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(self.retriever, BaseRetriever):
+            return dict(kwargs)
+        names = self.takes()
+        if names is not None:
+            # LangChain would drop them without a word.
+            refuse_unknown(kwargs, names, type(self.retriever).__name__)
+        return {**kwargs, "k": k} if asked and (names is None or "k" in names) else dict(kwargs)
+
+    def _found(self, documents: list[Document]) -> Found:
         return Found(candidates=candidates_from_documents(documents), documents=documents)
 
     def ls_params(self) -> dict[str, str]:
@@ -213,7 +249,7 @@ class CandidateSource:
         takes = inspect.signature(function).parameters
         if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values()):
             names = [name for name in takes if name not in ("query", "k")]
-            _refuse(kwargs, names, "the first stage")
+            refuse_unknown(kwargs, names, "the first stage")
 
     def _found(self, rows: Any) -> Found:
         return Found(candidates=list(rows))

@@ -1,7 +1,9 @@
-"""LlamaIndex component for rankgate: reranking that knows when not to."""
+"""LlamaIndex components for rankgate: reranking that knows when not to."""
 
+from llama_index.postprocessor.rankgate.events import RankGateOutcomeEvent
 from llama_index.postprocessor.rankgate.postprocessor import RankGateRerank
+from llama_index.postprocessor.rankgate.retriever import RankGateRetriever
 
 __version__ = "0.1.0"
 
-__all__ = ["RankGateRerank", "__version__"]
+__all__ = ["RankGateOutcomeEvent", "RankGateRerank", "RankGateRetriever", "__version__"]

@@ -8,49 +8,13 @@ from typing import Any
 
 from llama_index.core.schema import MetadataMode, NodeWithScore
 
-from rankgate import Candidate, Outcome, Passage
+from rankgate import Candidate, Outcome
+from rankgate.annotations import METADATA_KEYS, annotated
 from rankgate.errors import InputError
 from rankgate.firststage import cosine_from_exp_distance
 from rankgate.firststage.spaces import Space
 
 __all__ = ["METADATA_KEYS", "annotated", "candidates_from_nodes", "nodes_from_outcome"]
-
-METADATA_KEYS = (
-    "relevance_score",
-    "rankgate_dense",
-    "rankgate_bm25",
-    "rankgate_rank_before",
-    "rankgate_rank",
-    "rankgate_raw_score",
-    "rankgate_outcome",
-    "rankgate_reason",
-    "rankgate_scorer",
-)
-
-
-def annotated(metadata: Mapping[str, Any], outcome: Outcome, passage: Passage) -> dict[str, Any]:
-    """A copy of `metadata` with this pass's scores; those of an earlier pass are gone.
-
-    `relevance_score` is the probability in [0, 1]. A key whose value is not known is absent,
-    so that nobody takes a missing probability for a low one.
-    """
-    kept = {
-        key: value
-        for key, value in metadata.items()
-        if key != "relevance_score" and not key.startswith("rankgate_")
-    }
-    ours = {
-        "relevance_score": passage.relevance_score,
-        "rankgate_dense": passage.candidate.dense,
-        "rankgate_bm25": passage.candidate.bm25,
-        "rankgate_rank_before": passage.candidate.rank,
-        "rankgate_rank": passage.rank,
-        "rankgate_raw_score": passage.raw_score,
-        "rankgate_outcome": outcome.status.value,
-        "rankgate_reason": outcome.reason,
-        "rankgate_scorer": outcome.scorer.id,
-    }
-    return {**kept, **{key: value for key, value in ours.items() if value is not None}}
 
 
 def candidates_from_nodes(
@@ -71,8 +35,8 @@ def candidates_from_nodes(
         if not isinstance(node, NodeWithScore):
             raise InputError(f"node {i} must be a NodeWithScore, got {type(node).__name__}")
         dense = None
-        if chroma_space is not None and node.score is not None:
-            dense = cosine_from_exp_distance(_finite(node.score, i), chroma_space)
+        if chroma_space is not None:
+            dense = _cosine(node, i, chroma_space)
         found.append(
             Candidate(
                 id=node.node.node_id,
@@ -85,13 +49,29 @@ def candidates_from_nodes(
     return found
 
 
+def _cosine(node: NodeWithScore, position: int, space: Space) -> float | None:
+    seen = node.node.metadata
+    if "rankgate_outcome" in seen:
+        # An earlier pass has put its own score in place of Chroma's, and kept the cosine.
+        earlier = seen.get("rankgate_dense")
+        return None if earlier is None else float(earlier)
+    if node.score is None:
+        return None
+    return cosine_from_exp_distance(_finite(node.score, position), space)
+
+
 def _finite(score: float, position: int) -> float:
     if not math.isfinite(score):
         raise InputError(f"node {position}: the score must be finite, got {score}")
     return float(score)
 
 
-def nodes_from_outcome(outcome: Outcome, nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
+def nodes_from_outcome(
+    outcome: Outcome,
+    nodes: Sequence[NodeWithScore],
+    *,
+    extras: Sequence[Mapping[str, Any]] | None = None,
+) -> list[NodeWithScore]:
     """The kept passages as new nodes, best first; none where the query was refused.
 
     Our metadata is kept out of prompts and out of embedded text. The score of a node is its
@@ -102,6 +82,7 @@ def nodes_from_outcome(outcome: Outcome, nodes: Sequence[NodeWithScore]) -> list
     Args:
         outcome: of candidates in the order of `nodes`.
         nodes: copied, never changed.
+        extras: further keys for each node's metadata, in the same order.
     """
     result = []
     for p in outcome.kept:
@@ -113,7 +94,9 @@ def nodes_from_outcome(outcome: Outcome, nodes: Sequence[NodeWithScore]) -> list
             score = p.raw_score
         node = source.node.model_copy(
             update={
-                "metadata": annotated(source.node.metadata, outcome, p),
+                "metadata": annotated(
+                    source.node.metadata, outcome, p, None if extras is None else extras[p.index]
+                ),
                 "excluded_llm_metadata_keys": _with_ours(source.node.excluded_llm_metadata_keys),
                 "excluded_embed_metadata_keys": _with_ours(
                     source.node.excluded_embed_metadata_keys

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
 from llama_index.core.bridge.pydantic import BaseModel, ConfigDict, Field, PrivateAttr
-from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
-from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
-from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.callbacks import CallbackManager
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
+from llama_index.postprocessor.rankgate.events import End, announced, top_n_of
 from llama_index.postprocessor.rankgate.nodes import candidates_from_nodes, nodes_from_outcome
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
 from rankgate.assembly import Assembly, Parts
-from rankgate.errors import InputError
+from rankgate.errors import ConfigError, InputError
 from rankgate.firststage.spaces import Space, space_named
 
 __all__ = ["RankGateRerank"]
-
-_dispatcher = get_dispatcher(__name__)
 
 
 class RankGateRerank(BaseNodePostprocessor):
@@ -45,6 +42,7 @@ class RankGateRerank(BaseNodePostprocessor):
         profile: what is known of the first stage.
         lexicon: words that the corpus contains.
         on_outcome: called with each outcome before the nodes are returned.
+        events_with_content: False keeps queries and nodes out of every event.
         callback_manager: LlamaIndex's.
 
     Raises:
@@ -66,6 +64,10 @@ class RankGateRerank(BaseNodePostprocessor):
         description="Vector space of the Chroma collection that gave the scores.",
     )
 
+    events_with_content: bool = Field(
+        default=True, description="Whether events carry the query and the nodes."
+    )
+
     _engine: Assembly = PrivateAttr()
     _on_outcome: Callable[[Outcome], None] | None = PrivateAttr(default=None)
 
@@ -80,6 +82,7 @@ class RankGateRerank(BaseNodePostprocessor):
         profile: Profile | None = None,
         lexicon: Collection[str] | None = None,
         on_outcome: Callable[[Outcome], None] | None = None,
+        events_with_content: bool = True,
         callback_manager: CallbackManager | None = None,
         **kwargs: Any,
     ) -> None:
@@ -87,7 +90,12 @@ class RankGateRerank(BaseNodePostprocessor):
             space_named(chroma_space)
         if callback_manager is not None:
             kwargs["callback_manager"] = callback_manager
-        super().__init__(**{"top_n": top_n, "chroma_space": chroma_space, **kwargs})
+        own = {
+            "top_n": top_n,
+            "chroma_space": chroma_space,
+            "events_with_content": events_with_content,
+        }
+        super().__init__(**{**own, **kwargs})
         self._engine = Assembly(
             Parts(
                 reranker=reranker,
@@ -118,6 +126,11 @@ class RankGateRerank(BaseNodePostprocessor):
         """
         return cls(policy=policy, scorer=scorer, **kwargs)
 
+    @classmethod
+    def from_defaults(cls, top_n: int | None = None, **kwargs: Any) -> RankGateRerank:
+        """The same as the constructor, under the name that LlamaIndex's users look for."""
+        return cls(top_n, **kwargs)
+
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
@@ -126,7 +139,7 @@ class RankGateRerank(BaseNodePostprocessor):
         reranker = self._engine.get()
         with self._announced(nodes, query, reranker) as end:
             outcome = reranker.rerank(query.query_str, candidates, top_n=self.top_n)
-            return end(self._result(nodes, outcome))
+            return self._result(nodes, outcome, end)
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
@@ -136,43 +149,74 @@ class RankGateRerank(BaseNodePostprocessor):
         reranker = await self._engine.aget()
         with self._announced(nodes, query, reranker) as end:
             outcome = await reranker.arerank(query.query_str, candidates, top_n=self.top_n)
-            return end(self._result(nodes, outcome))
+            return self._result(nodes, outcome, end)
 
     @property
     def _kind(self) -> FirstStageKind:
         return FirstStageKind.ORDER if self.chroma_space is None else FirstStageKind.DENSE
 
-    def _result(self, nodes: list[NodeWithScore], outcome: Outcome) -> list[NodeWithScore]:
+    def _result(
+        self, nodes: list[NodeWithScore], outcome: Outcome, end: End
+    ) -> list[NodeWithScore]:
         if self._on_outcome is not None:
             self._on_outcome(outcome)
-        return nodes_from_outcome(outcome, nodes)
+        return end([outcome], [nodes_from_outcome(outcome, nodes)])[0]
 
-    @contextmanager
     def _announced(
         self, nodes: list[NodeWithScore], query: QueryBundle, reranker: Reranker
-    ) -> Iterator[Callable[[list[NodeWithScore]], list[NodeWithScore]]]:
-        """Tells both of LlamaIndex's event systems of the start, and of the result it is given."""
-        top_n = self.top_n
-        if top_n is None:
-            top_n = reranker.policy.section(self._kind).top_n
-        model = reranker.scorer.info.id
-        _dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=top_n, model_name=model))
-        with self.callback_manager.event(
-            CBEventType.RERANKING,
-            payload={
-                EventPayload.NODES: nodes,
-                EventPayload.MODEL_NAME: model,
-                EventPayload.QUERY_STR: query.query_str,
-                EventPayload.TOP_K: top_n,
-            },
-        ) as event:
+    ) -> AbstractContextManager[End]:
+        return announced(
+            self.callback_manager,
+            queries=[query],
+            nodes=[nodes],
+            top_n=top_n_of(reranker, self._kind) if self.top_n is None else self.top_n,
+            model=reranker.scorer.info.id,
+            content=self.events_with_content,
+        )
 
-            def end(result: list[NodeWithScore]) -> list[NodeWithScore]:
-                event.on_end(payload={EventPayload.NODES: result})
-                _dispatcher.event(ReRankEndEvent(nodes=result))
-                return result
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """Plain data: the fields, the policy, and under `needs` what plain data cannot hold."""
+        data: dict[str, Any] = super().to_dict(**kwargs)
+        parts = self._engine.parts
+        whole = parts.reranker
+        policy = parts.loaded_policy() if whole is None else whole.policy
+        scorer = parts.scorer if whole is None else whole.scorer
+        lexicon = parts.lexicon if whole is None else whole.lexicon
+        needs = {"scorer": scorer, "lexicon": lexicon}
+        return {
+            **data,
+            "policy": None if policy is None else policy.to_dict(),
+            "profile": None if parts.profile is None else parts.profile.to_dict(),
+            "needs": [name for name, value in needs.items() if value is not None],
+        }
 
-            yield end
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> RankGateRerank:
+        """The inverse of `to_dict`.
+
+        Args:
+            data: of `to_dict`; not changed.
+            **kwargs: what `needs` names, and whatever shall be different.
+
+        Raises:
+            ConfigError: something that `needs` names is missing. (The default in its place would
+                be another component under the same name.)
+        """
+        rest = dict(data)
+        given = {name for name, value in kwargs.items() if value is not None}
+        if "reranker" in given:
+            return super().from_dict(_without(rest, "needs", "policy", "profile"), **kwargs)
+        missing = [name for name in rest.get("needs", ()) if name not in given]
+        if missing:
+            raise ConfigError(
+                f"this {cls.class_name()} was made with its own {' and '.join(missing)}, which "
+                f"plain data cannot hold. Pass {missing[0]}= to from_dict."
+            )
+        if rest.get("policy") is not None and "policy" not in given:
+            kwargs["policy"] = Policy.from_dict(rest["policy"], source="the saved policy")
+        if rest.get("profile") is not None and "profile" not in given:
+            kwargs["profile"] = Profile.from_dict(rest["profile"])
+        return super().from_dict(_without(rest, "needs", "policy", "profile"), **kwargs)
 
     # The framework's own pair drops what cannot be pickled and calls `__init__` without the
     # private attributes: another scorer than the one that was pickled would come back.
@@ -193,3 +237,7 @@ def _query_of(query_bundle: QueryBundle | None) -> QueryBundle:
             "postprocess_nodes(nodes, query_str=...) or pass a QueryBundle."
         )
     return query_bundle
+
+
+def _without(data: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name not in names}

@@ -1,0 +1,13 @@
+"""Fits a policy on a data set: relevance models, gate and floor, each checked on held-out data."""
+
+from rankgate_eval.calibrate.calibration import LEAST_JUDGED, Calibration, calibrate
+from rankgate_eval.calibrate.unanswerable import Question, foreign_questions, read_questions
+
+__all__ = [
+    "LEAST_JUDGED",
+    "Calibration",
+    "Question",
+    "calibrate",
+    "foreign_questions",
+    "read_questions",
+]

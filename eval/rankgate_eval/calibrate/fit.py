@@ -1,0 +1,384 @@
+"""The whole fit: relevance models, gate and floor from the same rows, each by cross-fitting.
+
+What the gate and the floor are set on must come from relevance models that have not seen the
+query, or training fit would be taken for quality. So the rows are folded by document group, every
+row is ordered by models of the other folds, and the gate's harm is predicted likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from rankgate.errors import InputError
+from rankgate.floor import Floor
+from rankgate.gate import Gate
+from rankgate.logistic import Logistic
+from rankgate.types import FirstStageKind
+from rankgate_eval.calibrate.floor_fit import Threshold, fit_threshold, needed_for
+from rankgate_eval.calibrate.gate_fit import (
+    FrontierPoint,
+    choose_threshold,
+    fit_harm,
+    frontier,
+    gate_signals,
+    harm_of,
+)
+from rankgate_eval.calibrate.relevance_fit import (
+    FIRST_STAGE_ORDERING,
+    LEVEL,
+    ORDERING,
+    PLATT,
+    FittedRelevance,
+    first_stage_level,
+    fit_relevance,
+)
+from rankgate_eval.calibrate.rows import Row
+from rankgate_eval.calibrate.serve import Placed, place_by_first_stage, place_by_scores
+from rankgate_eval.folds import group_folds
+from rankgate_eval.significance import compare
+
+__all__ = ["PARTS", "FitOptions", "FittedParts", "fit_parts", "row_folds"]
+
+FloatArray = npt.NDArray[np.float64]
+
+PARTS = ("reranked", "first_stage", "gate", "floor")
+"""What can be fitted, and be null where its check fails."""
+
+_LEXICON_PAYS = 0.02  # skip rate that unknown_share must add before the product needs a lexicon
+_DROP_PAYS = 0.1  # share of the irrelevant kept passages that drop_below must take away
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """What the fit is asked for.
+
+    Attributes:
+        kind: of first stage.
+        max_loss: mean nDCG@10 that the gate may lose; None where `skip_rate` is given.
+        skip_rate: share of the queries to skip; None where `max_loss` is given.
+        false_refusals: share of the answerable queries that the floor may refuse.
+        confidence: of the bound on that share.
+        top_n: passages that are kept.
+        folds: of the cross-fitting.
+        seed: of the folds and of the intervals.
+        lexicon: whether `unknown_share` may be used.
+    """
+
+    kind: FirstStageKind
+    max_loss: float | None = 0.002
+    skip_rate: float | None = None
+    false_refusals: float = 0.05
+    confidence: float = 0.95
+    top_n: int = 5
+    folds: int = 5
+    seed: int = 0
+    lexicon: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.max_loss is None) == (self.skip_rate is None):
+            raise InputError("give either max_loss or skip_rate for the gate, not both or neither")
+        if self.max_loss is not None and not 0.0 <= self.max_loss <= 1.0:
+            raise InputError(f"max_loss is nDCG@10 between 0 and 1, got {self.max_loss}")
+        if self.skip_rate is not None and not 0.0 <= self.skip_rate <= 1.0:
+            raise InputError(f"skip_rate is a share between 0 and 1, got {self.skip_rate}")
+        for name, value in (
+            ("false_refusals", self.false_refusals),
+            ("confidence", self.confidence),
+        ):
+            if not 0.0 < value < 1.0:
+                raise InputError(f"{name} must be above 0 and below 1, got {value}")
+        if self.top_n < 1:
+            raise InputError(f"top_n must be at least 1, got {self.top_n}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedParts:
+    """Everything that a policy section is made of, and why a part is missing.
+
+    Attributes:
+        reranked: relevance model of reranked results; None: raw order.
+        first_stage: relevance model of skipped and degraded results; None: as it came.
+        gate: skips nothing where it has no model.
+        floor: null where it is not set.
+        refusing: the bound behind `refuse_below`.
+        points: skip rate against loss, by cross-fitting.
+        unit: what the folds were drawn from; see `Fold`.
+        notes: part to the reason why it is as it is.
+    """
+
+    reranked: FittedRelevance | None
+    first_stage: FittedRelevance | None
+    gate: Gate
+    floor: Floor
+    refusing: Threshold | None
+    points: tuple[FrontierPoint, ...]
+    unit: str
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reranked_model(self) -> Logistic | None:
+        """The logistic alone."""
+        return None if self.reranked is None else self.reranked.model
+
+    @property
+    def first_stage_model(self) -> Logistic | None:
+        """The logistic alone."""
+        return None if self.first_stage is None else self.first_stage.model
+
+
+def row_folds(
+    rows: Sequence[Row], *, folds: int, seed: int
+) -> tuple[list[tuple[list[int], list[int]]], str]:
+    """Positions of the rows to fit on and to hold out, and the unit that was drawn.
+
+    A query with its gold passage removed stays on the same side as the query itself.
+    """
+    at: dict[str, list[int]] = {}
+    groups: dict[str, str] = {}
+    for i, row in enumerate(rows):
+        at.setdefault(row.query_id, []).append(i)
+        groups[row.query_id] = row.group
+    parts = group_folds(list(at), groups, folds=folds, seed=seed)
+    pairs = [
+        ([i for q in f.train for i in at[q]], [i for q in f.held_out for i in at[q]]) for f in parts
+    ]
+    return pairs, parts[0].unit
+
+
+def fit_parts(
+    rows: Sequence[Row], options: FitOptions, *, without: frozenset[str] = frozenset()
+) -> FittedParts:
+    """Fit all parts on these rows.
+
+    Args:
+        rows: answerable and unanswerable queries.
+        options: what is asked for.
+        without: parts that are left out, of `PARTS`.
+
+    Raises:
+        InputError: too few queries to fold, or none with a relevant candidate.
+    """
+    folds, unit = row_folds(rows, folds=options.folds, seed=options.seed)
+    notes: dict[str, str] = {}
+    kind = options.kind
+    # Rank alone says nothing about relevance: a probability made of it would be a lie.
+    judges_first = kind is not FirstStageKind.ORDER and "first_stage" not in without
+    reranked_how, reranked_oof = None, None
+    if "reranked" not in without:
+        reranked_how, reranked_oof = _best_variant(
+            rows, folds, scored=True, variants=((ORDERING[kind], LEVEL[kind]), (PLATT, LEVEL[kind]))
+        )
+    first_how, first_oof = None, None
+    if judges_first:
+        level = first_stage_level(kind)
+        first_how, first_oof = _best_variant(
+            rows,
+            folds,
+            scored=False,
+            variants=((FIRST_STAGE_ORDERING[kind], level), (("reciprocal_rank",), level)),
+        )
+    skipped = [
+        place_by_first_stage(row, None if first_oof is None else first_oof[i])
+        for i, row in enumerate(rows)
+    ]
+    reranked = [
+        _or(place_by_scores(row, None if reranked_oof is None else reranked_oof[i]), skipped[i])
+        for i, row in enumerate(rows)
+    ]
+    gate, skips = Gate(), np.zeros(len(rows), dtype=np.bool_)
+    points: Sequence[FrontierPoint] = ()
+    if "gate" in without:
+        notes["gate"] = "left out"
+    else:
+        gate, points, skips, notes["gate"] = _fit_gate(rows, folds, reranked, skipped, options)
+    floor, refusing = Floor(), None
+    if "floor" in without:
+        notes["floor"] = "left out"
+    elif reranked_how is None:
+        notes["floor"] = "a floor needs the relevance model of reranked results"
+    elif first_how is None:
+        # Whoever refuses needs a probability on either path: then the gate rests.
+        floor, refusing, notes["floor"] = _fit_floor(rows, reranked, None, options)
+        if floor.active and gate.model is not None:
+            gate, points = Gate(), ()
+            notes["gate"] = (
+                "rests: a refusal floor needs a probability on either path, and there is no "
+                "relevance model of first-stage results"
+            )
+        elif not floor.active:
+            floor, refusing = Floor(), None
+    else:
+        served = [s if skip else r for r, s, skip in zip(reranked, skipped, skips, strict=True)]
+        floor, refusing, notes["floor"] = _fit_floor(rows, served, skipped, options)
+    return FittedParts(
+        reranked=None if reranked_how is None else fit_relevance(rows, *reranked_how, scored=True),
+        first_stage=None if first_how is None else fit_relevance(rows, *first_how, scored=False),
+        gate=gate,
+        floor=floor,
+        refusing=refusing,
+        points=tuple(points),
+        unit=unit,
+        notes=notes,
+    )
+
+
+def _or(placed: Placed | None, other: Placed) -> Placed:
+    return other if placed is None else placed
+
+
+Variant = tuple[tuple[str, ...], tuple[str, ...]]
+Folds = Sequence[tuple[list[int], list[int]]]
+
+
+def _best_variant(
+    rows: Sequence[Row], folds: Folds, *, scored: bool, variants: Sequence[Variant]
+) -> tuple[Variant, list[Logistic]]:
+    """The first variant, unless another orders better by more than the standard error.
+
+    Returns:
+        The variant, and for each row its model from the folds that did not hold the row.
+    """
+    best: tuple[Variant, list[Logistic]] | None = None
+    kept: FloatArray = np.empty(0)
+    answerable = [i for i, row in enumerate(rows) if row.answerable]
+    groups = _clusters([rows[i] for i in answerable])
+    for variant in variants:
+        models: dict[int, Logistic] = {}
+        for train, held in folds:
+            fitted = fit_relevance([rows[i] for i in train], *variant, scored=scored)
+            models.update(dict.fromkeys(held, fitted.model))
+        placed = [
+            place_by_scores(rows[i], models[i])
+            if scored
+            else place_by_first_stage(rows[i], models[i])
+            for i in answerable
+        ]
+        quality = np.array([0.0 if p is None else p.ndcg10 for p in placed])
+        if best is not None:
+            gain = compare(kept, quality, groups, resamples=100, permutations=1)
+            if not gain.mean > gain.standard_error:
+                continue
+        best, kept = (variant, [models[i] for i in range(len(rows))]), quality
+    if best is None:
+        raise InputError("no variant of the relevance model to fit")
+    return best
+
+
+def _clusters(rows: Sequence[Row]) -> list[str] | None:
+    groups = [row.group for row in rows]
+    return groups if len(set(groups)) > 1 else None
+
+
+def _fit_gate(
+    rows: Sequence[Row],
+    folds: Folds,
+    reranked: Sequence[Placed],
+    skipped: Sequence[Placed],
+    options: FitOptions,
+) -> tuple[Gate, Sequence[FrontierPoint], npt.NDArray[np.bool_], str]:
+    loss = np.array([r.ndcg10 - s.ndcg10 for r, s in zip(reranked, skipped, strict=True)])
+    judged = np.array([row.answerable for row in rows])
+    groups = [row.group for row in rows if row.answerable]
+    best: tuple[float, tuple[str, ...], FloatArray, list[FrontierPoint], FrontierPoint] | None
+    best = None
+    tried = [False, True] if options.lexicon else [False]
+    for lexicon in tried:
+        names = gate_signals([r.signals for r in rows if r.answerable], lexicon=lexicon)
+        if lexicon and "unknown_share" not in names:
+            continue
+        harm = np.ones(len(rows))
+        for train, held in folds:
+            known = [i for i in train if judged[i]]
+            model = fit_harm([rows[i].signals for i in known], loss[known], names)
+            harm[held] = [harm_of(model, rows[i].signals) for i in held]
+        points = frontier(harm[judged], loss[judged], groups)
+        chosen = choose_threshold(points, max_loss=options.max_loss, skip_rate=options.skip_rate)
+        if chosen is None:
+            continue
+        gained = chosen.skip_rate if options.skip_rate is None else -chosen.loss
+        margin = _LEXICON_PAYS if options.skip_rate is None else 1e-3
+        if best is None or gained > best[0] + margin:
+            best = (gained, names, harm, points, chosen)
+    if best is None:
+        none = np.zeros(len(rows), dtype=np.bool_)
+        return Gate(), (), none, "no query could be skipped within the loss that is allowed"
+    _, names, harm, points, chosen = best
+    model = fit_harm([r.signals for r in rows if r.answerable], loss[judged], names)
+    gate = Gate(model=model, threshold=min(1.0, chosen.threshold))
+    note = f"fitted on {int(judged.sum())} answerable queries"
+    if "unknown_share" in model.names:
+        note += "; needs the corpus's words (lexicon=) to know misspelt queries"
+    return gate, points, harm <= chosen.threshold, note
+
+
+def _fit_floor(
+    rows: Sequence[Row],
+    served: Sequence[Placed],
+    degraded: Sequence[Placed] | None,
+    options: FitOptions,
+) -> tuple[Floor, Threshold | None, str]:
+    """The threshold that holds for what is served, and where every query degrades."""
+    found = [i for i, row in enumerate(rows) if row.answerable and row.found]
+    groups = [rows[i].group for i in found]
+    least = needed_for(options.false_refusals, confidence=options.confidence)
+    bounds = []
+    for placed in (served, degraded):
+        if placed is None:
+            continue
+        values = np.array([_probability(placed[i]) for i in found])
+        bound = fit_threshold(
+            values, groups, share=options.false_refusals, confidence=options.confidence
+        )
+        if bound is None:
+            return (
+                Floor(),
+                None,
+                f"{len(found)} answerable queries with a relevant candidate cannot show that at "
+                f"most {options.false_refusals:.1%} are refused at {options.confidence:.0%} "
+                f"confidence; at least {least} are needed",
+            )
+        bounds.append(bound)
+    lowest = min(bounds, key=lambda b: b.value)
+    drop = _fit_drop(rows, served, lowest.value, options)
+    note = f"fitted on {len(found)} answerable queries with a relevant candidate"
+    return Floor(refuse_below=lowest.value, drop_below=drop), lowest, note
+
+
+def _probability(placed: Placed) -> float:
+    # Without a probability nothing is refused.
+    return 1.0 if placed.best is None else placed.best
+
+
+def _fit_drop(
+    rows: Sequence[Row], served: Sequence[Placed], at_most: float, options: FitOptions
+) -> float | None:
+    """A threshold for single passages, where it takes away enough that is irrelevant.
+
+    It never lies above `refuse_below`: then it would refuse whole queries by another name.
+    """
+    weakest, groups = [], []
+    for row, placed in zip(rows, served, strict=True):
+        if row.answerable and row.found and placed.probabilities.size:
+            top = placed.order[: options.top_n][: placed.probabilities.size]
+            kept = placed.probabilities[: top.size][row.relevant[top]]
+            weakest.append(float(kept.min()) if kept.size else 1.0)
+            groups.append(row.group)
+    if not weakest:
+        return None
+    bound = fit_threshold(
+        np.array(weakest), groups, share=options.false_refusals, confidence=options.confidence
+    )
+    if bound is None:
+        return None
+    value = min(bound.value, at_most)
+    dropped = total = 0
+    for row, placed in zip(rows, served, strict=True):
+        if row.answerable and placed.probabilities.size:
+            top = placed.order[: options.top_n][: placed.probabilities.size]
+            weak = placed.probabilities[: top.size][~row.relevant[top]]
+            dropped, total = dropped + int((weak < value).sum()), total + int(weak.size)
+    return value if total and dropped / total >= _DROP_PAYS else None

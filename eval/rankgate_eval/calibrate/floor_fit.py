@@ -1,0 +1,125 @@
+"""Sets the floor: the highest threshold that still wrongs few enough answerable queries.
+
+The bound is exact. With the threshold at the (r + 1)-th smallest probability of n answerable
+queries, the share that it refuses is at most a with probability P(Bin(n, a) > r), whatever the
+distribution (Wilks 1941, doi:10.1214/aoms/1177731788): the one-sided bound of Clopper and
+Pearson on r of n. Queries about one document refuse together, so n is divided by the design
+effect of the refusals (Korn and Graubard, Survey Methodology 24, 1998).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rankgate.errors import InputError, MissingExtraError
+
+__all__ = ["Threshold", "binomial_upper", "fit_threshold", "needed_for"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """A threshold, and what is known of the wrongs it does.
+
+    Attributes:
+        value: inclusive; what is below it is refused or dropped.
+        wrongs: how many of the n it wrongs.
+        n: answerable queries.
+        upper: one-sided upper bound of the share wronged, at the confidence asked for.
+        design_effect: by which n was divided, at least 1.
+    """
+
+    value: float
+    wrongs: int
+    n: int
+    upper: float
+    design_effect: float
+
+
+def binomial_upper(wrongs: float, n: float, *, confidence: float) -> float:
+    """One-sided upper bound of a share by Clopper and Pearson (Biometrika 26, 1934).
+
+    Takes fractions, as effective sample sizes are; 1 where n is 0.
+
+    Raises:
+        InputError: `wrongs` is not between 0 and n, or `confidence` not in (0, 1).
+        MissingExtraError: scipy is not installed.
+    """
+    if not 0 <= wrongs <= n:
+        raise InputError(f"wrongs must be between 0 and n = {n}, got {wrongs}")
+    if not 0.0 < confidence < 1.0:
+        raise InputError(f"confidence must be in (0, 1), such as 0.95; got {confidence}")
+    if wrongs >= n:
+        return 1.0
+    try:
+        from scipy.stats import beta
+    except ImportError as exc:
+        raise MissingExtraError("fitting a policy", "eval") from exc
+    return float(beta.ppf(confidence, wrongs + 1.0, n - wrongs))
+
+
+def needed_for(share: float, *, confidence: float) -> int:
+    """Independent queries without which no threshold can be shown to wrong at most `share`."""
+    return math.ceil(math.log(1.0 - confidence) / math.log(1.0 - share))
+
+
+def fit_threshold(
+    probabilities: FloatArray,
+    groups: Sequence[Hashable],
+    *,
+    share: float,
+    confidence: float,
+    wronged: Callable[[float], npt.NDArray[np.bool_]] | None = None,
+) -> Threshold | None:
+    """The highest threshold whose wrongs stay within `share`, at `confidence`.
+
+    Args:
+        probabilities: (n,) of answerable queries, by models that have not seen them; the
+            candidates for the threshold.
+        groups: (n,) their document groups.
+        share: of the queries that may be wronged, in (0, 1).
+        confidence: of the bound, in (0, 1).
+        wronged: which queries a threshold wrongs; None: those below it.
+
+    Returns:
+        The threshold; None where n is too small for any.
+
+    Raises:
+        InputError: `share` or `confidence` out of range.
+    """
+    if not 0.0 < share < 1.0:
+        raise InputError(f"the share of false refusals is in (0, 1), got {share}")
+    n = probabilities.size
+    best: Threshold | None = None
+    for value in np.unique(probabilities):
+        lost = probabilities < value if wronged is None else wronged(float(value))
+        wrongs = int(lost.sum())
+        if wrongs > share * n:  # no bound lies below what was seen
+            break
+        effect = _design_effect(lost, groups)
+        upper = binomial_upper(wrongs / effect, n / effect, confidence=confidence)
+        if upper > share:
+            break
+        best = Threshold(value=float(value), wrongs=wrongs, n=n, upper=upper, design_effect=effect)
+    return best
+
+
+def _design_effect(lost: npt.NDArray[np.bool_], groups: Sequence[Hashable]) -> float:
+    """Variance of the share over whole groups, by that of as many independent queries."""
+    n = lost.size
+    rate = float(lost.mean()) if n else 0.0
+    codes: dict[Hashable, int] = {}
+    index = np.array([codes.setdefault(g, len(codes)) for g in groups], dtype=np.intp)
+    g = len(codes)
+    if g < 2 or not 0.0 < rate < 1.0:
+        return 1.0
+    off = np.bincount(index, weights=lost - rate)
+    clustered = float((off**2).sum()) * g / (g - 1)
+    independent = n * rate * (1.0 - rate)
+    return max(1.0, clustered / independent)

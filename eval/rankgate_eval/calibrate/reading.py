@@ -1,0 +1,254 @@
+"""Reads everything that a calibration fits on, each question once: rows for the fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rankgate.errors import InputError
+from rankgate.firststage import Fusion, compute_signals
+from rankgate.scorers import Scorer, Scores
+from rankgate.types import Candidate, FirstStageKind
+from rankgate.wrappers import Cached
+from rankgate_eval.calibrate.rows import Row, pooled_row
+from rankgate_eval.calibrate.unanswerable import (
+    Question,
+    hidden_passages,
+    questions_data,
+    stage_without,
+)
+from rankgate_eval.collect import Found, collect
+from rankgate_eval.dataset import Dataset
+from rankgate_eval.fusion_fit import CrossfitFusion, FusionFit, crossfit_fusion, fit_fusion
+from rankgate_eval.pool import Pooled, read_pool
+from rankgate_eval.system import FirstStage, IndexStage
+
+__all__ = ["Reading", "Report", "TunedFusion", "read_rows", "tune_fusion"]
+
+Report = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What was read.
+
+    Attributes:
+        rows: every question, answerable or not.
+        kind: which scores all candidates carry.
+        failed: queries on which the scorer failed.
+        notes: what a reader should know.
+    """
+
+    rows: tuple[Row, ...]
+    kind: FirstStageKind
+    failed: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunedFusion:
+    """The fusion for the policy, and what cross-fitting says of tuning it.
+
+    Attributes:
+        fit: on all judged queries.
+        crossfit: each query by a fusion chosen without its document group.
+    """
+
+    fit: FusionFit
+    crossfit: CrossfitFusion
+
+
+def tune_fusion(
+    stage: FirstStage,
+    data: Dataset,
+    query_ids: Sequence[str],
+    *,
+    k: int,
+    folds: int,
+    seed: int,
+    report: Report,
+) -> TunedFusion:
+    """Choose fusion weights on the candidates' own scores; nothing is scored by the scorer."""
+    found = collect(
+        stage,
+        data,
+        query_ids,
+        k=k,
+        progress=lambda done, total: report("retrieving", done, total),
+    ).found
+    pools = {q: _unscored(f, k) for q, f in found.items()}
+    relevant = {q: data.relevant(q) for q in pools}
+    return TunedFusion(
+        fit=fit_fusion(pools, relevant, groups=data.groups),
+        crossfit=crossfit_fusion(pools, relevant, data.groups, folds=folds, seed=seed),
+    )
+
+
+def with_fusion(stage: FirstStage, fusion: Fusion) -> FirstStage:
+    """An index with another fusion; any other system as it is, since it fuses by itself."""
+    return replace(stage, fusion=fusion) if isinstance(stage, IndexStage) else stage
+
+
+def read_rows(
+    stage: FirstStage,
+    data: Dataset,
+    *,
+    judged: Sequence[str],
+    unjudged: Sequence[str],
+    questions: Sequence[Question],
+    scorer: Scorer,
+    k: int,
+    kind: FirstStageKind | None,
+    lexicon: Collection[str] | None,
+    report: Report,
+) -> Reading:
+    """Retrieve and score every question.
+
+    Args:
+        stage: the first stage.
+        data: the data set.
+        judged: answerable queries; each is read a second time with its passages removed.
+        unjudged: queries of the data set that nobody found a passage for.
+        questions: further questions that the corpus does not answer.
+        scorer: reads the first k; its scores are kept while reading, since with a passage
+            removed most of the list stays.
+        k: candidates read.
+        kind: scores that are kept on the candidates; None: what all of them carry.
+        lexicon: words of the corpus.
+        report: told how far it is.
+
+    Raises:
+        InputError: the candidates lack a score that `kind` wants.
+        SystemFailedError: first stage or scorer failed on too many queries.
+    """
+    remembering = Cached(scorer)
+
+    def read(what: str, under: FirstStage, of: Dataset, ids: Sequence[str]) -> dict[str, Pooled]:
+        return read_pool(
+            under,
+            of,
+            ids,
+            scorer=remembering,
+            k=k,
+            lexicon=lexicon,
+            progress=lambda done, total: report(what, done, total),
+        )
+
+    notes: list[str] = []
+    as_found = read("reading", stage, data, judged)
+    hidden = hidden_passages(
+        data,
+        judged,
+        stage,
+        progress=lambda done, total: report("finding near-duplicates", done, total),
+    )
+    removed = read("reading without the answers", stage_without(stage, hidden), data, judged)
+    if not isinstance(stage, IndexStage):
+        note = "passages were removed from the candidate lists, asked for deeper: the system is "
+        notes.append(note + "not an index from which they could be hidden")
+        short = sum(len(removed[q].candidates) < len(as_found[q].candidates) for q in removed)
+        if short:
+            notes.append(
+                f"{short} of {len(removed)} lists are shorter with passages removed: the system "
+                "gives no more than it gives"
+            )
+    others = questions_data(data, questions)
+    asked = read("reading unanswerable questions", stage, others, list(others.queries))
+    own = read("reading unjudged questions", stage, data, unjudged)
+    every = [*as_found.values(), *removed.values(), *asked.values(), *own.values()]
+    seen = _kind_of([c for pooled in every for c in pooled.candidates])
+    if kind is None:
+        kind = seen
+        if seen is FirstStageKind.ORDER:
+            notes.append(
+                "not all candidates carry a score: the first stage's order is all there is"
+            )
+    every_kind = {
+        name: {q: _as_kind(p, kind, lexicon) for q, p in part.items()}
+        for name, part in (
+            ("found", as_found),
+            ("removed", removed),
+            ("asked", asked),
+            ("own", own),
+        )
+    }
+    strata = {q.id: q.stratum for q in questions}
+    # An earlier query names the group, so its name depends on the file's order; no sum does.
+    groups: Mapping[str, str] = data.groups
+    rows = [
+        pooled_row(p, gold=data.relevant(q), group=groups[q])
+        for q, p in every_kind["found"].items()
+    ]
+    rows += [
+        pooled_row(p, gold=(), group=groups[q], stratum="removed")
+        for q, p in every_kind["removed"].items()
+    ]
+    rows += [
+        pooled_row(p, gold=(), group=q, stratum=strata[q]) for q, p in every_kind["asked"].items()
+    ]
+    rows += [
+        pooled_row(p, gold=(), group=groups[q], stratum=_unjudged_stratum(data, q))
+        for q, p in every_kind["own"].items()
+    ]
+    failed = sorted({p.query_id for p in every if p.scorer_error is not None})
+    if failed:
+        notes.append(
+            f"the scorer failed on {len(failed)} queries, which are served by the first stage"
+        )
+    return Reading(rows=tuple(rows), kind=kind, failed=tuple(failed), notes=tuple(notes))
+
+
+def _unjudged_stratum(data: Dataset, query_id: str) -> str:
+    named = data.fields.get(query_id, {}).get("answerability")
+    return "unjudged" if named is None else f"unjudged:{named}"
+
+
+def _kind_of(candidates: Sequence[Candidate]) -> FirstStageKind:
+    dense = bool(candidates) and all(c.dense is not None for c in candidates)
+    bm25 = bool(candidates) and all(c.bm25 is not None for c in candidates)
+    if dense:
+        return FirstStageKind.HYBRID if bm25 else FirstStageKind.DENSE
+    return FirstStageKind.BM25 if bm25 else FirstStageKind.ORDER
+
+
+def _as_kind(pooled: Pooled, kind: FirstStageKind, lexicon: Collection[str] | None) -> Pooled:
+    """The same candidates with only the scores that a first stage of this kind gives."""
+    wants_dense = kind in (FirstStageKind.HYBRID, FirstStageKind.DENSE)
+    wants_bm25 = kind in (FirstStageKind.HYBRID, FirstStageKind.BM25)
+    for c in pooled.candidates:
+        if (wants_dense and c.dense is None) or (wants_bm25 and c.bm25 is None):
+            lacks = "dense" if wants_dense and c.dense is None else "BM25"
+            raise InputError(
+                f"the first stage is said to be {kind.value!r}, but candidate {c.id!r} of query "
+                f"{pooled.query_id!r} has no {lacks} score. Leave --first-stage out, or give the "
+                "candidates that score."
+            )
+    if all(
+        (c.dense is None or wants_dense) and (c.bm25 is None or wants_bm25)
+        for c in pooled.candidates
+    ):
+        return pooled
+    candidates = tuple(
+        replace(c, dense=c.dense if wants_dense else None, bm25=c.bm25 if wants_bm25 else None)
+        for c in pooled.candidates
+    )
+    signals = compute_signals(pooled.query, candidates, lexicon=lexicon)
+    return replace(pooled, candidates=candidates, signals=signals)
+
+
+def _unscored(found: Found, k: int) -> Pooled:
+    candidates = found.candidates[:k]
+    return Pooled(
+        found=found,
+        candidates=candidates,
+        scores=Scores(
+            values=np.zeros(len(candidates), dtype=np.float32),
+            scale="",
+            scored=np.zeros(len(candidates), dtype=np.bool_),
+        ),
+        signals=compute_signals(found.query, candidates),
+        scorer_ms=0.0,
+    )

@@ -1,0 +1,170 @@
+"""One query as the fits see it: features of its candidates on either path, and the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rankgate.firststage.signals import Signals
+from rankgate.relevance import relevance_features
+from rankgate.scorers.protocol import Scores
+from rankgate.types import Candidate
+from rankgate_eval.pool import Pooled
+
+__all__ = ["ANSWERABLE", "Row", "Seen", "ndcg10", "pooled_row", "row_of"]
+
+FloatArray = npt.NDArray[np.float64]
+
+ANSWERABLE = "answerable"
+"""The stratum of queries that have a relevant passage in the corpus."""
+
+_TOP = 10
+_DISCOUNTS = 1.0 / np.log2(np.arange(2, _TOP + 2))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Seen:
+    """Candidates of one query with what one relevance model may read of them.
+
+    Attributes:
+        columns: feature name to (n,) values; `raw` features only where the scorer has read.
+        relevant: (n,) truth.
+        index: (n,) position of each among all candidates of the query.
+    """
+
+    columns: Mapping[str, FloatArray]
+    relevant: npt.NDArray[np.bool_]
+    index: npt.NDArray[np.intp]
+
+    def matrix(self, names: Sequence[str]) -> FloatArray:
+        """(n, features), possibly of no features."""
+        columns = [self.columns[name] for name in names]
+        return np.stack(columns, axis=1) if columns else np.empty((self.relevant.size, 0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Row:
+    """One query, with its candidates in first-stage order.
+
+    Attributes:
+        query_id: of the data set; for a foreign question, its own.
+        stratum: `answerable`, or the kind of unanswerable.
+        group: document group, the unit of cross-fitting and of the bootstrap.
+        corpus: corpora weigh the same in a fit; "" where there is one.
+        signals: what the gate sees.
+        reranked: the candidates that the scorer read; None where it failed, so that the query
+            is served by the first stage.
+        first_stage: all candidates.
+        behind: positions of the unread candidates, in the order that the stage gave them.
+        relevant: (n,) truth; all False for an unanswerable query.
+        gold: relevant passages in the corpus, found or not.
+    """
+
+    query_id: str
+    stratum: str
+    group: str
+    corpus: str
+    signals: Signals
+    reranked: Seen | None
+    first_stage: Seen
+    behind: npt.NDArray[np.intp]
+    relevant: npt.NDArray[np.bool_]
+    gold: int
+
+    @property
+    def answerable(self) -> bool:
+        """Whether the corpus holds a relevant passage."""
+        return self.stratum == ANSWERABLE
+
+    @property
+    def found(self) -> bool:
+        """Whether a relevant passage is among the candidates."""
+        return bool(self.relevant.any())
+
+    def seen(self, *, scored: bool) -> Seen | None:
+        """What the model of the reranked path reads, or that of the first stage's."""
+        return self.reranked if scored else self.first_stage
+
+
+def row_of(
+    candidates: Sequence[Candidate],
+    signals: Signals,
+    scores: Scores | None,
+    *,
+    gold: Collection[str],
+    query_id: str = "",
+    stratum: str = ANSWERABLE,
+    group: str = "",
+    corpus: str = "",
+) -> Row:
+    """Build a row.
+
+    Args:
+        candidates: in first-stage order.
+        signals: of them.
+        scores: of all of them; None where the scorer failed. Where some were not read and the
+            scorer gives no order for them, it counts as failed: the engine would call that
+            degraded.
+        gold: ids of the relevant passages; not looked at outside the stratum `answerable`.
+        query_id: of the query.
+        stratum: see `Row`.
+        group: see `Row`.
+        corpus: see `Row`.
+    """
+    everything = np.arange(len(candidates), dtype=np.intp)
+    relevant = np.array(
+        [stratum == ANSWERABLE and c.id in gold for c in candidates], dtype=np.bool_
+    )
+    reranked: Seen | None = None
+    behind = np.empty(0, dtype=np.intp)
+    if scores is not None and scores.scored.any() and (scores.complete or scores.order is not None):
+        read = np.flatnonzero(scores.scored)
+        reranked = Seen(
+            columns=relevance_features(
+                [candidates[int(i)] for i in read], signals, scores.values[read]
+            ),
+            relevant=relevant[read],
+            index=read,
+        )
+        if scores.order is not None:
+            behind = np.array([i for i in scores.order if not scores.scored[i]], dtype=np.intp)
+    return Row(
+        query_id=query_id,
+        stratum=stratum,
+        group=group,
+        corpus=corpus,
+        signals=signals,
+        reranked=reranked,
+        first_stage=Seen(
+            columns=relevance_features(candidates, signals), relevant=relevant, index=everything
+        ),
+        behind=behind,
+        relevant=relevant,
+        gold=len(set(gold)) if stratum == ANSWERABLE else 0,
+    )
+
+
+def pooled_row(
+    pooled: Pooled, *, gold: Collection[str], group: str, stratum: str = ANSWERABLE
+) -> Row:
+    """The row of a query that was read."""
+    return row_of(
+        pooled.candidates,
+        pooled.signals,
+        None if pooled.scorer_error is not None else pooled.scores,
+        gold=gold,
+        query_id=pooled.query_id,
+        stratum=stratum,
+        group=group,
+    )
+
+
+def ndcg10(order: npt.NDArray[np.intp], row: Row) -> float:
+    """Binary nDCG@10 of an order of the candidates; the ideal counts passages not found too."""
+    if row.gold == 0:
+        return 0.0
+    gains = row.relevant[order[:_TOP]]
+    return float((gains * _DISCOUNTS[: gains.size]).sum() / _DISCOUNTS[: min(_TOP, row.gold)].sum())

@@ -1,0 +1,78 @@
+"""Recall of the first stage by depth, and the knee of the curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rankgate_eval.metrics import recall_curve
+from rankgate_eval.result_parts import CurvePoint, RecallCurve
+from rankgate_eval.sections import interval
+
+__all__ = ["DEPTHS", "KNEE_METHOD", "find_knee", "measure_recall"]
+
+DEPTHS = (1, 2, 3, 5, 10, 15, 20, 30, 50, 75, 100, 150, 200)
+KNEE_METHOD = (
+    "greatest distance above the chord from the first to the last point, depth on a log scale "
+    "(Kneedle's criterion: Satopaa et al. 2011, doi:10.1109/ICDCSW.2011.20)"
+)
+_FLAT = 0.01
+
+
+def find_knee(depths: Sequence[int], recall: Sequence[float]) -> int | None:
+    """The depth at which the curve stands highest above its chord, or None.
+
+    Depth is taken on a log scale, because the cost of a mistake is a factor, not a number of
+    passages. There is no knee in fewer than three points, in a curve that rises by less than
+    0.01 in all, or in one that nowhere stands above its chord.
+    """
+    x = np.log(np.asarray(depths, dtype=np.float64))
+    y = np.asarray(recall, dtype=np.float64)
+    if x.size < 3 or y[-1] - y[0] < _FLAT:
+        return None
+    above: npt.NDArray[np.float64] = (y - y[0]) / (y[-1] - y[0]) - (x - x[0]) / (x[-1] - x[0])
+    best = int(np.argmax(np.round(above, 9)))
+    return int(depths[best]) if above[best] > 1e-9 else None
+
+
+def measure_recall(
+    qrels: Mapping[str, Mapping[str, int]],
+    rankings: Mapping[str, Sequence[str]],
+    query_ids: Sequence[str],
+    clusters: Sequence[str],
+    *,
+    depth: int,
+    also: Sequence[int] = (),
+    resamples: int = 2000,
+    seed: int = 0,
+) -> RecallCurve:
+    """Mean recall at each depth up to `depth`, with intervals.
+
+    Args:
+        qrels: query id to passage id to grade.
+        rankings: query id to passage ids, best first, retrieved to `depth`.
+        query_ids: judged queries.
+        clusters: document group of each.
+        depth: candidates that were asked for.
+        also: further depths, such as K and top_n.
+        resamples: of the intervals.
+        seed: of the intervals.
+    """
+    depths = sorted({d for d in (*DEPTHS, *also, depth) if d <= depth})
+    table = recall_curve(qrels, rankings, query_ids, depths)
+    means = table.mean(axis=0)
+    return RecallCurve(
+        points=tuple(
+            CurvePoint(
+                depth=d,
+                recall=float(means[i]),
+                ci=interval(table[:, i], clusters, resamples=resamples, seed=seed),
+            )
+            for i, d in enumerate(depths)
+        ),
+        knee=find_knee(depths, [float(m) for m in means]),
+        method=KNEE_METHOD,
+        depth=depth,
+    )

@@ -1,0 +1,47 @@
+"""Writes the report's two files beside the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rankgate.errors import MissingExtraError
+from rankgate_eval.report.markdown import render_markdown
+from rankgate_eval.result import Result
+
+__all__ = ["Paths", "write_report"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """Where the report is."""
+
+    html: Path
+    markdown: Path
+
+
+def write_report(result: Result, folder: str | Path) -> Paths:
+    """Write `report.html` and `report.md` into `folder`, which is made where it is missing.
+
+    Each replaces an older one only when it is complete.
+
+    Raises:
+        MissingExtraError: Jinja2 is not installed.
+    """
+    try:
+        from rankgate_eval.report.html import render_html
+    except ImportError as exc:
+        raise MissingExtraError("the HTML report", "eval") from exc
+    into = Path(folder)
+    into.mkdir(parents=True, exist_ok=True)
+    paths = Paths(html=into / "report.html", markdown=into / "report.md")
+    _write(paths.html, render_html(result))
+    _write(paths.markdown, render_markdown(result))
+    return paths
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    # A lone surrogate in somebody's data must not cost the report.
+    temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+    temporary.replace(path)

@@ -1,0 +1,148 @@
+"""Batch: several queries, each with a retriever run of its own, one call to the scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
+from langchain_core.documents import Document
+from langchain_core.runnables import RunnableConfig
+
+from langchain_rankgate.sources import Found
+from rankgate import Outcome
+
+if TYPE_CHECKING:
+    from langchain_rankgate.retriever import RankGateRetriever
+
+__all__ = ["abatch_of", "batch_of"]
+
+Results = list[list[Document] | Exception]
+
+
+def batch_of(
+    retriever: RankGateRetriever,
+    queries: Sequence[str],
+    configs: Sequence[RunnableConfig],
+    kwargs: Mapping[str, Any],
+    isolate: bool,
+) -> list[list[Document]]:
+    """Documents of each query, in order; with `isolate` an error stands in its place.
+
+    Raises:
+        Exception: without `isolate`, the first error; every run ends with it.
+    """
+    runs = [
+        CallbackManager.configure(**_settings(retriever, config, kwargs)).on_retriever_start(
+            None, query, name=_name(retriever, config), run_id=config.get("run_id")
+        )
+        for query, config in zip(queries, configs, strict=True)
+    ]
+    try:
+        flow = retriever.flow(kwargs)
+        children = [run.get_child() for run in runs]
+        found = flow.find_each(queries, children, configs[0].get("max_concurrency"))
+        _check(found, isolate)
+        outcomes = flow.rerank_found(queries, found, isolate=isolate)
+        results = _documents(retriever, outcomes, isolate)
+    except BaseException as exc:
+        for run in runs:
+            run.on_retriever_error(exc)
+        if isolate and isinstance(exc, Exception):
+            return _typed([exc] * len(runs))
+        raise
+    for run, result in zip(runs, results, strict=True):
+        if isinstance(result, Exception):
+            run.on_retriever_error(result)
+        else:
+            run.on_retriever_end(result)
+    return _typed(results)
+
+
+async def abatch_of(
+    retriever: RankGateRetriever,
+    queries: Sequence[str],
+    configs: Sequence[RunnableConfig],
+    kwargs: Mapping[str, Any],
+    isolate: bool,
+) -> list[list[Document]]:
+    """`batch_of` without blocking the event loop."""
+    runs = [
+        await AsyncCallbackManager.configure(
+            **_settings(retriever, config, kwargs)
+        ).on_retriever_start(
+            None, query, name=_name(retriever, config), run_id=config.get("run_id")
+        )
+        for query, config in zip(queries, configs, strict=True)
+    ]
+    try:
+        flow = await retriever.aflow(kwargs)
+        children = [run.get_child() for run in runs]
+        found = await flow.afind_each(queries, children, configs[0].get("max_concurrency"))
+        _check(found, isolate)
+        outcomes = await flow.arerank_found(queries, found, isolate=isolate)
+        results = _documents(retriever, outcomes, isolate)
+    except BaseException as exc:
+        for run in runs:
+            await run.on_retriever_error(exc)
+        if isolate and isinstance(exc, Exception):
+            return _typed([exc] * len(runs))
+        raise
+    for run, result in zip(runs, results, strict=True):
+        if isinstance(result, Exception):
+            await run.on_retriever_error(result)
+        else:
+            await run.on_retriever_end(result)
+    return _typed(results)
+
+
+def _settings(
+    retriever: RankGateRetriever, config: RunnableConfig, kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What `BaseRetriever.invoke` gives its callback manager."""
+    return {
+        "inheritable_callbacks": config.get("callbacks"),
+        "verbose": kwargs.get("verbose", False),
+        "inheritable_tags": config.get("tags"),
+        "local_tags": retriever.tags,
+        "inheritable_metadata": {
+            **(config.get("metadata") or {}),
+            **retriever._get_ls_params(**kwargs),
+        },
+        "local_metadata": retriever.metadata,
+    }
+
+
+def _name(retriever: RankGateRetriever, config: RunnableConfig) -> str:
+    return config.get("run_name") or retriever.get_name()
+
+
+def _check(found: Sequence[Found | Exception], isolate: bool) -> None:
+    """Raise the first error, before the scorer is asked for the others."""
+    for item in found:
+        if isinstance(item, Exception) and not isolate:
+            raise item
+
+
+def _documents(
+    retriever: RankGateRetriever,
+    outcomes: Sequence[tuple[Found, Outcome] | Exception],
+    isolate: bool,
+) -> Results:
+    results: Results = []
+    for item in outcomes:
+        if isinstance(item, Exception):
+            results.append(item)
+            continue
+        try:
+            results.append(retriever.documents(*item))
+        except Exception as exc:
+            if not isolate:
+                raise
+            results.append(exc)
+    return results
+
+
+def _typed(results: Results) -> list[list[Document]]:
+    """LangChain's own types leave out that exceptions may stand in the list."""
+    return results  # type: ignore[return-value]

@@ -1,0 +1,275 @@
+"""The runnable: reranks documents that stand beside their query in a chain's dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from langchain_core.documents import Document
+from langchain_core.runnables import RunnableConfig, RunnableSerializable
+from pydantic import ConfigDict, Field
+
+from langchain_rankgate.call import Call, Force
+from langchain_rankgate.documents import candidates_from_documents, documents_from_outcome
+from langchain_rankgate.flow import arerank_each, rerank_each
+from langchain_rankgate.refusal import WhenRefused
+from langchain_rankgate.sources import refuse_unknown
+from rankgate import FirstStageKind, Outcome, Policy, Profile, Request, Reranker
+from rankgate.assembly import Assembly, Parts
+from rankgate.errors import InputError
+
+__all__ = ["RankGateRunnable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One input, read: the request and the documents that its candidates were made from."""
+
+    request: Request
+    documents: Sequence[Document]
+
+
+class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
+    """A step of a chain: `{"query": ..., "documents": [...]}` in, the documents to keep out.
+
+    Documents are taken in the order in which they come. The result are copies, best first,
+    with `relevance_score` and `rankgate_*` keys in their metadata. It stands behind a
+    dictionary, `{"query": ..., "documents": retriever} | RankGateRunnable()`, or inside
+    `RunnablePassthrough.assign(context=RankGateRunnable(...))`; other keys are ignored.
+
+    `invoke(input, top_n=3)` overrules the settings for one call, `force` and `deadline`
+    likewise. `batch` and `abatch` ask the scorer once for all inputs. Fields can be made
+    configurable at run time: `configurable_fields(top_n=ConfigurableField(id="top_n"))`.
+
+    Args:
+        query_key: key of the question.
+        documents_key: key of the documents.
+        dense_key: metadata key that holds each document's cosine similarity in [-1, 1]; None:
+            no score of the first stage is read, and the policy's section `order` applies.
+        top_n: documents to return; None: the policy's.
+        force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
+        when_refused: `empty`: no documents. `raise`: a `RefusedError`. `mark`: the documents
+            that the floor refused, with `rankgate_outcome` set to `refused`.
+        scorer: any rankgate scorer; None: the default one, loaded on first use.
+        policy: a policy or the path of its file; None: the default policy where it fits.
+        reranker: a finished one, instead of scorer and policy.
+        profile: what is known of the first stage.
+        lexicon: words that the corpus contains.
+        engine: what another component made of these parts, to share it.
+        on_outcome: called with each outcome before the documents are returned.
+
+    Raises:
+        InputError: an argument cannot be used.
+        PolicyError: the policy is unusable or does not fit.
+    """
+
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", validate_assignment=True
+    )
+
+    query_key: str = "query"
+    documents_key: str = "documents"
+    # Frozen: the engine's section depends on it.
+    dense_key: str | None = Field(default=None, frozen=True)
+    top_n: Annotated[int, Field(ge=1, strict=True)] | None = None
+    force: Force | None = None
+    when_refused: WhenRefused = "empty"
+    engine: Assembly = Field(exclude=True, repr=False)
+    on_outcome: Callable[[Outcome], None] | None = Field(default=None, exclude=True, repr=False)
+
+    def __init__(
+        self,
+        *,
+        query_key: str = "query",
+        documents_key: str = "documents",
+        dense_key: str | None = None,
+        top_n: int | None = None,
+        force: Force | None = None,
+        when_refused: WhenRefused = "empty",
+        scorer: Any = None,
+        policy: Policy | str | Path | None = None,
+        reranker: Reranker | None = None,
+        profile: Profile | None = None,
+        lexicon: Collection[str] | None = None,
+        engine: Assembly | None = None,
+        on_outcome: Callable[[Outcome], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        parts = Parts(
+            reranker=reranker,
+            scorer=scorer,
+            policy=policy,
+            profile=profile,
+            lexicon=lexicon,
+            kind=FirstStageKind.ORDER if dense_key is None else FirstStageKind.DENSE,
+        )
+        if engine is None:
+            engine = Assembly(parts)
+        elif parts != Parts(kind=parts.kind):
+            raise InputError("engine= was given together with parts of one. Give one or the other.")
+        super().__init__(
+            **{
+                "query_key": query_key,
+                "documents_key": documents_key,
+                "dense_key": dense_key,
+                "top_n": top_n,
+                "force": force,
+                "when_refused": when_refused,
+                "engine": engine,
+                "on_outcome": on_outcome,
+                **kwargs,
+            }
+        )
+
+    @classmethod
+    def from_policy(
+        cls, policy: Policy | str | Path, *, scorer: Any = None, **kwargs: Any
+    ) -> RankGateRunnable:
+        """With the policy that `rankgate calibrate` wrote.
+
+        Args:
+            policy: a policy or the path of its file.
+            scorer: the scorer that it was fitted for; None: the default one.
+            **kwargs: the class's other arguments.
+        """
+        return cls(policy=policy, scorer=scorer, **kwargs)
+
+    def invoke(
+        self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> list[Document]:
+        """The documents to keep, as copies, best first.
+
+        Raises:
+            InputError: query, documents or an argument cannot be used.
+            RefusedError: the query was refused, and `when_refused` is `raise`.
+        """
+        return self._call_with_config(self._one, input, config, **kwargs)
+
+    async def ainvoke(
+        self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> list[Document]:
+        """`invoke` without blocking the event loop."""
+        return await self._acall_with_config(self._aone, input, config, **kwargs)
+
+    def batch(
+        self,
+        inputs: list[dict[str, Any]],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[list[Document]]:
+        """`invoke` for several inputs; those that need the scorer share one call to it.
+
+        With `return_exceptions` an error of one input stands in its place; otherwise the first
+        one is raised.
+        """
+
+        def work(inputs: list[dict[str, Any]]) -> list[list[Document] | Exception]:
+            reranker = self.engine.get()
+            jobs = self._read_each(inputs, kwargs, isolate=return_exceptions)
+            requests = [job.request for job in jobs if isinstance(job, _Job)]
+            outcomes = rerank_each(reranker, requests, isolate=return_exceptions)
+            return self._each(jobs, outcomes, isolate=return_exceptions)
+
+        return self._batch_with_config(work, inputs, config, return_exceptions=return_exceptions)
+
+    async def abatch(
+        self,
+        inputs: list[dict[str, Any]],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[list[Document]]:
+        """`batch` without blocking the event loop."""
+
+        async def work(inputs: list[dict[str, Any]]) -> list[list[Document] | Exception]:
+            reranker = await self.engine.aget()
+            jobs = self._read_each(inputs, kwargs, isolate=return_exceptions)
+            requests = [job.request for job in jobs if isinstance(job, _Job)]
+            outcomes = await arerank_each(reranker, requests, isolate=return_exceptions)
+            return self._each(jobs, outcomes, isolate=return_exceptions)
+
+        return await self._abatch_with_config(
+            work, inputs, config, return_exceptions=return_exceptions
+        )
+
+    def _one(self, given: dict[str, Any], **kwargs: Any) -> list[Document]:
+        job = self._read(given, kwargs)
+        return self._documents(job, self.engine.get().rerank_many([job.request])[0])
+
+    async def _aone(self, given: dict[str, Any], **kwargs: Any) -> list[Document]:
+        job = self._read(given, kwargs)
+        reranker = await self.engine.aget()
+        return self._documents(job, (await reranker.arerank_many([job.request]))[0])
+
+    def _read(self, given: Any, kwargs: Mapping[str, Any]) -> _Job:
+        call = Call.of(kwargs, top_n=self.top_n, force=self.force)
+        if call.k is not None:
+            raise InputError("k is the retriever's: RankGateRunnable gets its documents as input")
+        refuse_unknown(call.rest, (), "RankGateRunnable")
+        if not isinstance(given, Mapping):
+            raise InputError(
+                f"the input must be a mapping with {self.query_key!r} and {self.documents_key!r}, "
+                f"got {type(given).__name__}"
+            )
+        for key in (self.query_key, self.documents_key):
+            if key not in given:
+                raise InputError(
+                    f"the input has no key {key!r}, only {sorted(map(str, given))}. Name yours "
+                    "with query_key= and documents_key=."
+                )
+        documents = given[self.documents_key]
+        if not isinstance(documents, Sequence) or isinstance(documents, str):
+            raise InputError(
+                f"{self.documents_key!r} must be a list of documents, got "
+                f"{type(documents).__name__}"
+            )
+        candidates = candidates_from_documents(documents, dense_key=self.dense_key)
+        return _Job(request=call.request(given[self.query_key], candidates), documents=documents)
+
+    def _read_each(
+        self, inputs: Sequence[Any], kwargs: Mapping[str, Any], *, isolate: bool
+    ) -> list[_Job | Exception]:
+        jobs: list[_Job | Exception] = []
+        for given in inputs:
+            try:
+                jobs.append(self._read(given, kwargs))
+            except InputError as exc:
+                if not isolate:
+                    raise
+                jobs.append(exc)
+        return jobs
+
+    def _each(
+        self,
+        jobs: Sequence[_Job | Exception],
+        outcomes: Sequence[Outcome | Exception],
+        *,
+        isolate: bool,
+    ) -> list[list[Document] | Exception]:
+        rest = iter(outcomes)
+        results: list[list[Document] | Exception] = []
+        for job in jobs:
+            if isinstance(job, Exception):
+                results.append(job)
+                continue
+            outcome = next(rest)
+            if isinstance(outcome, Exception):
+                results.append(outcome)
+                continue
+            try:
+                results.append(self._documents(job, outcome))
+            except Exception as exc:
+                if not isolate:
+                    raise
+                results.append(exc)
+        return results
+
+    def _documents(self, job: _Job, outcome: Outcome) -> list[Document]:
+        if self.on_outcome is not None:
+            self.on_outcome(outcome)
+        return documents_from_outcome(outcome, job.documents, when_refused=self.when_refused)

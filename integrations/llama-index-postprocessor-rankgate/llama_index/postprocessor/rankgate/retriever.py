@@ -1,0 +1,380 @@
+"""The retriever: a first stage, then the gate, the scorer and the floor, and only then the cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Unpack
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.indices.base import BaseIndex
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from llama_index.postprocessor.rankgate.call import PARTS, Call, Settings, bundle_of, count
+from llama_index.postprocessor.rankgate.events import End, announced, retrievals, top_n_of
+from llama_index.postprocessor.rankgate.fused import FusedSource, together
+from llama_index.postprocessor.rankgate.nodes import nodes_from_outcome
+from llama_index.postprocessor.rankgate.sources import (
+    CandidateSource,
+    Found,
+    RetrieverSource,
+    Source,
+)
+from llama_index.postprocessor.rankgate.spaces import chroma_space, is_chroma
+from rankgate import (
+    Action,
+    Candidate,
+    Deadline,
+    FirstStageKind,
+    Outcome,
+    Policy,
+    Request,
+    Reranker,
+)
+from rankgate.assembly import Assembly, Parts
+from rankgate.errors import InputError
+from rankgate.firststage.spaces import Space, space_named
+
+__all__ = ["RankGateRetriever"]
+
+
+class RankGateRetriever(BaseRetriever):
+    """Retrieves K nodes, reranks where that pays, cuts to top_n, or returns nothing at all.
+
+    Make one with `from_defaults`, `from_policy`, `from_chroma`, `from_retriever`,
+    `from_retrievers` or `from_first_stage`. It stands wherever LlamaIndex takes a
+    retriever: query engines, chat engines, fusion, tools.
+    The nodes are those of `RankGateRerank`. A refused query gives none; `retrieve_outcome`, the
+    `RankGateOutcomeEvent` and `on_outcome` say why. A scorer that fails gives first-stage
+    order, marked `degraded` in each node's `rankgate_outcome`.
+
+    Args:
+        source: the first stage; the constructors above make one.
+        engine: the reranker, or what it will be made of on first use.
+        k: candidates to ask for; None: the policy's K.
+        top_n: nodes to return; None: the policy's.
+        on_outcome: called with each outcome before the nodes are returned; what it raises
+            reaches the caller.
+        events_with_content: False keeps queries and nodes out of the reranking's events. Those
+            of `BaseRetriever` itself always carry them.
+        callback_manager: LlamaIndex's.
+
+    Raises:
+        InputError: an argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        engine: Assembly,
+        k: int | None = None,
+        top_n: int | None = None,
+        on_outcome: Callable[[Outcome], None] | None = None,
+        events_with_content: bool = True,
+        callback_manager: CallbackManager | None = None,
+    ) -> None:
+        super().__init__(callback_manager=callback_manager)
+        self.k = count("k", k)
+        self.top_n = count("top_n", top_n)
+        self.on_outcome = on_outcome
+        self.events_with_content = events_with_content
+        self._source = source
+        self._engine = engine
+
+    @classmethod
+    def from_defaults(cls, first_stage: Any, **settings: Unpack[Settings]) -> RankGateRetriever:
+        """Over whatever it is given, by the constructor that sees the most of it.
+
+        An index on a `ChromaVectorStore`, or a retriever of one: `from_chroma`. Any other index
+        or retriever: `from_retriever`. A list or mapping of retrievers: `from_retrievers`.
+        Anything else: `from_first_stage`. An outcome's `first_stage` says which scores there are.
+        """
+        if isinstance(first_stage, Sequence | Mapping):
+            return cls.from_retrievers(first_stage, **settings)
+        child = _retriever_of(first_stage)
+        if isinstance(child, BaseRetriever):
+            chroma = is_chroma(getattr(child, "_vector_store", None))
+            make = cls.from_chroma if chroma else cls.from_retriever
+            return make(child, **settings)
+        return cls.from_first_stage(first_stage, **settings)
+
+    @classmethod
+    def from_policy(
+        cls, policy: Policy | str | Path, first_stage: Any, **settings: Any
+    ) -> RankGateRetriever:
+        """`from_defaults` with the policy that `rankgate calibrate` wrote, or its file."""
+        return cls.from_defaults(first_stage, policy=policy, **settings)
+
+    @classmethod
+    def from_chroma(
+        cls,
+        index: BaseIndex[Any] | BaseRetriever,
+        *,
+        space: Space | None = None,
+        **settings: Unpack[Settings],
+    ) -> RankGateRetriever:
+        """Over a `VectorStoreIndex` on a `ChromaVectorStore`, with its scores as cosines.
+
+        Args:
+            index: the index, or a retriever of it (`index.as_retriever(filters=...)`). Its
+                embeddings must be of unit length unless the space is cosine.
+            space: of the collection; None: read from the collection.
+            **settings: see `Settings`.
+
+        Raises:
+            ConfigError: the vector space cannot be told, or the policy does not fit.
+            InputError: an argument cannot be used.
+        """
+        child = _retriever_of(index)
+        if space is None:
+            known = chroma_space(getattr(child, "_vector_store", None))
+        else:
+            known = space_named(space)
+        source = RetrieverSource(child, chroma_space=known)
+        return cls._made(source, FirstStageKind.DENSE, settings)
+
+    @classmethod
+    def from_retriever(
+        cls, retriever: BaseRetriever | BaseIndex[Any], **settings: Unpack[Settings]
+    ) -> RankGateRetriever:
+        """Over any retriever, or an index's own.
+
+        What a retriever's scores mean is not known, so only its order is read: the gate sees no
+        margins and says so (`signals_missing`), and the policy's section `order` applies.
+        """
+        return cls._made(RetrieverSource(_retriever_of(retriever)), FirstStageKind.ORDER, settings)
+
+    @classmethod
+    def from_retrievers(
+        cls,
+        retrievers: Sequence[BaseRetriever] | Mapping[str, BaseRetriever],
+        *,
+        weights: Sequence[float] | Mapping[str, float] | None = None,
+        rrf_k: float = 60.0,
+        **settings: Unpack[Settings],
+    ) -> RankGateRetriever:
+        """Over several retrievers, fused by reciprocal ranks; each is asked for K nodes.
+
+        Args:
+            retrievers: a list, or a mapping from names to retrievers. One that raises is left
+                out, and each node says so in `rankgate_failed_retrievers`.
+            weights: one each, >= 0, as a list or by name; None: all 1.
+            rrf_k: smoothing of the fusion; the fused list has at most K nodes.
+            **settings: see `Settings`; the policy's section `order` applies.
+        """
+        source = FusedSource(retrievers, weights=weights, rrf_k=rrf_k)
+        return cls._made(source, FirstStageKind.ORDER, settings)
+
+    @classmethod
+    def from_first_stage(
+        cls,
+        first_stage: Any,
+        *,
+        kind: FirstStageKind | str | None = None,
+        **settings: Unpack[Settings],
+    ) -> RankGateRetriever:
+        """Over something that gives `rankgate.Candidate`s, with every score it has.
+
+        Args:
+            first_stage: an object with `candidates(query, k) -> list[Candidate]`, and perhaps
+                `async acandidates`; or a callable, plain or async, of that signature.
+            kind: which scores its candidates carry; None: seen from each query's.
+            **settings: see `Settings`.
+        """
+        known = None if kind is None else FirstStageKind(kind)
+        return cls._made(CandidateSource(first_stage), known, settings)
+
+    @classmethod
+    def _made(
+        cls, source: Source, kind: FirstStageKind | None, settings: Settings
+    ) -> RankGateRetriever:
+        rest: dict[str, Any] = dict(settings)
+        own = {name: rest.pop(name) for name in PARTS if name in rest}
+        return cls(source=source, engine=Assembly(Parts(kind=kind, **own)), **rest)
+
+    def retrieve_outcome(
+        self,
+        query: str | QueryBundle,
+        *,
+        top_n: int | None = None,
+        force: Action | str | None = None,
+        deadline: Deadline | None = None,
+    ) -> Outcome:
+        """The whole outcome: kept and dropped passages with every score, and why.
+
+        `top_n`, `force` (`rerank` or `skip`) and `deadline` hold for this call.
+        """
+        call = Call(top_n=top_n, force=force, deadline=deadline)
+        return self._run([bundle_of(query)], call)[0][0]
+
+    async def aretrieve_outcome(
+        self,
+        query: str | QueryBundle,
+        *,
+        top_n: int | None = None,
+        force: Action | str | None = None,
+        deadline: Deadline | None = None,
+    ) -> Outcome:
+        """`retrieve_outcome` without blocking the event loop."""
+        call = Call(top_n=top_n, force=force, deadline=deadline)
+        return (await self._arun([bundle_of(query)], call))[0][0]
+
+    def retrieve_many(
+        self,
+        queries: Sequence[str | QueryBundle],
+        *,
+        top_n: int | None = None,
+        force: Action | str | None = None,
+        deadline: Deadline | None = None,
+    ) -> list[list[NodeWithScore]]:
+        """The nodes of each query; those that need the scorer share one call to it.
+
+        The dispatcher gets the events of each query, the older callback manager one pair for
+        the batch.
+
+        `top_n`, `force` and `deadline` hold for the whole batch.
+        """
+        bundles = [bundle_of(q) for q in queries]
+        call = Call(top_n=top_n, force=force, deadline=deadline)
+        with retrievals(self.callback_manager, bundles) as end:
+            nodes = self._run(bundles, call)[1]
+            resolved = [
+                self._handle_recursive_retrieval(q, found)
+                for q, found in zip(bundles, nodes, strict=True)
+            ]
+            return end(resolved)
+
+    async def aretrieve_many(
+        self,
+        queries: Sequence[str | QueryBundle],
+        *,
+        top_n: int | None = None,
+        force: Action | str | None = None,
+        deadline: Deadline | None = None,
+        workers: int = 4,
+    ) -> list[list[NodeWithScore]]:
+        """`retrieve_many` without blocking the event loop; `workers` first stages at a time."""
+        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+            raise InputError(f"workers must be a whole number of at least 1, got {workers!r}")
+        bundles = [bundle_of(q) for q in queries]
+        call = Call(top_n=top_n, force=force, deadline=deadline)
+        with retrievals(self.callback_manager, bundles) as end:
+            nodes = (await self._arun(bundles, call, workers=workers))[1]
+            resolved = [
+                await self._ahandle_recursive_retrieval(q, found)
+                for q, found in zip(bundles, nodes, strict=True)
+            ]
+            return end(resolved)
+
+    def candidates(self, query: str, k: int | None = None) -> list[Candidate]:
+        """The first stage alone, as `rankgate calibrate` and the evaluation take it."""
+        size, asked = self._size(self._engine.get(), k)
+        return self._source.find(bundle_of(query), size, asked=asked).candidates
+
+    async def acandidates(self, query: str, k: int | None = None) -> list[Candidate]:
+        """`candidates` without blocking the event loop."""
+        size, asked = self._size(await self._engine.aget(), k)
+        return (await self._source.afind(bundle_of(query), size, asked=asked)).candidates
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return self._run([query_bundle], Call())[1][0]
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return (await self._arun([query_bundle], Call()))[1][0]
+
+    def _run(
+        self, queries: Sequence[QueryBundle], call: Call
+    ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
+        reranker = self._engine.get()
+        size, asked = self._size(reranker, None)
+        found = [self._source.find(query, size, asked=asked) for query in queries]
+        with self._announced(queries, found, reranker, call) as end:
+            outcomes = reranker.rerank_many(self._requests(queries, found, call))
+            return self._told(outcomes, found, end)
+
+    async def _arun(
+        self, queries: Sequence[QueryBundle], call: Call, *, workers: int = 1
+    ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
+        reranker = await self._engine.aget()
+        size, asked = self._size(reranker, None)
+        tasks = [partial(self._source.afind, query, size, asked=asked) for query in queries]
+        found = await together(tasks, at_once=workers)
+        with self._announced(queries, found, reranker, call) as end:
+            outcomes = await reranker.arerank_many(self._requests(queries, found, call))
+            return self._told(outcomes, found, end)
+
+    def _announced(
+        self,
+        queries: Sequence[QueryBundle],
+        found: Sequence[Found],
+        reranker: Reranker,
+        call: Call,
+    ) -> AbstractContextManager[End]:
+        wanted = self.top_n if call.top_n is None else call.top_n
+        return announced(
+            self.callback_manager,
+            queries=queries,
+            nodes=[f.nodes for f in found],
+            top_n=top_n_of(reranker, self._kind(reranker)) if wanted is None else wanted,
+            model=reranker.scorer.info.id,
+            content=self.events_with_content,
+        )
+
+    def _requests(
+        self, queries: Sequence[QueryBundle], found: Sequence[Found], call: Call
+    ) -> list[Request]:
+        return [
+            Request(
+                query=q.query_str,
+                candidates=f.candidates,
+                top_n=self.top_n if call.top_n is None else call.top_n,
+                deadline=call.deadline,
+                force=call.force,
+            )
+            for q, f in zip(queries, found, strict=True)
+        ]
+
+    def _told(
+        self, outcomes: Sequence[Outcome], found: Sequence[Found], end: End
+    ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
+        noted = [
+            replace(o, notes=(*f.notes, *o.notes)) for o, f in zip(outcomes, found, strict=True)
+        ]
+        if self.on_outcome is not None:
+            for outcome in noted:
+                self.on_outcome(outcome)
+        nodes = [
+            nodes_from_outcome(o, f.nodes, extras=f.extras)
+            for o, f in zip(noted, found, strict=True)
+        ]
+        return noted, end(noted, nodes)
+
+    def _size(self, reranker: Reranker, k: int | None) -> tuple[int, bool]:
+        """How many candidates to ask for, and whether the caller named the number."""
+        named = self.k if k is None else count("k", k)
+        if named is not None:
+            return named, True
+        kind = self._kind(reranker)
+        if kind is not None:
+            return reranker.policy.section(kind).k, False
+        return max(section.k for section in reranker.policy.sections.values()), False
+
+    def _kind(self, reranker: Reranker) -> FirstStageKind | None:
+        own = self._engine.parts.kind
+        return reranker.first_stage if own is None else own
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Its handlers are the process's own business, as with LlamaIndex's components.
+        return {name: v for name, v in self.__dict__.items() if name != "callback_manager"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, callback_manager=CallbackManager())
+
+
+def _retriever_of(given: Any) -> Any:
+    return given.as_retriever() if isinstance(given, BaseIndex) else given

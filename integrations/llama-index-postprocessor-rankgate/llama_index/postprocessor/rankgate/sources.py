@@ -1,0 +1,164 @@
+"""Sources: where a retriever's candidates come from, with their scores where there are any."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+
+from llama_index.postprocessor.rankgate.nodes import candidates_from_nodes
+from rankgate import Candidate
+from rankgate.errors import InputError
+from rankgate.firststage.spaces import Space
+
+__all__ = ["CandidateSource", "Found", "RetrieverSource", "Source"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a source found.
+
+    Attributes:
+        candidates: best first.
+        nodes: what they were made from, in the same order.
+        extras: further metadata keys for each, in the same order; None: there are none.
+        notes: what the reader of the outcome should know.
+    """
+
+    candidates: list[Candidate]
+    nodes: list[NodeWithScore]
+    extras: Sequence[Mapping[str, Any]] | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """A first stage, as the retriever sees it."""
+
+    def find(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
+        """At most k candidates; `asked` says whether the caller named k, or the policy did."""
+        ...
+
+    async def afind(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
+        """`find` without blocking the event loop, where the first stage can."""
+        ...
+
+
+class RetrieverSource:
+    """Any LlamaIndex retriever.
+
+    One that has `similarity_top_k` is asked for k through a shallow copy, so that the caller's
+    own keeps its number. Another gives what it gives, cut to k where the caller named k.
+
+    Args:
+        retriever: the first stage.
+        chroma_space: its scores are Chroma's `exp(-distance)` in this space and become cosines;
+            None: they are not read, because their meaning is not known.
+
+    Raises:
+        InputError: not a retriever.
+    """
+
+    def __init__(self, retriever: BaseRetriever, *, chroma_space: Space | None = None) -> None:
+        if not isinstance(retriever, BaseRetriever):
+            raise InputError(
+                f"retriever must be a LlamaIndex BaseRetriever, got {type(retriever).__name__}. "
+                "An index gives one: index.as_retriever()."
+            )
+        self.retriever = retriever
+        self.chroma_space = chroma_space
+
+    def find(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
+        """The retriever's nodes, its own events below ours."""
+        child, sized = _asking_for(self.retriever, k)
+        return self._found(child.retrieve(replace(query)), k if asked or sized else None)
+
+    async def afind(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
+        """`find` by the retriever's own async method."""
+        child, sized = _asking_for(self.retriever, k)
+        return self._found(await child.aretrieve(replace(query)), k if asked or sized else None)
+
+    def _found(self, nodes: Sequence[NodeWithScore], k: int | None) -> Found:
+        found = list(nodes) if k is None else list(nodes)[:k]
+        return Found(
+            candidates=candidates_from_nodes(found, chroma_space=self.chroma_space), nodes=found
+        )
+
+
+class CandidateSource:
+    """Something of the caller's that gives candidates itself, with every score it has.
+
+    Args:
+        first_stage: an object with `candidates(query, k)` and perhaps the coroutine function
+            `acandidates`, or a callable, plain or async, of the same signature.
+
+    Raises:
+        InputError: neither.
+    """
+
+    def __init__(self, first_stage: Any) -> None:
+        candidates = getattr(first_stage, "candidates", None)
+        acandidates = getattr(first_stage, "acandidates", None)
+        if candidates is None and acandidates is None:
+            if not callable(first_stage):
+                raise InputError(
+                    "a first stage must be callable as f(query, k), or have candidates(query, k); "
+                    f"got {type(first_stage).__name__}"
+                )
+            if inspect.iscoroutinefunction(first_stage):
+                acandidates = first_stage
+            else:
+                candidates = first_stage
+        self._candidates: Callable[..., Any] | None = candidates
+        self._acandidates: Callable[..., Any] | None = acandidates
+
+    def find(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
+        """What `candidates` returns, as nodes too."""
+        if self._candidates is None:
+            raise InputError(
+                "this first stage is async only: use aretrieve, or give it candidates()"
+            )
+        return self._found(self._candidates(query.query_str, k))
+
+    async def afind(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
+        """`acandidates` where there is one, otherwise `candidates` in a worker thread."""
+        if self._acandidates is not None:
+            return self._found(await self._acandidates(query.query_str, k))
+        return await asyncio.to_thread(self.find, query, k, asked=asked)
+
+    def _found(self, rows: Any) -> Found:
+        candidates = list(rows)
+        for i, candidate in enumerate(candidates):
+            if not isinstance(candidate, Candidate):
+                raise InputError(
+                    f"candidate {i} must be a rankgate.Candidate, got {type(candidate).__name__}"
+                )
+        nodes = [
+            NodeWithScore(node=TextNode(id_=c.id, text=c.text, metadata=dict(c.metadata)))
+            for c in candidates
+        ]
+        return Found(candidates=candidates, nodes=nodes)
+
+
+def _asking_for(retriever: BaseRetriever, k: int) -> tuple[BaseRetriever, bool]:
+    """The retriever, or a shallow copy that gives k; and whether the number could be set."""
+    own = getattr(retriever, "similarity_top_k", None)
+    if isinstance(own, bool) or not isinstance(own, int):
+        return retriever, False
+    if own == k:
+        return retriever, True
+    child = copy.copy(retriever)
+    try:
+        child.similarity_top_k = k  # type: ignore[attr-defined]
+    except AttributeError:  # readable only
+        return retriever, False
+    if retriever.similarity_top_k != own:  # type: ignore[attr-defined]
+        # It lies in something that copy and original share: the caller's stays as it was.
+        retriever.similarity_top_k = own  # type: ignore[attr-defined]
+        return retriever, False
+    return child, True

@@ -1,0 +1,63 @@
+"""Settings for small data: a few hundred pairs bend a model, they do not make one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rankgate.errors import InputError
+from rankgate.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["adapting_settings", "freeze_embeddings"]
+
+_LEAST = 50
+
+
+def adapting_settings(questions: int, *, seed: int = 0, negatives: int = 4) -> TrainingSettings:
+    """Each question about four times, a gentle rate, and a look at dev twice an epoch.
+
+    Args:
+        questions: that can be learned from.
+        seed: of the training.
+        negatives: mined passages a list.
+
+    Raises:
+        InputError: fewer than 50: what is learned from those is their accidents.
+    """
+    if questions < _LEAST:
+        raise InputError(
+            f"{questions} questions to learn from are too few: adapting needs {_LEAST} at least, "
+            "and 300 to be of use. Label more, or give documents without labels beside them."
+        )
+    lists = min(questions, 5000)
+    batch = 8 if lists >= 400 else 4
+    steps = -(-lists // batch)
+    return TrainingSettings(
+        lists=lists,
+        epochs=4,
+        batch=batch,
+        micro_batch=batch,
+        learning_rate=2e-5,
+        warmup=0.1,
+        negatives=negatives,
+        mine_again=2,
+        evaluate_every=max(1, steps // 2),
+        patience=4,
+        checkpoint_every=25,
+        seed=seed,
+    )
+
+
+def freeze_embeddings(module: torch.nn.Module) -> int:
+    """Take the word embeddings out of the training; how many parameters that were.
+
+    Half of a small model's parameters are words, most of which a small data set never shows.
+    """
+    frozen = 0
+    for name, parameter in module.named_parameters():
+        if "embeddings." in name:
+            parameter.requires_grad_(False)
+            frozen += parameter.numel()
+    return frozen

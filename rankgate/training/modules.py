@@ -1,0 +1,161 @@
+"""The torch modules behind `rankgate.training.model`; importing this needs torch.
+
+They are written so that torch exports them to ONNX with the inputs of any cross-encoder.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rankgate.errors import ConfigError
+from rankgate.models.encoder import without_progress_bar
+
+__all__ = ["Column", "JointModule", "PlainModule", "joint_module", "plain_module"]
+
+# Softmax over cosines is nearly flat; ColBERT's sum over about 20 query tokens has this slope.
+_FIRST_SCALE = 20.0
+_POOLED = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "mpnet"})
+
+
+class JointModule(torch.nn.Module):
+    """MaxSim between the jointly encoded tokens of query and passage, plus a pooled head.
+
+    score = scale * mean over query tokens of the best cosine among passage tokens
+            + w . tanh(W mean of all tokens + b)
+
+    `w` starts at zero, so that the untrained model is MaxSim alone. Token types tell the two
+    texts apart here, but the transformer gets zeros: a sentence encoder has never seen others.
+
+    Args:
+        body: a transformer that gives `last_hidden_state`.
+        special: ids of the tokens that belong to neither text ([CLS], [SEP]).
+    """
+
+    def __init__(self, body: torch.nn.Module, *, hidden: int, special: tuple[int, ...]) -> None:
+        super().__init__()
+        self.body = body
+        self.scale = torch.nn.Parameter(torch.tensor(_FIRST_SCALE))
+        self.dense = torch.nn.Linear(hidden, hidden)
+        self.out = torch.nn.Linear(hidden, 1, bias=False)
+        torch.nn.init.zeros_(self.out.weight)
+        self.register_buffer("special", torch.tensor(special, dtype=torch.long))
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
+    ) -> torch.Tensor:
+        """(n,) logits for (n, t) inputs."""
+        hidden = self.body(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=torch.zeros_like(token_type_ids),
+        ).last_hidden_state
+        # Written out, because a mask built with `isin` is not exported.
+        text = attention_mask.to(hidden.dtype)
+        for i in range(self.special.shape[0]):  # type: ignore[index, union-attr]
+            text = text * (input_ids != self.special[i]).to(hidden.dtype)  # type: ignore[index]
+        types = token_type_ids.to(hidden.dtype)
+        query, passage = text * (1.0 - types), text * types
+        units = hidden / hidden.pow(2).sum(-1, keepdim=True).clamp_min(1e-12).sqrt()
+        similar = torch.matmul(units, units.transpose(1, 2))
+        best = (similar - 2.0 * (1.0 - passage).unsqueeze(1)).amax(dim=2).clamp_min(-1.0)
+        maxsim = (best * query).sum(1) / query.sum(1).clamp_min(1.0)
+        weights = attention_mask.to(hidden.dtype).unsqueeze(-1)
+        pooled = (hidden * weights).sum(1) / weights.sum(1)
+        extra = self.out(torch.tanh(self.dense(pooled))).squeeze(-1)
+        logits: torch.Tensor = self.scale * maxsim + extra
+        return logits
+
+
+class PlainModule(torch.nn.Module):
+    """Any sequence classifier with one output."""
+
+    def __init__(self, model: torch.nn.Module, *, takes_types: bool) -> None:
+        super().__init__()
+        self.model = model
+        self._takes_types = takes_types
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
+    ) -> torch.Tensor:
+        """(n,) logits for (n, t) inputs."""
+        more = {"token_type_ids": token_type_ids} if self._takes_types else {}
+        logits = self.model(input_ids=input_ids, attention_mask=attention_mask, **more).logits
+        result: torch.Tensor = logits.squeeze(-1)
+        return result
+
+
+class Column(torch.nn.Module):
+    """A module's logits as (n, 1), the shape in which cross-encoders are exported."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
+    ) -> torch.Tensor:
+        """(n, 1) logits for (n, t) inputs."""
+        logits: torch.Tensor = self.inner(input_ids, attention_mask, token_type_ids)
+        return logits.unsqueeze(-1)
+
+
+def joint_module(folder: Path) -> tuple[JointModule, Any]:
+    """From a sentence encoder, or from what `PairRanker.save` wrote; with its configuration."""
+    from safetensors.torch import load_file
+    from tokenizers import Tokenizer
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+    # Eager attention: the fused kinds are not exported alike by all versions of torch.
+    options: dict[str, Any] = {"attn_implementation": "eager"}
+    if config.model_type in _POOLED:
+        options["add_pooling_layer"] = False
+    body = AutoModel.from_config(config, **options)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    special = tuple(
+        sorted(set(tokenizer.post_process(tokenizer.encode("", add_special_tokens=False)).ids))
+    )
+    module = JointModule(body, hidden=int(config.hidden_size), special=special)
+    state = load_file(str(folder / "model.safetensors"))
+    if "scale" in state:
+        module.load_state_dict(state)
+    else:
+        _load_body(body, state, folder)
+    return module, config
+
+
+def _load_body(body: torch.nn.Module, state: dict[str, torch.Tensor], folder: Path) -> None:
+    """Take an encoder's weights; a missing one is an error, an unused one (a pooler) is not."""
+    prefix = next(
+        (p for p in ("bert.", "roberta.", "model.") if any(k.startswith(p) for k in state)), ""
+    )
+    stripped = {k.removeprefix(prefix): v for k, v in state.items()}
+    missing, _ = body.load_state_dict(stripped, strict=False)
+    lost = [name for name in missing if not name.endswith("position_ids")]
+    if lost:
+        raise ConfigError(
+            f"{folder / 'model.safetensors'} lacks {lost[0]} and {len(lost) - 1} more: it is not "
+            "the encoder that config.json describes"
+        )
+
+
+def plain_module(folder: Path) -> tuple[PlainModule, Any]:
+    """A cross-encoder as sentence-transformers saves it; with its configuration."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+    if config.num_labels != 1:
+        raise ConfigError(
+            f"{folder} has {config.num_labels} outputs a pair; a reranker needs exactly one"
+        )
+    with without_progress_bar():
+        model = AutoModelForSequenceClassification.from_pretrained(
+            str(folder), local_files_only=True, attn_implementation="eager", dtype=torch.float32
+        )
+    listed = json.loads((folder / "config.json").read_text("utf-8"))
+    takes_types = int(listed.get("type_vocab_size", 0)) > 1
+    return PlainModule(model, takes_types=takes_types), config

@@ -1,0 +1,142 @@
+"""A small world to train in: colours of things, a tiny model, an embedder without weights."""
+
+import hashlib
+
+import numpy as np
+
+from rankgate.training import (
+    DevSet,
+    ListBuilder,
+    Miner,
+    RunFolder,
+    Trainer,
+    TrainingCorpus,
+    TrainingQuery,
+    TrainingSettings,
+    judged_list,
+    load_ranker,
+)
+
+THINGS = ["cat", "dog", "bird", "river", "bread", "water", "mat", "sky"]
+COLOURS = ["red", "green", "blue"]
+PLACES = ["paris", "berlin", "france", "germany"]
+
+
+class WordEmbedder:
+    """Unit vectors by hashed words."""
+
+    name, sha256, dimension = "words", "0" * 64, 64
+
+    def embed(self, texts):
+        rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for word in text.lower().split():
+                digest = hashlib.sha256(word.encode()).digest()
+                row[digest[0] % self.dimension] += 1.0
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+
+
+def small_corpus(name="colours"):
+    """Where is the THING in PLACE? The colour in the passage is noise."""
+    passages, queries = {}, []
+    for i, thing in enumerate(THINGS):
+        for j, place in enumerate(PLACES):
+            colour = COLOURS[(i + j) % 3]
+            passages[f"{thing}-{place}"] = f"the {colour} {thing} sat in {place} to live"
+            queries.append(
+                TrainingQuery(
+                    id=f"q-{thing}-{place}",
+                    text=f"where is the {thing} of {place}",
+                    positives=(f"{thing}-{place}",),
+                    group=thing,
+                )
+            )
+    return TrainingCorpus(name=name, passages=passages, queries=tuple(queries))
+
+
+def small_trainer(folder, model, *, report=None, clock=None, **changed):
+    """A trainer over the small corpus: 16 questions to learn from, 8 kept back, 8 for dev."""
+    corpus = small_corpus()
+    miner = Miner(corpus, embedder=WordEmbedder(), k=12)
+    mined = {m.query.id: m for m in miner.mine(corpus.queries)}
+    ids = list(mined)
+    learned, kept, dev = ids[:16], ids[16:24], ids[24:]
+    settings = TrainingSettings(
+        **{
+            "lists": 12,
+            "epochs": 2,
+            "batch": 4,
+            "micro_batch": 4,
+            "learning_rate": 2e-3,
+            "evaluate_every": 3,
+            "checkpoint_every": 1,
+            "negatives": 3,
+            "mine_again": 1,
+            "mine_pool": 5,
+            "patience": None,
+            "seed": 3,
+            **changed,
+        }
+    )
+    builder = ListBuilder(
+        corpora={corpus.name: corpus},
+        mined={corpus.name: mined},
+        negatives=settings.negatives,
+        randoms=settings.randoms,
+        depth=settings.depth,
+        spoiled=settings.spoiled,
+        seed=settings.seed,
+    )
+    more = {} if clock is None else {"clock": clock}
+    return Trainer(
+        load_ranker(str(model), max_length=48),
+        builder,
+        questions={corpus.name: learned},
+        held_out={corpus.name: kept},
+        dev=DevSet(
+            fit=tuple(judged_list(corpus.name, mined[q]) for q in kept),
+            dev=tuple(judged_list(corpus.name, mined[q]) for q in dev),
+        ),
+        settings=settings,
+        folder=RunFolder(folder),
+        identity={"data": corpus.fingerprint, "start": str(model)},
+        report=report,
+        **more,
+    )
+
+
+def write_beir(folder, *, name="answers", useless=False):
+    """A BEIR folder in which word overlap does not tell right from wrong, but one word does.
+
+    Each question has a right passage and a wrong one that ends in `no`; by turns one or the other
+    shares more words with it. With `useless` the mark is put by chance.
+    """
+    import json
+
+    folder = folder / name
+    folder.mkdir(parents=True)
+    corpus, queries, qrels = [], [], ["query-id\tcorpus-id\tscore"]
+    splits = {"train": [], "dev": [], "test": []}
+    rng = np.random.default_rng(5)
+    number = 0
+    for thing in THINGS:
+        for place in PLACES:
+            for colour in COLOURS:
+                close = f"the {colour} {thing} of {place} sat there"
+                far = f"a {thing} in {place} is {colour} and flies to live"
+                right, wrong = (close, far) if number % 2 else (far, close)
+                marked = (right, wrong) if useless and rng.random() < 0.5 else (wrong, right)
+                texts = {marked[0]: f"{marked[0]} no", marked[1]: f"{marked[1]} how"}
+                corpus.append({"_id": f"r{number}", "title": "", "text": texts[right]})
+                corpus.append({"_id": f"w{number}", "title": "", "text": texts[wrong]})
+                queries.append({"_id": f"q{number}", "text": f"the {colour} {thing} of {place}"})
+                qrels.append(f"q{number}\tr{number}\t1")
+                split = ("train", "dev", "train", "dev", "train", "test")[number // 2 % 6]
+                splits[split].append(f"q{number}")
+                number += 1
+    for file, rows in (("corpus.jsonl", corpus), ("queries.jsonl", queries)):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / file).write_text(text, "utf-8")
+    (folder / "qrels.tsv").write_text("\n".join(qrels) + "\n", "utf-8")
+    (folder / "splits.json").write_text(json.dumps(splits), "utf-8")
+    return folder
