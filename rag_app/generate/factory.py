@@ -12,6 +12,7 @@ from typing import Any
 
 from rag_app.generate.context import Context, SourceText
 from rag_app.generate.extractive import ExtractiveGenerator
+from rankgate.models.token_store import TokenStore
 from rankgate.types import Candidate, Passage
 
 __all__ = ["BareExtractive", "extractive"]
@@ -23,10 +24,12 @@ class BareExtractive:
     Args:
         reader: compares sentences with the question; None: all-MiniLM-L6-v2 where it is
             installed, loaded on first use.
+        token_store: token vectors of the texts, so that only questions are encoded.
     """
 
-    def __init__(self, reader: Any = None) -> None:
+    def __init__(self, reader: Any = None, *, token_store: TokenStore | None = None) -> None:
         self._given = reader
+        self._token_store = token_store
 
     @cached_property
     def _reader(self) -> Any:
@@ -38,7 +41,7 @@ class BareExtractive:
 
     @cached_property
     def _generator(self) -> ExtractiveGenerator:
-        return ExtractiveGenerator(self._reader)
+        return ExtractiveGenerator(self._reader, token_store=self._token_store)
 
     @property
     def identity(self) -> Mapping[str, Any]:
