@@ -11,12 +11,23 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from rag_app.conversations import Conversations
 from rag_app.server.access import Access
 from rag_app.server.errors import add_error_handlers
 from rag_app.server.guard import Guard
 from rag_app.server.hub import Hub
 from rag_app.server.metrics import Metrics
-from rag_app.server.routes import chat, compare, documents, health, rerank, search
+from rag_app.server.routes import (
+    chat,
+    compare,
+    documents,
+    health,
+    rerank,
+    search,
+)
+from rag_app.server.routes import (
+    conversations as conversation_routes,
+)
 from rag_app.server.slots import Slots
 from rag_app.server.state import ServerState
 from rag_app.server.uploads import Uploads
@@ -50,6 +61,7 @@ def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
             timeout_s=settings.request_timeout_s,
         )
         uploads = Uploads(opened)
+        conversations = Conversations(Path(settings.data_dir))
         app.state.server = ServerState(
             settings=settings,
             hub=opened,
@@ -57,12 +69,14 @@ def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
             slots=slots,
             metrics=metrics,
             uploads=uploads,
+            conversations=conversations,
         )
         uploads.resume()
         try:
             yield
         finally:
             slots.close()
+            conversations.close()
             if hub is None:
                 opened.close()
 
@@ -75,7 +89,7 @@ def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
     )
     app.state.access = Access(Path(settings.data_dir))
     add_error_handlers(app)
-    for routes in (health, chat, search, compare, documents, rerank):
+    for routes in (health, chat, search, compare, documents, conversation_routes, rerank):
         app.include_router(routes.router)
 
     if settings.cors_origins:

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from rag_app.conversations import UnknownConversationError
 from rag_app.errors import StoreError, UnknownDocumentError
 from rag_app.generate.errors import GeneratorError
 from rag_app.pipeline import EmptyIndexError
@@ -79,6 +80,8 @@ def mapped(exc: RankgateError) -> ApiError:
     message = str(exc)
     if isinstance(exc, UnknownCollectionError):
         return ApiError(404, "collection_not_found", message)
+    if isinstance(exc, UnknownConversationError):
+        return ApiError(404, "conversation_not_found", message)
     if isinstance(exc, UnknownDocumentError):
         return ApiError(404, "document_not_found", message)
     if isinstance(exc, EmptyIndexError):

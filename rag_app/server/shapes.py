@@ -7,6 +7,7 @@ import binascii
 from typing import Any
 
 from rag_app.generate.answer import Source
+from rag_app.markdown_html import answer_html
 from rag_app.result import AnswerResult
 from rag_app.server.access import Principal
 from rag_app.trace import passage_row
@@ -76,6 +77,9 @@ def answer_shape(result: AnswerResult, principal: Principal) -> dict[str, Any]:
     shape: dict[str, Any] = {
         "status": result.status,
         "answer": None if answer is None else answer.text,
+        "html": ""
+        if answer is None
+        else answer_html(answer.text, cited=[s.number for s in answer.sources]),
         "mode": None if answer is None else answer.mode,
         "sources": [] if answer is None else [source_shape(s, principal) for s in answer.sources],
         "nearest_topics": list(result.nearest_topics),

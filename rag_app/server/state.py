@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
+from rag_app.conversations import Conversations
 from rag_app.server.access import Access, Principal
 from rag_app.server.errors import ApiError
 from rag_app.server.hub import Hub, UnknownCollectionError
@@ -32,6 +33,7 @@ class ServerState:
     slots: Slots
     metrics: Metrics
     uploads: Uploads
+    conversations: Conversations
 
     def collection(self, name: str | None, principal: Principal) -> str:
         """The collection that a request means: named, or the settings', or the caller's only one.

@@ -6,16 +6,19 @@ evaluators, the trace stand in the extension field `rankgate`, which other clien
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from rag_app.conversations import Conversation
 from rag_app.pipeline import Pipeline
 from rag_app.result import AnswerResult
 from rag_app.server.access import Principal, SignedIn
@@ -85,6 +88,9 @@ class ChatRequest(BaseModel):
     stream: bool = False
     stream_options: StreamOptions | None = None
     n: int | None = None
+    conversation: str | None = Field(
+        None, description="id of a kept conversation; the turn is added to it (our extension)"
+    )
 
 
 @router.get("/models")
@@ -146,79 +152,118 @@ async def completions(
             param="messages",
         )
     collection = _collection(request.model, server, principal)
+    asked = _Asked(
+        server=server,
+        principal=principal,
+        collection=collection,
+        question=request.messages[-1].text,
+        conversation=request.conversation,
+    )
+    if asked.conversation is not None:
+        kept = await asyncio.to_thread(asked.kept)
+        if kept.collection != collection:
+            raise ApiError(
+                400,
+                "invalid_request",
+                f"conversation: it asks collection {kept.collection!r}, not {collection!r}",
+                param="conversation",
+            )
     head = {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "created": int(time.time()),
         "model": request.model,
     }
-    question = request.messages[-1].text
     if request.stream:
         usage = request.stream_options is not None and request.stream_options.include_usage
-        pieces = server.slots.iterate(lambda: _stream(server, principal, collection, question))
+        pieces = server.slots.iterate(lambda: asked.stream(pieces=True))
         # The first item is waited for, so that what fails at once has an HTTP status.
         first = await anext(pieces)
         return StreamingResponse(
-            _events(first, pieces, head, usage, question, server, principal),
+            _events(first, pieces, head, usage),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
-    pipeline, result = await server.slots.run(
-        lambda: _answer(server, principal, collection, question)
-    )
-    if result.answer is None:
-        raise ApiError(502, "generator_failed", result.error)
+    done = await server.slots.run(asked.answer)
+    if done.result.answer is None:
+        raise ApiError(502, "generator_failed", done.result.error)
     return {
         **head,
         "object": "chat.completion",
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": result.answer.text, "refusal": None},
+                "message": {
+                    "role": "assistant",
+                    "content": done.result.answer.text,
+                    "refusal": None,
+                },
                 "logprobs": None,
                 "finish_reason": "stop",
             }
         ],
-        "usage": _usage(pipeline, question, result),
-        "rankgate": answer_shape(result, principal),
+        "usage": done.usage,
+        "rankgate": done.shape,
     }
 
 
-def _answer(
-    server: ServerState, principal: Principal, collection: str, question: str
-) -> tuple[Pipeline, AnswerResult]:
-    *_, last = _stream(server, principal, collection, question, pieces=False)
-    if isinstance(last, str):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    """An answered question, as it is sent."""
+
+    result: AnswerResult
+    shape: dict[str, Any]
+    usage: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A question on its way; everything here runs in a worker's thread."""
+
+    server: ServerState
+    principal: Principal
+    collection: str
+    question: str
+    conversation: str | None
+
+    def kept(self) -> Conversation:
+        """The conversation that the question belongs to."""
+        return self.server.conversations.get(str(self.conversation), owner=self.principal.id)
+
+    def answer(self) -> _Done:
+        """The whole answer."""
+        for event in self.stream(pieces=False):
+            if isinstance(event, _Done):
+                return event
         raise ApiError(500, "internal", "the pipeline ended without a result")
-    return last
 
+    def stream(self, *, pieces: bool) -> Iterator[str | _Done]:
+        """Pieces of the answer, then all of it."""
+        pipeline = self.server.pipeline(self.collection, self.principal)
+        for event in pipeline.stream(self.question, pieces=pieces):
+            if isinstance(event, str):
+                yield event
+                continue
+            self.server.verify(pipeline, [p.candidate.id for p in event.passages])
+            self.server.metrics.answered(event)
+            shape = answer_shape(event, self.principal)
+            if self.conversation is not None:
+                shape |= self._keep(event, shape)
+            yield _Done(result=event, shape=shape, usage=_usage(pipeline, self.question, event))
 
-def _stream(
-    server: ServerState,
-    principal: Principal,
-    collection: str,
-    question: str,
-    *,
-    pieces: bool = True,
-) -> Iterator[str | tuple[Pipeline, AnswerResult]]:
-    """Pieces of the answer, then the result; in a worker's thread."""
-    pipeline = server.pipeline(collection, principal)
-    for event in pipeline.stream(question, pieces=pieces):
-        if isinstance(event, str):
-            yield event
-            continue
-        server.verify(pipeline, [p.candidate.id for p in event.passages])
-        server.metrics.answered(event)
-        yield pipeline, event
+    def _keep(self, result: AnswerResult, shape: dict[str, Any]) -> dict[str, Any]:
+        turn = self.server.conversations.append(
+            str(self.conversation),
+            owner=self.principal.id,
+            question=self.question,
+            answer="" if result.answer is None else result.answer.text,
+            status=result.status,
+            details={k: v for k, v in shape.items() if k not in ("answer", "html", "status")},
+        )
+        return {"conversation": self.conversation, "turn": turn.id}
 
 
 async def _events(
-    first: str | tuple[Pipeline, AnswerResult],
-    rest: AsyncIterator[str | tuple[Pipeline, AnswerResult]],
-    head: dict[str, Any],
-    with_usage: bool,
-    question: str,
-    server: ServerState,
-    principal: Principal,
+    first: str | _Done, rest: AsyncIterator[str | _Done], head: dict[str, Any], with_usage: bool
 ) -> AsyncIterator[bytes]:
     """The answer as server-sent events, as OpenAI sends them."""
 
@@ -231,21 +276,18 @@ async def _events(
 
     yield chunk({"role": "assistant", "content": ""})
     try:
-        item: str | tuple[Pipeline, AnswerResult] | None = first
+        item: str | _Done | None = first
         while item is not None:
             if isinstance(item, str):
                 yield chunk({"content": item})
             else:
-                pipeline, result = item
-                if result.answer is None:
-                    yield _event(error_body(502, "generator_failed", result.error))
+                if item.result.answer is None:
+                    yield _event(error_body(502, "generator_failed", item.result.error))
                     return
-                yield chunk({}, "stop", rankgate=answer_shape(result, principal))
+                yield chunk({}, "stop", rankgate=item.shape)
                 if with_usage:
-                    usage = _usage(pipeline, question, result)
-                    yield _event(
-                        {**head, "object": "chat.completion.chunk", "choices": [], "usage": usage}
-                    )
+                    closing = {"object": "chat.completion.chunk", "choices": []}
+                    yield _event({**head, **closing, "usage": item.usage})
             item = await anext(rest, None)
     except ApiError as exc:
         yield _event(error_body(exc.status, exc.code, exc.message))

@@ -1,0 +1,132 @@
+"""Conversations: list, read, rename, export, delete. Each caller sees their own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from rag_app.conversations import Conversation, Turn
+from rag_app.markdown_html import answer_html
+from rag_app.server.access import SignedIn
+from rag_app.server.state import Server
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
+
+
+class NewConversation(BaseModel):
+    """Which collection it asks."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    collection: str | None = None
+
+
+class Renaming(BaseModel):
+    """Another title."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+@router.get("")
+async def listed(server: Server, principal: SignedIn) -> dict[str, Any]:
+    """The caller's conversations, the latest first."""
+    found = await asyncio.to_thread(server.conversations.all, principal.id)
+    return {"conversations": [_head(c) for c in found]}
+
+
+@router.post("", status_code=201)
+async def create(body: NewConversation, server: Server, principal: SignedIn) -> dict[str, Any]:
+    """Begin one; name it as `conversation` in `/v1/chat/completions`."""
+    collection = server.collection(body.collection, principal)
+    made = await asyncio.to_thread(
+        lambda: server.conversations.create(owner=principal.id, collection=collection)
+    )
+    return _head(made)
+
+
+@router.delete("")
+async def delete_all(server: Server, principal: SignedIn) -> dict[str, Any]:
+    """Delete all of the caller's conversations."""
+    return {"deleted": await asyncio.to_thread(server.conversations.delete_all, principal.id)}
+
+
+@router.get("/{conversation}")
+async def read(conversation: str, server: Server, principal: SignedIn) -> dict[str, Any]:
+    """One conversation with its turns."""
+    found = await asyncio.to_thread(
+        lambda: server.conversations.get(conversation, owner=principal.id)
+    )
+    return {**_head(found), "turns": [turn_shape(t) for t in found.turns]}
+
+
+@router.patch("/{conversation}")
+async def rename(
+    conversation: str, body: Renaming, server: Server, principal: SignedIn
+) -> dict[str, Any]:
+    """Give it another title."""
+    changed = await asyncio.to_thread(
+        lambda: server.conversations.rename(conversation, body.title, owner=principal.id)
+    )
+    return _head(changed)
+
+
+@router.delete("/{conversation}")
+async def delete(conversation: str, server: Server, principal: SignedIn) -> dict[str, Any]:
+    """Delete it, in the file too."""
+    await asyncio.to_thread(lambda: server.conversations.delete(conversation, owner=principal.id))
+    return {"deleted": 1}
+
+
+@router.get("/{conversation}/export")
+async def export(
+    conversation: str,
+    server: Server,
+    principal: SignedIn,
+    format: Literal["markdown", "json"] = "markdown",
+) -> Response:
+    """The conversation as a file."""
+    kept = server.conversations
+    if format == "json":
+        text = await asyncio.to_thread(lambda: kept.export_json(conversation, owner=principal.id))
+        media, ending = "application/json", "json"
+    else:
+        text = await asyncio.to_thread(
+            lambda: kept.export_markdown(conversation, owner=principal.id)
+        )
+        media, ending = "text/markdown; charset=utf-8", "md"
+    name = f"conversation-{conversation[:8]}.{ending}"
+    return Response(
+        text,
+        media_type=media,
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def turn_shape(turn: Turn) -> dict[str, Any]:
+    """A turn as it was answered."""
+    numbers = [s["number"] for s in turn.details.get("sources", ())]
+    return {
+        "id": turn.id,
+        "question": turn.question,
+        "answer": turn.answer,
+        "html": answer_html(turn.answer, cited=numbers),
+        "status": turn.status,
+        "asked": turn.asked.isoformat(),
+        "details": dict(turn.details),
+    }
+
+
+def _head(conversation: Conversation) -> dict[str, Any]:
+    return {
+        "id": conversation.id,
+        "title": conversation.title,
+        "collection": conversation.collection,
+        "updated": conversation.updated.isoformat(),
+    }
