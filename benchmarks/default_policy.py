@@ -1,10 +1,8 @@
 """Fits the default policy on the dev splits; never reads a test split.
 
-Weights of the relevance models come in two steps. The features that differ within a query are
-fitted list-wise (softmax over a query's candidates), because they order; then slope, intercept
-and the features of the query are fitted point-wise on the ten best candidates, answerable and
-unanswerable queries together, because they give the probability. Gate and floor are explicit
-thresholds, searched on a grid.
+The relevance models are fitted by `rankgate_eval.calibrate`, over all corpora at once. Gate and
+floor are explicit thresholds, searched on a grid: they have to hold on a stranger's documents, so
+the worst corpus decides, where `rankgate calibrate` fits to one.
 
     python benchmarks/default_policy.py --data ../shared/data --out rankgate/policies/default.json
 """
@@ -17,13 +15,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 
 sys.path.insert(0, str(Path(__file__).parent))
 from corpus_index import CorpusIndex, Retrieved
@@ -31,10 +28,17 @@ from corpus_index import CorpusIndex, Retrieved
 from rankgate import FirstStageKind, Floor, Gate, Policy, Profile, RelevanceModel, Section
 from rankgate.firststage import Analyser, Fusion, compute_signals
 from rankgate.gate import Condition, Rule
-from rankgate.logistic import Feature, Logistic
+from rankgate.logistic import Logistic
 from rankgate.models import TokenEncoder
-from rankgate.relevance import relevance_features
-from rankgate.scorers import LateInteractionScorer
+from rankgate.scorers import LateInteractionScorer, Scores
+from rankgate_eval.calibrate.relevance_fit import (
+    FIRST_STAGE_ORDERING,
+    LEVEL,
+    ORDERING,
+    first_stage_level,
+    fit_relevance,
+)
+from rankgate_eval.calibrate.rows import Row, ndcg10, row_of
 from rankgate_eval.dataset import Dataset
 
 FloatArray = npt.NDArray[np.float64]
@@ -51,50 +55,7 @@ RETRIEVAL = {
     "dense": Fusion(bm25_weight=0.0),
     "bm25": Fusion(dense_weight=0.0),
 }
-# What differs within a query (orders), and what differs between queries (moves probability).
-ORDERING = {
-    "hybrid": ("raw_gap", "raw_z", "dense_gap", "bm25_z", "bm25_share", "reciprocal_rank"),
-    # Not dense_gap: beside the MaxSim of the same encoder it got the wrong sign and cost .025
-    # nDCG@10 on a corpus left out.
-    "dense": ("raw_gap", "raw_z"),
-    "bm25": ("raw_gap", "raw_z", "bm25_z", "bm25_share", "reciprocal_rank"),
-    "order": ("raw_gap", "raw_z", "reciprocal_rank"),
-}
-FIRST_STAGE_ORDERING = {
-    "hybrid": ("dense_gap", "bm25_z", "bm25_share", "reciprocal_rank"),
-    "dense": ("dense_gap",),
-    "bm25": ("bm25_z", "bm25_share"),
-    "order": ("reciprocal_rank",),
-}
-LEVEL = {
-    "hybrid": ("query_raw_top", "query_dense_top"),
-    "dense": ("query_raw_top", "query_dense_top"),
-    "bm25": ("query_raw_top", "query_bm25_log_top"),
-    "order": ("query_raw_top",),
-}
-_RAW = ("raw_gap", "raw_z", "query_raw_top")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One query's candidates, seen through one kind of first stage."""
-
-    corpus: str
-    columns: Mapping[str, FloatArray]
-    relevant: npt.NDArray[np.bool_]
-    gold: int
-    stratum: str
-    signals: Mapping[str, float | None]
-
-    @property
-    def answerable(self) -> bool:
-        """Whether the corpus holds a relevant passage."""
-        return self.stratum == "answerable"
-
-    def matrix(self, names: Sequence[str]) -> FloatArray:
-        """(n, features), possibly none."""
-        columns = [self.columns[n] for n in names]
-        return np.stack(columns, axis=1) if columns else np.empty((self.relevant.size, 0))
+_RIDGE = 0.05  # of the list-wise step; six corpora sum up
 
 
 def view(found: Retrieved, kind: str) -> Retrieved:
@@ -106,96 +67,62 @@ def view(found: Retrieved, kind: str) -> Retrieved:
     return replace(found, candidates=candidates, signals=compute_signals(found.query, candidates))
 
 
-def rows_of(found: Sequence[tuple[str, Retrieved, frozenset[str], str]], kind: str) -> list[Row]:
+def rows_of(
+    found: Sequence[tuple[str, Retrieved, frozenset[str], str]], kind: str, scale: str
+) -> list[Row]:
     """Feature rows of retrievals given as (corpus, retrieved, gold ids, stratum)."""
     result = []
     for corpus, original, gold, stratum in found:
         if not original.candidates:  # a foreign question without a word in common, under BM25
             continue
         r = view(original, kind)
-        relevant = np.array([c.id in gold for c in r.candidates])
         result.append(
-            Row(
-                corpus=corpus,
-                columns=relevance_features(r.candidates, r.signals, r.raw),
-                relevant=relevant if stratum == "answerable" else np.zeros_like(relevant),
-                gold=len(gold),
+            row_of(
+                r.candidates,
+                r.signals,
+                Scores.full(r.raw, scale),
+                gold=gold,
+                query_id=r.query_id,
                 stratum=stratum,
-                signals=r.signals.values(),
+                corpus=corpus,
             )
         )
     return result
 
 
 def fit(rows: Sequence[Row], ordering: Sequence[str], level: Sequence[str]) -> Logistic:
-    """The two steps of the module's docstring, corpora weighing the same."""
-    listed = [r for r in rows if r.answerable and r.relevant.any()]
-    stacked = np.concatenate([r.matrix(ordering) for r in listed])
-    scale = stacked.std(0) + 1e-9
-    share = {c: 1.0 / sum(r.corpus == c for r in listed) for c in {r.corpus for r in listed}}
-    prepared = [(r.matrix(ordering) / scale, r.relevant, share[r.corpus]) for r in listed]
+    """A relevance model over all corpora, which weigh the same.
 
-    def listwise(w: FloatArray) -> tuple[float, FloatArray]:
-        loss, grad = 0.05 * float(w @ w) / len(share), 0.1 * w / len(share)
-        for x, rel, weight in prepared:
-            s = x @ w
-            p = np.exp(s - s.max())
-            p /= p.sum()
-            target = rel / rel.sum()
-            loss -= weight * float(target @ np.log(np.maximum(p, 1e-12)))
-            grad += weight * (x.T @ (p - target))
-        return loss, grad
-
-    w = minimize(listwise, np.zeros(len(ordering)), jac=True, method="L-BFGS-B").x
-
-    counts = {c: sum(r.corpus == c for r in rows) for c in {r.corpus for r in rows}}
-    xs, ys, weights = [], [], []
-    for r in rows:
-        s = (r.matrix(ordering) / scale) @ w
-        top = np.argsort(-s, kind="stable")[:10]
-        xs.append(np.column_stack([s[top], r.matrix(level)[top]]))
-        ys.append(r.relevant[top])
-        weights.append(np.full(top.size, 1.0 / (counts[r.corpus] * top.size)))
-    x, y, sw = np.concatenate(xs), np.concatenate(ys).astype(float), np.concatenate(weights)
-    mean, spread = x.mean(0), x.std(0) + 1e-9
-    z = (x - mean) / spread
-
-    def pointwise(b: FloatArray) -> tuple[float, FloatArray]:
-        logit = z @ b[1:] + b[0]
-        p = 1.0 / (1.0 + np.exp(-logit))
-        loss = float(sw @ (np.logaddexp(0.0, logit) - y * logit)) + 1e-3 * float(b[1:] @ b[1:])
-        g = sw * (p - y)
-        return loss, np.concatenate([[g.sum()], z.T @ g + 2e-3 * b[1:]])
-
-    b = minimize(pointwise, np.zeros(z.shape[1] + 1), jac=True, method="L-BFGS-B").x
-    slope = b[1] / spread[0]
-    features = [
-        Feature(name=n, weight=float(slope * w[i] / scale[i])) for i, n in enumerate(ordering)
-    ]
-    features += [
-        Feature(name=n, weight=float(b[2 + j] / spread[1 + j])) for j, n in enumerate(level)
-    ]
-    return Logistic(intercept=float(b[0] - (b[1:] / spread) @ mean), features=tuple(features))
+    Negative weights stay, as in the policy that ships.
+    """
+    fitted = fit_relevance(rows, ordering, level, scored=True, check_signs=False, ridge=_RIDGE)
+    return fitted.model
 
 
-def ndcg10(logits: FloatArray, row: Row) -> float:
+def columns_of(row: Row) -> Mapping[str, FloatArray]:
+    """All features; the scorer has read every candidate here."""
+    if row.reranked is None:
+        raise SystemExit(f"query {row.query_id!r} was not scored")
+    return row.reranked.columns
+
+
+def quality(logits: FloatArray, row: Row) -> float:
     """nDCG@10 of the order that the logits give, ties by first-stage rank."""
-    order = np.argsort(-logits, kind="stable")[:10]
-    gains = row.relevant[order] / np.log2(np.arange(2, order.size + 2))
-    ideal = (1.0 / np.log2(np.arange(2, min(10, row.gold) + 2))).sum()
-    return float(gains.sum() / ideal)
+    return ndcg10(np.argsort(-logits, kind="stable"), row)
 
 
 def fit_section(rows: Sequence[Row], kind: str) -> tuple[Logistic, Logistic]:
     """Relevance models for reranked and for first-stage-only results."""
-    plain = FIRST_STAGE_ORDERING[kind]
-    levels = [n for n in LEVEL[kind] if n not in _RAW]
-    return fit(rows, ORDERING[kind], LEVEL[kind]), fit(rows, plain, levels)
+    which = FirstStageKind(kind)
+    return (
+        fit(rows, ORDERING[which], LEVEL[which]),
+        fit(rows, FIRST_STAGE_ORDERING[which], first_stage_level(which)),
+    )
 
 
 def logits_of(model: Logistic, row: Row) -> FloatArray:
     """(n,) logits of one query's candidates."""
-    return model.logits(row.columns, row.relevant.size)
+    return model.logits(columns_of(row), row.relevant.size)
 
 
 def search_gate(
@@ -204,9 +131,10 @@ def search_gate(
     """The thresholds that skip most while losing little, on average and on each corpus."""
     answerable = [r for r in rows if r.answerable]
     loss = np.array(
-        [ndcg10(logits_of(reranked, r), r) - ndcg10(logits_of(first, r), r) for r in answerable]
+        [quality(logits_of(reranked, r), r) - quality(logits_of(first, r), r) for r in answerable]
     )
     corpora = np.array([r.corpus for r in answerable])
+    seen = [r.signals.values() for r in answerable]
     dense = [(d, "dense_margin_12") for d in (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3)]
     terms = [(b, "bm25_margin_12") for b in (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)]
     top = [(t, "dense_top1") for t in (0.0, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8)]
@@ -226,9 +154,9 @@ def search_gate(
             continue
         skipped = np.array(
             [
-                all(c.holds(r.signals) for c in conditions)
-                and not any(r.signals[v] for v in ("negation", "temporal", "conditional"))
-                for r in answerable
+                all(c.holds(s) for c in conditions)
+                and not any(s[v] for v in ("negation", "temporal", "conditional"))
+                for s in seen
             ]
         )
         each = {c: float((loss * skipped)[corpora == c].mean()) for c in set(corpora)}
@@ -366,24 +294,24 @@ def main() -> None:
     ).stdout.strip()
     sections: dict[FirstStageKind, Section] = {}
     report: dict[str, Any] = {}
-    for kind in ORDERING:
-        rows = rows_of(found["hybrid" if kind == "order" else kind], kind)
+    for kind in (k.value for k in ORDERING):
+        rows = rows_of(found["hybrid" if kind == "order" else kind], kind, info.scale)
         reranked, first = fit_section(rows, kind)
         held: dict[str, Any] = {}
         for name in CORPORA:  # each corpus by models that have not seen it
             other = [r for r in rows if r.corpus != name]
             mine = [r for r in rows if r.corpus == name and r.answerable]
             re_out, fi_out = fit_section(other, kind)
-            base = [ndcg10(-r.columns["log_rank"], r) for r in mine]
+            base = [quality(-columns_of(r)["log_rank"], r) for r in mine]
             held[name] = {
                 "n": len(mine),
                 "first_stage_order": round(float(np.mean(base)), 4),
-                "raw": round(float(np.mean([ndcg10(r.columns["raw"], r) for r in mine])), 4),
+                "raw": round(float(np.mean([quality(columns_of(r)["raw"], r) for r in mine])), 4),
                 "reranked_model": round(
-                    float(np.mean([ndcg10(logits_of(re_out, r), r) for r in mine])), 4
+                    float(np.mean([quality(logits_of(re_out, r), r) for r in mine])), 4
                 ),
                 "first_stage_model": round(
-                    float(np.mean([ndcg10(logits_of(fi_out, r), r) for r in mine])), 4
+                    float(np.mean([quality(logits_of(fi_out, r), r) for r in mine])), 4
                 ),
             }
         gate, gate_note = Gate(), {}

@@ -13,6 +13,7 @@ by their last turn as it stands, without condensing.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -20,12 +21,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rag_app.generate.factory import BareExtractive
+from rankgate.models import TokenEncoder
 from rankgate_eval.dataset import Dataset
+from rankgate_eval.encoding import open_store
 from rankgate_eval.end_to_end import (
     EndToEnd,
+    LocalGenerator,
     Plan,
     Question,
-    choose_generator,
     compare_answers,
     hand_over,
     questions_of,
@@ -73,22 +77,26 @@ def measure(
     """One data set."""
     with open_under_test(data, cache=args.cache, tell=tell) as under:
         handed = hand_over(under.stage, data, questions, scorer=under.scorer, tell=tell)
-    return compare_answers(
-        questions,
-        handed.arms,
-        generator=choose_generator("extractive"),
-        plan=Plan(extractive=True, seed=args.seed),
-        folder=args.work / name,
-        skip_rate=handed.skip_rate,
-        made={
-            "data": name,
-            "scorer": handed.scorer,
-            "policy": handed.policy,
-            "k": handed.k,
-            "top_n": handed.top_n,
-        },
-        tell=tell,
-    )
+        encoder = TokenEncoder.load()
+        with contextlib.closing(open_store(args.cache, encoder)) as store:
+            # The plug-in `extractive`, reading token vectors that are there already.
+            writer = LocalGenerator(BareExtractive(encoder, token_store=store), name="extractive")
+            return compare_answers(
+                questions,
+                handed.arms,
+                generator=writer,
+                plan=Plan(extractive=True, seed=args.seed),
+                folder=args.work / name,
+                skip_rate=handed.skip_rate,
+                made={
+                    "data": name,
+                    "scorer": handed.scorer,
+                    "policy": handed.policy,
+                    "k": handed.k,
+                    "top_n": handed.top_n,
+                },
+                tell=tell,
+            )
 
 
 def tell(what: str, done: int, total: int) -> None:

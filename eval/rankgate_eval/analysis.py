@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.types import FirstStageKind, Path
+from rankgate.types import Path
 from rankgate_eval.arms import path_counts
 from rankgate_eval.diagnosis import Observations, diagnose
 from rankgate_eval.experiment import Experiment
@@ -24,7 +24,7 @@ from rankgate_eval.latency import check_budget, summarise_latency
 from rankgate_eval.listings import moved_lists, worst_queries
 from rankgate_eval.metrics import METRICS, headroom, measure, recall_curve
 from rankgate_eval.provenance import fitted_on_warnings
-from rankgate_eval.recall import measure_recall
+from rankgate_eval.recall import alternative_recall, measure_recall
 from rankgate_eval.refusals import count_refusals, unanswerable_rows
 from rankgate_eval.reliability import reliability_at_top
 from rankgate_eval.result import ARMS, Result
@@ -48,7 +48,6 @@ from rankgate_eval.sections import (
 )
 from rankgate_eval.significance import Difference, compare
 from rankgate_eval.strata import StrataReport, compare_strata, stratify
-from rankgate_eval.system import IndexStage
 from rankgate_eval.verdict import Evidence, judge
 
 __all__ = ["PAIRS", "analyse"]
@@ -322,32 +321,10 @@ def _diagnosis(
             top_n=e.top_n,
             headroom=room,
             gain=gain,
-            alternatives=_alternatives(e),
+            alternatives=alternative_recall(e.stage, e.data, e.judged, depth=e.depth),
         )
     )
     return tuple(Diagnosed(code=d.code, sentence=d.sentence, advice=d.advice) for d in found)
-
-
-def _alternatives(e: Experiment) -> dict[str, float]:
-    """Recall of the other lists of the same index, at the deepest depth."""
-    stage = e.stage
-    if not isinstance(stage, IndexStage):
-        return {}
-    kinds = [FirstStageKind.BM25]
-    if stage.index.has_dense:
-        kinds += [FirstStageKind.DENSE, FirstStageKind.HYBRID]
-    found = {}
-    for kind in kinds:
-        if kind is stage.kind:
-            continue
-        other = IndexStage(index=stage.index, kind=kind, hidden=stage.hidden)
-        lists = {
-            q: [c.id for c in other.candidates_for(q, e.data.queries[q], e.depth)] for q in e.judged
-        }
-        found[kind.value] = float(
-            recall_curve(e.data.qrels, lists, e.judged, [e.depth])[:, 0].mean()
-        )
-    return found
 
 
 def _warnings(e: Experiment) -> list[str]:

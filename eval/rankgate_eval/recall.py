@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.types import FirstStageKind
+from rankgate_eval.dataset import Dataset
 from rankgate_eval.metrics import recall_curve
 from rankgate_eval.result_parts import CurvePoint, RecallCurve
 from rankgate_eval.sections import interval
+from rankgate_eval.system import FirstStage, IndexStage
 
-__all__ = ["DEPTHS", "KNEE_METHOD", "find_knee", "measure_recall"]
+__all__ = ["DEPTHS", "KNEE_METHOD", "alternative_recall", "find_knee", "measure_recall"]
 
 DEPTHS = (1, 2, 3, 5, 10, 15, 20, 30, 50, 75, 100, 150, 200)
 KNEE_METHOD = (
@@ -76,3 +79,25 @@ def measure_recall(
         method=KNEE_METHOD,
         depth=depth,
     )
+
+
+def alternative_recall(
+    stage: FirstStage, data: Dataset, query_ids: Sequence[str], *, depth: int
+) -> dict[str, float]:
+    """Recall at `depth` of the other lists of the same index; none for other first stages."""
+    if not isinstance(stage, IndexStage):
+        return {}
+    kinds = [FirstStageKind.BM25]
+    if stage.index.has_dense:
+        kinds += [FirstStageKind.DENSE, FirstStageKind.HYBRID]
+    found = {}
+    for kind in kinds:
+        if kind is stage.kind:
+            continue
+        other = IndexStage(index=stage.index, kind=kind, hidden=stage.hidden)
+        lists = {
+            q: [c.id for c in other.candidates_for(q, data.queries[q], depth)] for q in query_ids
+        }
+        column = recall_curve(data.qrels, lists, query_ids, [depth])[:, 0]
+        found[kind.value] = float(column.mean())
+    return found

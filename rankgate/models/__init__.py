@@ -1,6 +1,7 @@
 """Model weights: where they are found, how they are checked, and what reads with them."""
 
 from rankgate.models.encoder import TokenEncoder, TokenVectors
+from rankgate.models.head import TokenHead
 from rankgate.models.locate import MINILM_SHA256, ModelFiles, find_minilm
 from rankgate.models.token_store import TokenStore
 
@@ -8,6 +9,7 @@ __all__ = [
     "MINILM_SHA256",
     "ModelFiles",
     "TokenEncoder",
+    "TokenHead",
     "TokenStore",
     "TokenVectors",
     "find_minilm",

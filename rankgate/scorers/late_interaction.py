@@ -7,13 +7,16 @@ scores of queries of different length stay on one scale.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.errors import WeightsMismatchError
 from rankgate.models.encoder import TokenEncoder, TokenVectors
+from rankgate.models.head import TokenHead
 from rankgate.models.token_store import TokenStore
 from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, ScoreStats
 from rankgate.texts import checked_texts
@@ -21,6 +24,7 @@ from rankgate.texts import checked_texts
 __all__ = ["LateInteractionScorer", "maxsim"]
 
 SCALE = "maxsim-mean"
+HEAD_SCALE = "maxsim-head"
 
 
 def maxsim(
@@ -59,11 +63,28 @@ class LateInteractionScorer:
     Args:
         encoder: gives the token vectors.
         token_store: vectors known beforehand; None: everything is embedded on the fly.
+        head: turns similarities into a score in another way than plain MaxSim; the same stored
+            vectors serve it. Its scores have a scale of their own and need their own policy.
+
+    Raises:
+        WeightsMismatchError: the head was trained for another encoder.
     """
 
-    def __init__(self, encoder: TokenEncoder, *, token_store: TokenStore | None = None) -> None:
+    def __init__(
+        self,
+        encoder: TokenEncoder,
+        *,
+        token_store: TokenStore | None = None,
+        head: TokenHead | None = None,
+    ) -> None:
+        if head is not None and head.encoder != encoder.sha256:
+            raise WeightsMismatchError(
+                f"the head was trained for the encoder {head.encoder[:12]}, not for "
+                f"{encoder.name} ({encoder.sha256[:12]})"
+            )
         self.encoder = encoder
         self.token_store = token_store
+        self.head = head
 
     @classmethod
     def load(
@@ -72,13 +93,26 @@ class LateInteractionScorer:
         *,
         token_store: TokenStore | None = None,
         allow_hub: bool = False,
+        head: str | Path | None = None,
     ) -> LateInteractionScorer:
-        """A scorer over the encoder that `TokenEncoder.load` finds."""
-        return cls(TokenEncoder.load(path, allow_hub=allow_hub), token_store=token_store)
+        """A scorer over the encoder that `TokenEncoder.load` finds; `head` is a file of one."""
+        encoder = TokenEncoder.load(path, allow_hub=allow_hub)
+        loaded = None if head is None else TokenHead.load(head, encoder=encoder.sha256)
+        return cls(encoder, token_store=token_store, head=loaded)
 
     @property
     def info(self) -> ScorerInfo:
         """Who is scoring."""
+        if self.head is not None:
+            both = hashlib.sha256((self.encoder.sha256 + self.head.sha256).encode("ascii"))
+            return ScorerInfo(
+                id=f"late-interaction/{self.encoder.name}+head-{self.head.sha256[:8]}",
+                scale=HEAD_SCALE,
+                weights=both.hexdigest(),
+                backend="torch",
+                dtype="float32",
+                max_length=self.encoder.max_length,
+            )
         return ScorerInfo(
             id=f"late-interaction/{self.encoder.name}",
             scale=SCALE,
@@ -139,9 +173,15 @@ class LateInteractionScorer:
             read = [i for i, t in enumerate(job.texts) if t in known]
             vectors = [known[job.texts[i]] for i in read]
             if read:
-                values[read] = maxsim(query.tokens.astype(np.float32), vectors)
+                asked = query.tokens.astype(np.float32)
+                values[read] = (
+                    maxsim(asked, vectors)
+                    if self.head is None
+                    else self.head.scores(asked, vectors)
+                )
                 scored[read] = True
             truncated = sum(v.truncated for v in vectors)
         count = int(scored.sum())
         stats = shared + ScoreStats(pairs=count, windows=count, truncated=truncated)
-        return Scores(values=values, scale=SCALE, scored=scored, stats=stats)
+        scale = SCALE if self.head is None else HEAD_SCALE
+        return Scores(values=values, scale=scale, scored=scored, stats=stats)

@@ -83,7 +83,8 @@ class TrainingCard:
         before: of the policy's order with the model that training started from, by corpus.
         after: with the model that was kept, by corpus.
         difference: of the two over all dev questions, with its interval; None where not made.
-        kept: whether the result is better beyond noise; None where that was not asked.
+        against_first_stage: of the kept model and the first stage's own order, likewise.
+        kept: whether the result is better than its start beyond noise.
         weights: file name to sha256.
         environment: versions, hardware, commit, command, date.
         notes: what else a reader should know.
@@ -99,7 +100,8 @@ class TrainingCard:
     before: Mapping[str, float]
     after: Mapping[str, float]
     difference: Mapping[str, Any] | None
-    kept: bool | None
+    against_first_stage: Mapping[str, Any]
+    kept: bool
     weights: Mapping[str, str]
     environment: Mapping[str, str]
     notes: tuple[str, ...] = ()
@@ -182,17 +184,24 @@ class TrainingCard:
         return "\n".join(lines) + "\n"
 
     def _verdict(self) -> str:
+        first = f"{_interval(self.against_first_stage)} against the first stage's own order"
         if self.difference is None:
-            return "It was not compared with the model that it started from."
-        found = (
-            f"{self.difference['mean']:+.4f} nDCG@10 [{self.difference['low']:+.4f}, "
-            f"{self.difference['high']:+.4f}] against its start, {self.difference['n']} dev "
-            f"questions in {self.difference['clusters']} groups"
-        )
-        if self.kept is None:
-            return f"{found}."
+            return f"No step was better than the start; the start itself is {first}."
         word = "Better beyond noise" if self.kept else "Not better beyond noise: do not use it"
-        return f"{word}: {found}."
+        text = f"{word}: {_interval(self.difference)} against its start; {first}."
+        if self.kept and self.against_first_stage["low"] <= 0.0:
+            text += (
+                " **It is not shown to be better than no reranker at all**: look at it with "
+                "`rankgate eval` before it is used."
+            )
+        return text
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    return (
+        f"{found['mean']:+.4f} nDCG@10 [{found['low']:+.4f}, {found['high']:+.4f}] over "
+        f"{found['n']} dev questions in {found['clusters']} groups"
+    )
 
 
 def _counts(excluded: Mapping[str, int]) -> str:

@@ -94,13 +94,12 @@ def _query(identifier: str, text: str, passage: str, document: str) -> TrainingQ
 
 
 def _question(path: tuple[str, ...]) -> str | None:
-    """The heading, under the one above it where it does not speak for itself."""
-    own = path[-1]
-    if _telling(own) >= 2:
-        return own
-    above = path[-2] if len(path) > 1 else ""
-    joined = f"{above} {own}".strip() if _telling(own) else above
-    return joined if _telling(joined) >= 2 else None
+    """The heading, with the one above it where one word alone would be too little."""
+    telling = _telling(path[-1])
+    if telling >= 2:
+        return path[-1]
+    joined = " ".join(path[-2:])
+    return joined if telling == 1 and _telling(joined) >= 2 else None
 
 
 def _telling(heading: str) -> int:

@@ -45,6 +45,7 @@ class Look:
         by_corpus: the same for each corpus.
         first_stage: of the first stage's own relevance model, by corpus: what there is to beat.
         per_query: (corpus, query id) to the value of the policy's order.
+        first_stage_per_query: the same of the first stage's own relevance model.
         order: the weights that were fitted for this look.
     """
 
@@ -52,6 +53,7 @@ class Look:
     by_corpus: Mapping[str, float]
     first_stage: Mapping[str, float]
     per_query: Mapping[tuple[str, str], float]
+    first_stage_per_query: Mapping[tuple[str, str], float]
     order: ListwiseOrder
 
 
@@ -103,6 +105,7 @@ class DevSet:
             by_corpus=by_corpus,
             first_stage=_means(before),
             per_query=values,
+            first_stage_per_query=before,
             order=order,
         )
 

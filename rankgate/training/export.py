@@ -216,7 +216,7 @@ def quantise(
         said = (
             f"correlation {result.correlation:.4f}" if bar is None else f"{value:.4f} < {bar:.4f}"
         )
-    (folder / "model.onnx").unlink()
+    shutil.rmtree(folder)  # a folder without its graph would only mislead
     raise ConfigError(
         f"int8 does not keep the quality, not even with three quarters of the layers in float32 "
         f"({said}); use the float32 export in {exported.folder}"

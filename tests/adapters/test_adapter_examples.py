@@ -48,6 +48,23 @@ EXPECTED = {
         "after: 2 texts embedded for 2 questions",
     ],
     "llamaindex_rerank.py": ["Tickets cost twelve", "nothing relevant"],
+    "llamaindex_query_engine.py": [
+        "Guided tours begin",
+        "Tickets cost twelve",
+        "Empty Response (refused, below_floor: best probability",
+        "Photographs are allowed without flash.\nCoats and bags",
+    ],
+    "llamaindex_chat.py": [
+        "Parcels up to two kilograms",
+        "kept at the depot for seven days",
+        "[refused, below_floor; 0 of 4 passages kept]\n  I don't have this information.",
+    ],
+    "migration/llamaindex_sentence_transformer.py": [
+        "before, the first stage's scores are gone: True",
+        "after, they are where they were: True",
+        "nodes in the same order: True, with the same scores: True",
+        "after, when the model fails: degraded, ['n0', 'n1']",
+    ],
 }
 
 

@@ -41,7 +41,9 @@ def weights_of(trainer):
 
 
 def test_it_learns_the_lists(tmp_path, model):
-    trainer = small_trainer(tmp_path / "run", model, lists=96, epochs=4, evaluate_every=48, learning_rate=3e-3)
+    trainer = small_trainer(
+        tmp_path / "run", model, lists=96, epochs=4, evaluate_every=48, learning_rate=3e-3
+    )
     result = trainer.run()
     first, last = result.history[0], result.history[-1]
     assert result.steps == 96

@@ -83,9 +83,7 @@ def embellished(share: int = 3):
 
 def endpoint(url: str, name: str = "judge", retries: Retries = QUICK, **model) -> Endpoint:
     parameters = model.pop("parameters", DEFAULT_PARAMETERS)
-    return Endpoint(
-        Model(name=name, base_url=url, parameters=parameters, **model), retries=retries
-    )
+    return Endpoint(Model(name=name, base_url=url, parameters=parameters, **model), retries=retries)
 
 
 def judge(url: str, **options) -> Judge:
@@ -100,6 +98,4 @@ def generator(url: str) -> ApiGenerator:
 
 def folder_text(folder: Path) -> dict[str, bytes]:
     """The result's files, without the log, whose order is chance's."""
-    return {
-        f.name: f.read_bytes() for f in sorted(folder.iterdir()) if f.name != "calls.jsonl"
-    }
+    return {f.name: f.read_bytes() for f in sorted(folder.iterdir()) if f.name != "calls.jsonl"}

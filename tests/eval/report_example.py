@@ -380,10 +380,18 @@ ANSWERS = {
         {
             "query_id": "e1",
             "query": "what of e1?",
-            "kind": "inversion",
+            "kind": "worse",
+            "moves": ["inversion"],
+            "because": "fewer claims hold",
+            "references": ["the known answer"],
             "before": _side("first_stage", 0.911),
             "after": _side("policy", 0.322),
         }
     ],
+    "n": 57,
+    "clusters": 33,
+    "queries_needed": 911,
+    "refusals": {"policy": {"right_refusal": 6, "wrong_refusal": 19}},
+    "contexts": {"policy-first_stage": {"moves": {"lift": {"n": 21, "better": 13, "worse": 8}}}},
     "calls": {"judge": 4321},
 }

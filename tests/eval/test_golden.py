@@ -5,14 +5,23 @@ A page that was edited fails here with the question to mend, not with a lower sc
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+import sys
 from collections import Counter
 from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rankgate.cli import build_app
+from rankgate_eval import Result, load_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "eval" / "golden"
 DOCS = ROOT / "docs"
+MARGIN = "0.05"
 ROWS = [json.loads(line) for line in (GOLDEN / "questions.jsonl").read_text("utf-8").splitlines()]
 ANSWERABLE = [row for row in ROWS if row["answerability"] == "answerable"]
 UNANSWERABLE = [row for row in ROWS if row["answerability"] == "unanswerable"]
@@ -95,3 +104,85 @@ def test_two_source_questions_have_gold_in_two_places():
     for row in ROWS:
         if row["kind"] == "two_sources":
             assert len(row["spans"]) >= 2, row["_id"]
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(f"golden_{name}", GOLDEN / f"{name}.py")
+    module = sys.modules.setdefault(spec.name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """docs/ as the application cuts them."""
+    folder = tmp_path_factory.mktemp("golden")
+    _load("corpus").write_corpus(DOCS, folder)
+    return folder / "corpus.jsonl"
+
+
+@pytest.fixture(scope="module")
+def vectors(request):
+    """Vectors of the passages, kept from run to run by the hash of their text."""
+    return request.config.cache.mkdir("golden")
+
+
+def run_check(corpus, vectors, out, *options):
+    """`rankgate eval check` as `make golden` runs it: (exit code, check.json)."""
+    told = CliRunner().invoke(
+        build_app(),
+        [
+            *("eval", "check", str(GOLDEN / "questions.jsonl"), "--corpus", str(corpus)),
+            *("--baseline", str(GOLDEN / "baseline.json"), "--margin", MARGIN),
+            *("--cache", str(vectors), "--out", str(out), *options),
+        ],
+    )
+    assert (out / "check.json").is_file(), told.output
+    return told.exit_code, json.loads((out / "check.json").read_text("utf-8"))
+
+
+@pytest.mark.model
+@pytest.mark.timeout(900)
+def test_every_quote_is_found_whole_in_a_passage(corpus):
+    data, report = load_dataset(GOLDEN / "questions.jsonl", corpus=corpus)
+    assert report.ok and "common_span" not in report.warning_counts
+    assert data.judged() == [row["_id"] for row in ANSWERABLE]
+    assert data.unjudged() == [row["_id"] for row in UNANSWERABLE]
+    for row in ANSWERABLE:
+        pages_hit = {p.split("#")[0] for p in data.relevant(row["_id"])}
+        assert pages_hit == set(row["documents"]), row["_id"]
+    # Too few groups, and the verdict could only be `not_enough_data`.
+    assert len({data.group_of(q) for q in data.judged()}) >= 40
+
+
+@pytest.mark.model
+@pytest.mark.timeout(900)
+def test_the_policy_is_as_good_as_its_baseline(corpus, vectors, tmp_path):
+    """Fails where a change costs more than the margin; `make golden` shows which questions."""
+    code, check = run_check(corpus, vectors, tmp_path)
+    assert code == 0, "\n".join(check["reasons"])
+    assert check["n"] == len(ANSWERABLE) and not check["gone"] and not check["new"]
+
+
+@pytest.mark.model
+@pytest.mark.timeout(900)
+def test_a_bad_ranking_fails_the_check(corpus, vectors, tmp_path, monkeypatch):
+    """A scorer that prefers passages without the question's words, as `--scorer` takes it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "bad_scorer.py").write_text(
+        "from rankgate.testing import FakeScorer, word_overlap\n"
+        "scorer = FakeScorer(lambda query, text: -word_overlap(query, text))\n",
+        "utf-8",
+    )
+    code, check = run_check(corpus, vectors, tmp_path, "--scorer", "bad_scorer:scorer")
+    assert code == 1 and check["outcome"] == "fail"
+    assert check["changes"]["ndcg@10"]["ci"][1] < -float(MARGIN)
+    assert any("scorer changed" in warning for warning in check["warnings"])
+
+
+def test_the_committed_result_is_that_of_the_baseline():
+    baseline = Result.load(GOLDEN / "baseline.json")
+    brief = json.loads((ROOT / "eval" / "results" / "golden.json").read_text("utf-8"))
+    assert brief == json.loads(json.dumps(_load("record").brief(baseline)))
+    assert f"--margin {MARGIN}" in (ROOT / "Makefile").read_text("utf-8")

@@ -13,7 +13,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from rankgate_eval.report import render_markdown, summarise, write_report
+from rankgate_eval.report.charts import IntervalRow, interval_plot
 from rankgate_eval.report.html import render_html
+from rankgate_eval.report.numbers import signed
 from rankgate_eval.report.safe_text import clean, clip, code, prose
 from rankgate_eval.report.words import lead
 
@@ -107,8 +109,21 @@ NUMBERS = (
     *("2,586", "sha256:feedc0de", "85b3822", "1234", "Abacus, 2 beads", "abad1dea"),
     *("rankgate eval data --split dev", "0.4233", "9,999", "dense weight 0.3"),
     *("0.765", "0.710 to 0.820", "\u22120.046", "0.911", "0.322", "4321"),
+    *("57 questions in 33 document groups", "about 911 like these", "wrong refusal", "19"),
+    *("Policy against first stage: a relevant passage came in", "fewer claims hold"),
+    "the known answer",
 )
-IN_HTML_ALONE = {"t9", "w1-d2", "0.812", "0.4233", "4321"}
+IN_HTML_ALONE = {
+    "57 questions in 33 document groups",
+    "about 911 like these",
+    "fewer claims hold",
+    "the known answer",
+    "t9",
+    "w1-d2",
+    "0.812",
+    "0.4233",
+    "4321",
+}
 
 
 def test_every_section_and_every_number_stands_in_the_html(page):
@@ -137,7 +152,10 @@ def test_numbers_stand_in_their_own_row(full):
     assert strata == ["typos=many", "typos=some", "typos=none", "negation=yes"]
     harmed = re.search(r'data-stratum="typos=many".*?</tr>', html, re.S).group(0)
     assert "loses" in harmed and "mark down loss" in harmed and "\u22120.061" in harmed
-    assert "loses" not in re.search(r'data-stratum="typos=some".*?</tr>', html, re.S).group(0)
+    neither = re.search(r'data-stratum="typos=some".*?</tr>', html, re.S).group(0)
+    assert "loses" not in neither and "gains" not in neither and "mark ring quiet" in neither
+    helped = re.search(r'data-stratum="negation=yes".*?</tr>', html, re.S).group(0)
+    assert "gains" in helped and "mark up gain" in helped
 
 
 def test_the_verdict_is_the_headline_and_two_sentences_follow(full):
@@ -168,7 +186,7 @@ def test_each_verdict_has_its_words(full, verdict, word, starts):
 
 
 def test_the_number_of_queries_needed_is_told():
-    assert "about 812 judged queries like these would tell" in lead(sample.bare())[1]
+    assert "about 812 judged queries like these would settle all" in lead(sample.bare())[1]
 
 
 def test_what_was_not_measured_is_said():
@@ -313,6 +331,12 @@ def test_all_movements_are_drawn_and_harm_has_its_own_shape(full):
     assert "2 came into the first 5, 3 left them." in slopes
 
 
+def test_a_bound_that_rounds_to_zero_keeps_its_side():
+    assert (
+        signed(-0.0004) == "\u22120.000" and signed(0.0004) == "+0.000" and signed(0.0) == "0.000"
+    )
+
+
 def test_words_are_cleaned_and_cut():
     assert clean("a\u202eb\n\tc\x00") == "a⟨U+202E⟩b c⟨U+0000⟩"
     assert clean("مرحبا\u200f 👩‍👩‍👧") == "مرحبا\u200f 👩‍👩‍👧"
@@ -323,3 +347,10 @@ def test_words_are_cleaned_and_cut():
     assert code("") == "` `"
     assert prose("use `a_b` for a_b, @me and nDCG@10") == "use `a_b` for a\\_b, &#64;me and nDCG@10"
     assert prose("odd ` tick") == "odd \\` tick"
+
+
+def test_charts_escape_what_they_are_given():
+    row = IntervalRow(label="<b>arm</b>", mean=0.5, ci=(0.4, 0.6))
+    drawn = interval_plot([row], ident="x", metric='<i a="b">')
+    assert "<b>" not in drawn and "<i" not in drawn
+    assert drawn.count("&lt;b&gt;arm&lt;/b&gt;") == 2  # the label, and the description

@@ -59,6 +59,7 @@ _BINARY = ("top1_agrees", "negation", "temporal", "conditional", "number")
 _RARE = 10  # a marker that fewer queries have, or lack, tells nothing yet
 _RIDGE = 1.0
 _POINTS = 41
+_CHOSEN = 2.0  # standard errors: the best of many points is better than another by luck alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +193,9 @@ def choose_threshold(
 
     Little is: `max_loss` against always reranking, with a standard error to spare, since the
     best of many points is a lucky one; and `max_loss` against the best point, so that where
-    skipping some queries gains, the gain is not spent on skipping others that lose.
+    skipping some queries gains, the gain is not spent on skipping others that lose. Everything
+    is skipped where that costs at most `max_loss` and no point is better by more than two
+    standard errors: then nothing shows that the scorer is of use.
 
     None where nothing is worth skipping.
 
@@ -209,6 +212,11 @@ def choose_threshold(
             if p.skip_rate == 0.0 or (p.loss + p.error <= max_loss and p.loss <= least + max_loss)
         ]
         best = max(allowed, key=lambda p: p.skip_rate)
+        everything = points[-1]
+        dearest = min(points, key=lambda p: p.loss)
+        beyond = float(np.sqrt(max(0.0, everything.error**2 - dearest.error**2)))
+        if everything.loss <= max_loss and everything.loss - least <= _CHOSEN * beyond:
+            best = everything
     else:
         raise InputError("a gate's threshold is set on max_loss or on skip_rate, not on both")
     return best if best.skip_rate > 0.0 else None

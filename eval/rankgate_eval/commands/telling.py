@@ -89,7 +89,8 @@ def guarded(*, debug: bool = False) -> Iterator[Teller]:
         if debug or _of_command_line(exc):
             raise
         typer.echo(_crash_report(exc), err=True)
-        raise typer.Exit(EXIT_CRASH) from exc
+        # Not `from exc`: contextlib takes that for a StopIteration that Python has converted.
+        raise typer.Exit(EXIT_CRASH) from None
     finally:
         teller.end()
 

@@ -245,6 +245,11 @@ def _tell(trained: Trained, out: Path) -> None:
             f"Difference to the start: {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}] over {d.n} "
             f"dev questions in {d.clusters} document groups."
         )
+    a = card.against_first_stage
+    typer.echo(
+        f"Difference to the first stage's own order: {a['mean']:+.4f} [{a['low']:+.4f}, "
+        f"{a['high']:+.4f}]."
+    )
     if trained.kept:
         for export in trained.exports:
             typer.echo(
@@ -253,6 +258,8 @@ def _tell(trained: Trained, out: Path) -> None:
             )
     else:
         typer.echo("Not kept: it is not better than its start beyond noise. Nothing was exported.")
+    if trained.kept and a["low"] <= 0.0:
+        typer.echo("It is not shown to be better than no reranker at all: see rankgate eval.")
     if r.stopped == "time":
         typer.echo("The time limit stopped it; the same command with --resume goes on.")
     typer.echo(f"Card: {out / 'CARD.md'}")

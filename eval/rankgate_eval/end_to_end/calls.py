@@ -14,7 +14,7 @@ from typing import Any
 
 from rankgate.errors import InputError
 from rankgate_eval.end_to_end.endpoint import Endpoint, Reply
-from rankgate_eval.end_to_end.errors import CallFailed, EndpointError
+from rankgate_eval.end_to_end.errors import BudgetReached, CallFailed, EndpointError
 from rankgate_eval.end_to_end.ledger import Ledger, digest
 from rankgate_eval.end_to_end.limits import Budget, Usage, most_tokens
 
@@ -63,6 +63,7 @@ class Calls:
         self.reused = 0
         self.keys: dict[str, None] = {}
         self._slots = asyncio.Semaphore(concurrency)
+        self._settled = asyncio.Condition()
         self._waiting: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
         self._failures = 0
 
@@ -164,7 +165,7 @@ class Calls:
     ) -> Mapping[str, Any]:
         model = endpoint.model.name
         async with self._slots:
-            reserved = self.budget.reserve(model, worst)
+            reserved = await self._reserved(model, worst)
             usage: Usage | None = None
             try:
                 reply = await send()
@@ -174,11 +175,28 @@ class Calls:
                 raise
             finally:
                 self.budget.settle(model, reserved, usage)
+                async with self._settled:
+                    self._settled.notify_all()
             # On disk before anybody sees it; what is not there is paid for again.
             self._log(key, asked.get("body", {"input": asked.get("input")}), label, reply, model)
         self.paid += 1
         self._failures = 0
         return reply.data
+
+    async def _reserved(self, model: str, worst: Usage) -> float:
+        """Set a worst case aside; what others have set aside may come back, so wait for it.
+
+        Raises:
+            BudgetReached: nothing is on its way, and it still does not fit.
+        """
+        async with self._settled:
+            while True:
+                try:
+                    return self.budget.reserve(model, worst)
+                except BudgetReached:
+                    if not self.budget.outstanding:
+                        raise
+                await self._settled.wait()
 
     def _note_failure(self, exc: CallFailed) -> None:
         """A server that has never answered is not asked about every sample."""

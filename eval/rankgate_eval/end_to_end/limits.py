@@ -147,7 +147,12 @@ class Budget:
         self.limit = limit
         self.prices = Prices() if prices is None else prices
         self.spent = spent
-        self._reserved = 0.0
+        self._reserved: list[float] = []
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether a priced call is on its way."""
+        return bool(self._reserved)
 
     def check_models(self, models: Mapping[str, str]) -> None:
         """Raise where a limit is set and a model has no price; `models` maps role to model.
@@ -174,17 +179,18 @@ class Budget:
         if cost is None or self.limit is None:
             return 0.0
         # A hair of room: a sum of costs that equals the limit on paper may pass it by rounding.
-        if self.spent + self._reserved + cost > self.limit * (1.0 + 1e-12):
+        if self.spent + math.fsum(self._reserved) + cost > self.limit * (1.0 + 1e-12):
             raise BudgetReached(
                 f"{self.spent:.4f} {self.prices.currency} are spent of {self.limit:g}, and the "
                 f"next call may cost {cost:.4f}"
             )
-        self._reserved += cost
+        self._reserved.append(cost)
         return cost
 
     def settle(self, model: str, reserved: float, usage: Usage | None) -> None:
         """Replace what was set aside by what it cost; None: the call gave nothing to pay for."""
-        self._reserved -= reserved
+        if reserved in self._reserved:
+            self._reserved.remove(reserved)
         if usage is not None:
             cost = self.prices.of(model, usage)
             self.spent += 0.0 if cost is None else cost

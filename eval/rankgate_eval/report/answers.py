@@ -5,8 +5,12 @@ Read with tolerance, since another command writes it. The slots are
     verdict: str; reasons, notes: lists of sentences
     arms: {arm: {metric: {mean, ci, n, missing}}}
     differences: {"after-before": {metric: {mean, ci, p, n}}}
-    changed: [{query_id, query, kind, before: side, after: side}], the questions whose context
-        changed, with side = {arm, contexts, answer, refused, judgements: {metric: number}} and
+    n, clusters, queries_needed: counts
+    refusals: {arm: {kind: count}}
+    contexts: {"after-before": {moves: {"lift" | "inversion" | "none": {n, better, worse, ...}}}}
+    changed: [{query_id, query, kind, moves, because, references, before: side, after: side}], the
+        questions whose context changed, with
+        side = {arm, contexts, answer, failure, refused, judgements: {metric: number}} and
         contexts = a list of strings or of {passage_id, snippet, relevant}
 
 each of which may be absent; whatever else the section holds is shown as plain rows.
@@ -14,15 +18,28 @@ each of which may be absent; whatever else the section holds is shown as plain r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from rankgate_eval.report.flatten import flatten
+from rankgate_eval.report.words import comparison_name
 
 __all__ = ["Answers", "Measured", "Passage", "Question", "Side", "read_answers"]
 
-_READ = ("verdict", "reasons", "notes", "arms", "differences", "changed")
+_MOVES = {
+    "lift": "a relevant passage came in",
+    "inversion": "a relevant passage left",
+    "none": "no relevant passage moved",
+}
+_READ = frozenset(
+    "verdict reasons notes n clusters queries_needed arms differences refusals contexts "
+    "changed".split()
+)
+
+
+Counts = Mapping[str, Mapping[str, int]]
+"""Rows of counts: name to what was counted to how often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +69,7 @@ class Side:
     arm: str
     contexts: tuple[Passage, ...]
     answer: str
+    failure: str
     refused: bool
     judgements: tuple[tuple[str, float | None], ...]
 
@@ -63,6 +81,9 @@ class Question:
     query_id: str
     query: str
     kind: str
+    moves: tuple[str, ...]
+    because: str
+    reference: str
     sides: tuple[Side, ...]
 
 
@@ -73,6 +94,11 @@ class Answers:
     verdict: str
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
+    n: int | None
+    clusters: int | None
+    queries_needed: int | None
+    refusals: Counts
+    moves: Counts
     arms: Mapping[str, Mapping[str, Measured]]
     differences: Mapping[str, Mapping[str, Measured]]
     changed: tuple[Question, ...]
@@ -91,6 +117,15 @@ def read_answers(section: Mapping[str, Any]) -> Answers:
         verdict=str(section.get("verdict") or ""),
         reasons=_sentences(section.get("reasons")),
         notes=_sentences(section.get("notes")),
+        n=_count(section.get("n")),
+        clusters=_count(section.get("clusters")),
+        queries_needed=_count(section.get("queries_needed")),
+        refusals=_counts(section.get("refusals")),
+        moves={
+            f"{comparison_name(str(name))}: {_MOVES.get(move, move)}": counted
+            for name, found in _items(section.get("contexts"))
+            for move, counted in _counts(found.get("moves") if _is_map(found) else None).items()
+        },
         arms=_tables(section.get("arms")),
         differences=_tables(section.get("differences")),
         changed=tuple(_question(q) for q in _list(section.get("changed")) if _is_map(q)),
@@ -105,7 +140,7 @@ def _tables(value: Any) -> dict[str, dict[str, Measured]]:
             for metric, m in table.items()
             if _is_map(m) and ("mean" in m or "rate" in m)
         }
-        for name, table in (value.items() if _is_map(value) else ())
+        for name, table in _items(value)
         if _is_map(table)
     }
 
@@ -128,6 +163,9 @@ def _question(data: Mapping[str, Any]) -> Question:
         query_id=str(data.get("query_id", "")),
         query=str(data.get("query", "")),
         kind=str(data.get("kind", "")),
+        moves=tuple(m for m in _sentences(data.get("moves")) if m != "none"),
+        because=str(data.get("because") or ""),
+        reference=next(iter(_sentences(data.get("references"))), ""),
         sides=tuple(_side(data[s]) for s in ("before", "after") if _is_map(data.get(s))),
     )
 
@@ -138,10 +176,10 @@ def _side(data: Mapping[str, Any]) -> Side:
         arm=str(data.get("arm", "")),
         contexts=tuple(_passage(c) for c in _list(data.get("contexts"))),
         answer=str(data.get("answer") or ""),
+        failure=str(data.get("failure") or ""),
         refused=data.get("refused") is True,
         judgements=tuple(
-            (str(k), float(v) if isinstance(v, int | float) else None)
-            for k, v in (judged.items() if _is_map(judged) else ())
+            (str(k), float(v) if isinstance(v, int | float) else None) for k, v in _items(judged)
         ),
     )
 
@@ -158,6 +196,22 @@ def _passage(data: Any) -> Passage:
 
 def _sentences(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(str(v) for v in _list(value))
+
+
+def _counts(value: Any) -> dict[str, dict[str, int]]:
+    return {
+        str(name): {str(k): n for k, v in counts.items() if (n := _count(v)) is not None}
+        for name, counts in _items(value)
+        if _is_map(counts)
+    }
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+    return value.items() if _is_map(value) else ()
 
 
 def _list(value: Any) -> Sequence[Any]:

@@ -200,6 +200,7 @@ def _environment() -> Environment:
         arm_name=words.arm_name,
         change_words=words.change_words,
         clip=clip,
+        columns=lambda table: list(dict.fromkeys(c for row in table.values() for c in row)),
         comparison=words.comparison_name,
         day=lambda date: date[:10],
         groups=lambda n: numbers.count_noun(n, "document group"),
@@ -212,10 +213,12 @@ def _environment() -> Environment:
         probability=numbers.probability,
         prose=_prose,
         queries=lambda n: numbers.count_noun(n, "query", "queries"),
+        questions=lambda n: numbers.count_noun(n, "question"),
         score=numbers.score,
         score_kind=words.score_kind,
         signed=numbers.signed,
         signed_interval=numbers.signed_interval,
+        values=lambda n: numbers.count_noun(n, "value"),
     )
     return environment
 

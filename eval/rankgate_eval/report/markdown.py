@@ -273,6 +273,14 @@ def _answers(found: Answers) -> list[str]:
                 for m in found.metrics
             ]
             parts.append(_table(head, rows))
+    for counted in (found.refusals, found.moves):
+        columns = tuple(dict.fromkeys(c for row in counted.values() for c in row))
+        rows = [
+            (prose(words.arm_name(name)), *(str(row.get(c, 0)) for c in columns))
+            for name, row in counted.items()
+        ]
+        if rows:
+            parts.append(_table(("", *(prose(c.replace("_", " ")) for c in columns)), rows))
     if found.changed:
         parts.append(f"{_queries(len(found.changed))} with another context.")
         rows = [

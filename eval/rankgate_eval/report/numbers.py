@@ -26,11 +26,10 @@ def score(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    """A difference with its sign; what rounds to zero has none."""
+    """A difference with its sign, also where it rounds to zero: the sign may decide."""
     if value is None:
         return NOT_MEASURED
-    text = f"{value:+.3f}"
-    return "0.000" if float(text) == 0.0 else text.replace("-", _MINUS)
+    return "0.000" if value == 0.0 else f"{value:+.3f}".replace("-", _MINUS)
 
 
 def interval(ci: Sequence[float] | None) -> str:

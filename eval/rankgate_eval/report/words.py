@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from rankgate_eval.report.numbers import (
     count_noun,
     milliseconds,
@@ -45,6 +48,7 @@ ARM_WORDS = {
     "rerank": "the second stage reads every query",
     "policy": "the second stage behind its gate, as it would ship",
 }
+_SENTENCE = re.compile(r"(?<=\.)\s+(?=[A-Z])")
 _METRICS = {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP"}
 
 DEFINITIONS = (
@@ -126,7 +130,7 @@ def lead(result: Result) -> tuple[str, str]:
 
 def _decision(result: Result) -> str:
     change = primary_change(result, "ndcg@10")
-    because = _lower(result.reasons[0]) if result.reasons else "no reason was recorded."
+    because = _first(result.reasons)
     if result.verdict == "dont_ship":
         return f"Do not ship this reranker: {because}"
     if result.verdict == "not_enough_data":
@@ -159,7 +163,8 @@ def _price(result: Result) -> str:
     )
     parts.append(_time(result))
     if result.verdict == "not_enough_data" and result.queries_needed is not None:
-        parts.append(f"about {result.queries_needed:,} judged queries like these would tell")
+        needed = f"about {result.queries_needed:,} judged queries like these"
+        parts.append(f"{needed} would settle all that is open")
     sentence = "; ".join(parts) + "."
     return sentence[0].upper() + sentence[1:] if not sentence.startswith("nDCG") else sentence
 
@@ -191,6 +196,13 @@ def _budget(result: Result) -> str:
         "inside": f", inside {limit}",
         "over": f", over {limit}",
     }.get(budget.status, f"; whether that keeps {limit} is open")
+
+
+def _first(reasons: Sequence[str]) -> str:
+    """The deciding reason, its first sentence: what follows it is told elsewhere."""
+    if not reasons:
+        return "no reason was recorded."
+    return _lower(_SENTENCE.split(reasons[0].strip(), maxsplit=1)[0])
 
 
 def _mean(result: Result, arm: str) -> str:

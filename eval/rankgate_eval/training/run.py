@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,8 +157,11 @@ def run_training(
     after, difference = before, None
     if result.best_step > 0:
         after = plan.dev.look(best, progress=lambda d, t: say("looking at the result", d, t))
-        difference = _difference(plan.dev, before, after, job.settings.seed)
+        difference = _difference(plan.dev, before.per_query, after.per_query, job.settings.seed)
     kept = difference is not None and difference.low > 0.0
+    against = _difference(
+        plan.dev, after.first_stage_per_query, after.per_query, job.settings.seed
+    )
     exports: list[Exported] = []
     notes = [f"{s.corpus.name}: {s.note}." for s in sources]
     if kept:
@@ -180,6 +183,7 @@ def run_training(
         before=before.by_corpus,
         after=after.by_corpus,
         difference=None if difference is None else _plain(difference),
+        against_first_stage=_plain(against),
         kept=kept,
         weights=weights,
         environment=_environment(job),
@@ -203,11 +207,16 @@ def _sha256_of(ranker: PairRanker) -> str:
     return file_sha256(ranker.source / "model.safetensors")
 
 
-def _difference(dev: DevSet, before: Look, after: Look, seed: int) -> Difference:
+def _difference(
+    dev: DevSet,
+    before: Mapping[tuple[str, str], float],
+    after: Mapping[tuple[str, str], float],
+    seed: int,
+) -> Difference:
     keys = [(j.corpus, j.query_id) for j in dev.dev]
     return compare(
-        [before.per_query[key] for key in keys],
-        [after.per_query[key] for key in keys],
+        [before[key] for key in keys],
+        [after[key] for key in keys],
         [f"{j.corpus}:{j.group}" for j in dev.dev],
         seed=seed,
     )

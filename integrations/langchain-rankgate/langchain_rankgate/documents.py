@@ -14,7 +14,26 @@ from rankgate import Candidate, Outcome, Passage
 from rankgate.annotations import METADATA_KEYS, annotated
 from rankgate.errors import InputError
 
-__all__ = ["METADATA_KEYS", "annotated", "candidates_from_documents", "documents_from_outcome"]
+__all__ = [
+    "METADATA_KEYS",
+    "annotated",
+    "candidates_from_documents",
+    "check_documents",
+    "documents_from_outcome",
+]
+
+
+def check_documents(rows: Sequence[Any]) -> None:
+    """Raise unless all are documents.
+
+    Raises:
+        InputError: one is not.
+    """
+    for i, row in enumerate(rows):
+        if not isinstance(row, Document):
+            raise InputError(
+                f"document {i} must be a langchain_core Document, got {type(row).__name__}"
+            )
 
 
 def candidates_from_documents(
@@ -35,12 +54,9 @@ def candidates_from_documents(
     Raises:
         InputError: not a `Document`, or no cosine under `dense_key`.
     """
+    check_documents(documents)
     found = []
     for i, document in enumerate(documents):
-        if not isinstance(document, Document):
-            raise InputError(
-                f"document {i} must be a langchain_core Document, got {type(document).__name__}"
-            )
         cosine = None if dense is None else dense[i]
         if dense_key is not None:
             cosine = _cosine_under(dense_key, document, i)

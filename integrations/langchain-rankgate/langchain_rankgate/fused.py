@@ -13,7 +13,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import RetrieverLike
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
-from langchain_rankgate.documents import candidates_from_documents
+from langchain_rankgate.documents import candidates_from_documents, check_documents
 from langchain_rankgate.sources import Found, RetrieverSource, refuse_unknown
 from rankgate.errors import InputError
 from rankgate.firststage import reciprocal_rank_fusion
@@ -210,6 +210,7 @@ def _sorted_out(
     failed: dict[str, Exception] = {}
     for name, result in results.items():
         if isinstance(result, list):
+            check_documents(result)
             lists[name] = result
         elif isinstance(result, Exception) and not isinstance(result, InputError):
             failed[name] = result

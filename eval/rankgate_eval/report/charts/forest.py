@@ -39,6 +39,7 @@ class Forest:
                 "0" if v == 0.0 else f"{v:+.2f}".replace("-", "\N{MINUS SIGN}"),
             )
             for v in ticks(self.low, self.high, about=3)
+            if 0.05 <= self._across(v) <= 0.95  # the next column begins there
         )
         return Markup(
             '<svg class="strip" width="100%" height="16" aria-hidden="true">{}</svg>'

@@ -8,6 +8,7 @@ from the stylesheet by class. Whatever is not markup already is escaped.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -115,9 +116,7 @@ def ticks(low: float, high: float, *, about: int = 5) -> tuple[float, ...]:
     if not span > 0.0:
         return (low,)
     rough = span / max(about, 1)
-    power = 10.0
-    while power > rough:
-        power /= 10.0
+    power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1.0, 2.0, 5.0, 10.0) if power * m >= rough * 0.999)
     first = -(-(low - step * 1e-6) // step)
     found = []

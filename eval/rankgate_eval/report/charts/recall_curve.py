@@ -48,7 +48,7 @@ def recall_curve(
             f"recall@{p.depth} {score(p.recall)} ({interval(p.ci)})" for p in points
         ),
     )
-    for value in ticks(low, 1.0, about=4):
+    for value in ticks(low, 1.0, about=6):
         plot.line(0.0, down(value), 1.0, down(value), "grid")
         plot.text(0.0, down(value) + 4.0, f"{value:.1f}", anchor="end", dx=-8.0, kind="tick")
     for depth in _SHOWN:

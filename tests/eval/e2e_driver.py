@@ -1,0 +1,40 @@
+"""A whole judged run in a process of its own, to be killed: python e2e_driver.py URL FOLDER."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from rankgate_eval.end_to_end import Limits, compare_answers
+
+_SPEC = importlib.util.spec_from_file_location(
+    "e2e_planted", Path(__file__).with_name("e2e_planted.py")
+)
+planted = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(planted)
+
+QUESTIONS = 8
+CONCURRENCY = 4
+
+
+def main(url: str, folder: str) -> None:
+    """Run to the end, over whatever the folder's log has."""
+    questions = planted.questions(QUESTIONS)
+    arms = {
+        "first_stage": planted.hand(questions, planted.wrong),
+        "policy": planted.hand(questions, planted.right),
+    }
+    result = compare_answers(
+        questions,
+        arms,
+        generator=planted.generator(url),
+        judge=planted.judge(url, repeat=2),
+        folder=folder,
+        limits=Limits(concurrency=CONCURRENCY),
+    )
+    result.save(folder)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,56 @@
+"""What `rankgate_eval` offers, and what looking at it costs."""
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import rankgate_eval
+
+MODULES = [
+    m.name for m in pkgutil.iter_modules(rankgate_eval.__path__, "rankgate_eval.") if not m.ispkg
+]
+
+
+def test_every_public_name_is_there_and_no_module_has_its_name():
+    assert set(rankgate_eval._HOMES) == set(rankgate_eval.__all__)
+    for name in rankgate_eval.__all__:
+        assert getattr(rankgate_eval, name).__name__ == name
+        # A submodule of that name would be found instead of what is meant.
+        assert f"rankgate_eval.{name}" not in MODULES
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        rankgate_eval.nonsense  # noqa: B018
+    assert set(rankgate_eval.__all__) <= set(dir(rankgate_eval))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_list_what_they_define(name):
+    try:
+        module = importlib.import_module(name)
+    except ImportError as exc:
+        pytest.skip(f"needs an extra: {exc}")
+    defined = {
+        n
+        for n, value in vars(module).items()
+        if (inspect.isclass(value) or inspect.isfunction(value))
+        and value.__module__ == name
+        and not n.startswith("_")
+    }
+    assert defined <= set(module.__all__), f"not in __all__: {sorted(defined)}"
+    assert all(hasattr(module, n) for n in module.__all__)
+
+
+def test_commands_load_nothing_heavy():
+    code = (
+        "import sys, rankgate_eval.commands\n"
+        "from rankgate.cli import build_app\n"
+        "build_app()\n"
+        "heavy = ('torch', 'transformers', 'pandas', 'scipy', 'ir_measures', 'jinja2', 'ragas',"
+        " 'rankgate_eval.analysis', 'rankgate_eval.significance', 'rankgate_eval.report')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

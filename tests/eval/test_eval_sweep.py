@@ -1,0 +1,160 @@
+"""`rankgate eval sweep`: the recall curve and its knee, K against latency, the budget."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from rankgate.cli import build_app
+from rankgate.errors import InputError
+from rankgate.scorers import ScorerInfo
+from rankgate.testing import FakeScorer
+from rankgate_eval import Settings, run_sweep
+from rankgate_eval.recall import find_knee
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+w = _load("eval_world")
+
+
+class Clock:
+    """Time passes only where somebody lets it."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def timed(clock, function, *, seconds=0.01, name="fake"):
+    def score(query, text):
+        clock.now += seconds
+        return function(query, text)
+
+    return FakeScorer(score, info=ScorerInfo(id=name, scale="fake"))
+
+
+def gold(query, text):
+    return float(text.startswith("gold"))
+
+
+def sweep(scorers, *, n=120, clock, ks=(5, 7, 10), **changes):
+    data = w.world(n)
+    settings = Settings(depth=20, resamples=200, permutations=99, **changes)
+    return run_sweep(
+        data, w.stage_of(data), scorers, ks=ks, settings=settings, clock=clock
+    )  # fmt: skip
+
+
+def points(result):
+    return {(p.scorer, p.k, p.arm): p for p in result.points}
+
+
+@pytest.mark.parametrize(
+    ("depths", "recall", "knee"),
+    [
+        ([1, 10, 100], [0.0, 0.9, 1.0], 10),
+        ([1, 2, 4, 8, 16], [0.0, 0.25, 0.5, 0.75, 1.0], None),  # a straight line in log depth
+        ([1, 10, 100], [0.5, 0.505, 0.509], None),
+        ([1, 10], [0.0, 1.0], None),
+        ([1, 10, 100], [0.0, 0.1, 1.0], None),  # below its chord
+        ([1, 2, 3, 5, 10, 100], [0.3, 0.5, 0.65, 0.9, 0.92, 0.93], 5),
+    ],
+)
+def test_the_knee(depths, recall, knee):
+    assert find_knee(depths, recall) == knee
+
+
+def test_latency_and_quality_at_each_k():
+    clock = Clock()
+    found = points(sweep([timed(clock, gold)], clock=clock))
+    # Every list has 7 candidates: gold and six rivals; gold stands first or last.
+    assert found["fake", 7, "rerank"].ndcg.mean == 1.0
+    assert found["fake", 5, "rerank"].ndcg.mean == pytest.approx(0.5 + 0.5 / 3)
+    assert found["fake", 5, "rerank"].recall.mean == 0.5
+    assert found["", 0, "first_stage"].ndcg.mean == pytest.approx(0.5 + 0.5 / 3)
+    assert found["", 0, "first_stage"].latency_ms.p50 == 0.0
+    for k, seconds in ((5, 0.05), (7, 0.07), (10, 0.07)):
+        p50 = found["fake", k, "rerank"].latency_ms.p50
+        assert seconds * 1000.0 <= p50 < seconds * 1000.0 + 5.0
+    assert found["fake", 7, "rerank"].skip_rate == 0.0
+    assert found["", 0, "tuned_first_stage"].skip_rate == 1.0
+
+
+def test_the_budget_chooses():
+    clock = Clock()
+    slow = timed(clock, gold, seconds=0.1, name="slow")
+    fast = timed(clock, lambda q, t: 0.9 * gold(q, t), seconds=0.01, name="fast")
+    free = sweep([slow, fast], clock=clock, ks=(5, 7))
+    best, enough = free.points[free.best], free.points[free.enough]
+    assert best.ndcg.mean == enough.ndcg.mean == 1.0
+    assert (enough.scorer, enough.k) == ("fast", 7) == (best.scorer, best.k)
+    assert best.inside is None
+    none = sweep([slow], clock=clock, budget_ms=300.0)
+    assert none.points[none.best].scorer == "", "only the first stage is as fast as that"
+    assert points(none)["slow", 5, "rerank"].inside is False
+    tight = sweep([slow, fast], clock=clock, budget_ms=100.0)
+    assert tight.points[tight.best].scorer == "fast"
+    names = [p.scorer for p in tight.points]
+    assert names == sorted(names, key=["", "slow", "fast"].index), "in the order asked for"
+
+
+class Relative(FakeScorer):
+    """Scores a passage by the place it has in the list: no shorter list gets the same."""
+
+    def _one(self, job, context):
+        scores = super()._one(job, context)
+        scores.values[:] += np.float32(len(job.texts))
+        return scores
+
+
+def test_a_scorer_that_looks_at_the_whole_list_reads_it_at_every_k():
+    clock = Clock()
+    relative = Relative(gold)
+    result = sweep([relative], clock=clock, n=120)
+    assert any("does not score each passage by itself" in note for note in result.notes)
+    # 120 lists at K = 10, 5 and 7; beside them the timed ones, found to differ at 5 only.
+    assert len(relative.jobs) > 120 + 120 + 100
+    plain = FakeScorer(gold)
+    assert sweep([plain], clock=clock, n=240).notes == ()
+    assert len(plain.jobs) == 240 + 2 * 120, "deepest list once, then a sample"
+
+
+def test_wrong_sweeps():
+    clock = Clock()
+    with pytest.raises(InputError, match="K of at least top_n"):
+        sweep([w.knowing()], clock=clock, ks=(2, 3))
+    with pytest.raises(InputError, match="needs a scorer"):
+        sweep([], clock=clock)
+
+
+def test_the_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "mine.py").write_text(w.SCORERS)
+    sys.modules.pop("mine", None)
+    w.write_beir(tmp_path / "data", w.world(40))
+    common = ["eval", "sweep", "data", "--first-stage", "bm25", "--scorer", "mine:knowing",
+              "--scorer", "mine:hating", "--k", "5", "--k", "10"]  # fmt: skip
+    done = CliRunner().invoke(build_app(), [*common, "--json", "--out", "out"])
+    assert done.exit_code == 0, done.output
+    data = json.loads(done.stdout)
+    assert data == json.loads((tmp_path / "out" / "sweep.json").read_text())
+    assert data["format"] == "rankgate-eval-sweep" and len(data["points"]) == 2 + 2 * 2 * 2
+    assert data["recall_curve"]["knee"] in {p["depth"] for p in data["recall_curve"]["points"]}
+    shown = CliRunner().invoke(build_app(), common)
+    assert "best" in shown.stdout and "knee at" in shown.stdout
+    over = CliRunner().invoke(build_app(), [*common, "--budget-ms", "0.000001"])
+    assert over.exit_code == 0
+    assert CliRunner().invoke(build_app(), ["eval", "sweep", "none"]).exit_code == 2
