@@ -101,6 +101,10 @@ class Settings(BaseSettings):
         (), description="foreign origins whose pages may call the server; usually none"
     )
 
+    feedback: bool = Field(
+        False, description="keep thumbs and opened sources, with question and passages, on disk"
+    )
+
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
     _file: Path | None = PrivateAttr(default=None)
 

@@ -18,7 +18,13 @@ from rankgate_eval.analysis import analyse
 from rankgate_eval.dataset import Dataset
 from rankgate_eval.dataset_check import DatasetReport
 from rankgate_eval.encoding import open_store
-from rankgate_eval.experiment import Experiment, Settings, Teller, run_experiment
+from rankgate_eval.experiment import (
+    Experiment,
+    Settings,
+    Teller,
+    choose_queries,
+    run_experiment,
+)
 from rankgate_eval.fingerprint import fingerprint
 from rankgate_eval.loading import load_dataset
 from rankgate_eval.provenance import (
@@ -33,7 +39,7 @@ from rankgate_eval.result import Result
 from rankgate_eval.result_parts import DataResult, Made
 from rankgate_eval.scorer_choice import DEFAULT_SCORER, as_scorer, choose_scorer
 from rankgate_eval.system import FirstStage, IndexStage, as_first_stage
-from rankgate_eval.system_choice import choose_system, index_stage
+from rankgate_eval.system_choice import choose_system, index_kind, index_stage
 
 __all__ = ["UnderTest", "as_policy", "evaluate", "open_under_test"]
 
@@ -83,6 +89,8 @@ def open_under_test(
         cache: folder for vectors; None: they are kept until the end only.
         tell: told of progress.
     """
+    if stage is None:
+        index_kind(first_stage)  # before anything is loaded
     opened = UnderTest()
     try:
         store = None
@@ -188,6 +196,7 @@ def evaluate(
     if not isinstance(data, Dataset):
         data, report = load_dataset(data)
     chosen, source = as_policy(policy)
+    choose_queries(data, split, asked.limit)  # an unknown split is told before anything is encoded
     with open_under_test(
         data,
         stage=stage,

@@ -16,7 +16,7 @@ from rankgate_eval.encoding import build_index
 from rankgate_eval.system import FirstStage, IndexStage, as_first_stage
 from rankgate_eval.vector_cache import Encoder, Progress
 
-__all__ = ["choose_system", "index_stage", "kind_of", "profile_of"]
+__all__ = ["choose_system", "index_kind", "index_stage", "kind_of", "profile_of"]
 
 
 def choose_system(name: str, data: Dataset, *, id_key: str | None = None) -> FirstStage:
@@ -51,14 +51,23 @@ def index_stage(
         ModelNotFoundError: the default encoder is not installed.
         ConfigError: the cache cannot be opened.
     """
-    known = (FirstStageKind.HYBRID, FirstStageKind.DENSE, FirstStageKind.BM25)
-    if kind not in known:
-        raise InputError(f"--first-stage is one of {', '.join(known)}; got {str(kind)!r}")
-    wanted = FirstStageKind(kind)
+    wanted = index_kind(kind)
     index = build_index(
         data, kind=wanted, encoder=encoder, store=store, cache=cache, progress=progress
     )
     return IndexStage(index=index, kind=wanted, fusion=fusion)
+
+
+def index_kind(kind: FirstStageKind | str) -> FirstStageKind:
+    """The kind, if an index can be of it.
+
+    Raises:
+        InputError: it cannot.
+    """
+    known = (FirstStageKind.HYBRID, FirstStageKind.DENSE, FirstStageKind.BM25)
+    if kind not in known:
+        raise InputError(f"--first-stage is one of {', '.join(known)}; got {str(kind)!r}")
+    return FirstStageKind(kind)
 
 
 def kind_of(candidates: Iterable[Candidate]) -> FirstStageKind:

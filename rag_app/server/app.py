@@ -17,10 +17,12 @@ from rag_app.server.errors import add_error_handlers
 from rag_app.server.guard import Guard
 from rag_app.server.hub import Hub
 from rag_app.server.metrics import Metrics
+from rag_app.server.pages import add_pages
 from rag_app.server.routes import (
     chat,
     compare,
     documents,
+    feedback,
     health,
     rerank,
     search,
@@ -89,8 +91,18 @@ def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
     )
     app.state.access = Access(Path(settings.data_dir))
     add_error_handlers(app)
-    for routes in (health, chat, search, compare, documents, conversation_routes, rerank):
+    for routes in (
+        health,
+        chat,
+        search,
+        compare,
+        documents,
+        conversation_routes,
+        feedback,
+        rerank,
+    ):
         app.include_router(routes.router)
+    add_pages(app)
 
     if settings.cors_origins:
         app.add_middleware(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from rag_app.result import AnswerResult
+from rag_app.server.recent import Recent
 from rankgate.types import Outcome, Path
 
 __all__ = ["Metrics"]
@@ -17,6 +18,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.recent = Recent()
         self.requests = Counter(
             "rankgate_requests_total",
             "Requests by route and status",
@@ -65,6 +67,7 @@ class Metrics:
     def answered(self, result: AnswerResult) -> None:
         """Count one answered question."""
         self.searched(result.trace.outcome)
+        self.recent.add(result)
         for stage, ms in result.trace.timings_ms.items():
             self.stages.labels(stage).observe(ms / 1000.0)
         if result.status == "generator_failed":

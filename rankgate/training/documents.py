@@ -24,7 +24,8 @@ _SENTENCE = re.compile(r"^(.{30,200}?[.:])\s+(?=\S)", re.DOTALL)
 _EMPTY = frozenset(
     "abstract introduction overview description notes examples example see also parameters "
     "summary arguments options usage synopsis compatibility references author authors outputs "
-    "history bugs files environment exit status return value returns raises contents index".split()
+    "history bugs navigation files environment exit status return value returns "
+    "raises contents index".split()
 )
 _MIN_BODY_WORDS = 25
 _MAX_BODY_WORDS = 180
@@ -79,7 +80,7 @@ def documents_corpus(
             queries.append(_query(f"h:{identifier}", question, identifier, document))
         lead = _SENTENCE.match(body)
         rest = "" if lead is None else body[lead.end() :]
-        if lead is not None and len(rest.split()) >= _MIN_BODY_WORDS:
+        if lead is not None and _prose(lead[1]) and len(rest.split()) >= _MIN_BODY_WORDS:
             # The passage that answers is the rest: with the sentence in it, equal words do.
             below = f"{identifier}-rest"
             passages[below] = rest
@@ -100,6 +101,12 @@ def _question(path: tuple[str, ...]) -> str | None:
         return path[-1]
     joined = " ".join(path[-2:])
     return joined if telling == 1 and _telling(joined) >= 2 else None
+
+
+def _prose(sentence: str) -> bool:
+    """Whether this reads as a sentence, not as a table of contents, a signature or a prompt."""
+    plain = sum(ch.isalpha() or ch in " ,'-" for ch in sentence)
+    return sentence[0].isupper() and plain >= 0.9 * len(sentence)
 
 
 def _telling(heading: str) -> int:

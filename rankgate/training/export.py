@@ -91,7 +91,7 @@ def export_onnx(ranker: PairRanker, folder: Path, lists: Lists) -> Exported:
             opset_version=17,
         )
     staging.replace(folder / "model.onnx")
-    expected = torch_scores(ranker, lists)
+    expected = _torch_scores(ranker, lists)
     ranker.module.to(ranker.device).train(was_training)
     exported = _compared(folder, ranker.max_length, lists, expected)
     if exported.largest > _TOLERANCE * max(1.0, max(float(np.abs(v).max()) for v in expected)):
@@ -102,7 +102,7 @@ def export_onnx(ranker: PairRanker, folder: Path, lists: Lists) -> Exported:
     return exported
 
 
-def torch_scores(ranker: PairRanker, lists: Lists) -> list[npt.NDArray[np.float32]]:
+def _torch_scores(ranker: PairRanker, lists: Lists) -> list[npt.NDArray[np.float32]]:
     """(n,) scores of each list by the model itself."""
     import torch
 

@@ -105,7 +105,9 @@ class ListBuilder:
     def drawn(self, mined: Mined, rng: np.random.Generator, count: int) -> list[str]:
         """`count` of the `depth` hardest negatives, or all of them where they are fewer."""
         pool = mined.negatives[: self.depth]
-        picked = rng.choice(len(pool), min(count, len(pool)), replace=False) if pool else []
+        if not pool:
+            return []
+        picked = rng.choice(len(pool), min(count, len(pool)), replace=False)
         return [pool[int(i)] for i in picked]
 
 

@@ -6,6 +6,7 @@ They are written so that torch exports them to ONNX with the inputs of any cross
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from rankgate.errors import ConfigError
 from rankgate.models.encoder import without_progress_bar
 
-__all__ = ["Column", "JointModule", "PlainModule", "joint_module", "plain_module"]
+__all__ = ["Column", "HeadModule", "JointModule", "PlainModule", "joint_module", "plain_module"]
 
 # Softmax over cosines is nearly flat; ColBERT's sum over about 20 query tokens has this slope.
 _FIRST_SCALE = 20.0
@@ -34,6 +35,8 @@ class JointModule(torch.nn.Module):
         body: a transformer that gives `last_hidden_state`.
         special: ids of the tokens that belong to neither text ([CLS], [SEP]).
     """
+
+    special: torch.Tensor
 
     def __init__(self, body: torch.nn.Module, *, hidden: int, special: tuple[int, ...]) -> None:
         super().__init__()
@@ -55,8 +58,8 @@ class JointModule(torch.nn.Module):
         ).last_hidden_state
         # Written out, because a mask built with `isin` is not exported.
         text = attention_mask.to(hidden.dtype)
-        for i in range(self.special.shape[0]):  # type: ignore[index, union-attr]
-            text = text * (input_ids != self.special[i]).to(hidden.dtype)  # type: ignore[index]
+        for i in range(self.special.shape[0]):
+            text = text * (input_ids != self.special[i]).to(hidden.dtype)
         types = token_type_ids.to(hidden.dtype)
         query, passage = text * (1.0 - types), text * types
         units = hidden / hidden.pow(2).sum(-1, keepdim=True).clamp_min(1e-12).sqrt()
@@ -86,6 +89,64 @@ class PlainModule(torch.nn.Module):
         logits = self.model(input_ids=input_ids, attention_mask=attention_mask, **more).logits
         result: torch.Tensor = logits.squeeze(-1)
         return result
+
+
+class HeadModule(torch.nn.Module):
+    """The parameters of a `TokenHead`; see there for what they do. It starts as the plain mix.
+
+    Args:
+        dimension: of a token's vector.
+        parts: `salience`, `matrix` or both.
+    """
+
+    salience: torch.nn.Parameter | None
+    matrix: torch.nn.Parameter | None
+
+    def __init__(self, dimension: int, parts: Sequence[str]) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(25.0))
+        self.mix = torch.nn.Parameter(torch.tensor(0.0))
+        for name, shape in (("salience", (dimension,)), ("matrix", (dimension, dimension))):
+            start = torch.nn.Parameter(torch.zeros(shape)) if name in parts else None
+            self.register_parameter(name, start)
+
+    def forward(
+        self,
+        query: torch.Tensor,
+        tokens: torch.Tensor,
+        block_of: torch.Tensor,
+        owner: torch.Tensor,
+    ) -> torch.Tensor:
+        """(n,) scores of n passages whose tokens lie end to end.
+
+        Args:
+            query: (q, d) the question's tokens.
+            tokens: (t, d) the passages' tokens.
+            block_of: (t,) number of the half window that a token lies in.
+            owner: (b,) passage of each half window.
+        """
+        asked = query if self.matrix is None else query + query @ self.matrix
+        count = query.shape[0]
+        weights = query.new_full((count,), 1.0 / count)
+        if self.salience is not None:
+            weights = torch.softmax(query @ self.salience, dim=0)
+        similar = tokens @ asked.T
+        size = int(owner[-1]) + 1
+        low = similar.detach().min() - 1.0
+        best = low.expand(owner.shape[0], count).scatter_reduce(
+            0, block_of[:, None].expand(-1, count), similar, "amax"
+        )
+        whole = low.expand(size, count).scatter_reduce(
+            0, owner[:, None].expand(-1, count), best, "amax"
+        )
+        inside = owner[1:] == owner[:-1]
+        paired = torch.maximum(best[:-1], best[1:])[inside]
+        windows = torch.cat([paired, best]) @ weights
+        windowed = low.expand(size).scatter_reduce(
+            0, torch.cat([owner[:-1][inside], owner]), windows, "amax"
+        )
+        mix = torch.sigmoid(self.mix)
+        return self.scale * (mix * windowed + (1.0 - mix) * (whole @ weights))
 
 
 class Column(torch.nn.Module):

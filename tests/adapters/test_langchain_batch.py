@@ -150,10 +150,20 @@ async def test_an_error_stands_in_its_querys_place(batch, retriever, scorer, bad
         assert scorer.calls == 1
 
 
-async def test_a_question_that_is_none_is_an_error_before_the_first_stage(batch, retriever):
+async def test_a_question_that_is_none_is_an_error_before_the_first_stage(batch, policies):
+    asked = []
+
+    def first_stage(query, k):
+        asked.append(query)
+        return candidates_of(TEXTS)
+
+    retriever = RankGateRetriever.from_first_stage(
+        first_stage, scorer=FakeScorer(), policy=policies.raw
+    )
     results = await batch(retriever, [QUERIES[0], None, {"query": "x"}], return_exceptions=True)
     assert [type(r) for r in results] == [list, InputError, InputError]
     assert "query must be a string, got NoneType" in str(results[1])
+    assert asked == QUERIES[:1]
 
 
 async def test_without_return_exceptions_the_first_error_is_raised(batch, retriever, scorer):

@@ -243,6 +243,12 @@ async def test_several_retrievers_are_fused_by_rank(policies):
     best = retriever.retrieve(QUERY)[0]
     assert best.metadata["rankgate_found_by"] == {"words": 3, "vectors": 1}
     assert "rankgate_failed_retrievers" not in best.metadata
+    for weights in ([1, 3], {"words": 1, "vectors": 3}):
+        leaning = RankGateRetriever.from_retrievers(
+            {"words": a, "vectors": b}, weights=weights, scorer=FakeScorer(), policy=policies.raw
+        )
+        # 3/62 beats 1/61 now.
+        assert [c.id for c in leaning.candidates(QUERY)] == ["n2", "only b", "n0", "n1"]
     heavy = RankGateRetriever.from_retrievers(
         [a, b], weights=[1, 0], scorer=FakeScorer(), policy=policies.raw
     )

@@ -90,7 +90,7 @@ def run(*arguments):
 SYSTEM_OPTIONS = (
     *("--system", "planted_system:search"),
     *("--scorer", "planted_system:scorer"),
-    *("--folds", "2", "--k", "12", "--split", "dev"),
+    *("--folds", "4", "--k", "12", "--split", "dev"),
 )
 
 

@@ -296,8 +296,9 @@ def test_bad_prices_are_errors(tmp_path, text):
 def test_the_budget_is_never_passed(tmp_path):
     known = prices(tmp_path, "[models.judge]\ninput = 1000\noutput = 1000\n")
     parameters = {"max_tokens": 100}
-    with serving(echo()) as server:
-        for limit in (0.2, 0.3, 0.4):
+    # Answers as long as they may be, so that what is on its way is what counts.
+    with serving(ScriptedServer(lambda q, s: "x" * 400)) as server:
+        for limit in (0.3, 0.7, 1.1):
             budget = Budget(limit, prices=known)
             said = ask(
                 server, [f"{limit} {i}" for i in range(40)], budget=budget, parameters=parameters

@@ -73,6 +73,19 @@ def test_a_few_losses_are_open_and_a_wide_margin_lets_them_pass(baseline):
     assert compared(baseline, result, margin=0.2).exit_code == 0
 
 
+def test_the_greatest_loss_comes_first(baseline):
+    def slightly(query, text):
+        if query.endswith("beta2"):
+            return float(text.endswith("rival0")) + gold(text) * 0.5  # from 1st to 2nd
+        return -gold(text) if query.endswith("beta4") else gold(text)
+
+    def gold(text):
+        return float(text.startswith("gold"))
+
+    moved = compared(baseline, run(FakeScorer(slightly))).moved
+    assert [m.query_id for m in moved] == ["q4", "q2"]
+
+
 def test_better_passes(baseline):
     checked = compared(run(w.indifferent()), baseline)
     assert checked.outcome == "pass" and checked.changes["ndcg@10"].mean > 0.3

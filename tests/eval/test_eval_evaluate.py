@@ -16,7 +16,7 @@ from rankgate.policy import Section
 from rankgate.profile import Profile
 from rankgate.scorers import Scores
 from rankgate.testing import FakeScorer
-from rankgate.types import FirstStageKind
+from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval import Dataset, MemoryIndex, Result, evaluate
 from rankgate_eval.fingerprint import fingerprint
 from rankgate_eval.result import ARMS
@@ -137,6 +137,16 @@ def test_the_policy_arm_is_the_engines_decision_and_pays_only_where_it_scored():
     chosen = result.frontier.chosen
     assert (chosen.skip_rate, chosen.loss) == (0.5, 0.0)
     assert result.made.policy.name == "own" and result.made.policy.source == "given"
+
+
+def test_a_gate_that_skips_the_wrong_half_loses_what_it_skips():
+    rule = Rule(name="nil", conditions=(Condition(signal="bm25_margin_12", op="<=", value=0.01),))
+    result = run(w.world(), w.knowing(), policy=policy(gate=Gate(rules=(rule,))))
+    assert result.arms["policy"].metrics["ndcg@10"].mean == pytest.approx(0.5 + 0.5 / 3)
+    assert result.arms["rerank"].metrics["ndcg@10"].mean == 1.0
+    assert result.differences["policy-rerank"]["ndcg@10"].mean == pytest.approx(-1.0 / 3)
+    assert result.frontier.chosen.loss == pytest.approx(1.0 / 3)
+    assert (result.verdict, result.lifts.passages) == ("dont_ship", 0)
 
 
 def test_latency_of_the_policy_counts_the_scorer_only_where_it_ran():
@@ -307,6 +317,26 @@ def test_fields_are_strata_and_regressions_are_named():
     assert not worst.policy[0].relevant and worst.not_found == 0 and worst.relevant_total == 1
 
 
+def test_the_worst_queries_are_those_that_lost_most_and_then_the_lowest():
+    harmed = [f"beta{i}" for i in range(0, 30, 2)]
+
+    def some(query, text):
+        return -float(text.startswith("gold") and query.split()[-1] in harmed)
+
+    worst = run(w.world(), FakeScorer(some)).worst_queries
+    assert [q.query_id for q in worst[:15]] == [f"q{i}" for i in range(0, 30, 2)]
+    assert all(q.change == pytest.approx(-2.0 / 3) for q in worst[:15])
+    assert all((q.change, q.policy_ndcg) == (0.0, pytest.approx(1 / 3)) for q in worst[15:])
+    assert len(worst) == 20
+
+
+def test_k_and_top_n_are_the_policys_for_this_first_stage():
+    both = Policy(name="both", sections={"hybrid": Section(top_n=7), "bm25": Section(k=6, top_n=3)})
+    made = run(w.world(), w.knowing(), policy=both).made
+    assert (made.k, made.top_n, made.depth) == (6, 3, 100)
+    assert run(w.world(), w.knowing(), policy=both, top_n=2).made.top_n == 2
+
+
 def test_the_tuned_arm_is_never_weaker_than_what_came():
     class Encoder:
         name, sha256, dimension = "words", "0" * 64, 4
@@ -324,6 +354,24 @@ def test_the_tuned_arm_is_never_weaker_than_what_came():
     dense = evaluate(data, stage=index, first_stage="dense", scorer=w.knowing(), **QUICK)
     assert dense.arms["tuned_first_stage"].note and dense.made.fusions == ()
     assert any(d.code == "better_retrieval" for d in dense.diagnosis), "BM25 finds what it cannot"
+
+
+def test_an_order_that_no_fusion_reaches_is_itself_the_baseline():
+    data = w.world(60)
+
+    def search(query, k):
+        number = query.rsplit("beta", 1)[1]
+        ids = [f"g{number}", *(f"r{number}-{j}" for j in range(w.RIVALS))]
+        # Right order, and scores that say the opposite.
+        return [
+            Candidate(id=i, text=data.corpus[i], rank=r, dense=r / 10, bm25=float(r))
+            for r, i in enumerate(ids, start=1)
+        ]
+
+    result = evaluate(data, stage=search, scorer=w.indifferent(), **QUICK)
+    assert result.made.kind == "hybrid"
+    assert result.arms["tuned_first_stage"].metrics["ndcg@10"].mean == 1.0
+    assert "as it came" in result.arms["tuned_first_stage"].note
 
 
 def test_limit_takes_queries_from_everywhere():
@@ -359,6 +407,24 @@ def test_it_warns_where_the_policy_was_fitted_on_these_queries():
     assert warned({"data": {"small": "test"}}) == []
     assert warned({"data": {"name": "other", "fingerprint": "sha256:0"}}) == []
     assert warned({}) == []
+
+
+def test_the_fingerprint_is_of_queries_and_judgements_and_nothing_else():
+    data = w.world(4)
+    own = fingerprint(data, data.queries)
+    assert own.startswith("sha256:") and len(own) == 7 + 32
+    assert own == fingerprint(data, list(reversed(data.queries)))
+    assert own == fingerprint(dataclasses.replace(data, name="other"), data.queries)
+    more = {**data.qrels, "q0": {"g0": 1, "g1": 1}}
+    text = {**data.queries, "q0": "another"}
+    others = [
+        fingerprint(dataclasses.replace(data, qrels=more), data.queries),
+        fingerprint(dataclasses.replace(data, queries=text), data.queries),
+        fingerprint(data, ["q0", "q1"]),
+    ]
+    assert len({own, *others}) == 4
+    with pytest.raises(InputError, match="'ghost'"):
+        fingerprint(data, ["ghost"])
 
 
 def test_a_policy_for_another_scorer_or_embedder_is_refused():

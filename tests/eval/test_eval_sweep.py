@@ -131,6 +131,13 @@ def test_a_scorer_that_looks_at_the_whole_list_reads_it_at_every_k():
     assert len(plain.jobs) == 240 + 2 * 120, "deepest list once, then a sample"
 
 
+def test_lists_that_were_cut_are_ordered_as_if_they_had_been_read():
+    clock = Clock()
+    found = points(sweep([timed(clock, gold)], clock=clock, n=240))
+    assert found["fake", 7, "rerank"].ndcg.mean == 1.0
+    assert found["fake", 7, "rerank"].latency_ms.n == 120
+
+
 def test_wrong_sweeps():
     clock = Clock()
     with pytest.raises(InputError, match="K of at least top_n"):

@@ -354,3 +354,12 @@ def test_charts_escape_what_they_are_given():
     drawn = interval_plot([row], ident="x", metric='<i a="b">')
     assert "<b>" not in drawn and "<i" not in drawn
     assert drawn.count("&lt;b&gt;arm&lt;/b&gt;") == 2  # the label, and the description
+
+
+def test_moved_passages_are_listed_from_rank_to_rank_highest_loss_first(full):
+    section = re.search(r'id="movement".*?</section>', render_html(full), re.S).group(0)
+    rows = re.findall(r'<td class="num">(\w+)</td><td class="num">(\w+)</td></tr>', section)
+    # Three inversions, then two lifts.
+    assert rows == [("2", "none"), ("4", "14"), ("4", "9"), ("12", "1"), ("31", "2")]
+    listed = re.findall(r"\| `p-i\d` \| (\w+) \| (\w+) \|", render_markdown(full))
+    assert listed == [("2", "none"), ("4", "14"), ("4", "9")]

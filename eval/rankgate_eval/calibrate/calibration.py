@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,13 +11,19 @@ from rankgate.errors import InputError, PolicyError, ProfileMismatchError
 from rankgate.firststage import Fusion
 from rankgate.policy import Policy, Section
 from rankgate.profile import Profile
-from rankgate.relevance import RelevanceModel
 from rankgate.scorers import Scorer
 from rankgate.types import FirstStageKind
+from rankgate_eval.calibrate.account import (
+    count_strata,
+    drawn_note,
+    fusion_numbers,
+    numbers_of,
+    parts_of,
+    plain_data,
+)
 from rankgate_eval.calibrate.fit import PARTS, FitOptions
 from rankgate_eval.calibrate.gate_fit import thinned
-from rankgate_eval.calibrate.held_out import Judged, fit_checked, section_of
-from rankgate_eval.calibrate.measure import compared, describe, difference
+from rankgate_eval.calibrate.held_out import fit_checked
 from rankgate_eval.calibrate.reading import (
     Report,
     TunedFusion,
@@ -26,8 +31,6 @@ from rankgate_eval.calibrate.reading import (
     tune_fusion,
     with_fusion,
 )
-from rankgate_eval.calibrate.rows import Row
-from rankgate_eval.calibrate.serve import serve
 from rankgate_eval.calibrate.unanswerable import Question
 from rankgate_eval.dataset import Dataset
 from rankgate_eval.fingerprint import fingerprint
@@ -36,7 +39,7 @@ from rankgate_eval.metrics import measure
 from rankgate_eval.provenance import git_state, package_version, policy_sha256
 from rankgate_eval.system import FirstStage, IndexStage
 
-__all__ = ["LEAST_JUDGED", "Calibration", "calibrate"]
+__all__ = ["LEAST_JUDGED", "Calibration", "calibrate", "load_base"]
 
 LEAST_JUDGED = 100
 """Judged queries below which nothing is fitted."""
@@ -179,8 +182,8 @@ def calibrate(
         except InputError as exc:  # such as no relevant passage among any candidates
             obstacle = str(exc)
     shaped = replace(original, k=k, top_n=top_n, fusion=fusion, profile=profile)
-    parts, section = _parts(judgement, obstacle, shaped, scorer.info.scale)
-    numbers = _numbers(judgement, section, reading.rows, whole, reading.kind, profile, options)
+    parts, section = parts_of(judgement, obstacle, shaped, scorer.info.scale)
+    numbers = numbers_of(judgement, section, reading.rows, whole, reading.kind, options)
     made: dict[str, Any] = {
         "command": command,
         "version": package_version(),
@@ -194,7 +197,7 @@ def calibrate(
             "fingerprint": fingerprint(data, judged),
             "judged": len(judged),
             "groups": len({data.groups[q] for q in judged}),
-            "strata": _counts(reading.rows),
+            "strata": count_strata(reading.rows),
         },
         "asked": {
             "max_loss": options.max_loss,
@@ -203,9 +206,9 @@ def calibrate(
             "confidence": confidence,
         },
         "parts": parts,
-        "fusion": _fusion_numbers(tuned, data, judged, fusion),
+        "fusion": fusion_numbers(tuned, data, judged, fusion),
         "held_out": numbers["held_out"],
-        "notes": [*notes, *reading.notes, *_drawn_note(judgement)],
+        "notes": [*notes, *reading.notes, *drawn_note(judgement)],
     }
     others = {} if whole is None else {n: s for n, s in whole.sections.items()}
     policy = Policy(
@@ -227,7 +230,7 @@ def calibrate(
         "frontier": [] if judgement is None else thinned(judgement.parts.points),
         "in_place": numbers["in_place"],
     }
-    return Calibration(policy=policy, kind=reading.kind, report=_plain_data(full))
+    return Calibration(policy=policy, kind=reading.kind, report=plain_data(full))
 
 
 def _chosen(data: Dataset, split: str | None, limit: int | None) -> tuple[list[str], list[str]]:
@@ -294,142 +297,6 @@ def _base(
 def _same_scorer(base: Policy, kind: FirstStageKind, profile: Profile) -> None:
     scorer = {"embedder": None, "space": None, "analyser": None, "chunking": None}
     base.check_profile(kind, replace(profile, **scorer))
-
-
-def _parts(
-    judged: Judged | None, obstacle: str, shaped: Section, scale: str
-) -> tuple[dict[str, Any], Section]:
-    """What became of each part, and the section made of those that hold."""
-    if judged is None:
-        kept = {
-            "reranked": shaped.reranked is not None,
-            "first_stage": shaped.first_stage is not None,
-            "gate": bool(shaped.gate.rules) or shaped.gate.model is not None,
-            "floor": shaped.floor.active,
-        }
-        return {
-            name: {
-                "kept": False,
-                "from_base": known,
-                "reason": f"not fitted: {obstacle}"
-                + ("; the base policy's stays" if known else "; none"),
-            }
-            for name, known in kept.items()
-        }, shaped
-    parts = {
-        name: {
-            "kept": check.passed,
-            "reason": check.reason,
-            "check": check.numbers,
-        }
-        for name, check in judged.checks.items()
-    }
-    section = section_of(judged.parts, scale=scale, base=shaped)
-    for name, fitted in (
-        ("reranked", judged.parts.reranked),
-        ("first_stage", judged.parts.first_stage),
-    ):
-        if fitted is not None:
-            parts[name].update(n=fitted.n, dropped=dict(fitted.dropped))
-    if judged.parts.refusing is not None:
-        bound = judged.parts.refusing
-        parts["floor"].update(
-            wrongs=bound.wrongs,
-            n=bound.n,
-            upper=round(bound.upper, 5),
-            design_effect=round(bound.design_effect, 3),
-        )
-    for name, note in judged.parts.notes.items():
-        parts[name].setdefault("note", note)
-    return parts, replace(
-        section,
-        gate=replace(section.gate, provenance=_plain_data(parts["gate"])),
-        reranked=_noted(section.reranked, parts["reranked"]),
-        first_stage=_noted(section.first_stage, parts["first_stage"]),
-    )
-
-
-def _noted(model: RelevanceModel | None, provenance: Mapping[str, Any]) -> RelevanceModel | None:
-    return None if model is None else replace(model, provenance=_plain_data(provenance))
-
-
-def _numbers(
-    judged: Judged | None,
-    section: Section,
-    rows: Sequence[Row],
-    whole: Policy | None,
-    kind: FirstStageKind,
-    profile: Profile,
-    options: FitOptions,
-) -> dict[str, Any]:
-    """The new policy on queries held out, beside the one that was there, on the same queries."""
-    ordered = sorted(rows, key=lambda row: (row.query_id, row.stratum))
-    before = None
-    if whole is not None and kind in whole.sections:
-        old = whole.section(kind)
-        before = [serve(row, old) for row in ordered]
-    fresh = [serve(row, section) for row in ordered] if judged is None else list(judged.served)
-    held_out = describe(fresh, top_n=options.top_n, seed=options.seed)
-    held_out["cross_fitted"] = judged is not None
-    in_place = None
-    if before is not None and whole is not None:
-        in_place = {
-            "policy": whole.name,
-            **describe(before, top_n=options.top_n, seed=options.seed),
-        }
-        import numpy as np
-
-        pairs = [
-            (b.placed.ndcg10, f.placed.ndcg10, f.row)
-            for b, f in zip(before, fresh, strict=True)
-            if f.row.answerable
-        ]
-        in_place["new_minus_this"] = difference(
-            compared(
-                np.array([b for b, _, _ in pairs]),
-                np.array([f for _, f, _ in pairs]),
-                [r for _, _, r in pairs],
-                seed=options.seed,
-            )
-        )
-    return {"held_out": held_out, "in_place": in_place}
-
-
-def _fusion_numbers(
-    tuned: TunedFusion | None, data: Dataset, judged: Sequence[str], fusion: Fusion
-) -> dict[str, Any]:
-    if tuned is None:
-        return {"fusion": fusion.to_dict(), "note": "not fitted"}
-    found: dict[str, Any] = {
-        "fusion": fusion.to_dict(),
-        "note": tuned.fit.note,
-        "plain_ndcg10": round(tuned.fit.plain_ndcg10, 5),
-        "fitted_ndcg10": round(tuned.fit.ndcg10, 5),
-        "n": tuned.fit.n,
-    }
-    if tuned.crossfit.fusions:
-        after = measure(data.qrels, tuned.crossfit.orders, list(judged), names=["ndcg@10"])
-        found["cross_fitted_ndcg10"] = round(after.mean("ndcg@10"), 5)
-    return found
-
-
-def _drawn_note(judged: Judged | None) -> list[str]:
-    if judged is None or judged.parts.unit == "group":
-        return []
-    return [
-        "one document group holds more than half of the queries, so folds were drawn by query: "
-        "what is said about held-out queries flatters the fit a little"
-    ]
-
-
-def _counts(rows: Sequence[Row]) -> dict[str, int]:
-    names = sorted(row.stratum for row in rows)
-    return {name: names.count(name) for name in dict.fromkeys(names)}
-
-
-def _plain_data(value: Any) -> Any:
-    """JSON types alone; raises where a number is not finite."""
-    return json.loads(json.dumps(value, allow_nan=False))
 
 
 def _quiet(what: str, done: int, total: int) -> None:

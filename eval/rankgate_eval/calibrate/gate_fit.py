@@ -27,6 +27,7 @@ __all__ = [
     "frontier",
     "gate_signals",
     "harm_of",
+    "thinned",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -59,7 +60,6 @@ _BINARY = ("top1_agrees", "negation", "temporal", "conditional", "number")
 _RARE = 10  # a marker that fewer queries have, or lack, tells nothing yet
 _RIDGE = 1.0
 _POINTS = 41
-_CHOSEN = 2.0  # standard errors: the best of many points is better than another by luck alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,8 +194,8 @@ def choose_threshold(
     Little is: `max_loss` against always reranking, with a standard error to spare, since the
     best of many points is a lucky one; and `max_loss` against the best point, so that where
     skipping some queries gains, the gain is not spent on skipping others that lose. Everything
-    is skipped where that costs at most `max_loss` and no point is better by more than two
-    standard errors: then nothing shows that the scorer is of use.
+    is skipped where that costs at most `max_loss` and no point is better by more than the
+    standard error: then nothing shows that the scorer is of use.
 
     None where nothing is worth skipping.
 
@@ -215,7 +215,7 @@ def choose_threshold(
         everything = points[-1]
         dearest = min(points, key=lambda p: p.loss)
         beyond = float(np.sqrt(max(0.0, everything.error**2 - dearest.error**2)))
-        if everything.loss <= max_loss and everything.loss - least <= _CHOSEN * beyond:
+        if everything.loss <= max_loss and everything.loss - least <= beyond:
             best = everything
     else:
         raise InputError("a gate's threshold is set on max_loss or on skip_rate, not on both")
@@ -223,7 +223,9 @@ def choose_threshold(
 
 
 def thinned(points: Sequence[FrontierPoint]) -> list[Mapping[str, float]]:
-    """At most 41 points, evenly spaced in skip rate, as plain numbers for a file."""
+    """At most 41 of the points, evenly spaced in skip rate, as plain numbers for a file."""
+    if not points:
+        return []
     wanted = np.linspace(0.0, 1.0, _POINTS)
     rates = np.array([p.skip_rate for p in points])
     index = sorted({int(np.abs(rates - w).argmin()) for w in wanted})

@@ -114,13 +114,13 @@ def separation(served: Sequence[Served], *, seed: int) -> dict[str, Any] | None:
         return None
     refused = np.array([not s.answers for s in rows], dtype=np.float64)
     # The mean of these is the difference of the two rates.
-    weight = np.where(kinds, -rows_share(kinds), rows_share(~kinds))
+    weight = np.where(kinds, -_lift(kinds), _lift(~kinds))
     values = refused * weight
     low, high = bootstrap_interval(values, clusters_of([s.row for s in rows]), seed=seed)
     return {"mean": _round(float(values.mean())), "interval": _interval(low, high), "n": len(rows)}
 
 
-def rows_share(kinds: npt.NDArray[np.bool_]) -> float:
+def _lift(kinds: npt.NDArray[np.bool_]) -> float:
     """By what one kind's values are multiplied, so that the mean over all is that kind's."""
     return float(kinds.size / kinds.sum())
 

@@ -25,7 +25,7 @@ from rankgate_eval.fusion_fit import CrossfitFusion, FusionFit, crossfit_fusion,
 from rankgate_eval.pool import Pooled, read_pool
 from rankgate_eval.system import FirstStage, IndexStage
 
-__all__ = ["Reading", "Report", "TunedFusion", "read_rows", "tune_fusion"]
+__all__ = ["Reading", "Report", "TunedFusion", "read_rows", "tune_fusion", "with_fusion"]
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""

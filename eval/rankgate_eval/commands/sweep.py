@@ -78,6 +78,7 @@ def sweep_data(
         from rankgate_eval.sweep import DEFAULT_KS, run_sweep
 
         chosen, _ = as_policy(policy)
+        dataset.query_ids(split)  # an unknown split is told before anything is encoded
         with open_under_test(
             dataset,
             stage=system,

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rankgate_eval.commands.options import CacheOption, JsonOption, debugging
+from rankgate_eval.commands.options import JsonOption, debugging
 from rankgate_eval.commands.telling import guarded
 
 if TYPE_CHECKING:
+    from rankgate.models import TokenStore
     from rankgate.training import TrainingSettings
+    from rankgate.training.mining import Embedder
     from rankgate_eval.training import Source, Trained
 
 __all__ = ["EXIT_NOT_BETTER", "register", "train"]
 
 EXIT_NOT_BETTER = 6
+# Not the evaluation's folder: questions are kept here, and there they would spoil latencies.
+_CACHE = Path(".rankgate") / "train"
 
 _EPILOG = (
     "Exit codes: 0 the trained model is better than its start beyond noise, and was exported; "
@@ -40,6 +44,16 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
     split: Annotated[str, typer.Option("--split", help="To learn from.")] = "train",
     dev: Annotated[str, typer.Option("--dev", help="To look at.")] = "dev",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", help="full: a cross-encoder; head: a few numbers over late interaction."
+        ),
+    ] = "full",
+    head_parts: Annotated[
+        list[str] | None,
+        typer.Option("--head-part", help="salience (usual) or matrix; repeatable."),
+    ] = None,
     start: Annotated[
         str,
         typer.Option("--start", help="minilm, bundled, a folder, or a hub name (--allow-hub)."),
@@ -107,7 +121,10 @@ def train(
         float | None,
         typer.Option("--time-limit", min=0.0, help="Minutes of training; then stop, resumable."),
     ] = None,
-    cache: CacheOption = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", help="Folder for vectors; usually ./.rankgate/train."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fine-tune a reranker on your own data; the result is kept only if it is better on dev."""
@@ -149,6 +166,8 @@ def train(
         chosen = _device() if device is None else device
         job = TrainingJob(
             out=out,
+            method=method,
+            head_parts=tuple(head_parts or ("salience",)),
             start=start,
             settings=settings,
             max_length=max_length,
@@ -164,16 +183,12 @@ def train(
             time_limit=None if time_limit is None else time_limit * 60.0,
             command="rankgate " + " ".join(sys.argv[1:]) if sys.argv[1:] else "rankgate train",
         )
-        embedder = None
-        if not bm25_only:
-            from rankgate.models import TokenEncoder
-            from rankgate_eval.encoding import DEFAULT_CACHE
-            from rankgate_eval.training.embedder import CachedEmbedder
-
-            embedder = CachedEmbedder(
-                TokenEncoder.load(), DEFAULT_CACHE if cache is None else cache
-            )
-        trained = run_training(sources, job, embedder=embedder, report=teller)
+        embedder, store = _reading(
+            bm25_only=bm25_only,
+            head=method == "head",
+            cache=_CACHE if cache is None else cache,
+        )
+        trained = run_training(sources, job, embedder=embedder, store=store, report=teller)
         teller.end()
         if as_json:
             typer.echo(json.dumps(_as_json(trained, out), ensure_ascii=False))
@@ -181,6 +196,23 @@ def train(
             _tell(trained, out)
     if not trained.kept:
         raise typer.Exit(EXIT_NOT_BETTER)
+
+
+def _reading(
+    *, bm25_only: bool, head: bool, cache: Path
+) -> tuple[Embedder | None, TokenStore | None]:
+    """Encoder for mining and token store for a head; each text is encoded once for both."""
+    if bm25_only and not head:
+        return None, None
+    from rankgate.models import TokenEncoder
+    from rankgate_eval.encoding import StoringEncoder, open_store
+    from rankgate_eval.training.embedder import CachedEmbedder
+
+    encoder = TokenEncoder.load()
+    if not head:
+        return CachedEmbedder(encoder, cache), None
+    store = open_store(cache, encoder)
+    return None if bm25_only else StoringEncoder(encoder, store), store
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -250,6 +282,8 @@ def _tell(trained: Trained, out: Path) -> None:
         f"Difference to the first stage's own order: {a['mean']:+.4f} [{a['low']:+.4f}, "
         f"{a['high']:+.4f}]."
     )
+    if trained.kept and not trained.exports:
+        typer.echo(f"Kept: {out / 'best' / 'head.npz'}; LateInteractionScorer.load(head=...)")
     if trained.kept:
         for export in trained.exports:
             typer.echo(

@@ -64,7 +64,7 @@ def changed_contexts(
     before: Mapping[str, Sample],
     after: Mapping[str, Sample],
     *,
-    metric: str,
+    metrics: Sequence[str],
     top_n: int | None = None,
 ) -> list[Changed]:
     """The questions whose context changed, those whose answer suffered first.
@@ -73,7 +73,7 @@ def changed_contexts(
         questions: in which order.
         before: one arm's samples by question id.
         after: the other's.
-        metric: that tells a better answer from a worse one.
+        metrics: that tell a better answer from a worse one; the first on which they differ does.
         top_n: passages that the generator sees; None: as many as were handed over.
     """
     moved = [q for q in questions if before[q.id].handed.same_as != after[q.id].handed.same_as]
@@ -91,7 +91,7 @@ def changed_contexts(
         lifted = tuple(m.passage_id for m in movements.lifts)
         lost = tuple(m.passage_id for m in movements.inversions)
         moves = (*(("inversion",) if lost else ()), *(("lift",) if lifted else ()))
-        outcome, because = _outcome(question, old, new, metric)
+        outcome, because = _outcome(question, old, new, metrics)
         found.append(
             Changed(
                 question=question,
@@ -122,20 +122,28 @@ def tally(changed: Sequence[Changed]) -> dict[str, dict[str, int]]:
     }
 
 
-def _outcome(question: Question, old: Sample, new: Sample, metric: str) -> tuple[str, str]:
-    """Answering or refusing rightly goes before the metric."""
+def _outcome(
+    question: Question, old: Sample, new: Sample, metrics: Sequence[str]
+) -> tuple[str, str]:
+    """Answering or refusing rightly goes before the metrics."""
     was, now = kind_of_answer(question, old), kind_of_answer(question, new)
     if was in _RIGHT and now in _RIGHT and was != now:
         gained = _RIGHT[now] - _RIGHT[was]
         words = f"{was.replace('_', ' ')} before, {now.replace('_', ' ')} after"
         return ("better" if gained > 0 else "worse"), words
-    a, b = old.value(metric), new.value(metric)
-    if a is None or b is None:
-        same = was == now and was != "failed" and old.refused and new.refused
-        return ("same", "refused both times") if same else ("unclear", f"no pair of {metric}")
-    if abs(b - a) <= _UNCHANGED:
-        return "same", f"{metric} {a:.2f} both times"
-    return ("better" if b > a else "worse"), f"{metric} {a:.2f} before, {b:.2f} after"
+    if old.refused and new.refused:
+        return "same", "refused both times"
+    alike: list[str] = []
+    for metric in metrics:
+        a, b = old.value(metric), new.value(metric)
+        if a is None or b is None:
+            continue
+        if abs(b - a) > _UNCHANGED:
+            return ("better" if b > a else "worse"), f"{metric} {a:.2f} before, {b:.2f} after"
+        alike.append(f"{metric} {a:.2f}")
+    if alike:
+        return "same", f"{', '.join(alike)} both times"
+    return "unclear", f"no pair of {' or '.join(metrics)}"
 
 
 def _side(question: Question, sample: Sample, arm: str) -> dict[str, Any]:

@@ -101,11 +101,15 @@ def summarise(
         for arm in others
     }
     deciding = {m: pairs[plan.after][m].difference for m in plan.deciding}
-    primary = next((m for m in plan.deciding if deciding[m] is not None), plan.deciding[0])
+    # The first deciding metric that tells the arms apart at all: where references are long,
+    # nothing ever contains one. Whichever way it moves plays no part.
+    last = pairs[plan.after]
+    ordered = sorted(plan.deciding, key=lambda m: (not last[m].changed, not last[m].questions))
+    primary = ordered[0]
     wrong = {arm: _wrong_refusals(questions, samples, plan, arm) for arm in others}
     verdict = decide(deciding, wrong[plan.after], skip_rate=skip_rate, standards=plan.standards)
     changed = {
-        arm: changed_contexts(questions, samples[plan.before], samples[arm], metric=primary)
+        arm: changed_contexts(questions, samples[plan.before], samples[arm], metrics=plan.deciding)
         for arm in others
     }
     return {

@@ -127,18 +127,25 @@ def decide(
 def _needed(
     known: Mapping[str, Difference], open_: list[str], asked: AnswerStandards
 ) -> int | None:
-    """Questions that would close what is open: the margin of a gain, or the most hopeful gain."""
+    """Questions that would close what is open.
+
+    The margins beside a gain, all of them; else the most hopeful useful gain, one of which would
+    do; else a useful gain excluded on every metric.
+    """
     if open_:
         found = [known[m].needed(against=-asked.margin, power=asked.power) for m in open_]
         needs = [f for f in found if f is not None]
         return max((max(f, known[open_[0]].n + 1) for f in needs), default=None)
-    needs = []
-    for difference in known.values():
-        against = 0.0 if difference.mean >= asked.useful_gain else asked.useful_gain
-        needed = difference.needed(against=against, power=asked.power)
-        if needed is not None:
-            needs.append(max(needed, difference.n + 1))
-    return min(needs, default=None)
+    hopeful = [d for d in known.values() if d.mean >= asked.useful_gain]
+    if hopeful:
+        return min(_more(d, 0.0, asked) for d in hopeful)
+    return max(_more(d, asked.useful_gain, asked) for d in known.values())
+
+
+def _more(difference: Difference, against: float, asked: AnswerStandards) -> int:
+    """Questions to tell the effect seen from `against`; more than this sample, which did not do."""
+    needed = difference.needed(against=against, power=asked.power)
+    return difference.n + 1 if needed is None else max(needed, difference.n + 1)
 
 
 def _refusing(wrong: Difference, asked: AnswerStandards) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rankgate.errors import ConfigError
+from rankgate.models import TokenStore
 from rankgate.models.locate import file_sha256
 from rankgate.scorers.onnx import OnnxScorer
 from rankgate.training import (
@@ -23,6 +24,7 @@ from rankgate.training import (
 from rankgate.training.adapt import freeze_embeddings
 from rankgate.training.card import TrainingCard
 from rankgate.training.export import Exported, export_onnx, quantise
+from rankgate.training.head import HEAD_FILE, HeadRanker, load_head_ranker
 from rankgate.training.mining import Embedder
 from rankgate_eval.provenance import git_state, hardware, now, package_version
 from rankgate_eval.significance import Difference, compare
@@ -40,7 +42,10 @@ class TrainingJob:
 
     Attributes:
         out: folder of the run.
-        start: see `load_ranker`.
+        method: `full`, a model that reads question and passage together, or `head`, a few
+            numbers over late interaction.
+        head_parts: of a new head; see `load_head_ranker`.
+        start: see `load_ranker` and `load_head_ranker`.
         settings: of the training.
         max_length: tokens of query and passage together; None: 256.
         adapting: small data: word embeddings stay as they are.
@@ -57,6 +62,8 @@ class TrainingJob:
     """
 
     out: Path
+    method: str = "full"
+    head_parts: tuple[str, ...] = ("salience",)
     start: str = "minilm"
     settings: TrainingSettings
     max_length: int | None = None
@@ -96,6 +103,7 @@ def run_training(
     job: TrainingJob,
     *,
     embedder: Embedder | None,
+    store: TokenStore | None = None,
     report: Report | None = None,
 ) -> Trained:
     """Mine, train, compare with the start, export, and write the card.
@@ -103,6 +111,13 @@ def run_training(
     The result is kept only if it is better than what it started from beyond noise: the lower
     end of the 95% interval of the paired difference over dev questions, drawn by document, is
     above 0. Where it is not, there is no export, and the card says so.
+
+    Args:
+        sources: to learn from and to look at.
+        job: what the user asked for.
+        embedder: for mining; None: BM25 alone.
+        store: of token vectors, for a head; None: they are kept in memory.
+        report: told about progress.
 
     Raises:
         InputError: the data cannot be learned from.
@@ -114,7 +129,7 @@ def run_training(
     import torch
 
     torch.manual_seed(job.settings.seed)
-    ranker = _loaded(job, job.start)
+    ranker = _loaded(job, job.start, store)
     start_sha256 = _sha256_of(ranker)
     plan = make_plan(
         sources,
@@ -126,7 +141,7 @@ def run_training(
         dev_questions=job.dev_questions,
         report=say,
     )
-    if job.adapting:
+    if job.adapting and job.method == "full":
         freeze_embeddings(ranker.module)
     folder = RunFolder(job.out)
     trainer = Trainer(
@@ -139,6 +154,7 @@ def run_training(
         folder=folder,
         identity={
             "data": {u.name: u.sha256 for u in plan.used},
+            "method": [job.method, *(job.head_parts if job.method == "head" else ())],
             "start": start_sha256,
             "max_length": ranker.max_length,
             "adapting": job.adapting,
@@ -149,28 +165,28 @@ def run_training(
         report=say,
     )
     result = trainer.run(resume=job.resume, time_limit=job.time_limit)
-    best = _loaded(job, str(folder.best))
+    best = _loaded(job, str(folder.best), store)
     torch.manual_seed(job.settings.seed)
     before = plan.dev.look(
-        _loaded(job, job.start), progress=lambda d, t: say("looking at the start", d, t)
+        _loaded(job, job.start, store), progress=lambda d, t: say("looking at the start", d, t)
     )
     after, difference = before, None
     if result.best_step > 0:
         after = plan.dev.look(best, progress=lambda d, t: say("looking at the result", d, t))
         difference = _difference(plan.dev, before.per_query, after.per_query, job.settings.seed)
     kept = difference is not None and difference.low > 0.0
-    against = _difference(
-        plan.dev, after.first_stage_per_query, after.per_query, job.settings.seed
-    )
+    against = _difference(plan.dev, after.first_stage_per_query, after.per_query, job.settings.seed)
     exports: list[Exported] = []
     notes = [f"{s.corpus.name}: {s.note}." for s in sources]
-    if kept:
+    if kept and isinstance(best, PairRanker):
         exports, more = _exports(best, plan, job, after, say)
         notes += more
-    else:
+    elif not kept:
         for stale in ("onnx", "onnx-int8"):
             shutil.rmtree(job.out / stale, ignore_errors=True)
     weights = {"best/model.safetensors": file_sha256(folder.best / "model.safetensors")}
+    if isinstance(best, HeadRanker):
+        weights["best/head.npz"] = file_sha256(folder.best / HEAD_FILE)
     weights |= {f"{e.folder.name}/model.onnx": e.sha256 for e in exports}
     card = TrainingCard(
         start=job.start,
@@ -193,7 +209,11 @@ def run_training(
     return Trained(card=card, difference=difference, kept=kept, exports=tuple(exports))
 
 
-def _loaded(job: TrainingJob, start: str) -> PairRanker:
+def _loaded(job: TrainingJob, start: str, store: TokenStore | None) -> PairRanker | HeadRanker:
+    if job.method == "head":
+        return load_head_ranker(start, parts=job.head_parts, store=store)
+    if job.method != "full":
+        raise ConfigError(f"the method is full or head, got {job.method!r}")
     return load_ranker(
         start,
         max_length=job.max_length,
@@ -203,7 +223,9 @@ def _loaded(job: TrainingJob, start: str) -> PairRanker:
     )
 
 
-def _sha256_of(ranker: PairRanker) -> str:
+def _sha256_of(ranker: PairRanker | HeadRanker) -> str:
+    if isinstance(ranker, HeadRanker):
+        return ranker.encoder.sha256
     return file_sha256(ranker.source / "model.safetensors")
 
 

@@ -84,6 +84,17 @@ async def delete(conversation: str, server: Server, principal: SignedIn) -> dict
     return {"deleted": 1}
 
 
+@router.delete("/{conversation}/turns/{turn}")
+async def truncate(
+    conversation: str, turn: str, server: Server, principal: SignedIn
+) -> dict[str, Any]:
+    """Delete a turn and all after it: the question is asked anew."""
+    await asyncio.to_thread(
+        lambda: server.conversations.truncate(conversation, turn, owner=principal.id)
+    )
+    return {"deleted": turn}
+
+
 @router.get("/{conversation}/export")
 async def export(
     conversation: str,

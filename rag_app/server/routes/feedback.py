@@ -1,0 +1,127 @@
+"""Thumbs and opened sources, kept where the server's owner switched `feedback` on."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rag_app.conversations import Turn, UnknownConversationError
+from rag_app.errors import UnknownDocumentError
+from rag_app.ratings import Ratings
+from rag_app.server.access import Principal, SignedIn
+from rag_app.server.errors import ApiError
+from rag_app.server.state import Server, ServerState
+from rankgate.feedback import Judgement, append_feedback
+
+__all__ = ["FEEDBACK_FILE", "router"]
+
+router = APIRouter(prefix="/v1", tags=["feedback"])
+
+FEEDBACK_FILE = "feedback.jsonl"
+
+
+class FeedbackRequest(BaseModel):
+    """A thumb for an answer, or a source that was opened. Passages are the server's own record."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"conversation": "5f1c", "turn": "9a0e", "verdict": "up"}],
+        },
+    )
+
+    conversation: str
+    turn: str
+    verdict: Literal["up", "down"] | None = None
+    reason: Literal["sources", "beside_the_point", "incomplete", "outdated"] | None = Field(
+        None, description="of a thumb down; `sources`: the cited passages do not fit the question"
+    )
+    opened: Annotated[int, Field(ge=1)] | None = Field(None, description="number of a source")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.verdict is None) == (self.opened is None):
+            raise ValueError("give either verdict or opened")
+        if self.reason is not None and self.verdict != "down":
+            raise ValueError("reason goes with verdict down")
+        return self
+
+
+@router.post("/feedback", status_code=201)
+async def feedback(body: FeedbackRequest, server: Server, principal: SignedIn) -> dict[str, Any]:
+    """Keep what somebody thought of an answer. 409 unless the setting `feedback` is on."""
+    if not server.settings.feedback:
+        raise ApiError(
+            409,
+            "feedback_off",
+            "this server keeps no feedback; whoever runs it can set feedback = true",
+        )
+    return {"judgements": await asyncio.to_thread(_keep, body, server, principal)}
+
+
+def _keep(body: FeedbackRequest, server: ServerState, principal: Principal) -> int:
+    """Write it down; how many passages were judged."""
+    kept = server.conversations.get(body.conversation, owner=principal.id)
+    principal.check(kept.collection)
+    turn = next((t for t in kept.turns if t.id == body.turn), None)
+    if turn is None:
+        raise UnknownConversationError(f"there is no turn {body.turn!r} in this conversation")
+    sources = list(turn.details.get("sources", ()))
+    if body.opened is not None:
+        found = [s for s in sources if s["number"] == body.opened]
+        if not found:
+            raise ApiError(
+                400, "invalid_request", f"the answer has no source {body.opened}", param="opened"
+            )
+        rows = _judgements(server, kept.collection, kept.id, turn, found, True, "opened")
+    else:
+        up = body.verdict == "up"
+        reason = "" if body.reason is None else body.reason
+        Ratings(Path(server.settings.data_dir)).add(turn.id, up=up, reason=reason)
+        # Other reasons for a thumb down say nothing about the passages.
+        speaks = up or reason == "sources"
+        rows = _judgements(
+            server, kept.collection, kept.id, turn, sources if speaks else [], up, "thumb"
+        )
+    append_feedback(Path(server.settings.data_dir) / FEEDBACK_FILE, rows)
+    return len(rows)
+
+
+def _judgements(
+    server: ServerState,
+    collection: str,
+    session: str,
+    turn: Turn,
+    sources: list[dict[str, Any]],
+    relevant: bool,
+    kind: str,
+) -> list[Judgement]:
+    store = server.hub.store(collection)
+    now = datetime.now(UTC)
+    rows: list[Judgement] = []
+    for source in sources:
+        try:
+            ((text, _),) = store.fetch([source["chunk_id"]])
+        except UnknownDocumentError:
+            continue  # the document went meanwhile; without its text nothing can be learnt
+        rows.append(
+            Judgement(
+                query=turn.question,
+                passage_id=source["chunk_id"],
+                passage_text=text,
+                relevant=relevant,
+                source=kind,
+                time=now,
+                rank=source["number"],
+                relevance_score=source.get("relevance_score"),
+                outcome=turn.details.get("retrieval", {}).get("status"),
+                policy=turn.details.get("trace", {}).get("policy"),
+                session=session,
+            )
+        )
+    return rows
