@@ -36,6 +36,8 @@ REASONS = {
     "signals_missing": "the gate lacked a signal",
     "forced": "asked for by the caller",
     "no_time": "no time was left",
+    "deadline": "the time for reranking was used up before it began",
+    "deadline_partial": "the time for reranking was used up; only some passages were read",
     "timeout": "the reranker took too long",
     "breaker_open": "the reranker failed repeatedly and is paused",
     "scorer_error": "the reranker failed",

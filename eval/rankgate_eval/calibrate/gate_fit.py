@@ -193,9 +193,9 @@ def choose_threshold(
 
     Little is: `max_loss` against always reranking, with a standard error to spare, since the
     best of many points is a lucky one; and `max_loss` against the best point, so that where
-    skipping some queries gains, the gain is not spent on skipping others that lose. Everything
-    is skipped where that costs at most `max_loss` and no point is better by more than the
-    standard error: then nothing shows that the scorer is of use.
+    skipping some queries gains, the gain is not spent on skipping others that lose. Of the second
+    condition everything is free where no point is better by more than the standard error: then
+    nothing shows that the scorer is of use anywhere.
 
     None where nothing is worth skipping.
 
@@ -205,18 +205,19 @@ def choose_threshold(
     if skip_rate is not None and max_loss is None:
         best = min(points, key=lambda p: (abs(p.skip_rate - skip_rate), p.skip_rate))
     elif max_loss is not None and skip_rate is None:
-        least = min(p.loss for p in points)
+        dearest = min(points, key=lambda p: p.loss)
+        everything = points[-1]
+        beyond = float(np.sqrt(max(0.0, everything.error**2 - dearest.error**2)))
         allowed = [
             p
             for p in points
-            if p.skip_rate == 0.0 or (p.loss + p.error <= max_loss and p.loss <= least + max_loss)
+            if p.skip_rate == 0.0
+            or (
+                p.loss + p.error <= max_loss
+                and p.loss - dearest.loss <= (max(max_loss, beyond) if p is everything else max_loss)
+            )
         ]
         best = max(allowed, key=lambda p: p.skip_rate)
-        everything = points[-1]
-        dearest = min(points, key=lambda p: p.loss)
-        beyond = float(np.sqrt(max(0.0, everything.error**2 - dearest.error**2)))
-        if everything.loss <= max_loss and everything.loss - least <= beyond:
-            best = everything
     else:
         raise InputError("a gate's threshold is set on max_loss or on skip_rate, not on both")
     return best if best.skip_rate > 0.0 else None
