@@ -104,9 +104,7 @@ def likely_relevant(row: Row) -> np.ndarray:
     return result
 
 
-def trained(
-    parts: Sequence[str], rows: Sequence[Row], encoder: str, args: argparse.Namespace
-) -> TokenHead:
+def trained(parts: Sequence[str], rows: Sequence[Row], args: argparse.Namespace) -> TokenHead:
     """A head that was learned list-wise over all candidates of these rows."""
     from rankgate.training.head import HeadRanker
     from rankgate.training.modules import HeadModule
@@ -176,7 +174,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--variants", nargs="*", help="names of them; without it all")
+    parser.add_argument("--save", type=Path, help="write the matrix head, learned from all")
     args = parser.parse_args()
+    torch.set_num_threads(1)
     encoder = TokenEncoder.load()
     table: dict[tuple[str, str], list[Row]] = {}
     for name in CORPORA:
@@ -192,9 +193,11 @@ def main() -> None:
     variants: dict[str, Any] = {
         **{f"window {w} alone": fixed(w, 1.0) for w in (16, 24, 32, 48, 64)},
         **{f"window {w}, half": fixed(w, 0.5) for w in (24, 32, 48)},
-        "salience": lambda rows: trained(("salience",), rows, encoder.sha256, args),
-        "matrix": lambda rows: trained(("matrix",), rows, encoder.sha256, args),
+        "salience": lambda rows: trained(("salience",), rows, args),
+        "matrix": lambda rows: trained(("matrix",), rows, args),
     }
+    if args.variants:
+        variants = {name: variants[name] for name in args.variants}
     base = measure(fixed(2, 0.0), table, args.on, args.seed)
     commit, changed = git_state()
     result: dict[str, Any] = {
@@ -219,6 +222,11 @@ def main() -> None:
         print(f"{label}: {mean:+.4f}", file=sys.stderr)
         args.out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
         args.out.with_suffix(".md").write_text(markdown(result), "utf-8")
+    if args.save is not None:
+        # What is saved is what was measured last: the head for the corpora that no domain holds.
+        learned = [r for n in FITTED for r in parted(table[n, "train"], args.seed)[0]]
+        head = trained(("matrix",), learned, args)
+        print(f"{args.save}: sha256 {head.save(args.save)}", file=sys.stderr)
 
 
 def markdown(result: dict[str, Any]) -> str:

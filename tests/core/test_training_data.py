@@ -24,6 +24,9 @@ def test_the_fingerprint_depends_on_what_is_read_and_on_nothing_else():
     base = corpus().fingerprint
     assert corpus(passages={"b": "two", "a": "one"}, name="other").fingerprint == base
     assert corpus(passages={"a": "one", "b": "two!"}).fingerprint != base
+    long = "a passage of many words"
+    changed = {corpus(passages={"a": long + end, "b": "two"}).fingerprint for end in ("", "!", "s")}
+    assert len(changed) == 3
     assert corpus(passages={"ao": "ne", "b": "two", "a": "one"}).fingerprint != base
     moved = (TrainingQuery(id="q", text="which", positives=("b",)),)
     assert corpus(queries=moved).fingerprint != base

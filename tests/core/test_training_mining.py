@@ -162,3 +162,12 @@ def test_a_corpus_of_few_passages_gives_shorter_lists():
     table = {m.query.id: m for m in Miner(corpus).mine(corpus.queries)}
     builder = ListBuilder(corpora={"c": corpus}, mined={"c": table})
     assert builder.build("c", "q", epoch=0, place=0).passage_ids == ("a", "b")
+
+
+def test_what_the_rule_left_out_does_not_come_back_as_a_random_passage():
+    corpus = TrainingCorpus(name="c", passages=PASSAGES, queries=(QUERY,))
+    table = {m.query.id: m for m in Miner(corpus, embedder=Fixed(COSINES)).mine([QUERY])}
+    builder = ListBuilder(corpora={"c": corpus}, mined={"c": table}, negatives=1, randoms=3)
+    for place in range(10):
+        found = builder.build("c", "q", epoch=0, place=place).passage_ids
+        assert set(found) == {"right", "hard", "easy"}

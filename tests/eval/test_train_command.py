@@ -14,6 +14,8 @@ from tiny_models import build_cross_encoder
 from training_kit import write_beir
 
 from rankgate.cli import build_app
+from rankgate.models.locate import file_sha256
+from rankgate.scorers.late_interaction import LateInteractionScorer
 from rankgate.scorers.onnx import OnnxScorer
 from rankgate.training import load_ranker
 from rankgate_eval.commands.train import EXIT_NOT_BETTER
@@ -179,3 +181,26 @@ def test_triples_feedback_and_documents_are_told_apart(tmp_path):
     documents = load_source(tmp_path / "docs")
     assert documents.corpus.source == "documents"
     assert documents.dev == (), "made-up questions say nothing about real ones"
+
+
+@pytest.mark.model
+def test_a_head_is_trained_over_an_encoder_that_stays_as_it_is(world):
+    out = world / "out-head"
+    done = rankgate(
+        world / "answers", "--method", "head", "--head-part", "matrix", "--lists", "96",
+        "--epochs", "2", "--lr", "1e-2", "--evaluate-every", "12", "--negatives", "2",
+        "--spoiled", "0", "--k", "10", "--device", "cpu", "--cache", world / "cache", "--out", out,
+        "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    card = json.loads(done.stdout)["card"]
+    assert card["difference"]["low"] > 0.0
+    scorer = LateInteractionScorer.load(head=out / "best" / "head.npz")
+    assert file_sha256(out / "best" / "head.npz") == card["weights"]["best/head.npz"]
+    assert scorer.head.matrix.shape == (384, 384) and scorer.head.salience is None
+    texts = ["a bread in berlin is red and flies to live how", "the red bread of berlin sat no"]
+    right, wrong = scorer.score("the red bread of berlin", texts).values
+    plain_right, plain_wrong = (
+        LateInteractionScorer.load().score("the red bread of berlin", texts).values
+    )
+    assert right - wrong > plain_right - plain_wrong, "the mark counts for more than before"

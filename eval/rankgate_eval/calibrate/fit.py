@@ -60,6 +60,7 @@ class FitOptions:
         kind: of first stage.
         max_loss: mean nDCG@10 that the gate may lose; None where `skip_rate` is given.
         skip_rate: share of the queries to skip; None where `max_loss` is given.
+        spend: share of `max_loss` that the gate's threshold is set on, in (0, 1].
         false_refusals: share of the answerable queries that the floor may refuse.
         confidence: of the bound on that share.
         top_n: passages that are kept.
@@ -71,6 +72,7 @@ class FitOptions:
     kind: FirstStageKind
     max_loss: float | None = 0.002
     skip_rate: float | None = None
+    spend: float = 1.0
     false_refusals: float = 0.05
     confidence: float = 0.95
     top_n: int = 5
@@ -91,6 +93,8 @@ class FitOptions:
         ):
             if not 0.0 < value < 1.0:
                 raise InputError(f"{name} must be above 0 and below 1, got {value}")
+        if not 0.0 < self.spend <= 1.0:
+            raise InputError(f"spend is a share above 0 and at most 1, got {self.spend}")
         if self.top_n < 1:
             raise InputError(f"top_n must be at least 1, got {self.top_n}")
 
@@ -296,7 +300,8 @@ def _fit_gate(
             model = fit_harm([rows[i].signals for i in known], loss[known], names)
             harm[held] = [harm_of(model, rows[i].signals) for i in held]
         points = frontier(harm[judged], loss[judged], groups)
-        chosen = choose_threshold(points, max_loss=options.max_loss, skip_rate=options.skip_rate)
+        budget = None if options.max_loss is None else options.spend * options.max_loss
+        chosen = choose_threshold(points, max_loss=budget, skip_rate=options.skip_rate)
         if chosen is None:
             continue
         gained = chosen.skip_rate if options.skip_rate is None else -chosen.loss
