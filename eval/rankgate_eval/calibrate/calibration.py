@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rankgate.errors import InputError, PolicyError, ProfileMismatchError
-from rankgate.firststage import Fusion
 from rankgate.policy import Policy, Section
 from rankgate.profile import Profile
 from rankgate.scorers import Scorer
@@ -24,25 +23,15 @@ from rankgate_eval.calibrate.account import (
 from rankgate_eval.calibrate.fit import PARTS, FitOptions
 from rankgate_eval.calibrate.gate_fit import thinned
 from rankgate_eval.calibrate.held_out import fit_checked
-from rankgate_eval.calibrate.reading import (
-    Report,
-    TunedFusion,
-    read_rows,
-    tune_fusion,
-    with_fusion,
-)
+from rankgate_eval.calibrate.material import LEAST_JUDGED, Material, read_material
+from rankgate_eval.calibrate.reading import Report
 from rankgate_eval.calibrate.unanswerable import Question
 from rankgate_eval.dataset import Dataset
 from rankgate_eval.fingerprint import fingerprint
-from rankgate_eval.folds import spread
-from rankgate_eval.metrics import measure
 from rankgate_eval.provenance import git_state, package_version, policy_sha256
-from rankgate_eval.system import FirstStage, IndexStage
+from rankgate_eval.system import FirstStage
 
-__all__ = ["LEAST_JUDGED", "Calibration", "calibrate", "load_base"]
-
-LEAST_JUDGED = 100
-"""Judged queries below which nothing is fitted."""
+__all__ = ["Calibration", "calibrate", "fit_material", "load_base"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +113,6 @@ def calibrate(
         PolicyError: `base` does not fit the scorer.
         SystemFailedError: first stage or scorer failed on too many queries.
     """
-    report: Report = _quiet if tell is None else tell
-    judged, unjudged = _chosen(data, split, limit)
     options = FitOptions(
         kind=FirstStageKind.HYBRID if kind is None else kind,
         max_loss=max_loss if skip_rate is None else None,
@@ -138,62 +125,87 @@ def calibrate(
     )
     if k < top_n:
         raise InputError(f"k ({k}) must be at least top_n ({top_n}): the reranker picks from k")
-    enough = len(judged) >= LEAST_JUDGED
-    tuned: TunedFusion | None = None
-    hybrid = isinstance(stage, IndexStage) and stage.kind is FirstStageKind.HYBRID
-    if enough and hybrid:
-        tuned = tune_fusion(stage, data, judged, k=k, folds=folds, seed=seed, report=report)
-        if tuned.fit.fusion is not None and not _gains(tuned, data):
-            tuned = replace(tuned, fit=_plain(tuned))
-        if tuned.fit.fusion is not None:
-            stage = with_fusion(stage, tuned.fit.fusion)
-    index = stage.index if isinstance(stage, IndexStage) else None
-    lexicon = None if index is None else index.bm25.lexicon
-    reading = read_rows(
-        stage,
+    material = read_material(
         data,
-        judged=judged,
-        unjudged=unjudged,
-        questions=questions,
+        stage=stage,
         scorer=scorer,
-        k=k,
+        split=split,
         kind=kind,
-        lexicon=lexicon,
-        report=report,
+        questions=questions,
+        k=k,
+        folds=folds,
+        seed=seed,
+        limit=limit,
+        tell=tell,
     )
-    profile = _profile(scorer, stage, reading.kind)
+    return fit_material(
+        data, material, options=options, base=base, command=command, notes=notes, tell=tell
+    )
+
+
+def fit_material(
+    data: Dataset,
+    material: Material,
+    *,
+    options: FitOptions,
+    base: Policy | None = None,
+    command: str = "rankgate_eval.calibrate.fit_material(...)",
+    notes: Sequence[str] = (),
+    tell: Report | None = None,
+) -> Calibration:
+    """The second half of `calibrate`: fit and check on what `read_material` has read.
+
+    Args:
+        data: the data set that was read.
+        material: what was read.
+        options: what is asked for; kind, folds, seed and lexicon are the material's.
+        base: as in `calibrate`.
+        command: as in `calibrate`.
+        notes: as in `calibrate`.
+        tell: told of progress.
+
+    Raises:
+        PolicyError: `base` does not fit the scorer.
+    """
+    reading, judged, tuned = material.reading, material.judged, material.tuned
+    k, profile = material.k, material.profile
     whole, original = _base(base, reading.kind, profile)
-    fusion = original.fusion if tuned is None or tuned.fit.fusion is None else tuned.fit.fusion
-    if isinstance(stage, IndexStage) and tuned is None and stage.fusion is not None:
-        fusion = stage.fusion
-    options = replace(options, kind=reading.kind, lexicon=lexicon is not None)
+    fusion = original.fusion if material.fusion is None else material.fusion
+    options = replace(
+        options,
+        kind=reading.kind,
+        lexicon=material.lexicon,
+        folds=material.folds,
+        seed=material.seed,
+    )
     judgement, obstacle = None, ""
-    if not enough:
+    if len(judged) < LEAST_JUDGED:
         obstacle = f"{len(judged)} judged queries, fewer than the {LEAST_JUDGED} that a fit needs"
     else:
         rounds = [0]
 
         def fold_done() -> None:
             rounds[0] += 1
-            report("fitting and checking, fold", rounds[0], folds)
+            if tell is not None:
+                tell("fitting and checking, fold", rounds[0], options.folds)
 
         try:
             judgement = fit_checked(reading.rows, options, progress=fold_done)
         except InputError as exc:  # such as no relevant passage among any candidates
             obstacle = str(exc)
-    shaped = replace(original, k=k, top_n=top_n, fusion=fusion, profile=profile)
-    parts, section = parts_of(judgement, obstacle, shaped, scorer.info.scale)
+    shaped = replace(original, k=k, top_n=options.top_n, fusion=fusion, profile=profile)
+    parts, section = parts_of(judgement, obstacle, shaped, material.scorer.scale)
     numbers = numbers_of(judgement, section, reading.rows, whole, reading.kind, options)
     made: dict[str, Any] = {
         "command": command,
         "version": package_version(),
         "commit": git_state()[0],
-        "seed": seed,
-        "folds": folds,
+        "seed": options.seed,
+        "folds": options.folds,
         "drawn_by": None if judgement is None else judgement.parts.unit,
         "data": {
             "name": data.name,
-            "split": split,
+            "split": material.split,
             "fingerprint": fingerprint(data, judged),
             "judged": len(judged),
             "groups": len({data.groups[q] for q in judged}),
@@ -202,8 +214,8 @@ def calibrate(
         "asked": {
             "max_loss": options.max_loss,
             "skip_rate": options.skip_rate,
-            "false_refusals": false_refusals,
-            "confidence": confidence,
+            "false_refusals": options.false_refusals,
+            "confidence": options.confidence,
         },
         "parts": parts,
         "fusion": fusion_numbers(tuned, data, judged, fusion),
@@ -212,7 +224,7 @@ def calibrate(
     }
     others = {} if whole is None else {n: s for n, s in whole.sections.items()}
     policy = Policy(
-        name=f"{data.name}{'' if split is None else '-' + split}",
+        name=f"{data.name}{'' if material.split is None else '-' + material.split}",
         sections={**others, reading.kind: section},
         provenance={
             **made,
@@ -222,59 +234,15 @@ def calibrate(
     )
     full = {
         "first_stage": reading.kind.value,
-        "scorer": scorer.info.id,
+        "scorer": material.scorer.id,
         "k": k,
-        "top_n": top_n,
+        "top_n": options.top_n,
         **made,
         "section": policy.to_dict()["sections"][reading.kind.value],
         "frontier": [] if judgement is None else thinned(judgement.parts.points),
         "in_place": numbers["in_place"],
     }
     return Calibration(policy=policy, kind=reading.kind, report=plain_data(full))
-
-
-def _chosen(data: Dataset, split: str | None, limit: int | None) -> tuple[list[str], list[str]]:
-    judged, unjudged = data.judged(split), data.unjudged(split)
-    if not judged:
-        where = data.name if split is None else f"split {split!r} of {data.name}"
-        raise InputError(
-            f"{where} has no judged query: calibration needs queries with their relevant passages"
-        )
-    if limit is not None:
-        if limit < 1:
-            raise InputError(f"limit must be at least 1, got {limit}")
-        judged, unjudged = spread(judged, limit), spread(unjudged, limit)
-    return judged, unjudged
-
-
-def _gains(tuned: TunedFusion, data: Dataset) -> bool:
-    """Whether tuning also gains on queries held out: else its weights are this split's luck."""
-    if not tuned.crossfit.fusions:
-        return False
-    judged = [q for q in tuned.crossfit.orders if data.relevant(q)]
-    after = measure(data.qrels, tuned.crossfit.orders, judged, names=["ndcg@10"])
-    return after.mean("ndcg@10") > tuned.fit.plain_ndcg10
-
-
-def _plain(tuned: TunedFusion) -> Any:
-    return replace(
-        tuned.fit,
-        fusion=Fusion(),
-        ndcg10=tuned.fit.plain_ndcg10,
-        note=f"plain RRF stays: tuning gains nothing on queries held out ({tuned.fit.note})",
-    )
-
-
-def _profile(scorer: Scorer, stage: FirstStage, kind: FirstStageKind) -> Profile:
-    if not isinstance(stage, IndexStage):
-        return Profile.of_scorer(scorer.info)
-    dense = kind in (FirstStageKind.HYBRID, FirstStageKind.DENSE)
-    terms = kind in (FirstStageKind.HYBRID, FirstStageKind.BM25)
-    return Profile.of_scorer(
-        scorer.info,
-        embedder=stage.index.encoder_name if dense else None,
-        analyser=stage.index.bm25.analyser.name if terms else None,
-    )
 
 
 def _base(
@@ -297,10 +265,6 @@ def _base(
 def _same_scorer(base: Policy, kind: FirstStageKind, profile: Profile) -> None:
     scorer = {"embedder": None, "space": None, "analyser": None, "chunking": None}
     base.check_profile(kind, replace(profile, **scorer))
-
-
-def _quiet(what: str, done: int, total: int) -> None:
-    """No progress is wanted."""
 
 
 def load_base(path: str | Path | None) -> Policy | None:

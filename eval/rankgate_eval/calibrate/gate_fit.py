@@ -205,17 +205,13 @@ def choose_threshold(
     if skip_rate is not None and max_loss is None:
         best = min(points, key=lambda p: (abs(p.skip_rate - skip_rate), p.skip_rate))
     elif max_loss is not None and skip_rate is None:
-        dearest = min(points, key=lambda p: p.loss)
-        everything = points[-1]
-        beyond = float(np.sqrt(max(0.0, everything.error**2 - dearest.error**2)))
+        lowest, everything = min(points, key=lambda p: p.loss), points[-1]
+        beyond = float(np.sqrt(max(0.0, everything.error**2 - lowest.error**2)))
+        within = [p for p in points if p.skip_rate == 0.0 or p.loss + p.error <= max_loss]
         allowed = [
             p
-            for p in points
-            if p.skip_rate == 0.0
-            or (
-                p.loss + p.error <= max_loss
-                and p.loss - dearest.loss <= (max(max_loss, beyond) if p is everything else max_loss)
-            )
+            for p in within
+            if p.loss - lowest.loss <= (max(max_loss, beyond) if p is everything else max_loss)
         ]
         best = max(allowed, key=lambda p: p.skip_rate)
     else:

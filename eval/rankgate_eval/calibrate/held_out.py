@@ -297,7 +297,9 @@ def _tried(options: FitOptions) -> str:
     """That this is not the first try, which makes a pass a little easier."""
     if options.spend == 1.0:
         return ""
-    return f", its threshold set on {options.spend:g} of the loss allowed, since on more it lost more"
+    return (
+        f", its threshold set on {options.spend:g} of the loss allowed, since on more it lost more"
+    )
 
 
 def _check_floor(served: Sequence[Served], parts: FittedParts, options: FitOptions) -> Check:
