@@ -71,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--suites", type=Path, default=SUITES)
     parser.add_argument("--scorer", action="append", default=[])
+    parser.add_argument("--head", type=Path, help="a head over late interaction")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     encoder = TokenEncoder.load()
@@ -79,13 +80,16 @@ def main() -> None:
         "dense": dense_pairs(encoder),
         "late interaction": scorer_pairs(LateInteractionScorer(encoder)),
     }
+    if args.head is not None:
+        rankers["late interaction, head"] = scorer_pairs(LateInteractionScorer.load(head=args.head))
     for name in args.scorer:
         rankers[name] = scorer_pairs(choose_scorer(name))
     results = measure_suites(load_suites(args.suites), rankers)
     commit, changed = git_state()
     found = {
         "command": "python benchmarks/robustness.py"
-        + "".join(f" --scorer {name}" for name in args.scorer),
+        + "".join(f" --scorer {name}" for name in args.scorer)
+        + ("" if args.head is None else f" --head {args.head.name}"),
         "commit": f"{commit}{' (with changes)' if changed else ''}",
         "date": time.strftime("%Y-%m-%d"),
         "hardware": hardware(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rag_app.ingest.chunk import Chunk
 
@@ -91,3 +92,20 @@ class Passage:
     indexed_text: str
     source: str
     title: str
+
+    def metadata(self) -> dict[str, Any]:
+        """What goes with the text wherever the passage goes; `page` only where there are pages."""
+        found: dict[str, Any] = {
+            "source": self.source,
+            "title": self.title,
+            "heading": " > ".join(self.heading),
+            "start": self.start,
+            "end": self.end,
+            "body_offset": self.body_offset,
+            "document_id": self.document_id,
+            "chunk_id": self.id,
+            "position": self.position,
+        }
+        if self.page is not None:
+            found["page"] = self.page
+        return found

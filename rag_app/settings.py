@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
@@ -61,6 +62,10 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".rankgate"), description="folder of the index and its manifest")
     collection: str = Field("default", description="which index in the data folder")
     space: Literal["cosine", "l2", "ip"] = Field("cosine", description="Chroma's vector space")
+    chroma_url: str | None = Field(
+        None, description="Chroma server, http://HOST:PORT; none: vectors in the data folder"
+    )
+    chroma_timeout_s: float = Field(30, gt=0, description="seconds for one request to it")
     embedder_path: Path | None = Field(None, description="folder of a sentence encoder")
     chunk_tokens: int = Field(200, ge=16, le=2000, description="tokens a chunk, at most")
     chunk_overlap: int = Field(40, ge=0, description="tokens that neighbouring chunks share")
@@ -129,6 +134,28 @@ class Settings(BaseSettings):
                 "and begins and ends with a letter or digit"
             )
         return value
+
+    @field_validator("chroma_url")
+    @classmethod
+    def _a_server(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            usable = parts.port is None or parts.port > 0
+        except ValueError:  # a port that is no number
+            usable = False
+        if (
+            not usable
+            or parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.username is not None
+            or parts.path.rstrip("/")
+            or parts.query
+            or parts.fragment
+        ):
+            raise ValueError("must be http://HOST:PORT or https://HOST:PORT, without a path")
+        return value.rstrip("/")
 
     @field_validator("scorer")
     @classmethod

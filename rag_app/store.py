@@ -23,7 +23,7 @@ from rag_app.datafolder import DataFolder
 from rag_app.embeddings import Embedder, Identity, identify, load_embedder, pipeline_version
 from rag_app.errors import StoreError, UnknownDocumentError
 from rag_app.ingest.chunk import CHUNKER_VERSION
-from rag_app.records import DocumentRecord, Entry, Passage
+from rag_app.records import DocumentRecord, Entry
 from rag_app.vectors import VectorIndex
 from rankgate.errors import ConfigError
 from rankgate.firststage import Analyser, cosine_from_distance
@@ -71,6 +71,7 @@ class Store:
         self._tokens: TokenStore | None = None
         self._vectors: VectorIndex | None = None
         self._closed = False
+        self._behind = False
         self._record = agreed_record(
             folder.manifest,
             settings,
@@ -211,6 +212,14 @@ class Store:
         """Number of passages."""
         return len(self.bm25)
 
+    def check(self) -> None:
+        """Ask Chroma for a sign of life.
+
+        Raises:
+            StoreError: it does not answer, or has lost the collection.
+        """
+        self._index.count()
+
     def dense(self, vector: FloatArray, k: int) -> dict[str, float]:
         """The k nearest passages: id to cosine in [-1, 1], best first."""
         return {
@@ -254,7 +263,7 @@ class Store:
         missing = [identifier for identifier in ids if identifier not in known]
         if missing:
             raise self._unknown(missing[0])
-        return [(known[i].indexed_text, _metadata(known[i])) for i in ids]
+        return [(known[i].indexed_text, known[i].metadata()) for i in ids]
 
     def documents(self) -> list[DocumentRecord]:
         """Every document that is indexed, by id."""
@@ -291,20 +300,27 @@ class Store:
         texts = {c.id: c.indexed_text for entry in entries for c in entry.chunks}
         # The long part comes first and leaves only cached vectors behind if it is cut short.
         vectors, encoded = self._embedded(list(texts.values()), on_encoded)
+        self._catch_up()
+        self._behind = True
         gone = self.manifest.replace(self.collection, entries)
         self._upsert(texts, vectors)
         self._index.delete(sorted(gone))
         self.manifest.mark_indexed(self.collection)
+        self._behind = False
         return encoded
 
     def remove(self, document_ids: Sequence[str]) -> None:
         """Delete documents with everything made from them."""
         if document_ids:
+            self._catch_up()
+            self._behind = True
             gone = self.manifest.remove(self.collection, document_ids)
             self._index.delete(sorted(gone))
+            self._behind = False
 
     def settle(self) -> None:
         """Finish a series of writes: BM25 follows, and nothing is left over."""
+        self._catch_up()
         stale = self.manifest.stale_texts(self.collection)
         if stale:
             self.token_store.delete_texts(stale)
@@ -348,42 +364,36 @@ class Store:
 
     def _reconcile(self) -> None:
         """Make Chroma, BM25 and the token vectors hold what the manifest says."""
-        chroma = self.data_dir / "chroma"
-        self._vectors = VectorIndex.open(
-            chroma, self.collection, self.space, suspect=self._record.dirty
-        )
+        self._vectors = VectorIndex.of(self.settings, suspect=self._record.dirty)
         try:
             if self._index.stored_space != self.space:
                 self._index.empty(self.space)
-            have, want = self._index.ids(), self.manifest.chunk_ids(self.collection)
-            self._index.delete(sorted(have.difference(want)))
-            missing = [identifier for identifier in want if identifier not in have]
-            if missing:
-                logger.warning("%d passages are missing in Chroma and are put back", len(missing))
-            for first in range(0, len(missing), 1000):
-                part = missing[first : first + 1000]
-                known = self.manifest.passages(self.collection, part)
-                texts = {i: known[i].indexed_text for i in part}
-                self._upsert(texts, self._embedded(list(texts.values()))[0])
-            self.manifest.mark_indexed(self.collection)
+            self._level()
             self.settle()
         except BaseException:
             self._close_indexes()
             raise
 
+    def _level(self) -> None:
+        """Make Chroma hold what the manifest says."""
+        have, want = self._index.ids(), self.manifest.chunk_ids(self.collection)
+        self._index.delete(sorted(have.difference(want)))
+        missing = [identifier for identifier in want if identifier not in have]
+        if missing:
+            logger.warning("%d passages are missing in Chroma and are put back", len(missing))
+        for first in range(0, len(missing), 1000):
+            part = missing[first : first + 1000]
+            known = self.manifest.passages(self.collection, part)
+            texts = {i: known[i].indexed_text for i in part}
+            self._upsert(texts, self._embedded(list(texts.values()))[0])
+        self.manifest.mark_indexed(self.collection)
+        self._behind = False
 
-def _metadata(passage: Passage) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "source": passage.source,
-        "title": passage.title,
-        "heading": " > ".join(passage.heading),
-        "start": passage.start,
-        "end": passage.end,
-        "body_offset": passage.body_offset,
-        "document_id": passage.document_id,
-        "chunk_id": passage.id,
-        "position": passage.position,
-    }
-    if passage.page is not None:
-        found["page"] = passage.page
-    return found
+    def _catch_up(self) -> None:
+        """Finish what an earlier write of this process began and Chroma refused.
+
+        Without it the next write would note those documents as indexed, too.
+        """
+        if self._behind:
+            self._index.renew()
+            self._level()

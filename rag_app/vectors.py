@@ -1,4 +1,8 @@
-"""Vectors in Chroma: one collection, opened so that a damaged folder is rebuilt, not fatal."""
+"""Vectors in Chroma: one collection, in a folder or on a server.
+
+A damaged folder is rebuilt, not fatal. A server is somebody else's: nothing of it is ever
+deleted but the passages of this collection.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +20,15 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import numpy.typing as npt
 
+from rag_app.chroma_server import collection_on_server, connect
 from rag_app.errors import StoreError
 from rankgate.firststage.spaces import space_named
 
 if TYPE_CHECKING:
     from chromadb.api.client import Client
     from chromadb.api.models.Collection import Collection
+
+    from rag_app.settings import Settings
 
 __all__ = ["VectorIndex"]
 
@@ -31,6 +38,7 @@ _BATCH = 1000
 # Twice Chroma's default: the nearest 50 of a large index come out nearly exact.
 _BREADTH = 200
 _PROBE_S = 120
+_FOLDER_ADVICE = "Its folder can be deleted; it is made again when the store is opened next."
 _PROBE = """
 import sys
 from pathlib import Path
@@ -42,13 +50,69 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class VectorIndex:
-    """One Chroma collection. The store's lock sees to it that there is no second opener."""
+    """One Chroma collection. The store's lock sees to it that there is no second opener.
 
-    def __init__(self, client: Client, name: str, space: str) -> None:
+    Args:
+        client: of a folder or a server; closed with this.
+        name: of the collection.
+        space: cosine, l2 or ip.
+        advice: what to do when Chroma fails; ends every such error.
+    """
+
+    def __init__(
+        self, client: Client, name: str, space: str, *, advice: str = _FOLDER_ADVICE
+    ) -> None:
         self.name = name
         self.space = space
+        self._advice = advice
         self._client = client
         self._collection = self._make()
+
+    @classmethod
+    def of(cls, settings: Settings, *, suspect: bool) -> VectorIndex:
+        """Open the collection where the settings say: on a server, or in the data folder.
+
+        Args:
+            settings: `chroma_url`, `chroma_timeout_s`, `data_dir`, `collection`, `space`.
+            suspect: as `open`.
+
+        Raises:
+            StoreError: it cannot be opened; the server does not answer.
+        """
+        folder = Path(settings.data_dir)
+        if settings.chroma_url is None:
+            return cls.open(
+                folder / "chroma", settings.collection, settings.space, suspect=suspect
+            )
+        name = collection_on_server(folder, settings.collection)
+        return cls.on_server(
+            settings.chroma_url, name, settings.space, timeout_s=settings.chroma_timeout_s
+        )
+
+    @classmethod
+    def on_server(cls, url: str, name: str, space: str, *, timeout_s: float) -> VectorIndex:
+        """Open the collection on a Chroma server, made if it is not there.
+
+        Args:
+            url: of the server.
+            name: of the collection there.
+            space: cosine, l2 or ip.
+            timeout_s: for one request.
+
+        Raises:
+            StoreError: the server does not answer, or not as Chroma does.
+        """
+        advice = (
+            f"The vectors are on the server {url} (chroma_url): see that it runs and can be "
+            "reached. If it has lost them, restart rankgate, which writes them again."
+        )
+        with _mapped(advice):
+            client = connect(url, timeout_s=timeout_s)
+            try:
+                return cls(client, name, space, advice=advice)
+            except BaseException:
+                client.close()
+                raise
 
     @classmethod
     def open(cls, folder: Path, name: str, space: str, *, suspect: bool) -> VectorIndex:
@@ -88,16 +152,16 @@ class VectorIndex:
             StoreError: it cannot be opened or read.
         """
         import chromadb
-        from chromadb.config import Settings
+        from chromadb.config import Settings as ChromaSettings
 
-        with _mapped():
+        with _mapped(_FOLDER_ADVICE):
             # Declared as an interface without `close`.
             client = cast(
                 "Client",
                 chromadb.PersistentClient(
                     path=str(folder),
                     # A project's .env is not Chroma's to read.
-                    settings=Settings(
+                    settings=ChromaSettings(
                         _env_file=None,  # type: ignore[call-arg]
                         anonymized_telemetry=False,
                     ),
@@ -126,9 +190,14 @@ class VectorIndex:
             },
         )
 
+    def renew(self) -> None:
+        """Find the collection again; made if it is gone, as on a server with a new disk."""
+        with _mapped(self._advice):
+            self._collection = self._make()
+
     def count(self) -> int:
         """Number of vectors."""
-        with _mapped():
+        with _mapped(self._advice):
             return self._collection.count()
 
     def ids(self) -> set[str]:
@@ -136,7 +205,7 @@ class VectorIndex:
         found: set[str] = set()
         size = 20 * _BATCH
         while True:
-            with _mapped():
+            with _mapped(self._advice):
                 page = self._collection.get(include=[], limit=size, offset=len(found))["ids"]
             found.update(page)
             if len(page) < size:
@@ -145,13 +214,13 @@ class VectorIndex:
     def upsert(self, ids: Sequence[str], vectors: FloatArray) -> None:
         """Write (n, d) vectors under n ids."""
         for part in _parts(len(ids)):
-            with _mapped():
+            with _mapped(self._advice):
                 self._collection.upsert(ids=list(ids[part]), embeddings=vectors[part])
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete these; unknown ids are no error."""
         for part in _parts(len(ids)):
-            with _mapped():
+            with _mapped(self._advice):
                 self._collection.delete(ids=list(ids[part]))
 
     def search(self, vector: FloatArray, k: int) -> list[tuple[str, float]]:
@@ -159,7 +228,7 @@ class VectorIndex:
         if k < 1:
             return []
         query = np.asarray(vector, dtype=np.float32).reshape(1, -1)
-        with _mapped():
+        with _mapped(self._advice):
             found = self._collection.query(
                 query_embeddings=query, n_results=k, include=["distances"]
             )
@@ -173,7 +242,7 @@ class VectorIndex:
         """Stored vectors by id; unknown ids are absent."""
         known: dict[str, FloatArray] = {}
         for part in _parts(len(ids)):
-            with _mapped():
+            with _mapped(self._advice):
                 found = self._collection.get(ids=list(ids[part]), include=["embeddings"])
             rows = found["embeddings"]
             if rows is not None:
@@ -185,7 +254,7 @@ class VectorIndex:
 
     def empty(self, space: str) -> None:
         """Make the collection anew, for this space."""
-        with _mapped():
+        with _mapped(self._advice):
             self._client.delete_collection(self.name)
             self.space = space
             self._collection = self._make()
@@ -196,7 +265,7 @@ class VectorIndex:
         return str(self._collection.configuration_json["hnsw"]["space"])
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of the files or the connection."""
         self._client.close()
 
 
@@ -205,17 +274,15 @@ def _parts(n: int) -> Iterator[slice]:
 
 
 @contextmanager
-def _mapped() -> Iterator[None]:
-    """Chroma's errors as ours."""
+def _mapped(advice: str) -> Iterator[None]:
+    """Chroma's errors as ours, ending with what to do."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError, StoreError):
         raise
     except BaseException as exc:  # a panic of its native part is no Exception
-        raise StoreError(
-            f"Chroma failed: {type(exc).__name__}: {exc}. Its folder can be deleted; it is made "
-            "again when the store is opened next."
-        ) from exc
+        what = str(exc).strip().rstrip(".")
+        raise StoreError(f"Chroma failed: {type(exc).__name__}: {what}. {advice}") from exc
 
 
 def _survives(folder: Path, name: str, space: str) -> bool:

@@ -6,6 +6,8 @@ With keys a request carries one as its bearer token, or, from the page, in a sig
 
 from __future__ import annotations
 
+import ipaddress
+import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +15,17 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Response
 from itsdangerous import BadSignature, URLSafeTimedSerializer
+from starlette.requests import HTTPConnection
 
 from rag_app.server.errors import ApiError
 from rag_app.server.hub import Hub, UnknownCollectionError
 from rag_app.server.keys import KeyRecord, KeyStore, Role
 
-__all__ = ["Access", "Evaluator", "Principal", "SignedIn"]
+__all__ = ["COOKIE", "Access", "Evaluator", "Principal", "SignedIn", "is_local", "unauthorised"]
 
 COOKIE = "rankgate_session"
 _SESSION_S = 14 * 24 * 3600
+_SECRET_LENGTH = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +77,26 @@ class Access:
 
     Args:
         folder: the data folder, with the keys and the secret that signs cookies.
+        may_be_open: whether everybody is let in while there is no key: only where nobody but
+            this machine reaches the server.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, may_be_open: bool = True) -> None:
         self.keys = KeyStore(folder)
+        self._may_be_open = may_be_open
         self._signer = URLSafeTimedSerializer(_secret(folder / "session.secret"), salt="session")
 
     @property
     def open(self) -> bool:
-        """Whether no key is configured."""
-        return not self.keys.any()
+        """Whether no key is configured, and none was since the server started.
 
-    def recognise(self, request: Request) -> Principal | None:
+        Revoking the last key, or losing the file, shuts people out; it lets nobody in.
+        """
+        if self._may_be_open and self.keys.any():
+            self._may_be_open = False
+        return self._may_be_open
+
+    def recognise(self, request: HTTPConnection) -> Principal | None:
         """The caller; None where they have to say who they are."""
         if self.open:
             return LOCAL
@@ -129,28 +141,54 @@ class Access:
         response.delete_cookie(COOKIE, path="/")
 
 
+def is_local(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _secret(file: Path) -> str:
     """What signs cookies: made once a data folder, readable by its owner alone."""
     try:
-        return file.read_text("ascii")
+        found = file.read_text("ascii").strip()
     except FileNotFoundError:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(32), "ascii")
-        return file.read_text("ascii")
+        found = ""
+    if len(found) >= _SECRET_LENGTH:
+        return found
+    # Whole or not at all: cookies signed with an empty secret could be made by anybody.
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    made = secrets.token_urlsafe(32)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(made)
+    part.replace(file)
+    return made
+
+
+def unauthorised() -> ApiError:
+    """What a caller without a valid key gets."""
+    return ApiError(
+        401,
+        "invalid_api_key",
+        "this server wants an API key: send it as `Authorization: Bearer rk-...`. Whoever runs "
+        "the server makes one with `rankgate keys create`.",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
 
 
 def _signed_in(request: Request) -> Principal:
+    # The guard has looked already where a body follows.
+    known: Principal | None = getattr(request.state, "principal", None)
+    if known is not None:
+        return known
     access: Access = request.app.state.access
     principal = access.recognise(request)
     if principal is None:
-        raise ApiError(
-            401,
-            "invalid_api_key",
-            "this server wants an API key: send it as `Authorization: Bearer rk-...`. Whoever runs "
-            "the server makes one with `rankgate keys create`.",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        raise unauthorised()
     request.state.principal = principal
     return principal
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from rag_app.conversations import Conversations
-from rag_app.server.access import Access
+from rag_app.server.access import Access, is_local
 from rag_app.server.errors import add_error_handlers
 from rag_app.server.guard import Guard
 from rag_app.server.hub import Hub
@@ -56,7 +57,8 @@ def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        opened = Hub(settings) if hub is None else hub
+        # Chroma takes a second or two; whoever starts us may want to say so meanwhile.
+        opened = await asyncio.to_thread(Hub, settings) if hub is None else hub
         slots = Slots(
             at_once=settings.max_concurrent,
             waiting=settings.max_waiting,
@@ -73,14 +75,14 @@ def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
             uploads=uploads,
             conversations=conversations,
         )
-        uploads.resume()
+        await asyncio.to_thread(uploads.resume)
         try:
             yield
         finally:
-            slots.close()
+            await slots.close()
             conversations.close()
             if hub is None:
-                opened.close()
+                await asyncio.to_thread(opened.close)
 
     app = FastAPI(
         title="rankgate",
@@ -89,7 +91,8 @@ def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
         docs_url=None,  # its page loads scripts from elsewhere; /openapi.json is there
         redoc_url=None,
     )
-    app.state.access = Access(Path(settings.data_dir))
+    access = Access(Path(settings.data_dir), may_be_open=is_local(settings.host))
+    app.state.access = access
     add_error_handlers(app)
     for routes in (
         health,
@@ -104,19 +107,22 @@ def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
         app.include_router(routes.router)
     add_pages(app)
 
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST", "DELETE", "PATCH"],
-            allow_headers=["Authorization", "Content-Type"],
-        )
     app.add_middleware(
         Guard,
+        access=access,
         hosts={*_LOCAL, settings.host, *settings.trusted_hosts},
         origins=settings.cors_origins,
         max_body=int(settings.max_body_mb * 2**20),
         max_upload=int(settings.max_upload_mb * 2**20),
         requests=metrics.requests,
     )
+    if settings.cors_origins:
+        # Outermost, so that a page that may call can also read what the guard refuses.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "DELETE", "PATCH"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["X-Request-Id", "Retry-After"],
+        )
     return app

@@ -1,8 +1,9 @@
 """Errors over HTTP, in the shape that OpenAI's clients read.
 
 `{"error": {"message", "type", "param", "code"}, "message"}`: the second message is for clients of
-Cohere's interface. What was raised on purpose is told; anything else is a 500 that gives the
-request's id and nothing of what happened inside.
+Cohere's interface. What was raised on purpose is told, but what is wrong with the server itself
+(settings, files, models) to evaluators only, because it names folders and hosts. Anything
+unforeseen is a 500 of `rag_app.server.guard`, with the request's id and nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from rag_app.pipeline import EmptyIndexError
 from rag_app.server.hub import UnknownCollectionError
 from rankgate.errors import ConfigError, InputError, RankgateError, ScorerError
 
-__all__ = ["ApiError", "add_error_handlers", "error_body", "error_response", "mapped"]
+__all__ = ["ApiError", "add_error_handlers", "error_body", "error_response", "mapped", "told"]
 
 logger = logging.getLogger("rankgate.server")
 
@@ -85,7 +86,12 @@ def mapped(exc: RankgateError) -> ApiError:
     if isinstance(exc, UnknownDocumentError):
         return ApiError(404, "document_not_found", message)
     if isinstance(exc, EmptyIndexError):
-        return ApiError(409, "empty_collection", message)
+        return ApiError(
+            409,
+            "empty_collection",
+            "nothing is ingested in this collection yet: upload documents (POST /v1/documents), or "
+            "have whoever runs the server call `rankgate ingest`",
+        )
     if isinstance(exc, InputError):
         return ApiError(400, "invalid_request", message)
     if isinstance(exc, GeneratorError):
@@ -99,6 +105,19 @@ def mapped(exc: RankgateError) -> ApiError:
     return ApiError(500, "internal", message)
 
 
+def told(exc: RankgateError, *, evaluator: bool, request_id: str) -> ApiError:
+    """One of our own errors as far as a caller may know it; logged where the server is to blame."""
+    error = mapped(exc)
+    if error.status >= 500:
+        logger.error("request %s: %s: %s", request_id, type(exc).__name__, exc)
+        if not evaluator:
+            error.message = (
+                "this cannot be answered right now; whoever runs the server finds the reason in "
+                f"its log, request {request_id}"
+            )
+    return error
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Answer every exception in the one shape."""
 
@@ -107,17 +126,19 @@ def add_error_handlers(app: FastAPI) -> None:
         return error_response(exc)
 
     @app.exception_handler(RankgateError)
-    async def _ours(_: Request, exc: RankgateError) -> JSONResponse:
-        error = mapped(exc)
-        if error.status >= 500:
-            logger.error("%s: %s", type(exc).__name__, exc)
-        return error_response(error)
+    async def _ours(request: Request, exc: RankgateError) -> JSONResponse:
+        principal = getattr(request.state, "principal", None)
+        inside = principal is not None and principal.evaluator
+        return error_response(told(exc, evaluator=inside, request_id=request.state.request_id))
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, exc: RequestValidationError) -> JSONResponse:
         first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        what = f"{where}: {first['msg']}" if where else str(first["msg"])
+        where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+        if first["type"] == "json_invalid":
+            where, what = "", "the body is not valid JSON"
+        else:
+            what = f"{where}: {first['msg']}" if where else f"the body: {first['msg']}"
         # Cohere answers 422 to what it cannot read, OpenAI 400.
         status = 422 if request.url.path.startswith("/v2/") else 400
         return error_response(ApiError(status, "invalid_request", what, param=where or None))
@@ -132,11 +153,3 @@ def add_error_handlers(app: FastAPI) -> None:
             headers=exc.headers,
         )
         return error_response(error)
-
-    @app.exception_handler(Exception)
-    async def _unforeseen(request: Request, exc: Exception) -> JSONResponse:
-        identifier = getattr(request.state, "request_id", "unknown")
-        logger.error("request %s failed", identifier, exc_info=exc)
-        return error_response(
-            ApiError(500, "internal", f"something broke here; its log has request {identifier}")
-        )

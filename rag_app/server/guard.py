@@ -1,10 +1,12 @@
-"""What stands around every request: ids, headers, hosts, origins, body sizes, one log line.
+"""What stands around every request: ids, headers, hosts, origins, keys, body sizes, one log line.
 
 Plain ASGI, because a body has to be counted while it is read and a stream must not be buffered.
+Keys are looked at here so that nobody without one has a body read, let alone parsed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -16,15 +18,21 @@ from urllib.parse import urlsplit
 
 from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rag_app.server.errors import error_body
+from rag_app.server.access import COOKIE, Access, unauthorised
+from rag_app.server.errors import ApiError, error_body
 
 __all__ = ["Guard"]
 
 logger = logging.getLogger("rankgate.access")
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
+# Whoever asks whether the process lives often does so by its number.
+_ANY_HOST = ("/healthz",)
+_KEYED = ("/v1/", "/v2/")
+_GONE = 499  # nginx's number for a client that left before its answer
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = {
     "Content-Security-Policy": (
@@ -44,6 +52,7 @@ class Guard:
 
     Args:
         app: what is guarded.
+        access: recognises callers.
         hosts: names under which the server may be addressed, without ports; "*" for any. Keeps
             foreign pages from reaching it under a name of theirs (DNS rebinding).
         origins: foreign origins whose pages may call, such as `https://intranet.example`.
@@ -56,6 +65,7 @@ class Guard:
         self,
         app: ASGIApp,
         *,
+        access: Access,
         hosts: Collection[str],
         origins: Collection[str] = (),
         max_body: int,
@@ -63,6 +73,7 @@ class Guard:
         requests: Counter,
     ) -> None:
         self.app = app
+        self.access = access
         self.requests = requests
         self.hosts = frozenset(h.lower() for h in hosts)
         self.origins = frozenset(origins)
@@ -93,49 +104,77 @@ class Guard:
 
         try:
             refused = self._refusal(scope, headers)
+            if refused is None and scope["path"].startswith(_KEYED):
+                refused = await self._keyless(scope, state)
             if refused is not None:
-                await _say(dressed, *refused)
+                await _say(dressed, refused)
             else:
                 await self._counted(scope, headers, receive, dressed)
+        except Exception:
+            # Its words may be a user's: they go to the log of errors, never to the caller.
+            logger.exception("request %s failed", identifier)
+            if status:
+                raise  # too late for an answer; the connection breaks off
+            broken = f"something broke here; its log has request {identifier}"
+            await _say(dressed, ApiError(500, "internal", broken))
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
-            self.requests.labels(route, str(status)).inc()
-            # No question, no key, no query string.
+            final = status if status else _GONE
+            self.requests.labels(route, str(final)).inc()
+            # No question, no key, no query string, and no path that somebody made up.
             principal = state.get("principal")
+            fields = {
+                "request": identifier,
+                "method": scope["method"],
+                "route": route,
+                "status": final,
+                "ms": round((time.perf_counter() - begun) * 1000.0),
+                "key": "-" if principal is None else principal.id,
+            }
             logger.info(
-                "%s %s %s %d %.0f ms key=%s",
-                identifier,
-                scope["method"],
-                scope["path"],
-                status,
-                (time.perf_counter() - begun) * 1000.0,
-                "-" if principal is None else principal.id,
+                "%(request)s %(method)s %(route)s %(status)d %(ms)d ms key=%(key)s",
+                fields,
+                extra={"fields": fields},
             )
 
-    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str, str] | None:
+    async def _keyless(self, scope: Scope, state: MutableMapping[str, Any]) -> ApiError | None:
+        found = await asyncio.to_thread(self.access.recognise, HTTPConnection(scope))
+        if found is None:
+            return unauthorised()
+        state["principal"] = found
+        return None
+
+    def _refusal(self, scope: Scope, headers: Headers) -> ApiError | None:
         host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname or ""
-        if "*" not in self.hosts and name.lower() not in self.hosts:
-            return 421, "unknown_host", f"this server is not {host!r}; set trusted_hosts"
+        known = "*" in self.hosts or _hostname(host) in self.hosts
+        if not known and scope["path"] not in _ANY_HOST:
+            return ApiError(421, "unknown_host", f"this server is not {host!r}; set trusted_hosts")
         if scope["method"] in _SAFE:
             return None
-        origin = headers.get("origin")
-        foreign = (
-            headers.get("sec-fetch-site") == "cross-site"
-            if origin is None
-            else urlsplit(origin).netloc != host
-        )
-        if foreign and origin not in self.origins:
-            return 403, "foreign_origin", "requests from other sites' pages are refused"
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if origin is not None:
+            own = _netloc(origin) == host
+        elif site is not None:
+            own = site in ("same-origin", "none")
+        else:
+            # No browser of today sends a cookie without saying where it comes from.
+            own = "authorization" in headers or f"{COOKIE}=" not in headers.get("cookie", "")
+        if not own and origin not in self.origins:
+            return ApiError(403, "foreign_origin", "requests from other sites' pages are refused")
         return None
 
     async def _counted(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         uploads = scope["method"] == "POST" and scope["path"].rstrip("/") == "/v1/documents"
         limit = self.max_upload if uploads else self.max_body
-        message = f"the request is larger than {limit / 2**20:g} MB"
-        declared = headers.get("content-length")
-        if declared is not None and declared.isdigit() and int(declared) > limit:
-            await _say(send, 413, "too_large", message)
+        large = ApiError(
+            413,
+            "too_large",
+            f"the request is larger than {limit / 2**20:g} MB",
+            headers={"Connection": "close"},
+        )
+        declared = headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > limit:
+            await _say(send, large)
             return
         read = 0
         over = started = False
@@ -164,13 +203,30 @@ class Guard:
             if not over:
                 raise
         if over and not started:
-            await _say(send, 413, "too_large", message)
+            await _say(send, large)
 
 
-async def _say(send: Send, status: int, code: str, message: str) -> None:
-    body = json.dumps(error_body(status, code, message)).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    if status == 413:
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+def _hostname(host: str) -> str:
+    """The name in a Host header, without its port; "" where it is none."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
+async def _say(send: Send, error: ApiError) -> None:
+    body = json.dumps(error_body(error.status, error.code, error.message)).encode()
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    raw = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in {**headers, **error.headers}.items()
+    ]
+    await send({"type": "http.response.start", "status": error.status, "headers": raw})
     await send({"type": "http.response.body", "body": body})

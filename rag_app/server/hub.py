@@ -6,6 +6,7 @@ thread, as the store demands; the collection's pipeline is made anew after each.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from rag_app.embeddings import Embedder
     from rag_app.settings import Settings
 
-__all__ = ["CollectionInfo", "Hub", "UnknownCollectionError"]
+__all__ = ["CollectionInfo", "Hub", "UnknownCollectionError", "check_name"]
 
 T = TypeVar("T")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
 
 class UnknownCollectionError(InputError):
@@ -86,6 +88,9 @@ class Hub:
         self.settings = settings
         self._embedder = embedder
         self._scorer = scorer
+        # Reads any text alike, so all collections share it; late interaction has each one's store.
+        self._shared: Scorer | None = scorer
+        self._scorer_lock = threading.Lock()
         self._generator = generator
         self._folder = DataFolder(settings.data_dir, wait_s=wait_s)
         self._lock = threading.Lock()
@@ -103,6 +108,11 @@ class Hub:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def closing(self) -> bool:
+        """Whether a long write should stop where it can."""
+        return self._closed
 
     def close(self) -> None:
         """Let the current write finish, drop those that wait, and let go of the folder."""
@@ -175,10 +185,11 @@ class Hub:
         Raises:
             ConfigError: its model cannot be loaded.
         """
-        with self._lock:
-            if self._scorer is None:
-                return scorer_for(self.settings, None)
-            return self._scorer
+        # A lock of its own: loading takes seconds, and nothing else may wait for it.
+        with self._scorer_lock:
+            if self._shared is None:
+                self._shared = scorer_for(self.settings, None)
+            return self._shared
 
     def write(self, name: str, work: Callable[[Store], T]) -> Future[T]:
         """Let `work` write to a collection, after whatever writes before it.
@@ -186,8 +197,10 @@ class Hub:
         The collection is made where there is none. Questions go on meanwhile.
 
         Raises:
+            InputError: not a name for a collection.
             StoreError: the server is closing.
         """
+        check_name(name)
         with self._lock:
             if self._closed:
                 raise StoreError("the server is closing and takes no more documents")
@@ -223,4 +236,19 @@ class Hub:
         return opened.store
 
     def _new_pipeline(self, store: Store) -> Pipeline:
-        return Pipeline(store.settings, store, scorer=self._scorer, generator=self._generator)
+        own = self._scorer is None and self.settings.scorer == "late-interaction"
+        scorer = None if own else self.scorer()
+        return Pipeline(store.settings, store, scorer=scorer, generator=self._generator)
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot name a collection; a folder is called after it.
+
+    Raises:
+        InputError: with what a name may be.
+    """
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise InputError(
+            "a collection's name has 3 to 63 letters, digits, dots (not two in a row), dashes or "
+            f"underscores, and begins and ends with a letter or digit; got {name!r}"
+        )

@@ -2,7 +2,7 @@
 
 Inference cannot be interrupted. A request that times out, or whose client has gone, is answered
 or forgotten at once, but its slot is free only when its thread is: otherwise the machine would be
-given more work than it can do.
+given more work than it can do. What has not begun by then never begins.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
+
+from starlette.requests import Request
 
 from rag_app.server.errors import ApiError
 
@@ -21,6 +23,7 @@ T = TypeVar("T")
 
 _END = object()
 _BUFFERED = 16
+_LOOK_S = 0.2
 
 
 class Slots:
@@ -37,6 +40,7 @@ class Slots:
         self.waiting = waiting
         self.timeout_s = timeout_s
         self._taken = 0
+        self._closing = threading.Event()
         self._pool = ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="rankgate-worker")
 
     @property
@@ -44,11 +48,15 @@ class Slots:
         """Calls that run or wait."""
         return self._taken
 
-    def close(self) -> None:
-        """Wait for what is running."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    async def close(self) -> None:
+        """Wait for what is running; streams stop at their next piece."""
+        self._closing.set()
+        # Beside the loop: a thread that hands over a piece needs it to find that nobody listens.
+        await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
 
-    def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
+    def _submit(self, work: Callable[[], T]) -> Future[T]:
+        if self._closing.is_set():
+            raise ApiError(503, "closing", "the server is stopping", headers={"Retry-After": "5"})
         if self._taken >= self.at_once + self.waiting:
             raise ApiError(
                 429,
@@ -56,34 +64,55 @@ class Slots:
                 f"{self._taken} requests are being answered or waiting; try again in a moment",
                 headers={"Retry-After": "1"},
             )
+        loop = asyncio.get_running_loop()
+        future = self._pool.submit(work)
         self._taken += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
-        future.add_done_callback(self._free)
+
+        def freed(_: Future[T]) -> None:
+            # Closed: the server has stopped meanwhile, and nobody counts any more.
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._free)
+
+        future.add_done_callback(freed)
         return future
 
-    def _free(self, future: asyncio.Future[Any]) -> None:
+    def _free(self) -> None:
         self._taken -= 1
-        if not future.cancelled():
-            future.exception()  # looked at, so that an abandoned one is not complained about
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[threading.Event], T], request: Request) -> T:
         """The result of a blocking call.
+
+        Args:
+            work: gets an event that is set once nobody waits for its result any more.
+            request: which it answers; when its client has gone, so has the interest.
 
         Raises:
             ApiError: 429 where everything is taken, 504 where it took too long.
         """
-        future = self._submit(work)
+        gone = threading.Event()
+        future = self._submit(lambda: work(gone))
+        result = asyncio.wrap_future(future)
+        left = asyncio.ensure_future(_left(request))
         try:
-            async with asyncio.timeout(self.timeout_s):
-                return await asyncio.shield(future)
-        except TimeoutError as exc:
-            raise self._late() from exc
+            await asyncio.wait(
+                (result, left), timeout=self.timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if result.done():
+                return result.result()
+            if left.done():
+                raise ApiError(499, "client_gone", "the client left before its answer")
+            raise self._late()
+        finally:
+            gone.set()
+            left.cancel()
+            future.cancel()  # one that runs already runs on, in its slot
+            result.add_done_callback(_look)
 
     async def iterate(self, make: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
         """The items of a blocking iterator, as they come.
 
         The thread waits while nobody takes them, and stops at the next item once the consumer
-        has gone.
+        has gone. Whoever leaves early has to close this iterator.
 
         Raises:
             ApiError: as `run`; it may come after items.
@@ -94,21 +123,26 @@ class Slots:
 
         def put(item: Any) -> bool:
             """Hand over; False where nobody listens any more."""
+            if loop.is_closed():
+                return False
             handed = asyncio.run_coroutine_threadsafe(queue.put(item), loop)
             while not gone.is_set():
                 try:
-                    handed.result(timeout=0.2)
+                    handed.result(timeout=_LOOK_S)
                 except TimeoutError:
+                    if self._closing.is_set():
+                        break
                     continue
                 return True
             handed.cancel()
             return False
 
         def produce() -> None:
-            if gone.is_set():  # left while waiting for the slot
-                return
-            items = make()
+            items: Iterator[T] | None = None
             try:
+                if gone.is_set():  # left while waiting for the slot
+                    return
+                items = make()
                 for item in items:
                     if gone.is_set() or not put(item):
                         return
@@ -122,19 +156,37 @@ class Slots:
                     close()
 
         until = loop.time() + self.timeout_s
-        self._submit(produce)
+        future = self._submit(produce)
         try:
-            # Not `asyncio.timeout`: its scope must not stretch over a yield.
-            while (item := await asyncio.wait_for(queue.get(), until - loop.time())) is not _END:
+            while True:
+                try:
+                    # Not `asyncio.timeout`: its scope must not stretch over a yield.
+                    item = await asyncio.wait_for(queue.get(), until - loop.time())
+                except TimeoutError as exc:
+                    raise self._late() from exc
+                if item is _END:
+                    return
                 if isinstance(item, BaseException):
                     raise item
                 yield item
-        except TimeoutError as exc:
-            raise self._late() from exc
         finally:
             gone.set()
+            future.cancel()
 
     def _late(self) -> ApiError:
+        """The answer to whoever has waited too long."""
         return ApiError(
             504, "timeout", f"no answer within {self.timeout_s:g} seconds; the question was dropped"
         )
+
+
+async def _left(request: Request) -> None:
+    """Returns when the client has gone; the request's body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _look(future: asyncio.Future[Any]) -> None:
+    """At the failure of abandoned work, so that asyncio does not complain about it."""
+    if not future.cancelled():
+        future.exception()

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from rag_app.conversations import Conversations
 from rag_app.server.access import Access, Principal
 from rag_app.server.errors import ApiError
-from rag_app.server.hub import Hub, UnknownCollectionError
+from rag_app.server.hub import Hub, UnknownCollectionError, check_name
 from rag_app.server.metrics import Metrics
 from rag_app.server.slots import Slots
 from rag_app.server.uploads import Uploads
@@ -35,19 +35,39 @@ class ServerState:
     uploads: Uploads
     conversations: Conversations
 
-    def collection(self, name: str | None, principal: Principal) -> str:
-        """The collection that a request means: named, or the settings', or the caller's only one.
+    def usual(self, principal: Principal) -> str | None:
+        """What a request means that names no collection: the settings', or the caller's only one.
+
+        None where the caller has several and the settings' is not among them.
+        """
+        own = principal.collections
+        if own is None or self.settings.collection in own:
+            return self.settings.collection
+        return own[0] if len(own) == 1 else None
+
+    def collection(self, name: str | None, principal: Principal, *, create: bool = False) -> str:
+        """The collection that a request means. Looks into the manifest: not for the event loop.
+
+        Args:
+            name: as the request has it; None: the usual one.
+            principal: the caller.
+            create: it need not be there yet.
 
         Raises:
-            UnknownCollectionError: there is none of this name, or it is not the caller's.
+            UnknownCollectionError: there is none of this name, or it is not the caller's, or the
+                request has to name one.
+            InputError: to be made, but not a name for a collection.
         """
         if name is None:
-            name = self.settings.collection
-            own = principal.collections
-            if own is not None and name not in own and len(own) == 1:
-                name = own[0]
+            name = self.usual(principal)
+        if name is None:
+            raise UnknownCollectionError(
+                f"name a collection; this key reaches {', '.join(principal.collections or ())}"
+            )
         principal.check(name)
-        if name not in self.hub.names():
+        if create:
+            check_name(name)
+        elif name not in self.hub.names():
             raise UnknownCollectionError(f"there is no collection {name!r}")
         return name
 

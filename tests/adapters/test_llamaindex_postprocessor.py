@@ -227,6 +227,25 @@ def test_a_node_without_a_score_has_no_cosine(policies):
     assert [p.candidate.dense is None for p in outcomes[0].passages] == [False, True]
 
 
+def test_a_second_pass_reads_the_cosine_not_the_probability_in_its_place(policies):
+    outcomes = []
+    rerank = RankGateRerank(
+        scorer=FakeScorer(), policy=policies.fitted, chroma_space="cosine",
+        on_outcome=outcomes.append,
+    )  # fmt: skip
+    rows = [(text, math.exp(cosine - 1.0)) for text, cosine in THREE]
+    once = rerank.postprocess_nodes(nodes_of(*rows), query_str=QUERY)
+    rerank.postprocess_nodes(once, query_str=QUERY)
+    first, second = ({p.candidate.id: p.candidate.dense for p in o.passages} for o in outcomes)
+    assert second == first == pytest.approx({"n0": 0.9, "n1": 0.5, "n2": 0.1})
+    # A pass that knew no cosine leaves none: its score is not one.
+    plain = RankGateRerank(scorer=FakeScorer(), policy=policies.fitted)
+    rerank.postprocess_nodes(
+        plain.postprocess_nodes(nodes_of(*rows), query_str=QUERY), query_str=QUERY
+    )
+    assert {p.candidate.dense for p in outcomes[-1].passages} == {None}
+
+
 def test_arguments_that_cannot_be_used_are_rejected(policies):
     with pytest.raises(ConfigError, match="unknown vector space 'jaccard'"):
         RankGateRerank(scorer=FakeScorer(), policy=policies.raw, chroma_space="jaccard")

@@ -95,6 +95,25 @@ def test_a_collection_that_names_no_space_has_chromas_default(index_in, policies
     assert outcome.signals.dense_top1 == pytest.approx(0.9, abs=1e-5)
 
 
+def test_a_collection_of_an_older_chroma(index_in, policies):
+    """It shows no configuration: its metadata says the space, or nothing does and it is l2."""
+
+    class Older:
+        def __init__(self, metadata):
+            self.metadata = metadata
+
+    retriever = index_in("l2").as_retriever(similarity_top_k=3)
+    inner = retriever._vector_store._collection
+    for metadata, top in (({"hnsw:space": "cosine"}, 0.8), ({}, 0.9), (None, 0.9)):
+        retriever._vector_store._collection = Older(metadata)
+        made = RankGateRetriever.from_chroma(
+            retriever, scorer=FakeScorer(), policy=policies.raw, k=1
+        )
+        retriever._vector_store._collection = inner
+        # The true cosine is 0.9, its squared distance 0.2.
+        assert made.candidates(QUERY)[0].dense == pytest.approx(top, abs=1e-5)
+
+
 def test_a_space_that_nobody_understands_is_refused(index_in, policies):
     class Hamming:
         configuration_json = {"hnsw": {"space": "hamming"}}  # noqa: RUF012

@@ -187,7 +187,9 @@ def fit_material(
         def fold_done() -> None:
             rounds[0] += 1
             if tell is not None:
-                tell("fitting and checking, fold", rounds[0], options.folds)
+                # Checked again without what failed: the folds begin anew.
+                done = (rounds[0] - 1) % options.folds + 1
+                tell("fitting and checking, fold", done, options.folds)
 
         try:
             judgement = fit_checked(reading.rows, options, progress=fold_done)

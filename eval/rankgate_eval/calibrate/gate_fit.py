@@ -207,13 +207,11 @@ def choose_threshold(
     elif max_loss is not None and skip_rate is None:
         lowest, everything = min(points, key=lambda p: p.loss), points[-1]
         beyond = float(np.sqrt(max(0.0, everything.error**2 - lowest.error**2)))
-        within = [p for p in points if p.skip_rate == 0.0 or p.loss + p.error <= max_loss]
-        allowed = [
-            p
-            for p in within
-            if p.loss - lowest.loss <= (max(max_loss, beyond) if p is everything else max_loss)
-        ]
-        best = max(allowed, key=lambda p: p.skip_rate)
+        best = points[0]  # which skips nothing, and is always allowed
+        for p in points[1:]:
+            spent = max(max_loss, beyond) if p is everything else max_loss
+            if p.loss + p.error <= max_loss and p.loss - lowest.loss <= spent:
+                best = p
     else:
         raise InputError("a gate's threshold is set on max_loss or on skip_rate, not on both")
     return best if best.skip_rate > 0.0 else None

@@ -297,9 +297,7 @@ def _tried(options: FitOptions) -> str:
     """That this is not the first try, which makes a pass a little easier."""
     if options.spend == 1.0:
         return ""
-    return (
-        f", its threshold set on {options.spend:g} of the loss allowed, since on more it lost more"
-    )
+    return f" (set on {options.spend:g} of the loss allowed: set on more, it lost too much)"
 
 
 def _check_floor(served: Sequence[Served], parts: FittedParts, options: FitOptions) -> Check:
@@ -311,7 +309,7 @@ def _check_floor(served: Sequence[Served], parts: FittedParts, options: FitOptio
     apart = separation(served, seed=options.seed)
     numbers = {"false_refusals": wrong, "separation": apart}
     told = f"refuses {wrong['share']:.1%} of the answerable queries (n {wrong['n']})"
-    if wrong["interval"][0] > options.false_refusals:
+    if wrong["count"] > options.false_refusals * wrong["n"]:
         reason = f"{told}: more than {options.false_refusals:.1%}"
         return Check(part="floor", passed=False, reason=reason, numbers=numbers)
     if apart is None:

@@ -24,6 +24,7 @@ from rankgate_eval.calibrate.reading import (
 from rankgate_eval.calibrate.unanswerable import Question
 from rankgate_eval.dataset import Dataset
 from rankgate_eval.folds import spread
+from rankgate_eval.fusion_fit import FusionFit
 from rankgate_eval.metrics import measure
 from rankgate_eval.system import FirstStage, IndexStage
 
@@ -150,7 +151,7 @@ def _gains(tuned: TunedFusion, data: Dataset) -> bool:
     return after.mean("ndcg@10") > tuned.fit.plain_ndcg10
 
 
-def _plain(tuned: TunedFusion) -> Any:
+def _plain(tuned: TunedFusion) -> FusionFit:
     return replace(
         tuned.fit,
         fusion=Fusion(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag_app.comparison import compare
@@ -38,9 +38,11 @@ class CompareRequest(BaseModel):
 
 
 @router.post("/compare")
-async def comparison(body: CompareRequest, server: Server, principal: Evaluator) -> dict[str, Any]:
+async def comparison(
+    body: CompareRequest, request: Request, server: Server, principal: Evaluator
+) -> dict[str, Any]:
     """Both lists on the same candidates, the gate's decision, both answers, both times."""
-    return await server.slots.run(lambda: _compare(body, server, principal))
+    return await server.slots.run(lambda _: _compare(body, server, principal), request)
 
 
 def _compare(body: CompareRequest, server: ServerState, principal: Principal) -> dict[str, Any]:

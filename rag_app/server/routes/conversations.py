@@ -44,11 +44,12 @@ async def listed(server: Server, principal: SignedIn) -> dict[str, Any]:
 @router.post("", status_code=201)
 async def create(body: NewConversation, server: Server, principal: SignedIn) -> dict[str, Any]:
     """Begin one; name it as `conversation` in `/v1/chat/completions`."""
-    collection = server.collection(body.collection, principal)
-    made = await asyncio.to_thread(
-        lambda: server.conversations.create(owner=principal.id, collection=collection)
-    )
-    return _head(made)
+
+    def make() -> Conversation:
+        collection = server.collection(body.collection, principal)
+        return server.conversations.create(owner=principal.id, collection=collection)
+
+    return _head(await asyncio.to_thread(make))
 
 
 @router.delete("")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from rag_app.server.access import SignedIn
 from rag_app.server.errors import ApiError
 from rag_app.server.shapes import document_id, document_ref
 from rag_app.server.state import Server, ServerState
+from rag_app.server.uploads import Job
 from rag_app.store import Store
 
 __all__ = ["router"]
@@ -30,7 +32,7 @@ Collection = Annotated[str | None, Query(description="which collection; the usua
 @router.get("/collections")
 async def collections(server: Server, principal: SignedIn) -> dict[str, Any]:
     """The collections that the caller may ask, and how much is in them."""
-    usual = server.collection(None, principal)
+    usual = server.usual(principal)
 
     def read() -> list[dict[str, Any]]:
         infos = [server.hub.info(name) for name in principal.visible(server.hub)]
@@ -54,13 +56,19 @@ async def upload(
     files: Annotated[list[UploadFile], File(description="one or several files")],
     collection: Annotated[str | None, Form()] = None,
 ) -> dict[str, Any]:
-    """Take files in. They are ingested in the background: watch `GET /v1/jobs/{id}`."""
-    name = server.collection(collection, principal)
+    """Take files in. They are ingested in the background: watch `GET /v1/jobs/{id}`.
+
+    A collection that is not there yet is made, if the key reaches it.
+    """
     if len(files) > _MAX_FILES:
         raise ApiError(400, "invalid_request", f"at most {_MAX_FILES} files at once", param="files")
     contents = [(f.filename or "document", await f.read()) for f in files]
-    job = await asyncio.to_thread(server.uploads.take, name, contents)
-    return job.to_dict()
+
+    def take() -> Job:
+        name = server.collection(collection, principal, create=True)
+        return server.uploads.take(name, contents)
+
+    return (await asyncio.to_thread(take)).to_dict()
 
 
 @router.get("/jobs/{job}")
@@ -84,13 +92,14 @@ async def documents(
     server: Server, principal: SignedIn, collection: Collection = None
 ) -> dict[str, Any]:
     """Every document of a collection, also those that could not be read, with the reason."""
-    name = server.collection(collection, principal)
 
-    def read() -> list[dict[str, Any]]:
+    def read() -> dict[str, Any]:
+        name = server.collection(collection, principal)
         store = server.hub.store(name, create=True)
-        return [_shape(server, d) for d in store.manifest.documents(name)]
+        rows = [_shape(server, d) for d in store.manifest.documents(name)]
+        return {"collection": name, "documents": rows}
 
-    return {"collection": name, "documents": await asyncio.to_thread(read)}
+    return await asyncio.to_thread(read)
 
 
 @router.get("/documents/{document}/text")
@@ -103,10 +112,9 @@ async def text(
     end: Annotated[int | None, Query(ge=0)] = None,
 ) -> dict[str, Any]:
     """A part of a document's text, by character offsets; sources point into it."""
-    name = server.collection(collection, principal)
 
     def read() -> dict[str, Any]:
-        store = server.hub.store(name)
+        store = server.hub.store(server.collection(collection, principal))
         record = _record(store, document)
         whole = store.document_text(record.id)
         first = min(start, len(whole))
@@ -128,10 +136,14 @@ async def file(
     document: str, server: Server, principal: SignedIn, collection: Collection = None
 ) -> FileResponse:
     """The file as it is now: PDFs to be shown, everything else to be saved."""
-    name = server.collection(collection, principal)
-    record = await asyncio.to_thread(lambda: _record(server.hub.store(name), document))
+
+    def find() -> DocumentRecord:
+        name = server.collection(collection, principal)
+        return _record(server.hub.store(name), document)
+
+    record = await asyncio.to_thread(find)
     path = Path(record.path)
-    if not path.is_file():
+    if not await asyncio.to_thread(path.is_file):
         raise ApiError(404, "file_gone", f"the file of {record.source} is not there any more")
     media = _MEDIA.get(record.kind)
     return FileResponse(
@@ -151,15 +163,23 @@ async def delete(
     A file outside the data folder stays where it is; the next `rankgate ingest` of its folder
     brings it back.
     """
-    name = server.collection(collection, principal)
 
     def remove(store: Store) -> DocumentRecord:
         record = _record(store, document, failed=True)
-        server.uploads.remove(store, record.id)
+        server.uploads.remove(store, record)
         return record
 
-    record = await asyncio.wrap_future(server.hub.write(name, remove))
-    return {"deleted": True, **_shape(server, record)}
+    def queue() -> Future[DocumentRecord]:
+        return server.hub.write(server.collection(collection, principal), remove)
+
+    written = asyncio.wrap_future(await asyncio.to_thread(queue))
+    await asyncio.wait((written,), timeout=server.settings.request_timeout_s)
+    if not written.done():
+        written.add_done_callback(lambda done: done.cancelled() or done.exception())
+        raise ApiError(
+            504, "timeout", "other documents are being ingested; this one is deleted after them"
+        )
+    return {"deleted": True, **_shape(server, written.result())}
 
 
 def _record(store: Store, ref: str, *, failed: bool = False) -> DocumentRecord:

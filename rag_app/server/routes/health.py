@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from rag_app.pipeline import EmptyIndexError
@@ -15,6 +16,8 @@ from rankgate.errors import RankgateError
 __all__ = ["router"]
 
 router = APIRouter(tags=["health"])
+
+logger = logging.getLogger("rankgate.server")
 
 _MIN_FREE = 100 * 2**20
 
@@ -26,9 +29,18 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz")
-async def readyz(server: Server) -> JSONResponse:
-    """Whether questions can be answered: store, models, disk; 503 with the reasons if not."""
+async def readyz(request: Request, server: Server) -> JSONResponse:
+    """Whether questions can be answered: store, models, disk; 503 with the reasons if not.
+
+    Details go to evaluators and to the log, because they may name folders.
+    """
+    known = await asyncio.to_thread(server.access.recognise, request)
     checks = await asyncio.to_thread(_checks, server)
+    for name, check in checks.items():
+        if not check["ok"]:
+            logger.error("not ready: %s: %s", name, check["detail"])
+        if known is None or not known.evaluator:
+            check["detail"] = ""
     ready = all(check["ok"] for check in checks.values())
     return JSONResponse({"ready": ready, "checks": checks}, status_code=200 if ready else 503)
 
@@ -44,7 +56,7 @@ def _checks(server: ServerState) -> dict[str, dict[str, object]]:
     found: dict[str, dict[str, object]] = {}
     name = server.settings.collection
     try:
-        server.hub.store(name, create=True).count()
+        server.hub.store(name, create=True).check()
         found["store"] = {"ok": True, "detail": ""}
     except RankgateError as exc:
         found["store"] = {"ok": False, "detail": str(exc)}

@@ -7,15 +7,18 @@ a logit, a similarity clipped at 0), which keeps the order and is comparable wit
 
 from __future__ import annotations
 
+import threading
 import uuid
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from rag_app.server.access import SignedIn
+from rag_app.server.errors import ApiError
 from rag_app.server.state import Server, ServerState
+from rankgate.deadline import Deadline
 from rankgate.errors import ScorerError
 from rankgate.scorers import ScoreContext
 from rankgate.scorers.drive import score_many
@@ -68,9 +71,13 @@ class JinaRequest(BaseModel):
 
 
 @router.post("/v2/rerank")
-async def cohere(body: CohereRequest, server: Server, principal: SignedIn) -> dict[str, Any]:
+async def cohere(
+    body: CohereRequest, request: Request, server: Server, principal: SignedIn
+) -> dict[str, Any]:
     """Order documents for a query, as Cohere's API does."""
-    rows, _ = await server.slots.run(lambda: _ranked(server, body.query, body.documents))
+    rows, _ = await server.slots.run(
+        lambda gone: _ranked(server, body.query, body.documents, gone), request
+    )
     results = [{"index": i, "relevance_score": score} for i, score in rows[: body.top_n]]
     return {
         "id": str(uuid.uuid4()),
@@ -80,10 +87,14 @@ async def cohere(body: CohereRequest, server: Server, principal: SignedIn) -> di
 
 
 @router.post("/v1/rerank")
-async def jina(body: JinaRequest, server: Server, principal: SignedIn) -> dict[str, Any]:
+async def jina(
+    body: JinaRequest, request: Request, server: Server, principal: SignedIn
+) -> dict[str, Any]:
     """Order documents for a query, as Jina's API does."""
     texts = [d if isinstance(d, str) else d.text for d in body.documents]
-    rows, tokens = await server.slots.run(lambda: _ranked(server, body.query, texts))
+    rows, tokens = await server.slots.run(
+        lambda gone: _ranked(server, body.query, texts, gone), request
+    )
     results: list[dict[str, Any]] = []
     for i, score in rows[: body.top_n]:
         row: dict[str, Any] = {"index": i, "relevance_score": score}
@@ -99,12 +110,16 @@ async def jina(body: JinaRequest, server: Server, principal: SignedIn) -> dict[s
 
 
 def _ranked(
-    server: ServerState, query: str, texts: list[str]
+    server: ServerState, query: str, texts: list[str], gone: threading.Event
 ) -> tuple[list[tuple[int, float]], int]:
     """(index, score) best first, ties by position, and tokens read."""
     scorer = server.scorer()
-    (scores,) = score_many(scorer, [Job(query=query, texts=texts)], ScoreContext())
+    deadline = Deadline.after(server.slots.timeout_s)
+    context = ScoreContext(deadline=deadline, cancelled=gone)
+    (scores,) = score_many(scorer, [Job(query=query, texts=texts)], context)
     if not scores.complete:
+        if context.should_stop:
+            raise ApiError(504, "timeout", "not all documents could be read in time; send fewer")
         unread = int((~scores.scored).sum())
         raise ScorerError(f"{unread} of {len(texts)} documents could not be read")
     values = scores.values.astype(np.float64)

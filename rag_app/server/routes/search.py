@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag_app.server.access import Principal, SignedIn
@@ -32,12 +32,14 @@ class SearchRequest(BaseModel):
 
 
 @router.post("/search")
-async def search(body: SearchRequest, server: Server, principal: SignedIn) -> dict[str, Any]:
+async def search(
+    body: SearchRequest, request: Request, server: Server, principal: SignedIn
+) -> dict[str, Any]:
     """The passages for a question, best first; empty where the floor refuses it.
 
     Evaluators also get every score, the gate's decision, and what was dropped.
     """
-    return await server.slots.run(lambda: _search(body, server, principal))
+    return await server.slots.run(lambda _: _search(body, server, principal), request)
 
 
 def _search(body: SearchRequest, server: ServerState, principal: Principal) -> dict[str, Any]:

@@ -1,0 +1,152 @@
+// A cited source beside the answer: its passage with the quoted words marked.
+
+import { request } from "./api.js";
+import { byId, make } from "./dom.js";
+import { place } from "./words.js";
+
+const AROUND = 500;
+const panel = byId("source-panel");
+const sheet = matchMedia("(max-width: 40rem)");
+let shown = null; // {sources, index, collection, opener, note}
+
+export const isOpen = () => shown !== null;
+
+// `note` is told the number of each source that is opened.
+export function open({ sources, number, collection, opener, note }) {
+  mark(false);
+  shown = { sources, collection, opener, note, index: sources.findIndex((s) => s.number === number) };
+  panel.hidden = false;
+  setModal(sheet.matches);
+  show();
+  byId("source-title").focus();
+}
+
+export function close() {
+  if (!shown) return false;
+  const { opener } = shown;
+  mark(false);
+  shown = null;
+  panel.hidden = true;
+  setModal(false);
+  if (opener?.isConnected) opener.focus();
+  return true;
+}
+
+export function step(by) {
+  if (!shown) return;
+  const index = shown.index + by;
+  if (index < 0 || index >= shown.sources.length) return;
+  mark(false);
+  shown.index = index;
+  show();
+}
+
+byId("source-close").addEventListener("click", close);
+byId("source-previous").addEventListener("click", () => step(-1));
+byId("source-next").addEventListener("click", () => step(1));
+byId("scrim").addEventListener("click", close);
+sheet.addEventListener("change", () => shown && setModal(sheet.matches));
+
+// Over a whole phone nothing behind the panel can be meant.
+function setModal(modal) {
+  document.querySelector(".page").inert = modal;
+  byId("side").inert = modal;
+  byId("scrim").hidden = !modal;
+  if (modal) panel.setAttribute("aria-modal", "true");
+  else panel.removeAttribute("aria-modal");
+}
+
+function mark(expanded) {
+  shown?.opener?.closest(".turn")
+    ?.querySelectorAll(`[data-source="${shown.sources[shown.index]?.number}"]`)
+    .forEach((e) => e.setAttribute("aria-expanded", String(expanded)));
+}
+
+async function show() {
+  const here = shown;
+  const { sources, index, collection } = here;
+  const source = sources[index];
+  mark(true);
+  const page = source.page === null ? "" : `page ${source.page}`;
+  byId("source-number").textContent = `Source ${source.number} of ${sources.length}`;
+  byId("source-title").textContent = source.title;
+  byId("source-path").textContent = [place(source), page].filter(Boolean).join(" \u00b7 ");
+  byId("source-previous").disabled = index === 0;
+  byId("source-next").disabled = index === sources.length - 1;
+  link(source, collection);
+  const text = byId("source-text");
+  text.replaceChildren();
+  const still = () => shown === here && shown.index === index;
+  try {
+    const parts = await excerpts(source, collection);
+    if (still()) text.replaceChildren(...parts);
+  } catch (error) {
+    // The document may have gone since; what it said is still in the answer's record.
+    if (still()) {
+      text.replaceChildren(
+        ...source.quotes.flatMap((quote) => [make("mark", {}, quote.text), "\n\n"]),
+        make("span", { class: "gap" }, `The document cannot be read now: ${error.message}`),
+      );
+    }
+  }
+  if (still()) text.querySelector("mark")?.scrollIntoView({ block: "center" });
+  here.note?.(source.number);
+}
+
+function link(source, collection) {
+  const anchor = byId("source-file");
+  const file = `/v1/documents/${source.document}/file?collection=${encodeURIComponent(collection)}`;
+  const pdf = source.page !== null;
+  anchor.href = pdf ? `${file}#page=${source.page}` : file;
+  anchor.querySelector("span").textContent = pdf
+    ? `Open the PDF at page ${source.page}`
+    : `Download ${source.source.split("/").pop()}`;
+}
+
+// The quoted places with some text around; places close to each other are one.
+async function excerpts(source, collection) {
+  const quotes = [...source.quotes].sort((a, b) => a.start - b.start);
+  const spans = [];
+  for (const quote of quotes) {
+    const last = spans.at(-1);
+    if (last && quote.start - AROUND <= last.end) {
+      last.quotes.push(quote);
+      last.end = Math.max(last.end, quote.end + AROUND);
+    } else {
+      const start = Math.max(0, quote.start - AROUND);
+      spans.push({ start, end: quote.end + AROUND, quotes: [quote] });
+    }
+  }
+  const read = await Promise.all(
+    spans.map((span) => {
+      const query = new URLSearchParams({ collection, start: span.start, end: span.end });
+      return request("GET", `/v1/documents/${source.document}/text?${query}`);
+    }),
+  );
+  return read.flatMap((part, i) => [
+    ...(part.start > 0 ? [make("span", { class: "gap" }, "\u2026")] : []),
+    ...marked(part, spans[i].quotes),
+    ...(i === read.length - 1 && part.end < part.length
+      ? [make("span", { class: "gap" }, "\u2026")]
+      : []),
+  ]);
+}
+
+function marked(part, quotes) {
+  // Offsets count characters as Python does; JavaScript's own strings count surrogates.
+  const letters = Array.from(part.text);
+  const cut = (from, to) => letters.slice(from - part.start, to - part.start).join("");
+  const pieces = [];
+  let at = part.start;
+  for (const quote of quotes) {
+    const start = Math.max(at, quote.start);
+    if (quote.end <= start) continue;
+    pieces.push(cut(at, start), make("mark", {}, cut(start, quote.end)));
+    at = quote.end;
+  }
+  pieces.push(cut(at, part.end));
+  // Not from the middle of a word.
+  if (part.start > 0) pieces[0] = pieces[0].replace(/^\S*\s/, "");
+  if (part.end < part.length) pieces.push(pieces.pop().replace(/\s\S*$/, ""));
+  return pieces;
+}

@@ -1,0 +1,119 @@
+// Upload by button or by dropping files anywhere, with progress and a result for each file.
+
+import { failure, request, signIn } from "./api.js";
+import { byId, icon, make } from "./dom.js";
+
+const BATCH = 20;
+const POLL_MS = 600;
+const STATES = { queued: "Waiting", running: "Reading", done: "Ready", failed: "Not read" };
+
+// `done` is called once files are in the index.
+export function watchUploads({ done }) {
+  const input = byId("files");
+  for (const button of document.querySelectorAll("[data-choose]")) {
+    button.addEventListener("click", () => input.click());
+  }
+  input.addEventListener("change", () => {
+    const files = [...input.files];
+    input.value = "";
+    upload(files, done);
+  });
+  const carries = (event) => event.dataTransfer?.types.includes("Files");
+  addEventListener("dragover", (event) => {
+    if (!carries(event)) return;
+    event.preventDefault();
+    document.body.classList.add("dragging");
+  });
+  addEventListener("dragleave", (event) => {
+    if (event.relatedTarget === null) document.body.classList.remove("dragging");
+  });
+  addEventListener("drop", (event) => {
+    if (!carries(event)) return;
+    event.preventDefault();
+    document.body.classList.remove("dragging");
+    upload([...event.dataTransfer.files], done);
+  });
+}
+
+async function upload(files, done) {
+  const lists = [...document.querySelectorAll("[data-uploads]")];
+  const list = lists.find((e) => e.offsetParent !== null || !e.children.length) ?? lists[0];
+  const rows = files.map((file) => new Row(file.name));
+  list.append(...rows.map((row) => row.element));
+  for (let at = 0; at < files.length; at += BATCH) {
+    const some = rows.slice(at, at + BATCH);
+    try {
+      const job = await send(files.slice(at, at + BATCH), some);
+      await follow(job, some);
+      if (some.some((row) => row.state === "done")) done();
+    } catch (error) {
+      for (const row of some) row.show("failed", error.message);
+    }
+  }
+}
+
+// fetch() cannot tell how much has been sent.
+function send(files, rows) {
+  return new Promise((resolve, reject) => {
+    const body = new FormData();
+    body.append("collection", document.body.dataset.collection);
+    for (const file of files) body.append("files", file);
+    const call = new XMLHttpRequest();
+    call.open("POST", "/v1/documents");
+    call.upload.onprogress = (event) => {
+      for (const row of rows) row.progress(event.loaded / event.total);
+    };
+    call.onload = async () => {
+      if (call.status === 401) signIn();
+      if (call.status === 202) resolve(JSON.parse(call.responseText));
+      else reject(await failure(new Response(call.responseText, { status: call.status })));
+    };
+    call.onerror = () =>
+      reject(new Error("The upload broke off: too large, or the server is not there any more."));
+    call.send(body);
+  });
+}
+
+async function follow(job, rows) {
+  let now = job;
+  for (;;) {
+    now.files.forEach((file, i) => rows[i].show(file.state, file.detail));
+    if (now.state === "done") return;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    now = await request("GET", `/v1/jobs/${job.id}`);
+  }
+}
+
+class Row {
+  constructor(name) {
+    this.state = "sending";
+    this.bar = make("progress", { max: "1", value: "0", "aria-label": `Upload of ${name}` });
+    this.label = make("span", { class: "state" }, "Sending");
+    this.detail = make("span", { class: "detail" });
+    this.sign = make("span", {}, icon("doc", 18));
+    this.element = make(
+      "div",
+      { class: "upload" },
+      this.sign,
+      make("span", { class: "name" }, name),
+      this.label,
+      this.detail,
+      this.bar,
+    );
+  }
+
+  progress(share) {
+    this.bar.value = share;
+  }
+
+  show(state, detail) {
+    this.state = state;
+    this.element.className = `upload ${state}`;
+    this.label.textContent = STATES[state] ?? state;
+    this.detail.textContent = detail;
+    if (state === "running") this.bar.removeAttribute("value");
+    if (state === "done" || state === "failed") {
+      this.sign.replaceChildren(icon(state === "done" ? "check" : "warn", 18));
+    }
+  }
+}
