@@ -201,7 +201,9 @@ def main() -> None:
     base = measure(fixed(2, 0.0), table, args.on, args.seed)
     commit, changed = git_state()
     result: dict[str, Any] = {
-        "command": "python benchmarks/head.py " + " ".join(sys.argv[1:]),
+        "command": f"python benchmarks/head.py --on {args.on} --seed {args.seed} "
+        f"--train-limit {args.train_limit} --dev-limit {args.dev_limit} --window {args.window} "
+        f"--epochs {args.epochs} --lr {args.lr}",
         "commit": f"{commit}{' (with changes)' if changed else ''}",
         "date": time.strftime("%Y-%m-%d"),
         "hardware": hardware(),

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from rag_app.errors import StoreError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import httpx
     from chromadb.api.client import Client
 
-__all__ = ["collection_on_server", "connect"]
+__all__ = ["collection_on_server", "connect", "disconnect"]
 
 _ID_FILE = "chroma.id"
 _HEARTBEAT = "/api/v2/heartbeat"
@@ -64,10 +64,23 @@ def connect(url: str, *, timeout_s: float) -> Client:
     )
     # Chroma's client waits for ever and has no setting for it: a server that hangs would take
     # one worker after the other.
-    session = getattr(client._server, "_session", None)
-    if isinstance(session, httpx.Client):
+    for session in _sessions(client):
         session.timeout = timeout
     return client
+
+
+def disconnect(client: Client) -> None:
+    """Close a client of a server with its connections, which Chroma's own `close` leaves open."""
+    sessions = _sessions(client)
+    client.close()
+    for session in sessions:
+        session.close()
+
+
+def _sessions(client: Client) -> list[httpx.Client]:
+    """What Chroma sends its requests with, twice; there is no public way to them."""
+    servers: tuple[Any, ...] = (client._server, client._admin_client._server)  # type: ignore[attr-defined]
+    return [server._session for server in servers]
 
 
 def _check(answer: httpx.Response) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_rankgate import RankGateRetriever
+from rag_app.condense import Exchange, Writer, condense
 from rag_app.generate.answer import Answer, Generator, refusal
 from rag_app.generate.closeness import TokenReader
 from rag_app.generate.context import build_context
@@ -15,7 +17,9 @@ from rag_app.generate.errors import GeneratorError
 from rag_app.generate.extractive import ExtractiveGenerator
 from rag_app.result import AnswerResult, result_of
 from rag_app.retrieve import HybridFirstStage, Index
+from rag_app.rewrite import Spelling, rewrite
 from rag_app.scorer import scorer_for
+from rag_app.searched import Searched
 from rag_app.trace import Trace
 from rankgate import Policy, Profile, Reranker, Scorer
 from rankgate.errors import ConfigError, InputError
@@ -119,14 +123,16 @@ class Pipeline:
 
         """
         begun = time.perf_counter()
-        outcome, timings = self._retrieved(question, top_n, force)
+        searched = self.searched_for(question)
+        outcome, timings = self._retrieved(searched, top_n, force)
         timings["total"] = _since(begun)
-        return Trace(outcome=outcome, timings_ms=timings)
+        return Trace(outcome=outcome, timings_ms=timings, searched=_shown(searched))
 
     def answer(
         self,
         question: str,
         *,
+        history: Sequence[Exchange] = (),
         top_n: int | None = None,
         force: Action | None = None,
         generator: str | None = None,
@@ -135,6 +141,7 @@ class Pipeline:
 
         Args:
             question: in the user's words.
+            history: earlier questions and answers of the conversation, oldest first.
             top_n: passages to keep; None: the settings', else the policy's.
             force: overrules the gate.
             generator: `extractive` or `openai`; None: the settings'.
@@ -144,7 +151,10 @@ class Pipeline:
             ConfigError: the generator lacks a setting.
 
         """
-        for event in self.stream(question, top_n=top_n, force=force, generator=generator):
+        events = self.stream(
+            question, history=history, top_n=top_n, force=force, generator=generator
+        )
+        for event in events:
             if isinstance(event, AnswerResult):
                 return event
         raise InputError("the pipeline ended without a result")  # not reached: stream yields one
@@ -153,6 +163,7 @@ class Pipeline:
         self,
         question: str,
         *,
+        history: Sequence[Exchange] = (),
         top_n: int | None = None,
         force: Action | None = None,
         generator: str | None = None,
@@ -164,9 +175,17 @@ class Pipeline:
         """
         begun = time.perf_counter()
         self._generator(generator)  # a missing setting is told before anything is searched
-        outcome, timings = self._retrieved(question, top_n, force)
+        searched = self.searched_for(question, history, writer=self._writer(generator))
+        worded = {} if searched.by == "as_asked" else {"wording": _since(begun)}
+        outcome, timings = self._retrieved(searched, top_n, force)
         yield from self.write(
-            question, outcome, generator=generator, pieces=pieces, begun=begun, timings_ms=timings
+            question,
+            outcome,
+            generator=generator,
+            pieces=pieces,
+            begun=begun,
+            timings_ms=worded | timings,
+            searched=_shown(searched),
         )
 
     def write(
@@ -178,6 +197,7 @@ class Pipeline:
         pieces: bool = False,
         begun: float | None = None,
         timings_ms: Mapping[str, float] | None = None,
+        searched: Searched | None = None,
     ) -> Iterator[str | AnswerResult]:
         """The answer from what was retrieved and reranked before; as `stream`.
 
@@ -188,10 +208,12 @@ class Pipeline:
             pieces: give the text as it is written, too.
             begun: `time.perf_counter()` when the question came; None: now.
             timings_ms: of the steps before.
+            searched: what was searched for; None: the question alone.
         """
         started = time.perf_counter() if begun is None else begun
         timings = {} if timings_ms is None else dict(timings_ms)
         writer = self._generator(generator)
+        told = question if searched is None else searched.told
         written: Answer | None = None
         error, exit_code = "", 0
         if outcome.kept:
@@ -203,13 +225,13 @@ class Pipeline:
             asked = time.perf_counter()
             try:
                 if pieces:
-                    for event in writer.stream(question, context):
+                    for event in writer.stream(told, context):
                         if isinstance(event, Answer):
                             written = event
                         else:
                             yield event
                 else:
-                    written = writer.answer(question, context)
+                    written = writer.answer(told, context)
             except GeneratorError as exc:
                 error, exit_code = str(exc), exc.exit_code
             timings["generate"] = _since(asked)
@@ -218,16 +240,46 @@ class Pipeline:
             if pieces:
                 yield written.text
         timings["total"] = _since(started)
-        yield result_of(outcome, written, error, exit_code, timings)
+        yield result_of(outcome, written, error, exit_code, timings, searched)
+
+    def searched_for(
+        self, question: str, history: Sequence[Exchange] = (), *, writer: Writer | None = None
+    ) -> Searched:
+        """What is searched for: the question, what it means after the turns before, its spelling.
+
+        Args:
+            question: in the user's words.
+            history: earlier questions and answers, oldest first.
+            writer: an LLM for both, as far as the settings let it; None: rules alone.
+        """
+        settings = self.settings
+        searched = Searched.plain(question)
+        if history and settings.condense != "off":
+            by = writer if settings.condense == "auto" else None
+            searched = condense(question, history, writer=by)
+        if settings.rewrite != "off":
+            by = writer if settings.rewrite == "auto" else None
+            searched = rewrite(searched, lambda: self._spelling, writer=by)
+        return searched
+
+    def _writer(self, generator: str | None) -> Writer | None:
+        """The LLM, where the answer is written by one: only then a question leaves the machine."""
+        found = self._generator(generator)
+        return found if isinstance(found, Writer) else None
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling.of(self.store.bm25, self.store.embedder)
 
     def _retrieved(
-        self, question: str, top_n: int | None, force: Action | None
+        self, searched: Searched, top_n: int | None, force: Action | None
     ) -> tuple[Outcome, dict[str, float]]:
-        if not question.strip():
+        if not searched.question.strip():
             raise InputError("the question is empty; ask something")
         begun = time.perf_counter()
         wanted = self.settings.top_n if top_n is None else top_n
-        outcome = self.retriever.retrieve(question, top_n=wanted, force=force)
+        options: dict[str, Any] = {"also": searched.also} if searched.also else {}
+        outcome = self.retriever.retrieve(searched.scored, top_n=wanted, force=force, **options)
         rerank = outcome.timings_ms["total"]
         return outcome, {"retrieve": _since(begun) - rerank, "rerank": rerank}
 
@@ -306,6 +358,11 @@ def _empty(settings: Settings) -> EmptyIndexError:
         f"nothing is ingested in collection {settings.collection!r} of {settings.data_dir}. "
         "Run first: rankgate ingest FOLDER"
     )
+
+
+def _shown(searched: Searched) -> Searched | None:
+    """What the trace says of it: nothing where the question alone was searched for."""
+    return searched if searched.others or searched.notes else None
 
 
 def _since(begun: float) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rag_app.generate.answer import Answer
+from rag_app.searched import Searched
 from rag_app.trace import Trace, passage_row
 from rankgate.types import Outcome, Passage
 
@@ -66,6 +67,7 @@ def result_of(
     error: str,
     exit_code: int,
     timings_ms: Mapping[str, float],
+    searched: Searched | None = None,
 ) -> AnswerResult:
     """Put a question's result together.
 
@@ -75,6 +77,7 @@ def result_of(
         error: of the failure; "" without one.
         exit_code: of the failure; 0 without one.
         timings_ms: milliseconds by step.
+        searched: what was searched for; None: the question alone.
 
     """
     if written is None:
@@ -82,14 +85,16 @@ def result_of(
     else:
         status = "refused" if written.refused else "answered"
     return AnswerResult(
-        question=outcome.query,
+        question=outcome.query if searched is None else searched.question,
         status=status,
         answer=written,
         nearest_topics=_nearest(outcome) if status == "refused" else (),
         passages=outcome.kept,
         error=error,
         exit_code=exit_code,
-        trace=Trace(outcome=outcome, answer=written, error=error, timings_ms=timings_ms),
+        trace=Trace(
+            outcome=outcome, answer=written, error=error, timings_ms=timings_ms, searched=searched
+        ),
     )
 
 

@@ -88,6 +88,16 @@ class Settings(BaseSettings):
     openai_model: str | None = Field(None, description="name of the LLM; openai needs it")
     openai_api_key: SecretStr | None = Field(None, description="key of that API; never shown")
     openai_timeout_s: float = Field(60, gt=0, description="seconds for one answer of the LLM")
+    condense: Literal["auto", "rule", "off"] = Field(
+        "auto",
+        description="follow-up questions: auto: by the LLM where the generator is openai, else by "
+        "rule; off: each question alone",
+    )
+    rewrite: Literal["auto", "spelling", "off"] = Field(
+        "auto",
+        description="also search for corrected spelling; auto: short questions by the LLM, too, "
+        "where the generator is openai",
+    )
     context_tokens: int = Field(
         1500, ge=50, description="tokens of passages that are answered from"
     )
@@ -105,7 +115,17 @@ class Settings(BaseSettings):
     cors_origins: tuple[str, ...] = Field(
         (), description="foreign origins whose pages may call the server; usually none"
     )
+    log_format: Literal["text", "json", "none"] = Field(
+        "text", description="one line a request on stderr, without its words; none: no such line"
+    )
 
+    shadow_rate: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of skipped questions that are reranked after the answer, to measure "
+        "what skipping costs; 0: none",
+    )
     feedback: bool = Field(
         False, description="keep thumbs and opened sources, with question and passages, on disk"
     )
@@ -156,6 +176,16 @@ class Settings(BaseSettings):
         ):
             raise ValueError("must be http://HOST:PORT or https://HOST:PORT, without a path")
         return value.rstrip("/")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_alone(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not re.fullmatch(r"https?://[^/\s*?#]+", origin):
+                raise ValueError(
+                    f"an origin is like https://intranet.example, without a path; got {origin!r}"
+                )
+        return value
 
     @field_validator("scorer")
     @classmethod

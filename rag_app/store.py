@@ -213,11 +213,7 @@ class Store:
         return len(self.bm25)
 
     def check(self) -> None:
-        """Ask Chroma for a sign of life.
-
-        Raises:
-            StoreError: it does not answer, or has lost the collection.
-        """
+        """Raise StoreError where Chroma does not answer, or has lost the collection."""
         self._index.count()
 
     def dense(self, vector: FloatArray, k: int) -> dict[str, float]:
@@ -366,7 +362,10 @@ class Store:
         """Make Chroma, BM25 and the token vectors hold what the manifest says."""
         self._vectors = VectorIndex.of(self.settings, suspect=self._record.dirty)
         try:
-            if self._index.stored_space != self.space:
+            # An emptied one, too: Chroma keeps the dimension of vectors that are gone.
+            if self._index.stored_space != self.space or not self.manifest.chunk_ids(
+                self.collection
+            ):
                 self._index.empty(self.space)
             self._level()
             self.settle()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rag_app.generate.answer import Answer
+from rag_app.searched import Searched
 from rankgate.types import Outcome, Passage
 
 __all__ = ["Trace", "passage_row", "placed", "where"]
@@ -36,13 +37,16 @@ class Trace:
         outcome: the reranker's, with every score.
         answer: the generator's; None where it was not asked, or failed.
         error: why the generator failed; "" where it did not.
-        timings_ms: milliseconds by step: retrieve, rerank, generate, total.
+        timings_ms: milliseconds by step: retrieve, rerank, generate, total; `wording` where
+            earlier turns were looked at.
+        searched: what was searched for; None: the question alone.
     """
 
     outcome: Outcome
     answer: Answer | None = None
     error: str = ""
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    searched: Searched | None = None
 
     def lines(self) -> list[str]:
         """The trace in words, a line a fact."""
@@ -50,6 +54,7 @@ class Trace:
         found = [f"{_VERBS[out.status.value]} ({out.reason}): {out.detail}".rstrip(": ")]
         if out.refused:
             found.append(f"Order was decided by: {out.path.value}")
+        found.extend(self._searched_lines())
         found.append(self._gate_line())
         moved = [p for p in out.kept if p.rank != p.candidate.rank]
         seen = f"{len(out.passages)} candidates, {len(out.kept)} kept"
@@ -64,6 +69,12 @@ class Trace:
         found.extend(self._answer_lines())
         found.append("Time: " + ", ".join(f"{k} {v:.0f} ms" for k, v in self.timings_ms.items()))
         return found
+
+    def _searched_lines(self) -> list[str]:
+        if self.searched is None:
+            return []
+        found = [f"Also searched for: {a.text} ({a.why})" for a in self.searched.others]
+        return found + [f"Note: {note}" for note in self.searched.notes]
 
     def _gate_line(self) -> str:
         decision = self.outcome.decision
@@ -97,6 +108,7 @@ class Trace:
             "path": out.path.value,
             "reason": out.reason,
             "detail": out.detail,
+            "searched": None if self.searched is None else self.searched.to_dict(),
             "policy": out.policy,
             "scorer": out.scorer.id,
             "gate": {

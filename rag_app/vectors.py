@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import numpy.typing as npt
 
-from rag_app.chroma_server import collection_on_server, connect
+from rag_app.chroma_server import collection_on_server, connect, disconnect
 from rag_app.errors import StoreError
 from rankgate.firststage.spaces import space_named
 
@@ -57,15 +57,23 @@ class VectorIndex:
         name: of the collection.
         space: cosine, l2 or ip.
         advice: what to do when Chroma fails; ends every such error.
+        close: how the client is closed; None: by its own method.
     """
 
     def __init__(
-        self, client: Client, name: str, space: str, *, advice: str = _FOLDER_ADVICE
+        self,
+        client: Client,
+        name: str,
+        space: str,
+        *,
+        advice: str = _FOLDER_ADVICE,
+        close: Callable[[Client], None] | None = None,
     ) -> None:
         self.name = name
         self.space = space
         self._advice = advice
         self._client = client
+        self._close = close
         self._collection = self._make()
 
     @classmethod
@@ -81,9 +89,7 @@ class VectorIndex:
         """
         folder = Path(settings.data_dir)
         if settings.chroma_url is None:
-            return cls.open(
-                folder / "chroma", settings.collection, settings.space, suspect=suspect
-            )
+            return cls.open(folder / "chroma", settings.collection, settings.space, suspect=suspect)
         name = collection_on_server(folder, settings.collection)
         return cls.on_server(
             settings.chroma_url, name, settings.space, timeout_s=settings.chroma_timeout_s
@@ -109,9 +115,9 @@ class VectorIndex:
         with _mapped(advice):
             client = connect(url, timeout_s=timeout_s)
             try:
-                return cls(client, name, space, advice=advice)
+                return cls(client, name, space, advice=advice, close=disconnect)
             except BaseException:
-                client.close()
+                disconnect(client)
                 raise
 
     @classmethod
@@ -235,8 +241,9 @@ class VectorIndex:
         distances = found["distances"]
         if distances is None:
             return []
-        pairs = zip(found["ids"][0], distances[0], strict=True)
-        return sorted(((i, float(d)) for i, d in pairs), key=lambda pair: (pair[1], pair[0]))
+        # A server writes its float32 as short decimals; so they are the same numbers again.
+        pairs = zip(found["ids"][0], (float(np.float32(d)) for d in distances[0]), strict=True)
+        return sorted(pairs, key=lambda pair: (pair[1], pair[0]))
 
     def vectors(self, ids: Sequence[str]) -> dict[str, FloatArray]:
         """Stored vectors by id; unknown ids are absent."""
@@ -266,7 +273,10 @@ class VectorIndex:
 
     def close(self) -> None:
         """Let go of the files or the connection."""
-        self._client.close()
+        if self._close is None:
+            self._client.close()
+        else:
+            self._close(self._client)
 
 
 def _parts(n: int) -> Iterator[slice]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
+import signal
 import socket
+import sys
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,10 +24,7 @@ if TYPE_CHECKING:
     from rag_app.server.hub import Hub
     from rag_app.settings import Settings
 
-__all__ = ["register"]
-
-# A stream that is being written may finish; whoever waits longer has to ask again.
-_GRACE_S = 30
+__all__ = ["register", "run_server"]
 
 
 def serve(
@@ -50,42 +49,62 @@ def serve(
         port=port,
     )
     with busy("Opening the index"):
-        import uvicorn
-
-        from rag_app.server.app import create_app
+        from rag_app.server.access import is_local
         from rag_app.server.hub import Hub
         from rag_app.server.keys import KeyStore
+        from rag_app.server.logs import log_to_stderr
     keys = len(KeyStore(settings.data_dir).all())
-    if not keys and not _local(settings.host):
+    if not keys and not is_local(settings.host):
         raise ConfigError(
             f"without keys the server listens on this machine only, not on {settings.host}. Make "
             "one first: rankgate keys create --name NAME"
         )
+    if not keys and not all(is_local(name) for name in settings.trusted_hosts):
+        raise ConfigError(
+            "trusted_hosts names more than this machine, so a proxy lets others in, and without "
+            "keys they may do everything. Make one first: rankgate keys create --name NAME"
+        )
+    log_to_stderr(settings.log_format)
     bound = _bind(settings.host, settings.port)
     with bound, Hub(settings) as hub:
         _greet(settings, hub, bound.getsockname()[1], keys)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(settings, hub=hub),
-                log_level="warning",
-                access_log=False,
-                timeout_graceful_shutdown=_GRACE_S,
-                server_header=False,
-                # Behind a proxy on this machine, the caller's own address and scheme.
-                proxy_headers=True,
-                forwarded_allow_ips="127.0.0.1",
-            )
+        run_server(settings, hub, bound)
+
+
+def run_server(settings: Settings, hub: Hub, bound: socket.socket) -> None:
+    """Serve until a signal comes; then finish what has been begun, and raise SystemExit(0).
+
+    Args:
+        settings: of the application.
+        hub: the opened data folder; the caller closes it.
+        bound: the listening socket.
+    """
+    import uvicorn
+
+    from rag_app.server.app import create_app
+
+    # uvicorn sends itself the signal again when it is through; the folder is to be closed then.
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, hub=hub),
+            log_config=None,
+            access_log=False,
+            # Whatever has been begun may finish; nothing is allowed to take longer.
+            timeout_graceful_shutdown=int(settings.request_timeout_s) + 1,
+            server_header=False,
+            # Behind a proxy on this machine, the caller's own address and scheme.
+            proxy_headers=True,
+            forwarded_allow_ips="127.0.0.1",
         )
-        server.run(sockets=[bound])
+    )
+    server.run(sockets=[bound])
 
 
-def _local(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    """Leave in good order: stopping is how a server ends."""
+    sys.exit(0)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -29,6 +29,7 @@ __all__ = ["OPENAI_URL", "OpenAIGenerator"]
 OPENAI_URL = "https://api.openai.com/v1"
 _ATTEMPTS = 3
 _FIRST_PAUSE_S = 0.5
+_LINE_S = 10.0  # for rewording a question, before anything is searched
 # Leading characters that a refusal may have: quotes, emphasis.
 _LEAD = " \t\r\n\"'*_>`\u2018\u2019"
 
@@ -110,6 +111,7 @@ class OpenAIGenerator:
             temperature=0.0,
             use_responses_api=False,
         )
+        self._llm = llm
         return template | llm
 
     def answer(self, question: str, context: Context) -> Answer:
@@ -182,6 +184,17 @@ class OpenAIGenerator:
         if piece:
             yield piece
         yield self._answer(supported(written, numbering, context.sources), context)
+
+    def line(self, task: str, text: str) -> str:
+        """What the LLM says to a task about a text; asked once, for at most ten seconds.
+
+        Raises:
+            GeneratorError: it failed; whoever asks has another way.
+        """
+        timeout = min(_LINE_S, self.timeout_s)
+        with _untraced(), self._mapped():
+            message = self._llm.invoke([("system", task), ("human", text)], timeout=timeout)
+        return str(message.text)
 
     def _answer(self, cited: Cited, context: Context) -> Answer:
         return Answer(

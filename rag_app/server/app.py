@@ -18,6 +18,7 @@ from rag_app.server.errors import add_error_handlers
 from rag_app.server.guard import Guard
 from rag_app.server.hub import Hub
 from rag_app.server.metrics import Metrics
+from rag_app.server.openapi import describe
 from rag_app.server.pages import add_pages
 from rag_app.server.routes import (
     chat,
@@ -93,6 +94,7 @@ def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
     )
     access = Access(Path(settings.data_dir), may_be_open=is_local(settings.host))
     app.state.access = access
+    describe(app)
     add_error_handlers(app)
     for routes in (
         health,

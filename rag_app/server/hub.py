@@ -208,11 +208,11 @@ class Hub:
 
     def _written(self, name: str, work: Callable[[Store], T]) -> T:
         store = self.store(name, create=True)
+        opened = self._opened[name]  # there since the line before, and never taken out
         try:
             return work(store)
         finally:
             # Also after a failure: part of it may have been written.
-            opened = self._entry(name)
             with opened.lock:
                 opened.pipeline = None
 

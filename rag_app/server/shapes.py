@@ -9,6 +9,7 @@ from typing import Any
 from rag_app.generate.answer import Source
 from rag_app.markdown_html import answer_html
 from rag_app.result import AnswerResult
+from rag_app.retrieve import AlsoSearched
 from rag_app.server.access import Principal
 from rag_app.trace import passage_row
 from rankgate.errors import InputError
@@ -71,6 +72,11 @@ def outcome_shape(outcome: Outcome, principal: Principal) -> dict[str, Any]:
     return shape
 
 
+def _others(result: AnswerResult) -> tuple[AlsoSearched, ...]:
+    searched = result.trace.searched
+    return () if searched is None else searched.others
+
+
 def answer_shape(result: AnswerResult, principal: Principal) -> dict[str, Any]:
     """The extension field `rankgate` of an answer."""
     answer = result.answer
@@ -83,6 +89,7 @@ def answer_shape(result: AnswerResult, principal: Principal) -> dict[str, Any]:
         "mode": None if answer is None else answer.mode,
         "sources": [] if answer is None else [source_shape(s, principal) for s in answer.sources],
         "nearest_topics": list(result.nearest_topics),
+        "also_searched": [{"text": a.text, "why": a.why} for a in _others(result)],
         "retrieval": outcome_shape(result.trace.outcome, principal),
         "error": result.error if result.error else None,
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -108,7 +108,7 @@ class Slots:
             future.cancel()  # one that runs already runs on, in its slot
             result.add_done_callback(_look)
 
-    async def iterate(self, make: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
+    async def iterate(self, make: Callable[[], Iterator[T]]) -> AsyncGenerator[T]:
         """The items of a blocking iterator, as they come.
 
         The thread waits while nobody takes them, and stops at the next item once the consumer

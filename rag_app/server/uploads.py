@@ -11,7 +11,8 @@ import re
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,20 @@ from typing import Any
 from rag_app.ingest.decode import KINDS, check_type
 from rag_app.ingest.document import ParseFailure
 from rag_app.ingest.ingestion import document_id, ingest_into
-from rag_app.ingest.report import IngestReport
-from rag_app.server.hub import Hub
+from rag_app.ingest.report import IngestReport, Progress
+from rag_app.records import DocumentRecord
+from rag_app.server.hub import Hub, check_name
 from rag_app.store import Store
-from rankgate.errors import RankgateError
+from rankgate.errors import InputError, RankgateError
 
 __all__ = ["FileState", "Job", "Uploads", "safe_name"]
 
 logger = logging.getLogger("rankgate.server")
 
 _REMEMBERED = 200
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|\u200b-\u200f\u202a-\u202e\u2066-\u2069]+")
+_UNSAFE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f/\\:*?\"<>|\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+"
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,6 +76,10 @@ class Job:
         return asdict(self)
 
 
+class _Stopping(Exception):
+    """The server closes while files are being ingested; the next one goes on."""
+
+
 class Uploads:
     """Takes files in, and sees that they are ingested. Thread-safe.
 
@@ -91,14 +99,20 @@ class Uploads:
             return self._jobs.get(identifier)
 
     def resume(self) -> None:
-        """Ingest what an earlier server took in and did not finish."""
+        """Finish what an earlier server did not: ingest what came, forget what was deleted."""
         if not self.folder.is_dir():
             return
         for folder in sorted(p for p in self.folder.iterdir() if p.is_dir()):
+            try:
+                check_name(folder.name)
+            except InputError:
+                logger.warning("%s is not the folder of a collection; passed over", folder)
+                continue
+            for part in folder.glob(".*.part"):
+                part.unlink(missing_ok=True)
             files = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
-            if files:
-                job = self._new(folder.name, [FileState(name=p.name) for p in files])
-                self._start(job, files)
+            job = self._new(folder.name, [FileState(name=p.name) for p in files])
+            self._start(job, files, first=self._forget_deleted)
 
     def take(self, collection: str, files: Sequence[tuple[str, bytes]]) -> Job:
         """Keep files and have them ingested; a file of the same name is replaced.
@@ -110,6 +124,7 @@ class Uploads:
         Returns:
             The job; files that cannot be read at all have failed in it already.
         """
+        check_name(collection)
         folder = self.folder / collection
         folder.mkdir(parents=True, exist_ok=True)
         states: list[FileState] = []
@@ -137,15 +152,23 @@ class Uploads:
             job.state = "done"
         return job
 
-    def remove(self, store: Store, identifier: str) -> None:
+    def remove(self, store: Store, record: DocumentRecord) -> None:
         """Delete a document; its file too where it was uploaded. In the writer's thread."""
-        record = next((d for d in store.documents() if d.id == identifier), None)
-        store.remove([identifier])
+        # The file first: a server that is killed in between forgets the rest when it starts.
+        if self._uploaded(store, record):
+            Path(record.path).unlink(missing_ok=True)
+        store.remove([record.id])
         store.settle()
-        if record is not None:
-            file = Path(record.path)
-            if file.is_relative_to((self.folder / store.collection).resolve()):
-                file.unlink(missing_ok=True)
+
+    def _uploaded(self, store: Store, record: DocumentRecord) -> bool:
+        return Path(record.path).is_relative_to((self.folder / store.collection).resolve())
+
+    def _forget_deleted(self, store: Store) -> None:
+        records = store.manifest.documents(store.collection)
+        gone = [r.id for r in records if self._uploaded(store, r) and not Path(r.path).is_file()]
+        if gone:
+            store.remove(gone)
+            store.settle()
 
     def _new(self, collection: str, files: list[FileState]) -> Job:
         job = Job(id=secrets.token_hex(8), collection=collection, files=files)
@@ -155,8 +178,27 @@ class Uploads:
                 self._jobs.popitem(last=False)
         return job
 
-    def _start(self, job: Job, paths: Sequence[Path]) -> None:
-        self.hub.write(job.collection, lambda store: self._ingest(store, job, paths))
+    def _start(
+        self, job: Job, paths: Sequence[Path], *, first: Callable[[Store], None] | None = None
+    ) -> None:
+        def work(store: Store) -> None:
+            if first is not None:
+                first(store)
+            self._ingest(store, job, paths)
+
+        def look(done: Future[None]) -> None:
+            # What `_ingest` does not see: the collection itself could not be opened.
+            error = None if done.cancelled() else done.exception()
+            if error is not None:
+                logger.error("upload job %s failed", job.id, exc_info=error)
+                _fail_all(job, error)
+
+        self.hub.write(job.collection, work).add_done_callback(look)
+
+    def _progress(self, job: Job, progress: Progress) -> None:
+        job.chunks = progress.chunks
+        if self.hub.closing:
+            raise _Stopping
 
     def _ingest(self, store: Store, job: Job, paths: Sequence[Path]) -> None:
         waiting = {f.name: f for f in job.files if f.state == "queued"}
@@ -171,19 +213,19 @@ class Uploads:
                 if path not in there:
                     _fail(waiting[path.name], "unreadable", "the file was deleted meanwhile")
             if there:
-                report = ingest_into(
-                    store, there, progress=lambda p: setattr(job, "chunks", p.chunks)
-                )
+                report = ingest_into(store, there, progress=lambda p: self._progress(job, p))
                 self._tell(store, report, waiting, there)
-        except RankgateError as exc:
+        except _Stopping:
+            store.settle()
             for file in waiting.values():
-                _fail(file, "failed", str(exc))
+                file.state = "queued"
         except Exception as exc:
             logger.exception("upload job %s failed", job.id)
-            for file in waiting.values():
-                _fail(file, "internal", f"{type(exc).__name__}; the server's log has more")
+            _fail_all(job, exc)
         finally:
-            job.state = "done"
+            job.state = (
+                "done" if all(f.state in ("done", "failed") for f in job.files) else "queued"
+            )
 
     def _tell(
         self,
@@ -211,6 +253,15 @@ def _fail(file: FileState, reason: str, detail: str) -> None:
     file.state, file.reason, file.detail = "failed", reason, detail
 
 
+def _fail_all(job: Job, error: BaseException) -> None:
+    """Tell of a failure that is no file's own; its words may name folders of the server."""
+    reason = "failed" if isinstance(error, RankgateError) else "internal"
+    for file in job.files:
+        if file.state in ("queued", "running"):
+            _fail(file, reason, f"not ingested ({type(error).__name__}); the server's log has more")
+    job.state = "done"
+
+
 def _check(name: str, content: bytes) -> None:
     kind = KINDS.get(Path(name).suffix.lower())
     if kind is None:
@@ -228,4 +279,4 @@ def safe_name(given: str) -> str:
         stem, ending = name, ""
     # 255 bytes is what file systems take; other alphabets need up to four a letter.
     stem = stem.encode()[:150].decode("utf-8", "ignore").strip(" ._") or "document"
-    return f"{stem}.{ending.lower()}" if dot else stem
+    return f"{stem}.{ending[:20].lower()}" if dot else stem

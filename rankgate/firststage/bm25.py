@@ -114,6 +114,20 @@ class BM25Index:
             self._lexicon = frozenset(known | set(STOPWORDS_EN))
         return self._lexicon
 
+    @property
+    def frequencies(self) -> dict[str, int]:
+        """How many passages have each word; without stop words, which are not indexed."""
+        if self._engine is None:
+            return {}
+        # A sparse matrix by term: as many entries a term as passages have it.
+        starts = np.asarray(self._engine.scores["indptr"])
+        counts = np.diff(starts)
+        return {
+            word: int(counts[number])
+            for word, number in self._engine.vocab_dict.items()
+            if word and number < counts.size
+        }
+
     def all_scores(self, query: str) -> npt.NDArray[np.float32]:
         """(n,) scores of every passage, in index order; all 0 where no term matches."""
         none = np.zeros(len(self.ids), dtype=np.float32)

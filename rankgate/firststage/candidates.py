@@ -21,6 +21,7 @@ def fuse_candidates(
     missing_dense: Callable[[Sequence[str]], Sequence[float]],
     missing_bm25: Callable[[Sequence[str]], Sequence[float]],
     fetch: Callable[[Sequence[str]], Sequence[tuple[str, Mapping[str, Any]]]],
+    ranking: Sequence[tuple[str, float]] | None = None,
 ) -> list[Candidate]:
     """The k best of two lists, each with its cosine and its BM25 score.
 
@@ -35,11 +36,13 @@ def fuse_candidates(
         missing_dense: cosines for these ids.
         missing_bm25: BM25 scores for these ids.
         fetch: text and metadata for these ids.
+        ranking: ids with fused scores, best first, where more than these two lists were fused,
+            such as those of several queries; None: the fusion of the two.
 
     Raises:
         InputError: a callback answers with another number of values.
     """
-    chosen = fusion.fuse(dense, bm25)[:k]
+    chosen = (fusion.fuse(dense, bm25) if ranking is None else ranking)[:k]
     ids = [identifier for identifier, _ in chosen]
     cosines = {**dense, **_fill(ids, dense, missing_dense, "dense")}
     terms = {**bm25, **_fill(ids, bm25, missing_bm25, "BM25")}

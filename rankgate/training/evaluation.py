@@ -18,7 +18,7 @@ from rankgate.training.refit import JudgedList, ListwiseOrder, fit_order, ndcg_a
 __all__ = ["DevSet", "Look", "judged_list", "mean_list_loss", "raw_scores"]
 
 Progress = Callable[[int, int], None]
-_CHUNK = 16
+_CHUNK = 64
 
 
 def judged_list(corpus: str, mined: Mined) -> JudgedList:

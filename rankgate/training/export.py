@@ -15,14 +15,18 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.errors import ConfigError, MissingExtraError
+from rankgate.errors import ConfigError, InputError, MissingExtraError
 from rankgate.models.locate import file_sha256
 from rankgate.scorers.onnx import OnnxScorer
 from rankgate.training.model import PairRanker
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Exported", "export_onnx", "quantise"]
 
@@ -62,14 +66,34 @@ def export_onnx(ranker: PairRanker, folder: Path, lists: Lists) -> Exported:
         ConfigError: the graph's scores are not the model's.
         InputError: no lists to compare on.
     """
+    if not lists:
+        raise InputError("an export is compared with its model on lists; there are none")
+    folder.mkdir(parents=True, exist_ok=True)
+    _copy_settings(ranker, folder)
+    was_training, device, bfloat16 = ranker.module.training, ranker.device, ranker.bfloat16
+    # In float32 on the CPU, whatever it was trained in: that is what the graph computes.
+    ranker.device, ranker.bfloat16 = "cpu", False
+    module = ranker.module.eval().cpu()
+    try:
+        _write_graph(ranker, module, folder)
+        expected = _torch_scores(ranker, lists)
+    finally:
+        ranker.device, ranker.bfloat16 = device, bfloat16
+        ranker.module.to(device).train(was_training)
+    exported = _compared(folder, ranker.max_length, lists, expected)
+    if exported.largest > _TOLERANCE * max(1.0, max(float(np.abs(v).max()) for v in expected)):
+        raise ConfigError(
+            f"{folder / 'model.onnx'} differs from the model by {exported.largest:.2g}: this "
+            "version of torch does not export it faithfully"
+        )
+    return exported
+
+
+def _write_graph(ranker: PairRanker, module: torch.nn.Module, folder: Path) -> None:
     import torch
 
     from rankgate.training.modules import Column
 
-    folder.mkdir(parents=True, exist_ok=True)
-    _copy_settings(ranker, folder)
-    was_training = ranker.module.training
-    module = ranker.module.eval().cpu()
     example = ranker.pairs.encode("a query", ["one passage", "another, longer passage"])
     inputs = tuple(
         torch.from_numpy(getattr(example, name))
@@ -91,15 +115,6 @@ def export_onnx(ranker: PairRanker, folder: Path, lists: Lists) -> Exported:
             opset_version=17,
         )
     staging.replace(folder / "model.onnx")
-    expected = _torch_scores(ranker, lists)
-    ranker.module.to(ranker.device).train(was_training)
-    exported = _compared(folder, ranker.max_length, lists, expected)
-    if exported.largest > _TOLERANCE * max(1.0, max(float(np.abs(v).max()) for v in expected)):
-        raise ConfigError(
-            f"{folder / 'model.onnx'} differs from the model by {exported.largest:.2g}: this "
-            "version of torch does not export it faithfully"
-        )
-    return exported
 
 
 def _torch_scores(ranker: PairRanker, lists: Lists) -> list[npt.NDArray[np.float32]]:

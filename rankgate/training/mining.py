@@ -57,8 +57,10 @@ class MarginRule:
     def __post_init__(self) -> None:
         for name in ("margin", "jaccard", "containment", "cosine"):
             value = getattr(self, name)
-            if not 0.0 < value <= 1.0:
-                raise InputError(f"{name} must be in (0, 1], got {value}")
+            # Above 1 a passage must beat the positive clearly to be taken for an answer.
+            most = 2.0 if name == "margin" else 1.0
+            if not 0.0 < value <= most:
+                raise InputError(f"{name} must be in (0, {most:g}], got {value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

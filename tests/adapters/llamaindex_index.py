@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 from llama_index.core import StorageContext, VectorStoreIndex
+from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
@@ -35,6 +36,37 @@ def nodes_of(*rows, **kwargs):
         NodeWithScore(node=TextNode(id_=f"n{i}", text=t, **kwargs), score=s)
         for i, (t, s) in enumerate(rows)
     ]
+
+
+class Listed(BaseRetriever):
+    """Gives its nodes; knows no number."""
+
+    def __init__(self, nodes, *, error=None):
+        super().__init__()
+        self.nodes = nodes
+        self.error = error
+        self.queries = []
+
+    def _retrieve(self, query_bundle):
+        self.queries.append(query_bundle)
+        if self.error is not None:
+            raise self.error
+        return self.nodes
+
+
+class Sized(Listed):
+    """Gives its best `similarity_top_k` nodes, as LlamaIndex's own do."""
+
+    def __init__(self, nodes, similarity_top_k=2):
+        super().__init__(nodes)
+        self.similarity_top_k = similarity_top_k
+
+    def _retrieve(self, query_bundle):
+        return super()._retrieve(query_bundle)[: self.similarity_top_k]
+
+
+def ids(nodes):
+    return [n.node_id for n in nodes]
 
 
 @pytest.fixture

@@ -2,28 +2,151 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
-import ingest_files as files
+import pytest
 import uvicorn
 
 from rag_app.generate.extractive import ExtractiveGenerator
 from rag_app.ingest.ingestion import ingest_into
 from rag_app.server.app import create_app
 from rag_app.server.hub import Hub
+from rankgate import Floor, Policy, RelevanceModel
+from rankgate.errors import ScorerError
+from rankgate.gate import Condition, Gate, Rule
+from rankgate.logistic import Feature, Logistic
 from rankgate.testing import FakeScorer
 
-__all__ = ["ARGUMENTS", "CHROMIUM", "Eyes", "SlowWords", "serving", "without_browser"]
+__all__ = [
+    "ARGUMENTS",
+    "CHROMIUM",
+    "GATE",
+    "Breakable",
+    "Eyes",
+    "SlowWords",
+    "ask",
+    "browser",
+    "needs_browser",
+    "policy_file",
+    "serving",
+    "small_collection",
+]
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+files = _load("ingest_files")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-without_browser = CHROMIUM is None and "CI" not in os.environ
+needs_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        CHROMIUM is None and "CI" not in os.environ,
+        reason="no chromium here; CI installs one (.ci/run)",
+    ),
+]
+
+# Letters beyond 16 bits come first: offsets must count them as one, as Python does.
+GATE = """# Gate \N{GRINNING FACE}\N{ROCKET}
+
+## Purpose
+
+The gate decides before the second stage whether reranking is worth its time.
+
+## Fitting
+
+A gate is fitted on labelled questions, and its threshold is a probability of harm.
+
+## Hostile
+
+The villain writes <img src=x onerror="document.title='owned'"> and <b>bold</b> into documents.
+"""
+FLOOR = """# Floor
+
+## Refusal
+
+The floor refuses a question when even the best passage is too weak.
+
+## Dropping
+
+Passages below the threshold are dropped one by one, and the others stay.
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A started Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+def policy_file(folder, *, refuse_below=0.5):
+    """Probability = sigmoid(10 (share of the question's words - 0.3)); short questions skip."""
+    model = RelevanceModel(
+        model=Logistic(features=(Feature(name="raw", weight=10.0, mean=0.3),)), scale="fake"
+    )
+    first = RelevanceModel(model=Logistic(features=(Feature(name="dense", weight=10.0, mean=0.1),)))
+    short = Rule(name="short", conditions=(Condition(signal="query_words", op="<=", value=2),))
+    policy = Policy.unfitted(k=20, top_n=2).with_section(
+        "hybrid",
+        reranked=model,
+        first_stage=first,
+        floor=Floor(refuse_below=refuse_below),
+        gate=Gate(rules=(short,)),
+    )
+    file = folder / "policy.json"
+    policy.save(file)
+    return file
+
+
+class Breakable:
+    """Word overlap, until `broken`."""
+
+    def __init__(self):
+        self.broken = False
+        self._inner = FakeScorer()
+        self.info = self._inner.info
+
+    def score(self, query, texts, context=None):
+        if self.broken:
+            raise ScorerError("broken on purpose")
+        return self._inner.score(query, texts, context)
+
+
+def small_collection(server, folder):
+    """Two documents, the second one after an emoji."""
+    (folder / "gate.md").write_text(GATE, "utf-8")
+    (folder / "floor.md").write_text(FLOOR, "utf-8")
+    server.ingest(folder / "gate.md", folder / "floor.md")
+
+
+def ask(page, question):
+    """Ask on the page, and wait for the end; the turn."""
+    count = page.locator(".turn").count()
+    page.fill("#question", question)
+    page.press("#question", "Enter")
+    turn = page.locator(".turn").nth(count)
+    turn.locator("[data-part=under]:not([hidden])").wait_for()
+    return turn
 
 
 class SlowWords:
@@ -51,8 +174,9 @@ class SlowWords:
 class Running:
     """What a test may touch of a running server."""
 
-    def __init__(self, url, hub, app, generator):
-        self.url, self.hub, self.app, self.generator = url, hub, app, generator
+    def __init__(self, url, hub, app, generator, scorer, data):
+        self.url, self.hub, self.app = url, hub, app
+        self.generator, self.scorer, self.data = generator, scorer, data
 
     def ingest(self, *paths, collection="default"):
         """Read files in, as an upload would."""
@@ -64,12 +188,13 @@ def serving(base, *, scorer=None, **changes):
     """A server over `base`/data with fake models; real store, real pipeline, real HTTP."""
     settings = files.make_settings(base, **changes)
     generator = SlowWords()
+    scorer = Breakable() if scorer is None else scorer
     with (
         socket.socket() as bound,
         Hub(
             settings,
             embedder=files.FakeEmbedder(),
-            scorer=FakeScorer() if scorer is None else scorer,
+            scorer=scorer,
             generator=generator,
         ) as hub,
     ):
@@ -86,7 +211,8 @@ def serving(base, *, scorer=None, **changes):
             assert thread.is_alive() and time.monotonic() < until, "the server did not start"
             time.sleep(0.02)
         try:
-            yield Running(f"http://127.0.0.1:{bound.getsockname()[1]}", hub, app, generator)
+            url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+            yield Running(url, hub, app, generator, scorer, Path(settings.data_dir))
         finally:
             server.should_exit = True
             thread.join(timeout=20)

@@ -71,6 +71,7 @@ def test_two_rankers_must_agree_that_a_passage_is_as_good_as_the_positive():
     assert "answer" in alone.negatives and "answer" in alone.doubted
     assert "hard" in alone.negatives and "hard" not in alone.doubted
     assert "answer" in mined({**COSINES, "answer": 0.56}, margin=0.9).excluded
+    assert "answer" in mined(COSINES, margin=1.2).negatives, "not clearly better than the positive"
 
 
 def test_with_one_ranker_that_one_decides():
@@ -99,7 +100,9 @@ def test_candidates_keep_the_positive_and_both_scores():
     assert all(c.bm25 is not None for c in found.candidates)
 
 
-@pytest.mark.parametrize("changed", [{"margin": 0.0}, {"jaccard": 1.1}, {"cosine": -0.2}])
+@pytest.mark.parametrize(
+    "changed", [{"margin": 0.0}, {"margin": 2.1}, {"jaccard": 1.1}, {"cosine": -0.2}]
+)
 def test_rules_out_of_range_are_refused(changed):
     with pytest.raises(InputError, match=next(iter(changed))):
         MarginRule(**changed)

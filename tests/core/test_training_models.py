@@ -135,6 +135,18 @@ def test_what_is_saved_is_loaded_and_exported_with_equal_scores(
         assert scorer.score(query, texts).values == pytest.approx(values, abs=1e-3)
 
 
+def test_a_model_in_bfloat16_is_exported_in_float32_and_left_as_it_was(encoder_folder, tmp_path):
+    ranker = load_ranker(str(encoder_folder), max_length=48, bfloat16=True)
+    rough = scores_of(ranker)
+    ranker.module.train()
+    export_onnx(ranker, tmp_path / "onnx", LISTS)
+    assert ranker.bfloat16 and ranker.device == "cpu" and ranker.module.training
+    exact = scores_of(load_ranker(str(encoder_folder), max_length=48))
+    found = OnnxScorer(tmp_path / "onnx").score(*LISTS[1]).values
+    assert found == pytest.approx(exact[1], abs=1e-3)
+    assert np.abs(rough[1] - exact[1]).max() > 1e-3, "bfloat16 would have been seen"
+
+
 def test_int8_keeps_the_quality_or_is_refused(encoder_folder, tmp_path):
     ranker = load_ranker(str(encoder_folder), max_length=48)
     exported = export_onnx(ranker, tmp_path / "onnx", LISTS)

@@ -9,7 +9,13 @@ import pytest
 from rankgate.errors import InputError
 from rankgate.firststage.signals import Signals
 from rankgate.types import FirstStageKind
-from rankgate_eval.calibrate.floor_fit import binomial_upper, fit_threshold, needed_for
+from rankgate_eval.calibrate.floor_fit import (
+    binomial_upper,
+    fit_threshold,
+    most_wrongs,
+    needed_for,
+    needed_to_wrong,
+)
 from rankgate_eval.calibrate.gate_fit import (
     choose_threshold,
     fit_harm,
@@ -67,6 +73,24 @@ def test_the_threshold_is_the_highest_that_the_bound_allows():
     # Equal probabilities pass or fail together: the threshold is inclusive.
     tied = np.where(values < 0.5, 0.25, values)
     assert fit_threshold(tied, range(200), share=0.05, confidence=0.95).wrongs == 0
+
+
+def test_few_queries_keep_a_floor_down_and_it_is_said_how_many_would_not():
+    assert most_wrongs(58, share=0.05, confidence=0.95) is None
+    assert most_wrongs(59, share=0.05, confidence=0.95) == 0
+    assert most_wrongs(126, share=0.05, confidence=0.95) == 2  # 3 of 126 could be 6.0%
+    assert binomial_upper(3, 126, confidence=0.95) > 0.05
+    assert needed_to_wrong(0.0, share=0.05, confidence=0.95) == 59
+    needed = needed_to_wrong(0.04, share=0.05, confidence=0.95)
+    assert 1000 < needed < 1400
+    assert binomial_upper(0.04 * needed, needed, confidence=0.95) <= 0.05
+    assert binomial_upper(0.04 * (needed - 1), needed - 1, confidence=0.95) > 0.05
+    # A floor on so many comes as near as is said.
+    values = np.linspace(0.0, 0.999, needed)
+    found = fit_threshold(values, range(needed), share=0.05, confidence=0.95)
+    assert found.wrongs / needed == pytest.approx(0.04, abs=0.001)
+    with pytest.raises(InputError, match="below share"):
+        needed_to_wrong(0.05, share=0.05, confidence=0.95)
 
 
 def test_queries_of_one_document_count_for_less():
@@ -134,15 +158,38 @@ def test_a_gain_from_skipping_is_not_spent():
     assert chosen.skip_rate == pytest.approx(0.41, abs=0.011)
 
 
-def test_a_scorer_of_no_use_is_mostly_skipped_altogether():
+def chosen_rates(spread):
+    """Skip rates over 40 draws of losses around 0, in which no query is worth reranking."""
     rng = np.random.default_rng(0)
-    everything = 0
+    rates = []
     for _ in range(40):
-        loss = rng.normal(size=400) * 0.3
+        loss = rng.normal(size=400) * spread
         loss -= loss.mean()
         chosen = choose_threshold(frontier(rng.random(400), loss), max_loss=0.002, skip_rate=None)
-        everything += chosen is not None and chosen.skip_rate == 1.0
-    assert everything >= 20
+        rates.append(0.0 if chosen is None else chosen.skip_rate)
+    return rates
+
+
+def test_a_scorer_shown_to_be_of_no_use_is_skipped_altogether():
+    assert sum(rate == 1.0 for rate in chosen_rates(0.03)) >= 38
+
+
+def test_a_loss_that_is_only_not_seen_is_no_licence_to_skip_everything():
+    # The mean is 0, but with 400 queries it might as well be 0.03.
+    assert max(chosen_rates(0.3)) < 1.0
+    # Likewise a mean within the budget whose error is not.
+    loss = np.zeros(300)
+    loss[::100] = 0.15
+    points = frontier(np.linspace(0.0, 1.0, 300), loss)
+    assert points[-1].loss <= 0.002 < points[-1].loss + points[-1].error
+    assert choose_threshold(points, max_loss=0.002, skip_rate=None).skip_rate < 0.7
+
+
+def test_nothing_is_skipped_where_only_a_gain_is_uncertain():
+    points = frontier(np.array([0.1, 0.2]), np.array([-0.5, 0.5]))
+    assert choose_threshold(points, max_loss=0.0, skip_rate=None).skip_rate == 0.5
+    unsure = frontier(np.array([0.1, 0.1, 0.9]), np.array([-0.8, 0.7, 0.9]))
+    assert choose_threshold(unsure, max_loss=0.002, skip_rate=None) is None
 
 
 def test_a_frontier_is_thinned_for_a_file():

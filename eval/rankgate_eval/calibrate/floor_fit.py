@@ -18,7 +18,14 @@ import numpy.typing as npt
 
 from rankgate.errors import InputError, MissingExtraError
 
-__all__ = ["Threshold", "binomial_upper", "fit_threshold", "needed_for"]
+__all__ = [
+    "Threshold",
+    "binomial_upper",
+    "fit_threshold",
+    "most_wrongs",
+    "needed_for",
+    "needed_to_wrong",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -67,6 +74,40 @@ def binomial_upper(wrongs: float, n: float, *, confidence: float) -> float:
 def needed_for(share: float, *, confidence: float) -> int:
     """Independent queries without which no threshold can be shown to wrong at most `share`."""
     return math.ceil(math.log(1.0 - confidence) / math.log(1.0 - share))
+
+
+def most_wrongs(n: int, *, share: float, confidence: float) -> int | None:
+    """How many of n independent queries may be wronged for the bound to hold; None: not even 0.
+
+    It is fewer than `share` of them: what is not known of so few is taken for the worst.
+    """
+    found = None
+    for wrongs in range(int(share * n) + 1):
+        if binomial_upper(wrongs, n, confidence=confidence) > share:
+            break
+        found = wrongs
+    return found
+
+
+def needed_to_wrong(rate: float, *, share: float, confidence: float) -> int:
+    """Independent queries with which as many as `rate` of them may be wronged, below `share`.
+
+    Raises:
+        InputError: `rate` is not in [0, share): no number of queries would do.
+    """
+    if not 0.0 <= rate < share:
+        raise InputError(f"rate must be at least 0 and below share ({share}), got {rate}")
+
+    def holds(n: int) -> bool:
+        return binomial_upper(rate * n, n, confidence=confidence) <= share
+
+    low, high = 0, 1
+    while not holds(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
 
 
 def fit_threshold(

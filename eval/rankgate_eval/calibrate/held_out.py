@@ -16,6 +16,7 @@ import numpy.typing as npt
 from rankgate.policy import Section
 from rankgate.relevance import RelevanceModel
 from rankgate_eval.calibrate.fit import PARTS, FitOptions, FittedParts, fit_parts, row_folds
+from rankgate_eval.calibrate.floor_fit import most_wrongs, needed_to_wrong
 from rankgate_eval.calibrate.measure import (
     brier_gain,
     compared,
@@ -34,6 +35,7 @@ _WORST_LOSS = 0.02
 # A gate that loses too much is set again on less of the budget before it is given up.
 _SPEND = (1.0, 0.5, 0.25)
 _LEAST_SKIPPED = 0.02
+_NEAR = 0.8  # of the false refusals allowed: nearer, the queries that are needed run away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,6 +302,22 @@ def _tried(options: FitOptions) -> str:
     return f" (set on {options.spend:g} of the loss allowed: set on more, it lost too much)"
 
 
+def _room(parts: FittedParts, numbers: dict[str, Any], options: FitOptions) -> str:
+    """How far the number of queries, and not their probabilities, keeps the floor down."""
+    if parts.refusing is None:
+        return ""
+    n, target = parts.refusing.n, options.false_refusals
+    most = most_wrongs(n, share=target, confidence=options.confidence)
+    needed = needed_to_wrong(_NEAR * target, share=target, confidence=options.confidence)
+    if most is None or n >= needed:
+        return ""
+    numbers["room"] = {"wrongs": most, "n": n, "near": _NEAR * target, "needed": needed}
+    return (
+        f"; with {n} queries the bound lets at most {most} be refused ({most / n:.1%}): a stricter "
+        f"floor needs more of them, {needed} to come to {_NEAR * target:.1%}"
+    )
+
+
 def _check_floor(served: Sequence[Served], parts: FittedParts, options: FitOptions) -> Check:
     if parts.floor.refuse_below is None:
         reason = parts.notes.get("floor", "not fitted")
@@ -319,4 +337,6 @@ def _check_floor(served: Sequence[Served], parts: FittedParts, options: FitOptio
     if apart["interval"] is None or apart["interval"][0] <= 0.0:
         reason = f"{told}: it does not tell them apart"
         return Check(part="floor", passed=False, reason=reason, numbers=numbers)
-    return Check(part="floor", passed=True, reason=told, numbers=numbers)
+    return Check(
+        part="floor", passed=True, reason=told + _room(parts, numbers, options), numbers=numbers
+    )

@@ -91,6 +91,14 @@ def train(
     checkpoint_every: Annotated[
         int | None, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")
     ] = None,
+    margin: Annotated[
+        float,
+        typer.Option(
+            "--margin",
+            help="Candidates that dense and BM25 both give this share of the best positive's "
+            "score are taken for answers and left out; above 1 fewer are.",
+        ),
+    ] = 0.95,
     candidates: Annotated[int, typer.Option("--k", min=2, help="Candidates a question.")] = 50,
     dev_questions: Annotated[
         int, typer.Option("--dev-questions", min=1, help="Looked at, of a corpus, at most.")
@@ -172,6 +180,7 @@ def train(
             settings=settings,
             max_length=max_length,
             adapting=adapt,
+            margin=margin,
             candidates=candidates,
             dev_questions=dev_questions,
             kept_back=kept_back,

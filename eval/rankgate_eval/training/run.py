@@ -49,6 +49,7 @@ class TrainingJob:
         settings: of the training.
         max_length: tokens of query and passage together; None: 256.
         adapting: small data: word embeddings stay as they are.
+        margin: of the rule by which likely answers are left out; see `MarginRule`.
         candidates: of each question.
         dev_questions: of a corpus, at most.
         kept_back: training questions of a corpus for fitting the order, at most.
@@ -68,6 +69,7 @@ class TrainingJob:
     settings: TrainingSettings
     max_length: int | None = None
     adapting: bool = False
+    margin: float = 0.95
     candidates: int = 50
     dev_questions: int = 150
     kept_back: int = 100
@@ -125,7 +127,7 @@ def run_training(
         ModelNotFoundError: no model to start from.
     """
     say: Report = (lambda *_: None) if report is None else report
-    rule = MarginRule()
+    rule = MarginRule(margin=job.margin)
     import torch
 
     torch.manual_seed(job.settings.seed)
@@ -158,6 +160,7 @@ def run_training(
             "start": start_sha256,
             "max_length": ranker.max_length,
             "adapting": job.adapting,
+            "margin": job.margin,
             "candidates": job.candidates,
             "dev_questions": job.dev_questions,
             "kept_back": job.kept_back,

@@ -7,31 +7,39 @@ evaluators, the trace stand in the extension field `rankgate`, which other clien
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
+import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from rag_app.condense import Exchange, history_of
 from rag_app.conversations import Conversation
 from rag_app.pipeline import Pipeline
 from rag_app.result import AnswerResult
 from rag_app.server.access import Principal, SignedIn
-from rag_app.server.errors import ApiError, error_body, mapped
+from rag_app.server.errors import ApiError, error_body, told
 from rag_app.server.shapes import answer_shape
+from rag_app.server.sse import DONE, EventStream, event
 from rag_app.server.state import Server, ServerState
+from rag_app.server.text import Text
 from rankgate.errors import RankgateError
 
 __all__ = ["router"]
 
+logger = logging.getLogger("rankgate.server")
+
 router = APIRouter(prefix="/v1", tags=["chat"])
 
 MODEL = "rankgate"
+_MAX_QUESTION = 8000
 
 
 class Part(BaseModel):
@@ -40,7 +48,7 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     type: str
-    text: str | None = None
+    text: Text | None = None
 
 
 class Message(BaseModel):
@@ -49,7 +57,7 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Part] | None = None
+    content: Text | list[Part] | None = None
 
     @property
     def text(self) -> str:
@@ -83,24 +91,24 @@ class ChatRequest(BaseModel):
         },
     )
 
-    model: str = MODEL
+    model: Text = MODEL
     messages: Annotated[list[Message], Field(min_length=1, max_length=500)]
     stream: bool = False
     stream_options: StreamOptions | None = None
     n: int | None = None
-    conversation: str | None = Field(
+    conversation: Text | None = Field(
         None, description="id of a kept conversation; the turn is added to it (our extension)"
     )
 
 
 @router.get("/models")
-async def models(server: Server, principal: SignedIn) -> dict[str, Any]:
+def models(server: Server, principal: SignedIn) -> dict[str, Any]:
     """The collections that the caller may ask, as models."""
     return {"object": "list", "data": [_model(n) for n in _names(server, principal)]}
 
 
 @router.get("/models/{model}")
-async def model(model: str, server: Server, principal: SignedIn) -> dict[str, Any]:
+def model(model: str, server: Server, principal: SignedIn) -> dict[str, Any]:
     """One of them."""
     if model not in _names(server, principal):
         raise _unknown(model)
@@ -139,51 +147,30 @@ async def model(model: str, server: Server, principal: SignedIn) -> dict[str, An
     },
 )
 async def completions(
-    request: ChatRequest, server: Server, principal: SignedIn
+    body: ChatRequest, request: Request, server: Server, principal: SignedIn
 ) -> dict[str, Any] | StreamingResponse:
     """Answer the last user message from the documents."""
-    if request.n is not None and request.n != 1:
-        raise ApiError(400, "invalid_request", "n: only 1 answer is given", param="n")
-    if request.messages[-1].role != "user" or not request.messages[-1].text.strip():
-        raise ApiError(
-            400,
-            "invalid_request",
-            "messages: the last one must be the user's, with a question in it",
-            param="messages",
-        )
-    collection = _collection(request.model, server, principal)
-    asked = _Asked(
-        server=server,
-        principal=principal,
-        collection=collection,
-        question=request.messages[-1].text,
-        conversation=request.conversation,
-    )
-    if asked.conversation is not None:
-        kept = await asyncio.to_thread(asked.kept)
-        if kept.collection != collection:
-            raise ApiError(
-                400,
-                "invalid_request",
-                f"conversation: it asks collection {kept.collection!r}, not {collection!r}",
-                param="conversation",
-            )
+    question = _question(body)
+    asked = await asyncio.to_thread(_asked, body, question, server, principal)
     head = {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "created": int(time.time()),
-        "model": request.model,
+        "model": body.model,
     }
-    if request.stream:
-        usage = request.stream_options is not None and request.stream_options.include_usage
+    if body.stream:
+        usage = body.stream_options is not None and body.stream_options.include_usage
         pieces = server.slots.iterate(lambda: asked.stream(pieces=True))
         # The first item is waited for, so that what fails at once has an HTTP status.
         first = await anext(pieces)
-        return StreamingResponse(
-            _events(first, pieces, head, usage),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
-    done = await server.slots.run(asked.answer)
+        if isinstance(first, _Done) and first.result.answer is None:
+            await pieces.aclose()
+            raise ApiError(502, "generator_failed", first.result.error)
+
+        def failed(exc: Exception) -> ApiError:
+            return _failure(exc, principal, request.state.request_id)
+
+        return EventStream(_events(first, pieces, head, usage, failed))
+    done = await server.slots.run(asked.answer, request)
     if done.result.answer is None:
         raise ApiError(502, "generator_failed", done.result.error)
     return {
@@ -206,6 +193,63 @@ async def completions(
     }
 
 
+def _question(body: ChatRequest) -> str:
+    """What is asked: the last message, which must be a user's."""
+    if body.n is not None and body.n != 1:
+        raise ApiError(400, "invalid_request", "n: only 1 answer is given", param="n")
+    last = body.messages[-1]
+    if last.role != "user" or not last.text.strip():
+        raise ApiError(
+            400,
+            "invalid_request",
+            "messages: the last one must be the user's, with a question in it",
+            param="messages",
+        )
+    if len(last.text) > _MAX_QUESTION:
+        raise ApiError(
+            400,
+            "invalid_request",
+            f"messages: a question has at most {_MAX_QUESTION} characters, got {len(last.text)}",
+            param="messages",
+        )
+    return last.text
+
+
+def _asked(body: ChatRequest, question: str, server: ServerState, principal: Principal) -> _Asked:
+    """The question with where it is asked; looks into files."""
+    asked = _Asked(
+        server=server,
+        principal=principal,
+        collection=_collection(body.model, server, principal),
+        question=question,
+        conversation=body.conversation,
+        history=history_of([(m.role, m.text) for m in body.messages[:-1]]),
+    )
+    if asked.conversation is None:
+        return asked
+    kept = asked.kept()
+    if kept.collection != asked.collection:
+        raise ApiError(
+            400,
+            "invalid_request",
+            f"conversation: it asks collection {kept.collection!r}, not {asked.collection!r}",
+            param="conversation",
+        )
+    # What is kept is the whole story; a client may send as much of it as it likes.
+    turns = tuple(Exchange(question=t.question, answer=t.answer) for t in kept.turns)
+    return replace(asked, history=turns)
+
+
+def _failure(exc: Exception, principal: Principal, request_id: str) -> ApiError:
+    """What a stream that broke off ends with."""
+    if isinstance(exc, ApiError):
+        return exc
+    if isinstance(exc, RankgateError):
+        return told(exc, evaluator=principal.evaluator, request_id=request_id)
+    logger.error("request %s failed", request_id, exc_info=exc)
+    return ApiError(500, "internal", f"something broke here; its log has request {request_id}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Done:
     """An answered question, as it is sent."""
@@ -224,31 +268,35 @@ class _Asked:
     collection: str
     question: str
     conversation: str | None
+    history: tuple[Exchange, ...] = ()
 
     def kept(self) -> Conversation:
         """The conversation that the question belongs to."""
         return self.server.conversations.get(str(self.conversation), owner=self.principal.id)
 
-    def answer(self) -> _Done:
-        """The whole answer."""
-        for event in self.stream(pieces=False):
-            if isinstance(event, _Done):
-                return event
+    def answer(self, gone: threading.Event) -> _Done:
+        """The whole answer; in pieces, so that the work ends where nobody waits any more."""
+        with closing(self.stream(pieces=True)) as events:
+            for item in events:
+                if isinstance(item, _Done):
+                    return item
+                if gone.is_set():
+                    raise ApiError(499, "client_gone", "nobody waits for the answer any more")
         raise ApiError(500, "internal", "the pipeline ended without a result")
 
-    def stream(self, *, pieces: bool) -> Iterator[str | _Done]:
+    def stream(self, *, pieces: bool) -> Generator[str | _Done]:
         """Pieces of the answer, then all of it."""
         pipeline = self.server.pipeline(self.collection, self.principal)
-        for event in pipeline.stream(self.question, pieces=pieces):
-            if isinstance(event, str):
-                yield event
+        for item in pipeline.stream(self.question, history=self.history, pieces=pieces):
+            if isinstance(item, str):
+                yield item
                 continue
-            self.server.verify(pipeline, [p.candidate.id for p in event.passages])
-            self.server.metrics.answered(event)
-            shape = answer_shape(event, self.principal)
+            self.server.verify(pipeline, [p.candidate.id for p in item.passages])
+            self.server.metrics.answered(item)
+            shape = answer_shape(item, self.principal)
             if self.conversation is not None:
-                shape |= self._keep(event, shape)
-            yield _Done(result=event, shape=shape, usage=_usage(pipeline, self.question, event))
+                shape |= self._keep(item, shape)
+            yield _Done(result=item, shape=shape, usage=_usage(pipeline, self.question, item))
 
     def _keep(self, result: AnswerResult, shape: dict[str, Any]) -> dict[str, Any]:
         turn = self.server.conversations.append(
@@ -263,8 +311,12 @@ class _Asked:
 
 
 async def _events(
-    first: str | _Done, rest: AsyncIterator[str | _Done], head: dict[str, Any], with_usage: bool
-) -> AsyncIterator[bytes]:
+    first: str | _Done,
+    rest: AsyncGenerator[str | _Done],
+    head: dict[str, Any],
+    with_usage: bool,
+    failed: Callable[[Exception], ApiError],
+) -> AsyncGenerator[bytes]:
     """The answer as server-sent events, as OpenAI sends them."""
 
     def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
@@ -272,7 +324,7 @@ async def _events(
         body = {**head, "object": "chat.completion.chunk", "choices": [choice], **more}
         if with_usage:
             body.setdefault("usage", None)
-        return _event(body)
+        return event(body)
 
     yield chunk({"role": "assistant", "content": ""})
     try:
@@ -282,25 +334,20 @@ async def _events(
                 yield chunk({"content": item})
             else:
                 if item.result.answer is None:
-                    yield _event(error_body(502, "generator_failed", item.result.error))
+                    yield event(error_body(502, "generator_failed", item.result.error))
                     return
                 yield chunk({}, "stop", rankgate=item.shape)
                 if with_usage:
-                    closing = {"object": "chat.completion.chunk", "choices": []}
-                    yield _event({**head, **closing, "usage": item.usage})
+                    last = {"object": "chat.completion.chunk", "choices": []}
+                    yield event({**head, **last, "usage": item.usage})
             item = await anext(rest, None)
-    except ApiError as exc:
-        yield _event(error_body(exc.status, exc.code, exc.message))
+    except Exception as exc:
+        error = failed(exc)
+        yield event(error_body(error.status, error.code, error.message))
         return
-    except RankgateError as exc:
-        error = mapped(exc)
-        yield _event(error_body(error.status, error.code, error.message))
-        return
-    yield b"data: [DONE]\n\n"
-
-
-def _event(body: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n".encode()
+    finally:
+        await rest.aclose()
+    yield DONE
 
 
 def _usage(pipeline: Pipeline, question: str, result: AnswerResult) -> dict[str, int]:
@@ -319,9 +366,10 @@ def _usage(pipeline: Pipeline, question: str, result: AnswerResult) -> dict[str,
 
 
 def _names(server: ServerState, principal: Principal) -> list[str]:
-    usual = server.collection(None, principal)
-    others = [n for n in principal.visible(server.hub) if n != usual]
-    return [MODEL, f"{MODEL}:{usual}", *(f"{MODEL}:{name}" for name in others)]
+    """The usual collection first, under both of its names."""
+    seen, usual = principal.visible(server.hub), server.usual(principal)
+    first = [MODEL, f"{MODEL}:{usual}"] if usual in seen else []
+    return [*first, *(f"{MODEL}:{name}" for name in seen if name != usual)]
 
 
 def _model(name: str) -> dict[str, Any]:

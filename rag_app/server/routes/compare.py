@@ -12,6 +12,7 @@ from rag_app.result import AnswerResult
 from rag_app.server.access import Evaluator, Principal
 from rag_app.server.shapes import answer_shape, passage_shape
 from rag_app.server.state import Server, ServerState
+from rag_app.server.text import Text
 from rankgate import Floor
 
 __all__ = ["router"]
@@ -29,8 +30,8 @@ class CompareRequest(BaseModel):
         json_schema_extra={"examples": [{"question": "How is a gate fitted?", "k": 20}]},
     )
 
-    question: Annotated[str, Field(min_length=1, max_length=4000)]
-    collection: str | None = None
+    question: Annotated[Text, Field(min_length=1, max_length=4000)]
+    collection: Text | None = None
     k: Annotated[int, Field(ge=1, le=200)] | None = None
     top_n: Annotated[int, Field(ge=1, le=50)] | None = None
     refuse_below: Probability | None = None

@@ -12,6 +12,7 @@ from rag_app.conversations import Conversation, Turn
 from rag_app.markdown_html import answer_html
 from rag_app.server.access import SignedIn
 from rag_app.server.state import Server
+from rag_app.server.text import Text
 
 __all__ = ["router"]
 
@@ -23,7 +24,7 @@ class NewConversation(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    collection: str | None = None
+    collection: Text | None = None
 
 
 class Renaming(BaseModel):
@@ -31,7 +32,7 @@ class Renaming(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    title: Annotated[str, Field(min_length=1, max_length=200)]
+    title: Annotated[Text, Field(min_length=1, max_length=200)]
 
 
 @router.get("")

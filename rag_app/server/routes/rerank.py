@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from rag_app.server.access import SignedIn
 from rag_app.server.errors import ApiError
 from rag_app.server.state import Server, ServerState
+from rag_app.server.text import Text
 from rankgate.deadline import Deadline
 from rankgate.errors import ScorerError
 from rankgate.scorers import ScoreContext
@@ -29,8 +30,8 @@ __all__ = ["router"]
 router = APIRouter(tags=["rerank"])
 
 _MAX_DOCUMENTS = 1000
-Query = Annotated[str, Field(min_length=1, max_length=10_000)]
-Text = Annotated[str, Field(max_length=200_000)]
+Query = Annotated[Text, Field(min_length=1, max_length=10_000)]
+Document = Annotated[Text, Field(max_length=200_000)]
 _EXAMPLE: dict[str, JsonValue] = {
     "model": "rankgate",
     "query": "How is a gate fitted?",
@@ -44,9 +45,9 @@ class CohereRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
-    model: str = "rankgate"
+    model: Text = "rankgate"
     query: Query
-    documents: Annotated[list[Text], Field(min_length=1, max_length=_MAX_DOCUMENTS)]
+    documents: Annotated[list[Document], Field(min_length=1, max_length=_MAX_DOCUMENTS)]
     top_n: Annotated[int, Field(ge=1)] | None = None
     max_tokens_per_doc: Annotated[int, Field(ge=1)] | None = None
     priority: int | None = None
@@ -55,7 +56,7 @@ class CohereRequest(BaseModel):
 class JinaDocument(BaseModel):
     """A document as an object."""
 
-    text: Text
+    text: Document
 
 
 class JinaRequest(BaseModel):
@@ -63,9 +64,11 @@ class JinaRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [_EXAMPLE]})
 
-    model: str = "rankgate"
+    model: Text = "rankgate"
     query: Query
-    documents: Annotated[list[Text | JinaDocument], Field(min_length=1, max_length=_MAX_DOCUMENTS)]
+    documents: Annotated[
+        list[Document | JinaDocument], Field(min_length=1, max_length=_MAX_DOCUMENTS)
+    ]
     top_n: Annotated[int, Field(ge=1)] | None = None
     return_documents: bool = True
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rag_app.server.access import Principal, SignedIn
 from rag_app.server.shapes import outcome_shape, passage_shape
 from rag_app.server.state import Server, ServerState
+from rag_app.server.text import Text
 from rankgate.gate import Action
 
 __all__ = ["router"]
@@ -25,8 +26,8 @@ class SearchRequest(BaseModel):
         json_schema_extra={"examples": [{"query": "How is a gate fitted?", "top_n": 3}]},
     )
 
-    query: Annotated[str, Field(min_length=1, max_length=4000)]
-    collection: str | None = None
+    query: Annotated[Text, Field(min_length=1, max_length=4000)]
+    collection: Text | None = None
     top_n: Annotated[int, Field(ge=1, le=100)] | None = None
     force: Action | None = None
 

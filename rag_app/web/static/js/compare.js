@@ -112,13 +112,15 @@ function showDecision() {
     ["Into the answer", String(into)],
     ["Out of the answer", String(out)],
     ["Candidates", String(found.with.passages.length)],
-    ["Refuse below", score(floor.refuse_below, 2)],
-    ["Drop below", score(floor.drop_below, 2)],
+    ["Refuse below", threshold(floor.refuse_below)],
+    ["Drop below", threshold(floor.drop_below)],
   ];
   byId("facts").replaceChildren(
     ...rows.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
   );
 }
+
+const threshold = (value) => (value === null ? "off" : score(value, 2));
 
 function showRanks() {
   const count = whole ? Infinity : FIRST;
@@ -165,7 +167,7 @@ function list(element, arm, count, earlier) {
       { class: passage.kept ? "kept" : "", title: passage.text.slice(0, 300) },
       make("span", { class: "rank" }, String(passage.after)),
       make("span", { class: "t" }, passage.title ?? passage.source ?? passage.id),
-      make("span", { class: "s" }, score(value ?? passage.raw_score, 3)),
+      make("span", { class: "s" }, shown(value ?? passage.raw_score)),
       make("span", { class: "h" }, place({ title: passage.title ?? "", heading: passage.heading ?? "" })),
     );
     const old = was.get(passage.id);
@@ -179,6 +181,7 @@ function list(element, arm, count, earlier) {
   return items;
 }
 
+const shown = (value) => (value === null ? "" : score(value));
 const floorLine = (text) => make("li", { class: "cut" }, text);
 
 function showAnswer(name) {

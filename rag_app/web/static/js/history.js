@@ -10,7 +10,6 @@ list.addEventListener("click", (event) => {
   const button = event.target.closest("[data-do]");
   if (!button) return;
   const item = button.closest("li");
-  item.querySelector("details").open = false;
   const run = button.dataset.do === "rename" ? rename : remove;
   run(item).catch((error) => toast(error.message));
 });

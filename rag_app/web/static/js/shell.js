@@ -50,7 +50,8 @@ byId("collection").addEventListener("change", (event) => {
 // Small menus close by themselves.
 const menus = () => [...document.querySelectorAll("details.menu[open]")];
 document.addEventListener("click", (event) => {
-  for (const menu of menus()) if (!menu.contains(event.target)) menu.open = false;
+  const chosen = event.target.closest(".menu-items") !== null;
+  for (const menu of menus()) if (chosen || !menu.contains(event.target)) menu.open = false;
 });
 onEscape(() => {
   const [menu] = menus();

@@ -1,0 +1,263 @@
+"""What follow-up questions find: the last turn alone, the whole history, and the rule.
+
+The conversations are mtRAG's; the first stage is the application's own, with the default policy's
+fusion. The rule's weights were chosen on the dev part; the test part is read with `--split test`.
+
+python benchmarks/condense.py --data DATA --cache CACHE --split dev --out eval/results/condense
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from corpus_index import CorpusIndex
+
+from rag_app.condense import Exchange, condense, history_of
+from rag_app.retrieve import HybridFirstStage
+from rag_app.searched import Searched
+from rankgate import Policy, Reranker
+from rankgate.models import TokenEncoder, TokenStore
+from rankgate.scorers import LateInteractionScorer
+from rankgate.types import Candidate, FirstStageKind
+from rankgate_eval.dataset import Dataset
+from rankgate_eval.groups import document_groups
+from rankgate_eval.significance import bootstrap_interval, compare
+
+Wording = Callable[[str, Sequence[Exchange]], Searched]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A last question with what was said before."""
+
+    id: str
+    question: str
+    history: tuple[Exchange, ...]
+    relevant: frozenset[str]
+    answerability: str
+
+
+class Index:
+    """A benchmark's corpus as the application's first stage sees a store."""
+
+    def __init__(self, corpus: CorpusIndex) -> None:
+        self.corpus = corpus
+        self.embedder = corpus.encoder
+        self.bm25 = corpus.bm25
+
+    def dense(self, vector: Any, k: int) -> dict[str, float]:
+        """The k closest passages."""
+        cosines = self.corpus.pooled @ np.asarray(vector)
+        best = np.argsort(-cosines, kind="stable")[:k]
+        return {self.corpus.ids[i]: float(cosines[i]) for i in best}
+
+    def cosines(self, vector: Any, ids: Sequence[str]) -> list[float]:
+        """Cosines of these passages."""
+        rows = [self.corpus.position[i] for i in ids]
+        return [float(v) for v in self.corpus.pooled[rows] @ np.asarray(vector)]
+
+    def present(self, ids: Sequence[str]) -> set[str]:
+        """All of them."""
+        return set(ids)
+
+    def fetch(self, ids: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
+        """Their texts."""
+        return [(self.corpus.data.corpus[i], {}) for i in ids]
+
+
+def last_turn(question: str, history: Sequence[Exchange]) -> Searched:
+    """The question alone."""
+    return Searched.plain(question)
+
+
+def whole_history(question: str, history: Sequence[Exchange]) -> Searched:
+    """Everything that was said, the newest first: the encoder's window ends at the oldest."""
+    said = [t for e in reversed(history) for t in (e.answer, e.question)]
+    text = " ".join([question, *said])
+    return Searched(question=question, scored=text, told=question)
+
+
+ARMS: dict[str, Wording] = {
+    "last turn": last_turn,
+    "whole history": whole_history,
+    "rule": condense,
+}
+
+
+def cases_of(folder: Path, split: str) -> list[Case]:
+    """The conversations of one part."""
+    relevant: dict[str, set[str]] = {}
+    for line in (folder / "conversations-qrels.tsv").read_text("utf-8").splitlines()[1:]:
+        query, passage, grade = line.split("\t")
+        if int(grade) > 0:
+            relevant.setdefault(query, set()).add(passage)
+    found = []
+    for line in (folder / "conversations.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        if row["split"] != split:
+            continue
+        said = [(t["role"], t["text"]) for t in row["turns"]]
+        found.append(
+            Case(
+                id=row["_id"],
+                question=said[-1][1],
+                history=history_of(said[:-1]),
+                relevant=frozenset(relevant.get(row["_id"], ())),
+                answerability=row["answerability"],
+            )
+        )
+    return found
+
+
+def recall(found: Sequence[str], relevant: frozenset[str], depth: int) -> float:
+    """Share of the relevant passages among the first."""
+    return len(relevant.intersection(found[:depth])) / len(relevant)
+
+
+def measured(
+    arm: Wording, cases: Sequence[Case], stage: HybridFirstStage, reranker: Reranker
+) -> dict[str, list[float]]:
+    """Each case's numbers; recall only where something is relevant."""
+    rows: dict[str, list[float]] = {n: [] for n in ("recall5", "recall50", "after5", "refused")}
+    for case in cases:
+        searched = arm(case.question, case.history)
+        found: list[Candidate] = stage.candidates(searched.scored, 50, searched.also)
+        outcome = reranker.rerank(searched.scored, found)
+        rows["refused"].append(float(outcome.refused))
+        if case.relevant:
+            before = [c.id for c in found]
+            after = [p.candidate.id for p in outcome.passages]
+            rows["recall5"].append(recall(before, case.relevant, 5))
+            rows["recall50"].append(recall(before, case.relevant, 50))
+            rows["after5"].append(recall(after, case.relevant, 5))
+    return rows
+
+
+def summary(
+    rows: Mapping[str, dict[str, list[float]]], cases: Sequence[Case], clusters: Sequence[str]
+) -> dict[str, Any]:
+    """Means with intervals, and the rule's differences."""
+    unanswerable = [i for i, c in enumerate(cases) if c.answerability == "unanswerable"]
+    judged = [i for i, c in enumerate(cases) if c.relevant]
+    arms: dict[str, Any] = {}
+    for name, row in rows.items():
+        arms[name] = {}
+        for metric in ("recall5", "recall50", "after5"):
+            low, high = bootstrap_interval(row[metric], clusters=clusters, seed=0)
+            arms[name][metric] = [round(float(np.mean(row[metric])), 4), low, high]
+        for label, which in (("refused_judged", judged), ("refused_unanswerable", unanswerable)):
+            arms[name][label] = round(float(np.mean([row["refused"][i] for i in which])), 4)
+    differences = {}
+    for other in ("last turn", "whole history"):
+        for metric in ("recall5", "recall50", "after5"):
+            d = compare(rows[other][metric], rows["rule"][metric], clusters=clusters, seed=0)
+            differences[f"rule - {other}, {metric}"] = {
+                "mean": round(d.mean, 4),
+                "low": round(d.low, 4),
+                "high": round(d.high, 4),
+                "p": round(d.p, 4),
+            }
+    return {"arms": arms, "differences": differences}
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """The result for people."""
+    lines = [
+        "# Follow-up questions",
+        "",
+        f"Made with `{result['command']}` at {result['commit']}, seed 0, on {result['hardware']}.",
+        "mtRAG's conversations, first stage of the application (dense and BM25, RRF), recall with",
+        "95% intervals (cluster bootstrap over document groups). *After* is recall@5 after the",
+        "default policy's reranking. *Refused* are shares of questions: with a relevant passage,",
+        "and those that people called unanswerable.",
+    ]
+    for split, part in result["splits"].items():
+        note = "chosen on this part" if split == "dev" else "read once, at the end"
+        lines += [
+            "",
+            f"## {split}: {part['n']} questions with a relevant passage ({note})",
+            "",
+            f"{part['clusters']} document groups, {part['follow_ups']} follow-ups; "
+            f"{part['unanswerable']} unanswerable questions.",
+            "",
+            "| searched | recall@5 | recall@50 | after | refused | refused, unanswerable |",
+            "|---|---|---|---|---|---|",
+        ]
+        for name, row in part["arms"].items():
+            cells = [
+                f"{row[m][0]:.3f} ({row[m][1]:.3f} to {row[m][2]:.3f})"
+                for m in ("recall5", "recall50", "after5")
+            ]
+            cells += [f"{row['refused_judged']:.3f}", f"{row['refused_unanswerable']:.3f}"]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines += ["", "| difference | mean | 95% interval | p |", "|---|---|---|---|"]
+        for name, row in part["differences"].items():
+            span = f"{row['low']:+.3f} to {row['high']:+.3f}"
+            lines.append(f"| {name} | {row['mean']:+.3f} | {span} | {row['p']:.4f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure one part and write it beside what the file has of the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the corpora")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of token vectors")
+    parser.add_argument("--split", choices=("dev", "test"), required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    encoder = TokenEncoder.load()
+    corpus = CorpusIndex(Dataset.load(args.data / "mtrag"), args.cache, encoder)
+    cases = cases_of(args.data / "mtrag", args.split)
+    judged = [c for c in cases if c.relevant]
+    groups = document_groups([c.id for c in judged], {c.id: c.relevant for c in judged})
+    clusters = [groups[c.id] for c in judged]
+    fusion = Policy.default().section(FirstStageKind.HYBRID).fusion
+    stage = HybridFirstStage(Index(corpus), fusion)
+    with tempfile.TemporaryDirectory() as folder:
+        store = TokenStore(
+            Path(folder) / "tokens.sqlite", encoder=encoder.sha256, dimension=encoder.dimension
+        )
+        texts = [corpus.data.corpus[i] for i in corpus.ids]
+        store.put_many(dict(zip(texts, corpus.vectors, strict=True)))
+        reranker = Reranker(
+            LateInteractionScorer(encoder, token_store=store),
+            first_stage=FirstStageKind.HYBRID,
+            lexicon=corpus.bm25.lexicon,
+        )
+        rows = {name: measured(arm, cases, stage, reranker) for name, arm in ARMS.items()}
+    file = args.out.with_suffix(".json")
+    result: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    result |= {
+        "command": f"python benchmarks/condense.py --data DATA --cache CACHE --split SPLIT "
+        f"--out {args.out}",
+        "commit": commit,
+        "hardware": f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs",
+    }
+    part = summary(rows, cases, clusters)
+    part |= {
+        "n": len(judged),
+        "clusters": len(set(clusters)),
+        "follow_ups": sum(bool(c.history) for c in judged),
+        "unanswerable": sum(c.answerability == "unanswerable" for c in cases),
+    }
+    result["splits"] = {**result.get("splits", {}), args.split: part}
+    file.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    args.out.with_suffix(".md").write_text(markdown(result), "utf-8")
+    print(markdown(result))
+
+
+if __name__ == "__main__":
+    main()

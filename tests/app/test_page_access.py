@@ -1,0 +1,233 @@
+"""The page for everybody: keyboard, phone, dark, axe, and two keys that see only their own."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from rag_app.server.keys import KeyStore, Role
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+kit = _load("browser_kit")
+pytestmark = kit.needs_browser
+browser = kit.browser
+QUESTION = "What decides before the second stage?"
+COMPARE = "/compare?q=What+decides+before+the+second+stage%3F"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    base = tmp_path_factory.mktemp("served")
+    with kit.serving(base, policy=kit.policy_file(base), feedback=True) as server:
+        kit.small_collection(server, base)
+        server.hub.store("nothing-yet", create=True)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory):
+    """A server with two keys: an evaluator's for `alpha`, a user's for `beta`."""
+    base = tmp_path_factory.mktemp("locked")
+    with kit.serving(base) as server:
+        for name in ("alpha", "beta"):
+            file = base / f"{name}.md"
+            file.write_text(f"# {name}\n\nThe password of the vault is {name}-secret today.\n")
+            server.ingest(file, collection=name)
+        keys = KeyStore(server.data)
+        _, server.alpha = keys.create(name="Ada", role=Role.EVALUATOR, collections=["alpha"])
+        _, server.beta = keys.create(name="Bob", role=Role.USER, collections=["beta"])
+        yield server
+
+
+@pytest.fixture
+def eyes(browser, served):
+    looking = kit.Eyes(browser, served.url)
+    yield looking
+    looking.close()
+    assert looking.wrong == []
+
+
+@pytest.fixture
+def outside(browser, locked):
+    looking = kit.Eyes(browser, locked.url)
+    yield looking
+    looking.close()
+    assert looking.wrong == []
+
+
+def faults(page, within=None):
+    """What axe finds serious or critical: rule and places."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, context=within).response["violations"]
+    return [
+        (v["id"], [n["html"][:120] for n in v["nodes"]])
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(eyes, scheme):
+    # axe is put into the page, which our content policy rightly forbids to anybody else.
+    context = eyes.context(scheme=scheme, bypass_csp=True, reduced_motion="reduce")
+    page = eyes.page(context=context)
+    assert faults(page) == []
+    kit.ask(page, "Which zebra recipe needs paprika tonight?")
+    turn = kit.ask(page, QUESTION)
+    turn.locator("a.cite").first.click()
+    page.locator("#source-text mark").first.wait_for()
+    assert faults(page) == []
+    page.keyboard.press("Escape")
+    turn.locator("[data-do=down]").click()
+    page.keyboard.press("?")
+    # What lies behind an open dialog is inert, and no business of anybody's.
+    assert faults(page, within="#shortcuts") == []
+    for path in (COMPARE, "/documents", "/?collection=nothing-yet"):
+        page = eyes.page(path, context=context)
+        assert (path, faults(page)) == (path, [])
+    page = eyes.page("/quality", context=context, ready=False)
+    assert faults(page) == []
+
+
+def test_colours_follow_the_system_until_they_are_chosen(eyes):
+    def paper(page):
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    context = eyes.context(scheme="dark")
+    page = eyes.page(context=context)
+    dark = paper(page)
+    page.click("#theme")
+    assert page.inner_text("#theme-name") == "Light"
+    light = paper(page)
+    assert dark != light
+    page.reload()
+    page.wait_for_selector("body[data-ready=yes]")
+    assert paper(page) == light, "the choice is remembered"
+    assert paper(eyes.page(scheme="light")) == light
+
+
+@pytest.mark.parametrize("width", [360, 390])
+def test_nothing_overflows_a_phone(eyes, width):
+    context = eyes.context(width=width, height=740, has_touch=True, reduced_motion="reduce")
+
+    def overflow(page):
+        return page.evaluate("document.documentElement.scrollWidth - innerWidth")
+
+    for path in (COMPARE, "/documents", "/quality", "/?collection=nothing-yet"):
+        page = eyes.page(path, context=context, ready=path != "/quality")
+        main = page.evaluate("document.querySelector('main').scrollWidth - innerWidth")
+        assert (path, overflow(page), main) == (path, 0, 0)
+    page = eyes.page(context=context)
+    turn = kit.ask(page, QUESTION)
+    turn.locator("a.cite").first.click()
+    page.locator("#source-text mark").first.wait_for()
+    box = page.locator("#source-panel").bounding_box()
+    assert box["x"] == 0 and box["width"] == width and box["y"] + box["height"] <= 741
+    assert page.locator("#source-panel").get_attribute("aria-modal") == "true"
+    assert page.evaluate("document.querySelector('.page').inert") is True
+    page.click("#source-close")
+    assert page.evaluate("document.querySelector('.page').inert") is False
+    page.click("#side-open")
+    assert page.evaluate("document.activeElement.id") == "side-close"
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.id") == "side-open"
+    assert overflow(page) == 0
+
+
+def test_everything_works_by_keyboard(eyes):
+    page = eyes.page()
+    key = page.keyboard
+    assert page.evaluate("document.activeElement.id") == "question"
+    key.type(QUESTION)
+    key.press("Enter")
+    page.locator(".turn [data-part=under]:not([hidden])").wait_for()
+    # Letters are letters while one writes.
+    key.type("?ne")
+    assert page.input_value("#question") == "?ne"
+    assert page.locator("#shortcuts").is_hidden()
+    page.fill("#question", "")
+    page.evaluate("document.activeElement.blur()")
+    key.press("s")
+    page.locator("#source-text mark").first.wait_for()
+    assert page.evaluate("document.activeElement.id") == "source-title"
+    key.press("Escape")
+    assert page.evaluate("document.activeElement.dataset.source") == "1"
+    key.press("e")
+    page.locator(".edit textarea").wait_for()
+    key.press("Escape")
+    assert page.evaluate("document.activeElement.dataset.do") == "edit"
+    key.press("?")
+    assert page.locator("#shortcuts").is_visible()
+    page.uncheck("#letters")
+    key.press("Escape")
+    key.press("s")
+    assert page.locator("#source-panel").is_hidden(), "single letters can be switched off"
+    page.goto("/documents")
+    page.wait_for_selector("body[data-ready=yes]")
+    key.press("Tab")
+    skip = page.evaluate("document.activeElement.className")
+    assert skip == "skip"
+    key.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def sign_in(page, key):
+    page.fill("#key", key)
+    page.press("#key", "Enter")
+
+
+def test_a_wrong_key_is_told_and_the_right_one_comes_back(outside, locked):
+    outside.expected.add(401)
+    page = outside.page("/documents?collection=alpha", ready=False)
+    assert "/login?next=" in page.url
+    sign_in(page, "rk-00000000-nonsense")
+    page.locator("#wrong").wait_for()
+    assert faults_without_policy(outside, page.url) == []
+    sign_in(page, locked.alpha)
+    page.locator("#documents tbody tr").wait_for()
+    assert page.url.endswith("/documents?collection=alpha")
+    page.get_by_label("Sign out Ada").click()
+    page.wait_for_url("**/login")
+
+
+def faults_without_policy(eyes, url):
+    return faults(eyes.page(url, ready=False, bypass_csp=True))
+
+
+def test_two_keys_cannot_see_each_other(outside, locked):
+    pages = {}
+    for name, key in (("alpha", locked.alpha), ("beta", locked.beta)):
+        page = outside.page("/", ready=False)
+        sign_in(page, key)
+        page.wait_for_selector("body[data-ready=yes]")
+        pages[name] = page
+    for name, other in (("alpha", "beta"), ("beta", "alpha")):
+        page = pages[name]
+        options = page.locator("#collection option").all_inner_texts()
+        assert [o.split(" ")[0] for o in options] == [name]
+        turn = kit.ask(page, "What is the password of the vault today?")
+        text = turn.locator(".answer-text").inner_text()
+        assert f"{name}-secret" in text and other not in text
+    theirs = pages["beta"].url
+    outside.expected |= {403, 404}
+    page = pages["alpha"]
+    page.goto(theirs)
+    assert "there is no conversation" in page.inner_text("main").lower()
+    assert "beta-secret" not in page.content()
+    page.goto("/documents?collection=beta")
+    assert "there is no collection 'beta'" in page.inner_text("main").lower()
+    # The user's key has no Compare, no Quality, and no scores.
+    user = pages["beta"]
+    assert user.get_by_role("link", name="Compare").count() == 0
+    assert user.locator("[data-part=measured]:visible").count() == 0
+    user.goto("/quality")
+    assert "Not for this key" in user.inner_text("h1")

@@ -1,0 +1,253 @@
+"""The chat page in a real Chromium: ask, watch, stop, sources, refusal, upload, history."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+kit = _load("browser_kit")
+pytestmark = kit.needs_browser
+browser = kit.browser
+QUESTION = "What decides before the second stage?"
+SENTENCE = "The gate decides before the second stage whether reranking is worth its time."
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    base = tmp_path_factory.mktemp("served")
+    with kit.serving(base, policy=kit.policy_file(base), feedback=True) as server:
+        kit.small_collection(server, base)
+        yield server
+
+
+@pytest.fixture
+def eyes(browser, served):
+    served.generator.pause, served.scorer.broken = 0.0, False
+    httpx.delete(f"{served.url}/v1/conversations")
+    looking = kit.Eyes(browser, served.url)
+    yield looking
+    looking.close()
+    assert looking.wrong == []
+
+
+def kept(served):
+    """Every conversation with its turns."""
+    found = httpx.get(f"{served.url}/v1/conversations").json()["conversations"]
+    return [httpx.get(f"{served.url}/v1/conversations/{c['id']}").json() for c in found]
+
+
+def test_an_answer_streams_and_is_kept(eyes, served):
+    served.generator.pause = 0.1
+    page = eyes.page()
+    page.fill("#question", QUESTION)
+    page.press("#question", "Enter")
+    page.wait_for_selector("#stop:visible")
+    text = page.locator(".answer-text.streaming")
+    text.filter(has_text="gate").wait_for()
+    early = text.inner_text()
+    page.locator(".turn [data-part=under]:not([hidden])").wait_for()
+    whole = page.locator(".answer-text")
+    assert 0 < len(early) < len(SENTENCE) and SENTENCE.startswith(early.strip())
+    assert SENTENCE in whole.inner_text()
+    assert page.locator(".answer-text a.cite").first.inner_text() == "1"
+    assert page.locator("#stop").is_hidden() and page.locator("#send").is_visible()
+    (conversation,) = kept(served)
+    assert page.url.endswith(f"/c/{conversation['id']}")
+    assert page.locator("#history a[aria-current=page]").inner_text() == QUESTION
+    served.generator.pause = 0.0
+    page.reload()
+    page.wait_for_selector("body[data-ready=yes]")
+    assert page.locator(".question-text").all_inner_texts() == [QUESTION]
+    assert SENTENCE in page.locator(".answer-text").inner_text()
+
+
+def test_a_stopped_answer_is_not_kept_and_can_be_asked_again(eyes, served):
+    served.generator.pause = 0.4
+    page = eyes.page()
+    page.fill("#question", QUESTION)
+    page.press("#question", "Enter")
+    page.locator(".answer-text.streaming").filter(has_text="The").wait_for()
+    page.click("#stop")
+    page.get_by_text("Stopped. This answer is not kept.").wait_for()
+    assert len(page.locator(".answer-text").inner_text()) < len(SENTENCE)
+    assert page.evaluate("document.activeElement.id") == "question"
+    assert [c["turns"] for c in kept(served)] == [[]]
+    served.generator.pause = 0.0
+    page.click("[data-do=retry]")
+    page.locator(".answer-text a.cite").first.wait_for()
+    assert page.locator(".turn").count() == 1
+    (conversation,) = kept(served)
+    assert [t["question"] for t in conversation["turns"]] == [QUESTION]
+
+
+def test_a_citation_opens_its_source_at_the_quoted_words(eyes):
+    page = eyes.page()
+    turn = kit.ask(page, QUESTION)
+    cite = turn.locator("a.cite").first
+    cite.click()
+    mark = page.locator("#source-text mark").first
+    mark.wait_for()
+    # The document begins with two letters that JavaScript counts double.
+    assert mark.inner_text() == SENTENCE
+    assert page.locator("#source-title").inner_text().startswith("Gate")
+    assert "Purpose" in page.locator("#source-path").inner_text()
+    assert cite.get_attribute("aria-expanded") == "true"
+    assert page.evaluate("document.activeElement.id") == "source-title"
+    page.keyboard.press("Escape")
+    assert page.locator("#source-panel").is_hidden()
+    assert page.evaluate("document.activeElement.className") == "cite"
+    assert cite.get_attribute("aria-expanded") == "false"
+
+
+def test_a_refusal_is_calm_and_offers_the_nearest_topics(eyes, served):
+    page = eyes.page()
+    turn = kit.ask(page, "Which zebra recipe needs paprika tonight?")
+    assert turn.locator("[data-part=refusal]").is_visible()
+    assert turn.locator("[data-part=failure]").is_hidden()
+    assert turn.locator("[data-do=up]").is_hidden()
+    topics = turn.locator("[data-topic]")
+    assert topics.count() >= 2
+    first = topics.first
+    asked = first.inner_text()
+    assert " > " in first.get_attribute("data-topic") and " > " not in asked
+    first.click()
+    page.locator(".turn").nth(1).locator("[data-part=under]:not([hidden])").wait_for()
+    assert page.locator(".question-text").nth(1).inner_text() == asked
+
+
+def test_a_failed_reranker_shows_a_badge_with_the_reason_in_words(eyes, served):
+    served.scorer.broken = True
+    page = eyes.page()
+    turn = kit.ask(page, QUESTION)
+    badge = turn.locator("[data-part=degraded]")
+    assert badge.inner_text().strip() == "Not reranked: the reranker failed"
+    assert turn.locator("a.cite").count() >= 1
+    served.scorer.broken = False
+    assert kit.ask(page, QUESTION).locator("[data-part=degraded]").is_hidden()
+
+
+def test_what_documents_say_never_becomes_markup(eyes):
+    page = eyes.page()
+    turn = kit.ask(page, "What does the villain write into documents?")
+    assert "<img src=x onerror" in turn.locator(".answer-text").inner_text()
+    turn.locator("a.cite").first.click()
+    page.locator("#source-text mark").first.wait_for()
+    assert page.locator(".turn img, .turn b, #source-text img, #source-text b").count() == 0
+    assert "owned" not in page.title()
+
+
+def test_an_edited_question_replaces_its_turn_and_what_followed(eyes, served):
+    page = eyes.page()
+    first = kit.ask(page, QUESTION)
+    kit.ask(page, "When does the floor refuse a question?")
+    first.hover()
+    first.locator("[data-do=edit]").click()
+    field = first.locator(".edit textarea")
+    assert field.input_value() == QUESTION
+    field.fill("On what is a gate fitted?")
+    field.press("Enter")
+    dialog = page.locator("#ask")
+    dialog.wait_for()
+    assert "The answer after this one will be deleted" in dialog.inner_text()
+    page.click("#ask-ok")
+    page.locator(".question-text", has_text="fitted").wait_for()
+    page.locator(".turn [data-part=under]:not([hidden])").wait_for()
+    assert page.locator(".question-text").all_inner_texts() == ["On what is a gate fitted?"]
+    (conversation,) = kept(served)
+    assert [t["question"] for t in conversation["turns"]] == ["On what is a gate fitted?"]
+
+
+def test_thumbs_and_opened_sources_are_kept(eyes, served):
+    from rankgate.feedback import read_feedback
+
+    log = served.data / "feedback.jsonl"
+    log.unlink(missing_ok=True)
+    page = eyes.page()
+    turn = kit.ask(page, QUESTION)
+    with page.expect_response("**/v1/feedback") as opened:
+        turn.locator("a.cite").first.click()
+    assert opened.value.status == 201
+    page.keyboard.press("Escape")
+    with page.expect_response("**/v1/feedback"):
+        turn.locator("[data-do=down]").click()
+    with page.expect_response("**/v1/feedback"):
+        turn.locator("[data-reason=sources]").click()
+    assert turn.locator("[data-do=down]").get_attribute("aria-pressed") == "true"
+    rows = read_feedback(log).judgements
+    assert [(j.source, j.relevant) for j in rows][:1] == [("opened", True)]
+    assert {(j.source, j.relevant) for j in rows[1:]} == {("thumb", False)}
+    assert rows[0].query == QUESTION and SENTENCE in rows[0].passage_text
+
+
+def test_history_renames_exports_and_deletes(eyes, served):
+    page = eyes.page()
+    kit.ask(page, QUESTION)
+    item = page.locator("#history li").first
+
+    def choose(name):
+        item.hover()
+        item.locator("summary").click()
+        item.get_by_text(name).click()
+
+    choose("Rename")
+    page.fill("#ask-input", "About gates")
+    page.press("#ask-input", "Enter")
+    item.get_by_text("About gates", exact=True).wait_for()
+    assert kept(served)[0]["title"] == "About gates"
+    with page.expect_download() as download:
+        choose("Export as Markdown")
+    exported = Path(download.value.path()).read_text("utf-8")
+    assert exported.startswith("# About gates") and SENTENCE in exported
+    choose("Delete")
+    page.click("#ask-ok")
+    page.wait_for_url(re.compile(r"/\?collection="))
+    assert kept(served) == []
+
+
+def test_a_pdf_is_uploaded_and_answers_with_its_page(eyes, served, tmp_path):
+    pdf = kit.files.write_pdf(
+        tmp_path / "lighthouse.pdf",
+        ["An introduction to the coast.", "The lighthouse keeper polishes the lens every Tuesday."],
+        headings=("Coast", "Lighthouse"),
+    )
+    (tmp_path / "notes.xyz").write_text("no such kind")
+    page = eyes.page()
+    page.set_input_files("#files", [str(pdf), str(tmp_path / "notes.xyz")])
+    rows = page.locator(".composer-dock .upload")
+    rows.filter(has_text="lighthouse.pdf").filter(has_text="Ready").wait_for(timeout=90_000)
+    refused = rows.filter(has_text="notes.xyz")
+    assert "Not read" in refused.inner_text() and ".pdf" in refused.inner_text()
+    turn = kit.ask(page, "When does the lighthouse keeper polish the lens?")
+    turn.locator("a.cite").first.click()
+    page.locator("#source-text mark").first.wait_for()
+    assert "page 2" in page.locator("#source-path").inner_text()
+    assert "every Tuesday" in page.locator("#source-text mark").first.inner_text()
+    href = page.locator("#source-file").get_attribute("href")
+    assert href.endswith("#page=2")
+    answered = httpx.get(served.url + href)
+    assert answered.headers["content-type"] == "application/pdf"
+    assert answered.content.startswith(b"%PDF")
+
+
+def test_an_empty_collection_says_how_to_begin(eyes, served, tmp_path):
+    served.hub.store("beginning", create=True)
+    page = eyes.page("/?collection=beginning")
+    assert page.locator("#question").is_disabled()
+    assert "rankgate ingest FOLDER" in page.locator("#begin").inner_text()
+    note = tmp_path / "tides.md"
+    note.write_text("# Tides\n\nThe tide turns twice a day at the old harbour.\n")
+    page.set_input_files("#files", str(note))
+    page.get_by_text("Ready. What do you want to know?").wait_for(timeout=90_000)
+    turn = kit.ask(page, "When does the tide turn at the harbour?")
+    assert "twice a day" in turn.locator(".answer-text").inner_text()

@@ -1,0 +1,160 @@
+"""Compare and Quality in a real Chromium."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import expect
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+kit = _load("browser_kit")
+pytestmark = kit.needs_browser
+browser = kit.browser
+QUESTION = "What decides before the second stage?"
+LINK = "/compare?q=What+decides+before+the+second+stage%3F"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    base = tmp_path_factory.mktemp("served")
+    with kit.serving(base, policy=kit.policy_file(base)) as server:
+        kit.small_collection(server, base)
+        yield server
+
+
+@pytest.fixture
+def eyes(browser, served):
+    looking = kit.Eyes(browser, served.url)
+    yield looking
+    looking.close()
+    assert looking.wrong == []
+
+
+def numbers(page, column):
+    cells = page.locator(f"#scores tbody tr td:nth-of-type({column})").all_inner_texts()
+    return [int(c) for c in cells]
+
+
+def test_compare_shows_both_orders_every_score_and_the_reason(eyes):
+    page = eyes.page(LINK)
+    assert page.locator("#decision-title").inner_text() == "The gate reranks"
+    assert page.locator("#decision-detail").inner_text() == "Because no rule for skipping holds."
+    before, after = numbers(page, 1), numbers(page, 2)
+    assert after == sorted(after) and sorted(before) == after and len(after) >= 5
+    lists = [page.locator(f"#{name} li:not(.cut)").count() for name in ("before", "after")]
+    assert lists[0] == lists[1] == min(10, len(after))
+    # A line for each passage that both lists show, and a mark at the end of those that matter.
+    assert page.locator("#lines path:not(.end)").count() >= lists[0]
+    facts = dict(
+        zip(
+            page.locator("#facts dt").all_inner_texts(),
+            page.locator("#facts dd").all_inner_texts(),
+            strict=True,
+        )
+    )
+    assert facts["Refuse below"] == "0.50" and facts["Drop below"] == "off"
+    assert facts["Into the answer"] == str(page.locator("#lines .end.enters").count())
+    assert page.locator("#answer-with.given h3").inner_text().endswith("what is answered")
+    assert "The gate decides" in page.locator("#answer-with .answer-text").inner_text()
+    assert "rerank" in page.locator("#answer-with .time").inner_text()
+
+
+def test_the_gate_is_told_for_a_question_that_it_skips(eyes):
+    page = eyes.page("/compare?q=gate+fitted")
+    assert page.locator("#decision-title").inner_text() == "The gate skips"
+    assert page.locator("#answer-without").get_attribute("class") == "given"
+    page.get_by_text("Always").click()
+    assert page.locator("#answer-with").get_attribute("class") == "given"
+    assert page.locator("#decision-eyebrow").inner_text() == "The gate itself skips"
+
+
+def test_the_address_reproduces_the_comparison(eyes):
+    page = eyes.page("/compare")
+    page.fill("#q", QUESTION)
+    page.press("#q", "Enter")
+    page.wait_for_selector("#result:not([hidden])")
+    page.fill("#k", "4")
+    page.press("#k", "Tab")
+    expect(page.locator("#after li:not(.cut)")).to_have_count(4)
+    page.fill("#drop", "0.9")
+    page.press("#drop", "Tab")
+    page.locator("#after .cut").wait_for()
+    page.get_by_text("Never").click()
+    query = parse_qs(urlsplit(page.url).query)
+    assert {n: query[n] for n in ("q", "k", "drop", "gate")} == {
+        "q": [QUESTION],
+        "k": ["4"],
+        "drop": ["0.9"],
+        "gate": ["never"],
+    }
+    path = page.url.removeprefix(eyes.url)
+    other = eyes.page(path)
+    other.locator("#after .cut").wait_for()
+    assert other.locator("#after .cut").inner_text() == "floor 0.90"
+    assert other.locator("#after li:not(.cut)").count() == 4
+    facts = other.locator("#facts dd").all_inner_texts()
+    assert "0.50" in facts, "the threshold that was not changed stays the policy's"
+    assert other.locator("input[value=never]").is_checked()
+    for row in ("#answer-without .answer-text", "#answer-with .answer-text"):
+        assert other.locator(row).inner_text() == page.locator(row).inner_text()
+
+
+def test_a_refused_question_says_so_in_the_lists(eyes):
+    page = eyes.page("/compare?q=Which+zebra+recipe+needs+paprika+tonight%3F")
+    assert page.locator("#after .cut").first.inner_text().startswith("refused: best 0.")
+    assert page.locator("#after .kept").count() == 0
+
+
+def test_quality_counts_what_happened(eyes, served):
+    served.app.state.server.metrics.recent._all.clear()
+    page = eyes.page("/quality", ready=False)
+    assert "No question since the server started" in page.inner_text("main")
+    chat = eyes.page()
+    for question in (QUESTION, "gate fitted", "Which zebra recipe needs paprika tonight?"):
+        kit.ask(chat, question)
+    for _ in range(2):
+        kit.ask(chat, QUESTION)
+    page.reload()
+    shown = {
+        page.locator(".figures dt").nth(i).inner_text(): page.locator(".figures > div")
+        .nth(i)
+        .inner_text()
+        for i in range(4)
+    }
+    assert "60%" in shown["Reranked"] and "3 of 5, 23% to 88%" in shown["Reranked"]
+    assert "1 of 5" in shown["Skipped"] and "1 of 5" in shown["Refused"]
+    assert "0 of 5" in shown["Not reranked"]
+    whole = page.locator("tr", has_text="Whole answer").locator("td").all_inner_texts()
+    assert whole[0].endswith("ms") and whole[1:] == ["\u2013", "\u2013", "5"]
+    assert "Not measured on this server" in page.inner_text("main")
+    assert "feedback = true" in page.inner_text("main")
+
+
+def test_reports_are_listed_and_cannot_touch_the_page(eyes, served):
+    folder = served.data / "reports" / "may"
+    folder.mkdir(parents=True)
+    (folder / "report.html").write_text(
+        "<style>h1{color:rgb(1, 2, 3)}</style><h1>Report</h1>"
+        "<script>document.querySelector('h1').textContent='ran'</script>"
+    )
+    (folder / "result.json").write_text(json.dumps({"verdict": "ship_behind_gate", "n": 121}))
+    page = eyes.page("/quality", ready=False)
+    row = page.locator(".reports li", has_text="may").inner_text()
+    assert "Ship behind the gate" in row and "121 questions" in row
+    report = eyes.page("/quality/reports/may", ready=False)
+    assert report.inner_text("h1") == "Report"
+    assert report.evaluate("getComputedStyle(document.querySelector('h1')).color") == "rgb(1, 2, 3)"
+    # That it was kept from running is told in the console: the only line there is.
+    (blocked,) = eyes.wrong
+    assert "script" in blocked
+    eyes.wrong.clear()

@@ -1,0 +1,313 @@
+"""Blocking work beside the event loop: 429, 504, clients that leave, a loop that stays awake."""
+
+import asyncio
+import importlib.util
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from rag_app.server.errors import ApiError
+from rag_app.server.slots import Slots
+from rankgate.testing import SlowScorer
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+files = _load("ingest_files")
+rig = _load("server_rig")
+
+SEARCH = {"query": "What does the gate decide?"}
+CHAT = {"messages": [{"role": "user", "content": "What does the gate decide?"}]}
+
+
+class Client:
+    """A request whose client stays until `leave`."""
+
+    def __init__(self):
+        self.leave = asyncio.Event()
+
+    async def receive(self):
+        await self.leave.wait()
+        return {"type": "http.disconnect"}
+
+
+@pytest.fixture
+async def slots():
+    made = Slots(at_once=1, waiting=1, timeout_s=20)
+    yield made
+    await made.close()
+
+
+async def settled(slots, taken):
+    for _ in range(2000):
+        if slots.taken == taken:
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError(f"{slots.taken} are taken, not {taken}")
+
+
+async def test_results_and_errors_come_back(slots):
+    assert await slots.run(lambda _: 7, Client()) == 7
+    with pytest.raises(ValueError, match="mine"):
+        await slots.run(lambda _: int("mine"), Client())
+    with pytest.raises(TimeoutError):  # the work's own is not taken for ours
+        await slots.run(lambda _: (_ for _ in ()).throw(TimeoutError("its own")), Client())
+    assert [i async for i in slots.iterate(lambda: iter("abc"))] == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="begin"):
+        [i async for i in slots.iterate(lambda: int("begin"))]
+    await settled(slots, 0)
+
+
+async def test_more_than_may_wait_are_refused(slots):
+    free = threading.Event()
+    running = asyncio.ensure_future(slots.run(lambda _: free.wait(20), Client()))
+    waiting = asyncio.ensure_future(slots.run(lambda _: free.wait(20), Client()))
+    await settled(slots, 2)
+    for refused in (slots.run(lambda _: 1, Client()), anext(slots.iterate(lambda: iter("a")))):
+        with pytest.raises(ApiError) as caught:
+            await refused
+        assert (caught.value.status, caught.value.headers) == (429, {"Retry-After": "1"})
+    free.set()
+    assert await running and await waiting
+    await settled(slots, 0)
+    assert await slots.run(lambda _: 2, Client()) == 2
+
+
+async def test_a_late_answer_keeps_its_slot_until_its_thread_is_through():
+    slots = Slots(at_once=1, waiting=1, timeout_s=0.05)
+    free, begun, gone = threading.Event(), [], []
+
+    def work(left):
+        begun.append(1)
+        free.wait(20)
+        gone.append(left.is_set())
+
+    first = asyncio.ensure_future(slots.run(work, Client()))
+    second = asyncio.ensure_future(slots.run(work, Client()))
+    for late in (first, second):
+        with pytest.raises(ApiError) as caught:
+            await late
+        assert (caught.value.status, caught.value.code) == (504, "timeout")
+    # The one that waited never begins; the one that runs is still there.
+    await settled(slots, 1)
+    free.set()
+    await settled(slots, 0)
+    assert begun == [1] and gone == [True]
+    await slots.close()
+
+
+async def test_a_client_that_leaves_frees_what_it_waited_for(slots):
+    free, begun = threading.Event(), []
+    running = asyncio.ensure_future(slots.run(lambda _: free.wait(20), Client()))
+    client = Client()
+    waiting = asyncio.ensure_future(slots.run(lambda _: begun.append(1), client))
+    await settled(slots, 2)
+    client.leave.set()
+    with pytest.raises(ApiError) as caught:
+        await waiting
+    assert caught.value.status == 499
+    await settled(slots, 1)
+    free.set()
+    assert await running
+    assert begun == []
+
+
+async def test_a_stream_waits_for_its_reader_and_stops_when_the_reader_leaves(slots):
+    made, closed = [], threading.Event()
+
+    def items():
+        try:
+            for n in range(10_000):
+                made.append(n)
+                yield n
+        finally:
+            closed.set()
+
+    stream = slots.iterate(items)
+    assert [await anext(stream) for _ in range(3)] == [0, 1, 2]
+    await asyncio.sleep(0.3)
+    assert len(made) < 50, "the thread ran ahead of its reader"
+    await stream.aclose()
+    await settled(slots, 0)
+    assert closed.is_set() and len(made) < 50
+
+
+async def test_closing_ends_a_stream_that_nobody_reads():
+    slots = Slots(at_once=1, waiting=0, timeout_s=60)
+    stream = slots.iterate(lambda: iter(range(10_000)))
+    assert await anext(stream) == 0
+    async with asyncio.timeout(20):
+        await slots.close()
+    with pytest.raises(ApiError) as caught:
+        await slots.run(lambda _: 1, Client())
+    assert caught.value.status == 503
+    await stream.aclose()
+
+
+async def test_the_server_says_429_and_recovers(tmp_path):
+    free = threading.Event()
+    scorer = SlowScorer(0.001, sleep=lambda _: free.wait(20))
+    async with rig.in_process(
+        tmp_path, files, scorer=scorer, max_concurrent=1, max_waiting=1
+    ) as client:
+        slots = client.app.state.server.slots
+        asked = [asyncio.ensure_future(client.post("/v1/search", json=SEARCH)) for _ in range(2)]
+        await settled(slots, 2)
+        for path, body in (
+            ("/v1/search", SEARCH),
+            ("/v1/chat/completions", CHAT),
+            ("/v1/chat/completions", {**CHAT, "stream": True}),
+            ("/v2/rerank", {"query": "q", "documents": ["d"]}),
+        ):
+            answer = await client.post(path, json=body)
+            assert answer.status_code == 429, path
+            assert answer.headers["Retry-After"] == "1"
+            assert answer.json()["error"]["type"] == "rate_limit_error"
+        # What needs no slot is answered all the same.
+        assert (await client.get("/v1/documents")).status_code == 200
+        assert "rankgate_questions_in_flight 2.0" in (await client.get("/metrics")).text
+        free.set()
+        assert [r.status_code for r in await asyncio.gather(*asked)] == [200, 200]
+        assert (await client.post("/v1/search", json=SEARCH)).status_code == 200
+
+
+async def test_the_server_says_504(tmp_path):
+    free = threading.Event()
+    scorer = SlowScorer(0.001, sleep=lambda _: free.wait(20))
+    async with rig.in_process(tmp_path, files, scorer=scorer, request_timeout_s=0.5) as client:
+        for path, body in (
+            ("/v1/search", SEARCH),
+            ("/v1/chat/completions", CHAT),
+            ("/v1/chat/completions", {**CHAT, "stream": True}),
+        ):
+            answer = await client.post(path, json=body)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
+        free.set()
+        await settled(client.app.state.server.slots, 0)
+
+
+async def test_the_event_loop_ticks_while_scorers_are_busy(tmp_path):
+    """Counted, not timed: while the scorer waits for the ticks, the loop has to make them."""
+    ticks, enough = [0], threading.Event()
+
+    def busy(_):
+        # Returns only once the loop has gone round: frozen, it would never.
+        assert enough.wait(20), "the event loop stood still"
+
+    async def tick():
+        while ticks[0] < 200:
+            ticks[0] += 1
+            await asyncio.sleep(0)
+        enough.set()
+
+    async with rig.in_process(
+        tmp_path, files, scorer=SlowScorer(1, sleep=busy), max_concurrent=4
+    ) as client:
+        asked = [asyncio.ensure_future(client.post("/v1/search", json=SEARCH)) for _ in range(4)]
+        await settled(client.app.state.server.slots, 4)
+        assert (await client.get("/healthz")).status_code == 200
+        await tick()
+        assert [r.status_code for r in await asyncio.gather(*asked)] == [200] * 4
+
+
+async def test_the_event_loop_does_not_wait_for_the_manifest(tmp_path):
+    """A writer holds the manifest's lock for its transaction; only questions may wait for it."""
+    async with rig.in_process(tmp_path, files) as client:
+        lock = client.hub.store("default").manifest._lock
+        held, let = threading.Event(), threading.Event()
+
+        def hold():
+            with lock:
+                held.set()
+                let.wait(20)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait(20)
+        part = {"files": ("new.txt", b"something new")}
+        asked = [
+            asyncio.ensure_future(request)
+            for request in (
+                client.post("/v1/chat/completions", json=CHAT),
+                client.get("/v1/models"),
+                client.get("/v1/collections"),
+                client.get("/v1/documents"),
+                client.post("/v1/documents", files=part, data={"collection": "default"}),
+                client.post("/v1/conversations", json={}),
+            )
+        ]
+        async with asyncio.timeout(10):
+            for _ in range(20):
+                assert (await client.get("/healthz")).status_code == 200
+        let.set()
+        done = await asyncio.gather(*asked)
+        assert [r.status_code for r in done] == [200, 200, 200, 200, 202, 201]
+        thread.join(20)
+
+
+def test_a_client_that_breaks_off_its_stream_frees_the_slot(tmp_path):
+    writer = rig.StepGenerator([f"{n} " for n in range(1000)])
+    options = {"generator": writer, "max_concurrent": 1, "max_waiting": 0}
+    with rig.on_port(tmp_path, files, **options) as (url, app, _):
+        slots = app.state.server.slots
+        with httpx.Client(base_url=url, timeout=20) as client:
+            body = {**CHAT, "stream": True}
+            writer.let(3)
+            with client.stream("POST", "/v1/chat/completions", json=body) as answer:
+                assert answer.status_code == 200
+                lines = answer.iter_lines()
+                next(lines)
+                assert slots.taken == 1
+                assert client.post("/v1/search", json=SEARCH).status_code == 429
+            writer.let(2)  # the thread is waiting for it, and finds that nobody listens
+            rig.until(lambda: slots.taken == 0)
+            rig.until(writer.closed.is_set)
+            assert writer.written <= 5
+            assert client.post("/v1/search", json=SEARCH).status_code == 200
+
+
+def test_a_client_that_hangs_up_on_a_whole_answer_ends_the_writing(tmp_path):
+    writer = rig.StepGenerator([f"{n} " for n in range(1000)])
+    with rig.on_port(tmp_path, files, generator=writer) as (url, app, _):
+        slots = app.state.server.slots
+        with httpx.Client(base_url=url, timeout=httpx.Timeout(20, read=0.5)) as client:
+            writer.let(1)
+            with pytest.raises(httpx.ReadTimeout):
+                client.post("/v1/chat/completions", json=CHAT)
+            writer.let(3)
+            rig.until(lambda: slots.taken == 0)
+            assert writer.written < 10
+
+
+def test_an_upload_goes_on_while_questions_are_answered(tmp_path):
+    with rig.on_port(tmp_path, files) as (url, _, hub):
+        busy, let = threading.Event(), threading.Event()
+
+        def long_write(_store):
+            busy.set()
+            let.wait(20)
+
+        writing = hub.write("default", long_write)
+        assert busy.wait(20)
+        with httpx.Client(base_url=url, timeout=20) as client:
+            for _ in range(3):
+                assert client.post("/v1/search", json=SEARCH).status_code == 200
+            job = client.post("/v1/documents", files={"files": ("n.txt", b"Gulls cry.")}).json()
+            assert client.get(f"/v1/jobs/{job['id']}").json()["state"] == "queued"
+            assert (
+                client.post("/v1/search", json={"query": "gulls"}).json()["results"][0]["title"]
+                != "n"
+            )
+            let.set()
+            writing.result(20)
+            rig.until(lambda: client.get(f"/v1/jobs/{job['id']}").json()["state"] == "done")
+            first = client.post("/v1/search", json={"query": "gulls cry"}).json()["results"][0]
+            assert "Gulls cry." in first["text"]
