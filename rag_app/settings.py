@@ -187,6 +187,12 @@ class Settings(BaseSettings):
                 )
         return value
 
+    @field_validator("log_format", mode="before")
+    @classmethod
+    def _none_is_a_word(cls, value: Any) -> Any:
+        # In the environment `none` stands for no value, here it is one.
+        return "none" if value is None else value
+
     @field_validator("scorer")
     @classmethod
     def _known_scorer(cls, value: str) -> str:

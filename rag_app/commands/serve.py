@@ -64,10 +64,10 @@ def serve(
             "trusted_hosts names more than this machine, so a proxy lets others in, and without "
             "keys they may do everything. Make one first: rankgate keys create --name NAME"
         )
-    log_to_stderr(settings.log_format)
     bound = _bind(settings.host, settings.port)
     with bound, Hub(settings) as hub:
         _greet(settings, hub, bound.getsockname()[1], keys)
+        log_to_stderr(settings.log_format)
         run_server(settings, hub, bound)
 
 

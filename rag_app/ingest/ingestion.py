@@ -257,6 +257,8 @@ class _Ingestion:
                 current = replace(
                     before,
                     source=record.source,
+                    # Another one where the data folder was moved along with the file.
+                    path=record.path,
                     found_at=record.found_at,
                     mtime_ns=mtime_ns,
                     error=None,

@@ -35,6 +35,7 @@ from rag_app.server.routes import (
 from rag_app.server.slots import Slots
 from rag_app.server.state import ServerState
 from rag_app.server.uploads import Uploads
+from rag_app.shadow import Shadow
 
 if TYPE_CHECKING:
     from rag_app.settings import Settings
@@ -67,6 +68,9 @@ def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
         )
         uploads = Uploads(opened)
         conversations = Conversations(Path(settings.data_dir))
+        shadow = Shadow(
+            Path(settings.data_dir), rate=settings.shadow_rate, busy=lambda: slots.taken > 0
+        )
         app.state.server = ServerState(
             settings=settings,
             hub=opened,
@@ -75,12 +79,14 @@ def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
             metrics=metrics,
             uploads=uploads,
             conversations=conversations,
+            shadow=shadow,
         )
         await asyncio.to_thread(uploads.resume)
         try:
             yield
         finally:
             await slots.close()
+            await asyncio.to_thread(shadow.close)
             conversations.close()
             if hub is None:
                 await asyncio.to_thread(opened.close)

@@ -14,6 +14,7 @@ from rag_app.server.hub import Hub, UnknownCollectionError, check_name
 from rag_app.server.metrics import Metrics
 from rag_app.server.slots import Slots
 from rag_app.server.uploads import Uploads
+from rag_app.shadow import Shadow
 
 if TYPE_CHECKING:
     from rag_app.pipeline import Pipeline
@@ -34,6 +35,7 @@ class ServerState:
     metrics: Metrics
     uploads: Uploads
     conversations: Conversations
+    shadow: Shadow
 
     def usual(self, principal: Principal) -> str | None:
         """What a request means that names no collection: the settings', or the caller's only one.

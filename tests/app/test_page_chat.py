@@ -168,6 +168,19 @@ def test_an_edited_question_replaces_its_turn_and_what_followed(eyes, served):
     assert [t["question"] for t in conversation["turns"]] == ["On what is a gate fitted?"]
 
 
+def test_what_was_searched_for_is_said_and_a_question_can_stand_alone(eyes, served):
+    page = eyes.page()
+    assert kit.ask(page, QUESTION).locator("[data-part=searched]").is_hidden()
+    second = kit.ask(page, "Which zebra recipe needs paprika tonight?")
+    said = second.locator("[data-part=searched]")
+    assert "Read together with your earlier questions." in said.inner_text()
+    together = page.url
+    second.get_by_text("Ask it alone").click()
+    page.locator(".turn [data-part=refusal]:visible").wait_for()
+    assert page.locator(".turn").count() == 1 and page.url != together
+    assert sorted(len(c["turns"]) for c in kept(served)) == [1, 2]
+
+
 def test_thumbs_and_opened_sources_are_kept(eyes, served):
     from rankgate.feedback import read_feedback
 

@@ -27,7 +27,7 @@ LINK = "/compare?q=What+decides+before+the+second+stage%3F"
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     base = tmp_path_factory.mktemp("served")
-    with kit.serving(base, policy=kit.policy_file(base)) as server:
+    with kit.serving(base, policy=kit.policy_file(base), condense="off") as server:
         kit.small_collection(server, base)
         yield server
 

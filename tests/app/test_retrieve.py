@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rag_app.retrieve import HybridFirstStage
-from rankgate.firststage import Fusion
+from rag_app.retrieve import AlsoSearched, HybridFirstStage
+from rankgate.firststage import Fusion, fuse_candidates, reciprocal_rank_fusion
 
 
 def _load(name):
@@ -83,3 +83,45 @@ def test_words_that_nobody_knows_still_find_by_meaning():
     found = HybridFirstStage(INDEX).candidates("zzzz qqqq", 3)
     assert len(found) == 3
     assert all(c.bm25 == 0.0 for c in found)
+
+
+def test_further_wordings_decide_the_order_and_never_a_score():
+    stage = HybridFirstStage(INDEX)
+    query, other = "its threshold", "The gate is fitted on labelled queries"
+    vector = INDEX.embedder.embed([query])[0]
+    found = stage.candidates(query, 10, [AlsoSearched(text=other)])
+    for c in found:
+        assert c.dense == pytest.approx(INDEX.cosines(vector, [c.id])[0], abs=1e-6)
+        assert c.bm25 == pytest.approx(INDEX.bm25.scores(query, [c.id])[0])
+    alone = [[c.id for c in stage.candidates(q, 10)] for q in (query, other)]
+    fused = reciprocal_rank_fusion(alone, k=60.0)
+    assert [(c.id, c.fused) for c in found] == fused
+    assert [c.rank for c in found] == list(range(1, len(found) + 1))
+
+
+def test_the_weight_of_a_wording_counts():
+    stage = HybridFirstStage(INDEX)
+    query, other = "skips reranking", "passages dropped one by one"
+    best = stage.candidates(other, 1)[0].id
+    assert stage.candidates(query, 1)[0].id != best
+    light, heavy = (AlsoSearched(text=other, weight=w) for w in (0.001, 1000.0))
+    assert stage.candidates(query, 1, [light])[0].id == stage.candidates(query, 1)[0].id
+    assert stage.candidates(query, 1, [heavy])[0].id == best
+
+
+@pytest.mark.parametrize("also", [(), [AlsoSearched(text="  ")]])
+def test_one_query_gives_what_it_always_gave(also):
+    index = many(70)
+    stage = HybridFirstStage(index)
+    query = "word3 shared"
+    vector = index.embedder.embed([query])[0]
+    expected = fuse_candidates(
+        dense=index.dense(vector, 50),
+        bm25=index.bm25.search(query, 50),
+        fusion=Fusion(),
+        k=20,
+        missing_dense=lambda ids: index.cosines(vector, ids),
+        missing_bm25=lambda ids: index.bm25.scores(query, ids),
+        fetch=index.fetch,
+    )
+    assert stage.candidates(query, 20, also) == expected

@@ -125,21 +125,21 @@ def checked_gate(losses, max_loss=0.002):
 
 def test_a_gate_holds_where_its_mean_loss_is_within_the_budget_and_not_a_hair_beyond():
     losses = np.zeros(200)
-    losses[:2] = 0.2
-    assert checked_gate(losses).passed  # 0.002 of 0.002
+    losses[:2] = 0.199
+    assert checked_gate(losses).passed  # 0.00199 of 0.002
     beyond = checked_gate(losses * 1.05)
     # Within one standard error of the budget is not within the budget.
     assert not beyond.passed and beyond.numbers["over_budget"]
     assert "more than the 0.002" in beyond.reason
-    wide = checked_gate(np.where(np.arange(200) % 2, 0.35, -0.35))
+    wide = checked_gate(np.where(np.arange(200) // 2 % 2, 0.35, -0.35))
     assert not wide.passed and "cannot be excluded" in wide.reason
 
 
 def test_a_floor_held_down_by_few_questions_says_how_many_would_do():
     found, _ = judged(options=replace(HYBRID, folds=4), queries=120)
     check = found.checks["floor"]
-    assert check.numbers["room"]["wrongs"] == 2 and check.numbers["room"]["n"] == 120
-    assert "lets at most 2 be refused (1.7%)" in check.reason
+    assert check.numbers["room"]["wrongs"] == 1 and check.numbers["room"]["n"] == 120
+    assert "lets at most 1 be refused (0.8%)" in check.reason
     assert str(check.numbers["room"]["needed"]) in check.reason
 
 

@@ -296,6 +296,8 @@ class _Asked:
             shape = answer_shape(item, self.principal)
             if self.conversation is not None:
                 shape |= self._keep(item, shape)
+            # Looked at once nobody waits, this question included.
+            self.server.shadow.offer(pipeline, item.trace.outcome)
             yield _Done(result=item, shape=shape, usage=_usage(pipeline, self.question, item))
 
     def _keep(self, result: AnswerResult, shape: dict[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from rag_app.comparison import compare
 from rag_app.result import AnswerResult
 from rag_app.server.access import Evaluator, Principal
+from rag_app.server.errors import ApiError
 from rag_app.server.shapes import answer_shape, passage_shape
 from rag_app.server.state import Server, ServerState
 from rag_app.server.text import Text
 from rankgate import Floor
+from rankgate.errors import PolicyError
 
 __all__ = ["router"]
 
@@ -51,7 +53,12 @@ def _compare(body: CompareRequest, server: ServerState, principal: Principal) ->
     floor = None
     if body.refuse_below is not None or body.drop_below is not None:
         floor = Floor(refuse_below=body.refuse_below, drop_below=body.drop_below)
-    found = compare(pipeline, body.question, k=body.k, top_n=body.top_n, floor=floor)
+    try:
+        found = compare(pipeline, body.question, k=body.k, top_n=body.top_n, floor=floor)
+    except PolicyError as exc:
+        if floor is None:
+            raise
+        raise ApiError(400, "invalid_request", str(exc), param="floor") from exc
     server.verify(pipeline, [c.id for c in found.candidates])
 
     def arm(result: AnswerResult) -> dict[str, Any]:

@@ -101,6 +101,14 @@ async function again(turn, question) {
   await run(question);
 }
 
+// The same question without what was said before: a conversation of its own.
+function alone(question) {
+  if (running) return;
+  conversation = null;
+  turns.replaceChildren();
+  run(question);
+}
+
 function edit(turn) {
   const head = turn.element.querySelector(".question");
   if (running || turn.element.querySelector(".edit")) return;
@@ -183,6 +191,7 @@ turns.addEventListener("click", (event) => {
   } else if (action === "edit") edit(turn);
   else if (action === "retry") again(turn, turn.question).catch((e) => toast(e.message));
   else if (action === "copy") copy(turn);
+  else if (action === "alone") alone(turn.question);
   else thumb(turn, action);
 });
 

@@ -47,6 +47,7 @@ export class Turn {
       const why = reason(retrieval.degraded_reason ?? "");
       this.part("degraded").querySelector("span").textContent = `Not reranked: ${why}`;
     }
+    this.searched(shape.also_searched ?? []);
     this.actions({ thumbs: feedback && this.id !== null && !refused, copy: !refused });
     this.measure();
     return undefined;
@@ -122,6 +123,19 @@ export class Turn {
       link.target = "_blank";
       link.append("\u00a0", icon("open", 13));
     }
+  }
+
+  // Whatever was searched for in other words than the user's is said.
+  searched(others) {
+    const history = others.some((o) => o.why === "history");
+    const words = others.filter((o) => !["history", "answer"].includes(o.why)).map((o) => o.text);
+    const said = [
+      history ? "Read together with your earlier questions." : "",
+      words.length ? `Also searched for: ${words.join("; ")}.` : "",
+    ].filter(Boolean);
+    this.part("searched").hidden = said.length === 0;
+    this.part("searched").querySelector("span").textContent = said.join(" ");
+    this.button("alone").hidden = !history;
   }
 
   // For evaluators: what happened, how long it took, and the way to look closer.
