@@ -8,10 +8,11 @@ export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-oldest lint types wheels bench clean golden golden-baseline
+.PHONY: help demo serve test test-slow test-oldest lint types wheels bench clean golden golden-baseline
 
 help:
 	@echo "make demo       install, ingest docs/, ask four questions"
+	@echo "make serve      install, and serve the page and the API over ./.rankgate"
 	@echo "make test       install, lint, type-check and run the tests"
 	@echo "make test-slow  the suites that take minutes"
 	@echo "make test-oldest the adapters against the oldest supported frameworks"
@@ -36,6 +37,10 @@ $(VENV)/.test: $(BIN)/python $(MANIFESTS)
 
 demo: $(VENV)/.demo
 	@$(BIN)/rankgate demo
+
+# The page and the API over ./.rankgate, which `make demo` fills.
+serve: $(VENV)/.demo
+	@$(BIN)/rankgate serve $(SERVE)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -55,7 +55,8 @@ from rankgate_eval.provenance import git_state, hardware, now, package_version, 
 from rankgate_eval.result import Result
 from rankgate_eval.system import FirstStage, IndexStage
 
-CORPORA = ("xquad-en", "nq-oracle", "covid-qa", "pubmedqa", "medquad", "mtrag", "cranfield")
+# The small ones first: what is done is written after each.
+CORPORA = ("mtrag", "cranfield", "pubmedqa", "covid-qa", "xquad-en", "nq-oracle", "medquad")
 LIMITS = {"medquad": 1000}
 EVALUATE_ONLY = ("cranfield",)  # its licence is unclear: nothing is fitted on it, not here either
 FOREIGN = 150  # questions of the other corpora, at most
@@ -306,15 +307,21 @@ def main() -> None:
     for name in args.corpora:
         kept = args.work / f"{name}.{args.split}{'' if args.limit is None else args.limit}.json"
         print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr, flush=True)
-        if kept.exists() and not args.dev_only:
+        if kept.exists() and not args.dev_only:  # read once, whatever happens later
             found[name] = json.loads(kept.read_text("utf-8"))
             continue
         found[name] = one_corpus(args, name)
-        if not args.dev_only:
+        if args.dev_only:
+            write(args.work / "dev.md", dev_markdown(found).encode())
+        else:
             write_json(kept, found[name])
-    if args.dev_only:
-        write(args.work / "dev.md", dev_markdown(found).encode())
-        return
+            report(args, found)
+    if not args.dev_only:
+        report(args, found)
+
+
+def report(args: argparse.Namespace, found: Mapping[str, Any]) -> None:
+    """What is known so far."""
     whole = {
         "command": args.typed,
         "split": args.split,
@@ -326,6 +333,7 @@ def main() -> None:
         "commits": sorted({str(c["made"]["commit"]) for c in found.values()}),
         "changed_code": sorted({f for c in found.values() for f in c["made"]["changed_code"]}),
         "corpora": found,
+        "missing": [name for name in args.corpora if name not in found],
     }
     write_json(args.out.with_suffix(".json"), whole)
     write(args.out.with_suffix(".md"), markdown(whole).encode())

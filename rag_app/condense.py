@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 from rag_app.generate.answer import is_refusal
 from rag_app.generate.errors import GeneratorError
 from rag_app.generate.sentences import clean
+from rag_app.markdown_html import plain_text
 from rag_app.retrieve import AlsoSearched
 from rag_app.searched import Searched
 
@@ -123,4 +124,4 @@ def _conversation(question: str, history: Sequence[Exchange]) -> str:
         lines.append(f"User: {_cut(one.question, _TURN_WORDS)}")
         if one.answer:
             lines.append(f"Assistant: {_cut(one.answer, _ANSWER_WORDS)}")
-    return "\n".join([*lines, f"Last question: {clean(question)}"])
+    return plain_text("\n".join([*lines, f"Last question: {clean(question)}"]))

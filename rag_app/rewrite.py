@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from rag_app.condense import Writer
 from rag_app.generate.errors import GeneratorError
 from rag_app.generate.sentences import clean
+from rag_app.generate.words import content_words
+from rag_app.markdown_html import plain_text
 from rag_app.retrieve import AlsoSearched
 from rag_app.searched import Searched
 from rankgate.firststage import BM25Index
@@ -105,7 +107,8 @@ class Spelling:
         )
         # Few people mistype the first letter; then the closest, then the most frequent.
         best = min(close, key=lambda c: (c[1], c[0][0] != plain[0], c[2]), default=None)
-        if best is None:
+        # "rests" for "rest" is no mistake: the corpus has the word in another form.
+        if best is None or content_words(best[0]) == content_words(plain):
             return None
         found = best[0].capitalize() if word[0].isupper() else best[0]
         return found + apostrophe + rest
@@ -138,7 +141,7 @@ def rewrite(
     if writer is None or searched.by == "llm" or plain:
         return found
     try:
-        written = clean(writer.line(_TASK, searched.question)).strip(' "')
+        written = clean(writer.line(_TASK, clean(plain_text(searched.question)))).strip(' "')
     except GeneratorError as exc:
         return found.with_note(f"the LLM could not rewrite the question: {exc}")
     if not written or len(written) > _LONGEST:

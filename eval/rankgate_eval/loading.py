@@ -10,6 +10,7 @@ from rankgate_eval.dataset_check import DatasetReport, check_dataset
 from rankgate_eval.raw import RawDataset
 from rankgate_eval.readers.beir import read_beir
 from rankgate_eval.readers.csv import read_csv
+from rankgate_eval.readers.feedback import is_feedback, read_feedback
 from rankgate_eval.readers.questions import read_questions
 from rankgate_eval.readers.trec import read_trec
 
@@ -26,8 +27,8 @@ def read_dataset(
     """Read a data set, the form seen from what `source` is.
 
     A folder is BEIR's, and `queries` and `qrels` name other files in it; `.csv` and `.tsv` are
-    tables and `.jsonl` are JSON lines of questions, over `corpus` or forming it; anything else
-    is a TREC qrels file, which needs `corpus` and `queries`.
+    tables and `.jsonl` are JSON lines of questions or a feedback log, over `corpus` or forming
+    it; anything else is a TREC qrels file, which needs `corpus` and `queries`.
 
     Raises:
         InputError: nothing is there, or an argument does not go with the form.
@@ -52,6 +53,8 @@ def read_dataset(
             raise InputError(
                 f"{path} holds the questions and their gold: leave queries and qrels out"
             )
+        if ".jsonl" in kinds and is_feedback(path):
+            return read_feedback(path, corpus=corpus)
         if ".jsonl" in kinds:
             return read_questions(path, corpus=corpus)
         return read_csv(path, corpus=corpus)

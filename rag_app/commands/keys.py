@@ -88,8 +88,8 @@ def revoke(
     typer.echo(f"Key {key} is revoked.", err=True)
     if not keys.any():
         typer.echo(
-            "That was the last one. A server that runs lets nobody in any more; one that is started "
-            "without a key lets everybody on this machine in.",
+            "That was the last one. A running server lets nobody in any more; one that is started "
+            "now lets everybody on this machine in.",
             err=True,
         )
 

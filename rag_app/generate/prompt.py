@@ -7,6 +7,7 @@ import re
 from rag_app.generate.answer import REFUSAL
 from rag_app.generate.context import Context, SourceText
 from rag_app.generate.sentences import clean
+from rag_app.markdown_html import plain_text
 
 __all__ = ["SYSTEM", "human", "source_block"]
 
@@ -41,7 +42,8 @@ def source_block(source: SourceText) -> str:
 
 
 def _data(text: str) -> str:
-    return _TAG.sub("&lt;", text)
+    # First what is not seen: within a tag's name it would hide the tag from us alone.
+    return _TAG.sub("&lt;", plain_text(text))
 
 
 def _attribute(text: str) -> str:

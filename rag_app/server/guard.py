@@ -13,6 +13,7 @@ import re
 import secrets
 import time
 from collections.abc import Collection, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,6 +81,8 @@ class Guard:
         self.origins = frozenset(origins)
         self.max_body = max_body
         self.max_upload = max_upload
+        # Its own thread: the shared ones may all be waiting for an index that is being opened.
+        self._doorman = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rankgate-keys")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -139,7 +142,9 @@ class Guard:
             )
 
     async def _keyless(self, scope: Scope, state: MutableMapping[str, Any]) -> ApiError | None:
-        found = await asyncio.to_thread(self.access.recognise, HTTPConnection(scope))
+        loop = asyncio.get_running_loop()
+        asked = HTTPConnection(scope)
+        found = await loop.run_in_executor(self._doorman, self.access.recognise, asked)
         if found is None:
             return unauthorised()
         state["principal"] = found

@@ -177,11 +177,21 @@ def test_uploads_come_along_and_are_not_doubled(tmp_path, settings, embedder):
         assert Path(document.path).is_relative_to(restored.data_dir)
 
 
-def test_there_is_no_half_a_copy(tmp_path, settings, docs, embedder):
+def unreadable(content):
+    content[4096:] = os.urandom(len(content) - 4096)
+
+
+def readable_and_wrong(content):
+    """The list of free places in a page points nowhere: rows are read, and trust is gone."""
+    content[4097:4099] = b"\x0f\xf8"
+
+
+@pytest.mark.parametrize("spoil", [unreadable, readable_and_wrong])
+def test_there_is_no_half_a_copy(tmp_path, settings, docs, embedder, spoil):
     fill(settings, docs, embedder)
     keys = settings.data_dir / "keys.sqlite"
     content = bytearray(keys.read_bytes())
-    content[4096:] = os.urandom(len(content) - 4096)
+    spoil(content)
     keys.write_bytes(content)
     with pytest.raises(StoreError, match=r"keys\.sqlite|malformed"):
         back_up(settings.data_dir, tmp_path / "copy")

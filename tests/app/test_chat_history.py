@@ -1,5 +1,6 @@
 """Follow-up questions over HTTP: earlier messages and kept turns, what is shown, and shadowing."""
 
+import asyncio
 import importlib.util
 import sys
 from pathlib import Path
@@ -81,7 +82,7 @@ async def test_the_turns_of_a_kept_conversation_are_the_history_whatever_is_sent
     assert "never asked" not in " ".join(searched)
     turns = (await client.get(f"/v1/conversations/{kept}", headers=ada)).json()["turns"]
     assert turns[1]["question"] == NEXT  # kept in the user's words
-    assert turns[1]["also_searched"] == told["also_searched"]
+    assert turns[1]["details"]["also_searched"] == told["also_searched"]
 
 
 async def test_the_setting_takes_it_off(tmp_path):
@@ -113,8 +114,6 @@ async def test_skipped_questions_are_measured_after_the_answer(tmp_path):
         told = await ask(client, message("user", FIRST))
         assert told["retrieval"]["status"] == "skipped"
         shadow = client.app.state.server.shadow
-        import asyncio
-
         await asyncio.to_thread(shadow.drain)
         found = shadow.summary()
         assert (found.n, found.judged, found.dropped, found.failed) == (1, 1, 0, 0)

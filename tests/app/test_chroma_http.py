@@ -143,16 +143,17 @@ def test_server_and_folder_answer_the_same(tmp_path, docs, embedder, shared_serv
 
 
 def test_two_folders_on_one_server_leave_each_other_alone(tmp_path, embedder, shared_server):
-    stores = {}
-    for name in ("one", "two"):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "note.txt").write_text(f"The {name} folder has words of its own.")
-        settings = files.make_settings(folder, chroma_url=shared_server.url)
-        ingest([folder / "note.txt"], settings, embedder=embedder)
-        stores[name] = settings
-    for name, settings in stores.items():
-        with Store.open(settings, embedder=embedder) as store:
+    opened = {}
+    with contextlib.ExitStack() as stack:
+        for name in ("one", "two"):
+            folder = tmp_path / name
+            folder.mkdir()
+            (folder / "note.txt").write_text(f"The {name} folder has words of its own.")
+            settings = files.make_settings(folder, chroma_url=shared_server.url)
+            ingest([folder / "note.txt"], settings, embedder=embedder)
+            opened[name] = stack.enter_context(Store.open(settings, embedder=embedder))
+        # Both at once: opening one would put back what the other had deleted.
+        for name, store in opened.items():
             texts = [t for t, _ in store.fetch(list(store.dense(np.ones(32), 10)))]
             assert len(texts) == 1 and name in texts[0]
 

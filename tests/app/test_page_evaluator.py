@@ -72,6 +72,8 @@ def test_compare_shows_both_orders_every_score_and_the_reason(eyes):
 def test_the_gate_is_told_for_a_question_that_it_skips(eyes):
     page = eyes.page("/compare?q=gate+fitted")
     assert page.locator("#decision-title").inner_text() == "The gate skips"
+    detail = page.locator("#decision-detail").inner_text()
+    assert detail == "Because the rule \u201cshort\u201d holds (query_words <= 2 (is 2.000))."
     assert page.locator("#answer-without").get_attribute("class") == "given"
     page.get_by_text("Always").click()
     assert page.locator("#answer-with").get_attribute("class") == "given"

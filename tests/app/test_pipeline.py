@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rag_app.generate.answer import REFUSAL
+from rag_app.condense import Exchange
+from rag_app.generate.answer import REFUSAL, refusal
 from rag_app.generate.errors import GeneratorError
 from rag_app.pipeline import EmptyIndexError, Pipeline
 from rag_app.scorer import LazyScorer, scorer_for
@@ -265,3 +266,72 @@ def test_same_question_same_result():
     first, second = line.answer(QUESTION), line.answer(QUESTION)
     assert first.answer == second.answer
     assert first.passages == second.passages
+
+
+HISTORY = (Exchange(question="When does the gate skip reranking?", answer="When it is right. [1]"),)
+
+
+def test_a_follow_up_is_scored_with_its_history_and_answered_in_the_users_words(tmp_path):
+    asked = []
+
+    class Spy:
+        mode = "extractive"
+
+        def answer(self, question, context):
+            asked.append(question)
+            return refusal("extractive")
+
+        stream = None
+
+    scorer = FakeScorer()
+    followed = pipeline(scorer=scorer, generator=Spy()).answer("And who fits it?", history=HISTORY)
+    assert followed.question == "And who fits it?"
+    assert asked == ["And who fits it?"]
+    trace = followed.trace
+    assert trace.outcome.query == "And who fits it? When does the gate skip reranking?"
+    assert trace.searched.by == "rule"
+    assert "wording" in trace.timings_ms
+    lines = [line for line in trace.lines() if line.startswith("Also searched for: ")]
+    assert len(lines) == 2 and lines[0].endswith("(history)")
+    assert trace.to_dict()["searched"]["scored"] == trace.outcome.query
+
+
+def test_without_history_the_result_is_what_it_was(tmp_path):
+    plain = pipeline(Settings(condense="off", rewrite="off")).answer(QUESTION)
+    same = pipeline(Settings(rewrite="off")).answer(QUESTION, history=())
+    assert same.trace.searched is None
+    assert same.trace.outcome.passages == plain.trace.outcome.passages
+    assert same.answer == plain.answer
+    assert same.trace.to_dict()["searched"] is None
+
+
+@pytest.mark.parametrize(("condense", "asked"), [("auto", 1), ("rule", 0), ("off", 0)])
+def test_an_llm_condenses_only_where_it_also_answers(condense, asked):
+    class Writer:
+        mode = "openai"
+        heard = ()
+
+        def line(self, task, text):
+            self.heard = (*self.heard, text)
+            return "Who fits the gate?"
+
+        def answer(self, question, context):
+            self.told = question
+            return refusal("openai")
+
+        stream = None
+
+    writer = Writer()
+    settings = Settings(
+        generator="openai", openai_model="m", openai_base_url="http://127.0.0.1:1", rewrite="off"
+    ).model_copy(update={"condense": condense})
+    result = pipeline(settings, generator=writer).answer("And who fits it?", history=HISTORY)
+    assert len(writer.heard) == asked
+    assert writer.told == ("Who fits the gate?" if asked else "And who fits it?")
+    assert result.question == "And who fits it?"
+    # Answered by extraction, nothing is sent to it.
+    writer.heard = ()
+    pipeline(settings, generator=writer).answer(
+        "And who fits it?", history=HISTORY, generator="extractive"
+    )
+    assert writer.heard == ()

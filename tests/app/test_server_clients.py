@@ -2,6 +2,8 @@
 
 import contextlib
 import importlib.util
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -48,6 +50,21 @@ def test_openai_whole(client):
     assert done.model_extra["rankgate"]["sources"][0]["title"] == "bread"
     assert [m.id for m in client.models.list()] == ["rankgate", "rankgate:default"]
     assert client.models.retrieve("rankgate:default").owned_by == "rankgate"
+
+
+@pytest.mark.filterwarnings("ignore")  # its clients are closed with the process
+def test_the_documentation_shows_what_works(server):
+    """The blocks of docs/server.md, with this server's address and key put in."""
+    url, secret = server
+    page = Path(__file__).parents[2] / "docs" / "server.md"
+    blocks = re.findall(r"^```py\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    for block in blocks:
+        code = block.replace("http://127.0.0.1:8000", url).replace("rk-...", secret)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_openai_streamed(client):

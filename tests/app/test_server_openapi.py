@@ -85,7 +85,7 @@ def test_its_examples_work(app):
 # Its pytest plug-in and its parser warn of things of their own.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_made_up_requests_never_break_the_server(app):
-    """Schemathesis: whatever the description allows, and what it forbids, gets a described answer."""
+    """Whatever the description allows or forbids gets an answer that it describes."""
     import schemathesis
     from hypothesis import HealthCheck, Phase, given, seed, settings
     from hypothesis import strategies as st

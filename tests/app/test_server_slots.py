@@ -253,6 +253,21 @@ async def test_the_event_loop_does_not_wait_for_the_manifest(tmp_path):
         thread.join(20)
 
 
+async def test_an_index_that_is_being_opened_holds_up_nobody_else(tmp_path):
+    async with rig.in_process(tmp_path, files) as client:
+        secret = rig.bearer(rig.key(client.settings))
+        with client.hub._opened["default"].lock:
+            lists = [
+                asyncio.ensure_future(client.get("/v1/documents", headers=secret))
+                for _ in range(50)
+            ]
+            await asyncio.sleep(0.2)
+            async with asyncio.timeout(10):
+                answer = await client.get("/v1/models", headers=secret)
+            assert answer.status_code == 200
+        assert {r.status_code for r in await asyncio.gather(*lists)} == {200}
+
+
 def test_a_client_that_breaks_off_its_stream_frees_the_slot(tmp_path):
     writer = rig.StepGenerator([f"{n} " for n in range(1000)])
     options = {"generator": writer, "max_concurrent": 1, "max_waiting": 0}

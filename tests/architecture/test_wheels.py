@@ -45,6 +45,9 @@ def test_the_engines_wheel_holds_code_data_and_nothing_else(wheels):
         "rankgate/py.typed",
         "rankgate/policy.schema.json",
         "rankgate/policies/default.json",
+        "rag_app/web/templates/chat.html",
+        "rag_app/web/static/js/chat.js",
+        "rag_app/web/static/css/tokens.css",
     ):
         assert needed in names
     code = {

@@ -2,8 +2,17 @@
 
 from rankgate_eval.readers.beir import read_beir
 from rankgate_eval.readers.csv import read_csv
+from rankgate_eval.readers.feedback import read_feedback
 from rankgate_eval.readers.questions import read_questions
 from rankgate_eval.readers.run import Run, read_run
 from rankgate_eval.readers.trec import read_trec
 
-__all__ = ["Run", "read_beir", "read_csv", "read_questions", "read_run", "read_trec"]
+__all__ = [
+    "Run",
+    "read_beir",
+    "read_csv",
+    "read_feedback",
+    "read_questions",
+    "read_run",
+    "read_trec",
+]

@@ -3,7 +3,7 @@
 import { request } from "./api.js";
 import { announce, byId, make, showSanitised, toast } from "./dom.js";
 import { draw } from "./rank_lines.js";
-import { milliseconds, place, reason, score, status } from "./words.js";
+import { explained, milliseconds, place, reason, score, status } from "./words.js";
 
 const FIRST = 10;
 const { collection } = document.body.dataset;
@@ -16,7 +16,7 @@ const given = () => Object.fromEntries(new FormData(form));
 
 function fromAddress() {
   const query = new URLSearchParams(location.search);
-  for (const name of ["q", "k", "refuse", "drop", "scorer"]) {
+  for (const name of ["q", "k", "refuse", "drop"]) {
     const value = query.get(name);
     if (value !== null && form.elements[name]) form.elements[name].value = value;
   }
@@ -27,7 +27,7 @@ function fromAddress() {
 function toAddress() {
   const query = new URLSearchParams({ collection });
   for (const [name, value] of Object.entries(given())) {
-    if (value && !(name === "gate" && value === "auto") && name !== "scorer") query.set(name, value);
+    if (value && !(name === "gate" && value === "auto")) query.set(name, value);
   }
   history.replaceState(null, "", `/compare?${query}`);
 }
@@ -98,7 +98,9 @@ function showDecision() {
   byId("decision-title").textContent = titles[gate];
   byId("decision-eyebrow").textContent =
     gate === "auto" ? "What this server does" : `The gate itself ${did}`;
-  const why = reason(found.gate.reason);
+  const rule = found.gate.action === "skip" && !explained(found.gate.reason);
+  const words = reason(found.gate.reason);
+  const why = rule ? `the rule \u201c${words}\u201d holds` : words;
   const detail = found.gate.detail && found.gate.detail !== why ? ` (${found.gate.detail})` : "";
   byId("decision-detail").textContent = `Because ${why}${detail}.`;
   const before = kept(found.without);

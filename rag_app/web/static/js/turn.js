@@ -26,7 +26,7 @@ export class Turn {
     this.text += piece;
     this.part("thinking").hidden = true;
     this.part("text").classList.add("streaming");
-    this.part("text").textContent = this.text.replace(/ ?\[\d{1,3}\]/g, "");
+    this.part("text").dataset.x = this.text.replace(/ ?\[\d{1,3}\]/g, "");
   }
 
   // The whole answer, as the server sends it at the end or keeps it.
@@ -128,7 +128,7 @@ export class Turn {
   // Whatever was searched for in other words than the user's is said.
   searched(others) {
     const history = others.some((o) => o.why === "history");
-    const words = others.filter((o) => !["history", "answer"].includes(o.why)).map((o) => o.text);
+    const words = others.filter((o) => ["spelling", "llm"].includes(o.why)).map((o) => o.text);
     const said = [
       history ? "Read together with your earlier questions." : "",
       words.length ? `Also searched for: ${words.join("; ")}.` : "",

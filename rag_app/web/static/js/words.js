@@ -9,6 +9,7 @@ const STATUSES = {
 };
 
 export const status = (code) => STATUSES[code] ?? code;
+export const explained = (code) => code in REASONS;
 export const reason = (code) => REASONS[code] ?? code.replaceAll("_", " ");
 
 export function milliseconds(value) {
