@@ -89,6 +89,7 @@ def answer_shape(result: AnswerResult, principal: Principal) -> dict[str, Any]:
         "mode": None if answer is None else answer.mode,
         "sources": [] if answer is None else [source_shape(s, principal) for s in answer.sources],
         "nearest_topics": list(result.nearest_topics),
+        "searched_for": result.trace.outcome.query,
         "also_searched": [{"text": a.text, "why": a.why} for a in _others(result)],
         "retrieval": outcome_shape(result.trace.outcome, principal),
         "error": result.error if result.error else None,

@@ -47,6 +47,7 @@ async def ask(client, *messages, headers=None, **more):
 async def test_a_single_question_is_searched_alone(client):
     told = await ask(client, message("user", FIRST))
     assert told["also_searched"] == []
+    assert told["searched_for"] == FIRST
 
 
 async def test_earlier_messages_of_a_request_are_its_history(client):
@@ -61,6 +62,7 @@ async def test_earlier_messages_of_a_request_are_its_history(client):
         f"{NEXT} {FIRST}",
         f"{NEXT} {FIRST} Twelve hours.",
     ]
+    assert told["searched_for"] == f"{NEXT} {FIRST}"
     assert all(row["why"] == "history" for row in told["also_searched"])
     assert told["sources"][0]["quotes"][0]["text"] == BREAD
 

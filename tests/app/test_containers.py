@@ -193,6 +193,7 @@ def wait_until(healthy, processes, seconds=120):
     raise AssertionError("not healthy in time")
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_the_commands_run(tmp_path, built, compose):
     """Chroma, then the server, each until its own health check passes; a key; a question."""

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -27,7 +28,7 @@ LINK = "/compare?q=What+decides+before+the+second+stage%3F"
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     base = tmp_path_factory.mktemp("served")
-    with kit.serving(base, policy=kit.policy_file(base), condense="off") as server:
+    with kit.serving(base, policy=kit.policy_file(base), condense="off", shadow_rate=1.0) as server:
         kit.small_collection(server, base)
         yield server
 
@@ -121,11 +122,13 @@ def test_quality_counts_what_happened(eyes, served):
     served.app.state.server.metrics.recent._all.clear()
     page = eyes.page("/quality", ready=False)
     assert "No question since the server started" in page.inner_text("main")
+    assert "100% of the skipped questions are reranked" in page.inner_text("main")
     chat = eyes.page()
     for question in (QUESTION, "gate fitted", "Which zebra recipe needs paprika tonight?"):
         kit.ask(chat, question)
     for _ in range(2):
         kit.ask(chat, QUESTION)
+    served.app.state.server.shadow.drain()
     page.reload()
     shown = {
         page.locator(".figures dt").nth(i).inner_text(): page.locator(".figures > div")
@@ -138,7 +141,7 @@ def test_quality_counts_what_happened(eyes, served):
     assert "0 of 5" in shown["Not reranked"]
     whole = page.locator("tr", has_text="Whole answer").locator("td").all_inner_texts()
     assert whole[0].endswith("ms") and whole[1:] == ["\u2013", "\u2013", "5"]
-    assert "Not measured on this server" in page.inner_text("main")
+    assert re.search(r"Harmed\s+\d+\.\d%\s+[01] of 1, ", page.inner_text("main"))
     assert "feedback = true" in page.inner_text("main")
 
 

@@ -125,3 +125,18 @@ def test_one_query_gives_what_it_always_gave(also):
         fetch=index.fetch,
     )
     assert stage.candidates(query, 20, also) == expected
+
+
+def test_what_only_another_wording_finds_has_the_scores_of_the_question():
+    index = many(70)
+    query = "word3 shared"
+    vector = index.embedder.embed([query])[0]
+    near = set(index.dense(vector, 50))
+    far = next(i for i in index.ids if i not in near)
+    number = far.rpartition("-")[2]
+    found = HybridFirstStage(index).candidates(
+        query, 50, [AlsoSearched(text=f"word{number} number {number}", weight=3.0)]
+    )
+    one = next(c for c in found if c.id == far)
+    assert one.dense == pytest.approx(index.cosines(vector, [far])[0], abs=1e-6)
+    assert one.bm25 == pytest.approx(index.bm25.scores(query, [far])[0])

@@ -82,7 +82,18 @@ def test_everything_else_stays_as_it_is(asked):
 
 def test_of_equally_close_words_the_most_frequent_is_meant():
     spelling = Spelling(frozenset(), {"gates": 1, "gated": 5, "fates": 9})
-    assert spelling.corrected("gatex") == "gated"  # the first letter counts before that
+    assert spelling.corrected("gatex") == "gated"
+
+
+def test_the_first_letter_counts_before_the_frequency():
+    spelling = Spelling(frozenset(), {"bake": 9, "gaze": 1})
+    assert spelling.corrected("gake") == "gaze"
+
+
+def test_two_mistakes_are_believed_in_long_words_only():
+    spelling = Spelling(frozenset(), {"gate": 1, "threshold": 1})
+    assert spelling.corrected("gxye") is None
+    assert spelling.corrected("thxesholt") == "threshold"
 
 
 def test_words_of_the_encoders_vocabulary_are_right():

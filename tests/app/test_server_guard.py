@@ -127,6 +127,17 @@ async def test_large_bodies_are_refused_declared_or_not(client):
         assert answer.headers["connection"] == "close"
 
 
+async def test_what_is_declared_as_too_large_is_not_read(client):
+    read = []
+
+    async def body():
+        read.append(1)
+        yield b"x"
+
+    answer = await client.post("/v1/search", content=body(), headers={"Content-Length": "99999"})
+    assert answer.status_code == 413 and read == []
+
+
 async def test_uploads_have_a_limit_of_their_own(client):
     fits = {"files": ("a.txt", b"word " * 3000)}
     assert (await client.post("/v1/documents", files=fits)).status_code == 202

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import os
 import sys
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from rag_app.server.errors import ApiError
 from rag_app.server.slots import Slots
+from rag_app.server.sse import EventStream
 from rankgate.testing import SlowScorer
 
 
@@ -140,6 +142,26 @@ async def test_a_stream_waits_for_its_reader_and_stops_when_the_reader_leaves(sl
     assert closed.is_set() and len(made) < 50
 
 
+async def test_a_connection_that_breaks_closes_the_events_at_once():
+    closed = []
+
+    async def events():
+        try:
+            yield b"a"
+            yield b"b"
+        finally:
+            closed.append(1)
+
+    async def send(message):
+        if message.get("body"):
+            raise OSError("the connection is gone")
+
+    held = events()
+    with pytest.raises(OSError, match="gone"):
+        await EventStream(held).stream_response(send)
+    assert closed == [1], "it is left to the garbage collector"
+
+
 async def test_closing_ends_a_stream_that_nobody_reads():
     slots = Slots(at_once=1, waiting=0, timeout_s=60)
     stream = slots.iterate(lambda: iter(range(10_000)))
@@ -245,8 +267,9 @@ async def test_the_event_loop_does_not_wait_for_the_manifest(tmp_path):
             )
         ]
         async with asyncio.timeout(10):
-            for _ in range(20):
+            for _ in range(100):  # long enough for every request to have come to the lock
                 assert (await client.get("/healthz")).status_code == 200
+                await asyncio.sleep(0.01)
         let.set()
         done = await asyncio.gather(*asked)
         assert [r.status_code for r in done] == [200, 200, 200, 200, 202, 201]
@@ -256,12 +279,21 @@ async def test_the_event_loop_does_not_wait_for_the_manifest(tmp_path):
 async def test_an_index_that_is_being_opened_holds_up_nobody_else(tmp_path):
     async with rig.in_process(tmp_path, files) as client:
         secret = rig.bearer(rig.key(client.settings))
+        opened, entered = client.hub.store, []
+
+        def counted(*args, **kwargs):
+            entered.append(1)
+            return opened(*args, **kwargs)
+
+        client.hub.store = counted
+        workers = min(32, os.cpu_count() + 4)
         with client.hub._opened["default"].lock:
             lists = [
                 asyncio.ensure_future(client.get("/v1/documents", headers=secret))
                 for _ in range(50)
             ]
-            await asyncio.sleep(0.2)
+            while len(entered) < workers:  # by now each of the shared threads waits
+                await asyncio.sleep(0.01)
             async with asyncio.timeout(10):
                 answer = await client.get("/v1/models", headers=secret)
             assert answer.status_code == 200

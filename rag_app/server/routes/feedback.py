@@ -111,7 +111,8 @@ def _judgements(
             continue  # the document went meanwhile; without its text nothing can be learnt
         rows.append(
             Judgement(
-                query=turn.question,
+                # A follow-up says little alone: what the passages were scored by is judged.
+                query=turn.details.get("searched_for", turn.question),
                 passage_id=source["chunk_id"],
                 passage_text=text,
                 relevant=relevant,

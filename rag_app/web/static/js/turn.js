@@ -26,7 +26,7 @@ export class Turn {
     this.text += piece;
     this.part("thinking").hidden = true;
     this.part("text").classList.add("streaming");
-    this.part("text").dataset.x = this.text.replace(/ ?\[\d{1,3}\]/g, "");
+    this.part("text").textContent = this.text.replace(/ ?\[\d{1,3}\]/g, "");
   }
 
   // The whole answer, as the server sends it at the end or keeps it.
