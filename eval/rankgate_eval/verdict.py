@@ -27,6 +27,8 @@ class Call(StrEnum):
     NOT_ENOUGH_DATA = "not_enough_data"
 
 
+_OUT_OF_REACH = 100_000
+
 _EXIT_CODES = {
     Call.SHIP: 0,
     Call.SHIP_BEHIND_GATE: 0,
@@ -228,7 +230,7 @@ def _gain(ndcg: Difference, asked: Standards) -> _Finding:
     needed = ndcg.needed(against=against, power=asked.power)
     # Power is of samples to come; of this one it is known that it did not do.
     needed = None if needed is None else max(needed, ndcg.n + 1)
-    wanted = "" if needed is None else f" About {needed} queries like these would tell."
+    wanted = _wanted(needed)
     return _Finding(
         f"Whether nDCG@10 is better than that of the tuned first stage is open: {numbers}.{wanted}",
         undecided=True,
@@ -248,12 +250,21 @@ def _recall(evidence: Evidence, asked: Standards) -> _Finding:
         )
     needed = recall.needed(against=-margin, power=asked.power)
     needed = None if needed is None else max(needed, recall.n + 1)
-    wanted = "" if needed is None else f" About {needed} queries like these would tell."
+    wanted = _wanted(needed)
     return _Finding(
         f"Whether {name} falls by more than the margin of {margin:.3f} is open: {numbers}.{wanted}",
         undecided=True,
         needed=needed,
     )
+
+
+def _wanted(needed: int | None) -> str:
+    """How many queries would decide, in a sentence; so many that nobody has them is said so."""
+    if needed is None:
+        return ""
+    if needed > _OUT_OF_REACH:
+        return " No number of queries within reach would tell: the effect is next to nothing."
+    return f" About {needed} queries like these would tell."
 
 
 def _budget(latency: Budget) -> _Finding:

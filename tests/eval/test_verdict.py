@@ -206,3 +206,11 @@ def test_what_does_not_fit_is_refused():
     for bad in ({"alpha": 0.0}, {"power": 1.0}, {"recall_margin": 0.0}, {"stratum_margin": -0.1}):
         with pytest.raises(InputError):
             Standards(**bad)
+
+
+def test_a_number_that_nobody_has_is_not_named():
+    from rankgate_eval.verdict import _wanted
+
+    assert _wanted(None) == ""
+    assert "About 265 queries" in _wanted(265)
+    assert "2756711" not in _wanted(2_756_711) and "within reach" in _wanted(2_756_711)
