@@ -210,6 +210,22 @@ def test_false_refusals_of_the_whole_fit_on_fresh_queries():
     assert over <= 5  # of 40, where 2 are expected; P(more than 5) is 0.014
 
 
+@pytest.mark.slow
+def test_kept_gates_keep_their_budget_on_fresh_queries_on_average():
+    losses = []
+    for seed in range(16):
+        found = fit_checked(world(seed, queries=200, first_stage=4.0), HYBRID)
+        if found.parts.gate.model is not None:
+            section = section_of(found.parts, scale="planted", base=Section())
+            fresh = world(10_000 + seed, queries=1000, first_stage=4.0, removed=False)
+            served = [serve(row, section) for row in fresh]
+            assert np.mean([s.skips for s in served]) > 0.3
+            losses.append(np.mean([s.loss * s.skips for s in served]))
+    assert len(losses) >= 8
+    assert np.mean(losses) <= 0.002
+    assert max(losses) <= 0.006  # no promise for each gate; on these seeds 0.0035
+
+
 # --- serving is what the engine does -------------------------------------------------------------
 
 
