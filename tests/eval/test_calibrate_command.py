@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 
@@ -12,11 +13,15 @@ from typer.testing import CliRunner
 from rankgate.cli import build_app
 from rankgate.errors import InputError
 from rankgate.policy import Policy
-from rankgate.types import Candidate
+from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval.calibrate import Question, calibrate, foreign_questions, read_questions
+from rankgate_eval.calibrate.calibration import fit_material
+from rankgate_eval.calibrate.fit import FitOptions
+from rankgate_eval.calibrate.material import read_material
 from rankgate_eval.calibrate.unanswerable import WithoutStage, hidden_passages, questions_data
 from rankgate_eval.dataset import Dataset
 from rankgate_eval.index import MemoryIndex
+from rankgate_eval.loading import load_dataset
 from rankgate_eval.system import IndexStage, as_first_stage
 
 # The system knows which passage belongs to which query, and gets it wrong now and then; the
@@ -115,6 +120,31 @@ def test_a_policy_is_fitted_written_and_loaded_and_no_test_query_is_read(folder)
     assert again.exit_code == 0, again.output
     assert Policy.load("other.json").section("hybrid") == section
     assert "false answers, removed" in again.stdout and "Written: other.json" in again.stdout
+
+
+def test_what_was_read_can_be_kept_and_fitted_later(folder):
+    import planted_system
+
+    data, _ = load_dataset("data")
+    how = {"split": "dev", "k": 12, "folds": 3, "seed": 1, "limit": 100}
+    stage = as_first_stage(planted_system.search, data=data)
+    once = calibrate(data, stage=stage, scorer=planted_system.scorer, command="typed", **how)
+    read = read_material(data, stage=stage, scorer=planted_system.scorer, **how)
+    assert len(read.judged) == 100 and {row.query_id for row in read.reading.rows} <= set(
+        data.splits["dev"]
+    )
+    kept = pickle.loads(pickle.dumps(read))
+    # Folds, seed and kind are those of the reading, whatever the options say.
+    options = FitOptions(kind=FirstStageKind.ORDER, folds=9, seed=7)
+    again = fit_material(data, kept, options=options, command="typed")
+    assert again.policy == once.policy and again.report == once.report
+    other = fit_material(
+        data,
+        kept,
+        options=FitOptions(kind=FirstStageKind.ORDER, skip_rate=0.5, max_loss=None),
+        command="typed",
+    )
+    assert other.report["asked"] != once.report["asked"]
 
 
 def test_few_queries_keep_what_there_is_and_say_so(folder):
