@@ -79,6 +79,8 @@ def markdown(whole: Mapping[str, Any]) -> str:
                     lines.append(_noisy(name, noise, which, numbers))
     lines += ["", "What is counted:", "", *_WORDS, "", "Before drawing conclusions:", ""]
     lines += [f"- {note}" for note in _notes(whole)]
+    for note in whole.get("noted_afterwards", ()):
+        lines.append(f"- Noted afterwards, no number changed: {note}")
     lines += ["", "Why each verdict:", ""]
     for name, corpus in whole["corpora"].items():
         for which, policy in corpus.get(split, {"policies": {}})["policies"].items():
