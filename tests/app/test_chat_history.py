@@ -121,5 +121,7 @@ async def test_skipped_questions_are_measured_after_the_answer(tmp_path):
         assert (found.n, found.judged, found.dropped, found.failed) == (1, 1, 0, 0)
         page = await client.get("/quality")
         assert page.status_code == 200
-        assert "1 skipped questions that were reranked afterwards" in page.text
+        harm = page.text.split('id="harm"', 1)[1]
+        assert f"{found.harmed} of {found.judged}, " in harm
+        assert f"Other passages kept in {found.set_changed} of 1" in harm
     assert FIRST.encode() not in (client.settings.data_dir / "shadow.sqlite").read_bytes()

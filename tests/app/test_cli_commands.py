@@ -289,6 +289,7 @@ def test_chat_streams_what_the_llm_writes(monkeypatch):
     with fake_openai.serving() as server:
         monkeypatch.setenv("RANKGATE_OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("RANKGATE_OPENAI_MODEL", "m")
+        monkeypatch.setenv("RANKGATE_REWRITE", "off")  # else the model is asked for words, too
         server.will(
             fake_openai.Reply(text="Twelve hours [2][7].", piece=1),
             fake_openai.Reply(text="Then it broke", cut_after=1),
