@@ -36,6 +36,8 @@ RUN groupadd --gid 10001 rankgate \
 COPY --from=build /opt/rankgate /opt/rankgate
 
 # HOME is a folder that may be written to even where the rest is read-only.
+# No secret here: TOKENIZERS_PARALLELISM only sounds like one.
+# hadolint ignore=DL3064
 ENV PATH=/opt/rankgate/bin:$PATH \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \

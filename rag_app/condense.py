@@ -1,10 +1,13 @@
 """What a question means after the turns before it: a rule, or an LLM where one is configured.
 
 Half of the questions of a conversation cannot be searched for alone ("And its price?"), and the
-whole history drowns them. The rule needs no model: the last user turns together, the newest
-first, are what is scored; the question alone and the question with the last answer are searched
-beside it, at half the weight. Weights and lengths were chosen on the development part of mtRAG's
-conversations (Katsis et al., arXiv 2501.03468); benchmarks/condense.py measures them.
+whole history drowns them. The rule needs no model. A question that stands on its own is asked as
+in a new conversation, so that what is refused there is refused here: more words about the topic
+would nearly always find something relevant to the topic. Any other is put together with the turns
+before it, back to one that stands on its own, the newest first; this is what is scored, and the
+question alone and the question with the last answer are searched beside it, at half the weight.
+Weights and lengths were chosen on the development part of mtRAG's conversations (Katsis et al.,
+arXiv 2501.03468); benchmarks/condense.py measures them.
 """
 
 from __future__ import annotations
@@ -19,11 +22,12 @@ from rag_app.generate.sentences import clean
 from rag_app.markdown_html import plain_text
 from rag_app.retrieve import AlsoSearched
 from rag_app.searched import Searched
+from rag_app.standalone import stands_alone
 
 __all__ = ["Exchange", "Writer", "condense", "history_of"]
 
-# Turns of the user that stand for what is talked about, the question among them.
-_TURNS = 3
+# Earlier turns of the user that say what is talked about, at most.
+_EARLIER = 2
 _BESIDE = 0.5
 # A pasted page is no question: of an earlier turn and of an answer, so many words.
 _TURN_WORDS = 60
@@ -83,7 +87,8 @@ def condense(
     """
     if not history:
         return Searched.plain(question)
-    ruled = _ruled(question, history)
+    together = _together(question, history)
+    ruled = Searched.plain(question) if stands_alone(question) else together
     if writer is None:
         return ruled
     try:
@@ -93,13 +98,18 @@ def condense(
     if not standalone or len(standalone) > max(_LONGEST, 2 * len(question)):
         return ruled.with_note("the LLM wrote no question, a rule did")
     beside = AlsoSearched(text=question, weight=_BESIDE, why="last_turn")
-    context = AlsoSearched(text=ruled.scored, weight=_BESIDE, why="history")
+    context = AlsoSearched(text=together.scored, weight=_BESIDE, why="history")
     made = Searched(question=question, scored=standalone, told=standalone, by="llm")
     return made.with_also(beside, context)
 
 
-def _ruled(question: str, history: Sequence[Exchange]) -> Searched:
-    before = [_cut(e.question, _TURN_WORDS) for e in reversed(history[-(_TURNS - 1) :])]
+def _together(question: str, history: Sequence[Exchange]) -> Searched:
+    """The question with what it leans on."""
+    before: list[str] = []
+    for exchange in reversed(history[-_EARLIER:]):
+        before.append(_cut(exchange.question, _TURN_WORDS))
+        if stands_alone(before[-1]):
+            break
     # The newest first: what is beyond the encoder's window is the oldest.
     scored = " ".join([question, *before])
     made = Searched(question=question, scored=scored, told=question, by="rule")

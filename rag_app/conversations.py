@@ -256,14 +256,22 @@ class Conversations:
         return self._delete(_ConversationRow.owner == owner)
 
     def forget_older_than(self, days: float) -> int:
-        """Delete what has not been touched for so many days; how many conversations that were."""
-        return self._delete(_ConversationRow.updated < _now() - timedelta(days=days))
+        """Delete what has not been touched for so many days; how many conversations that were.
+
+        Raises:
+            StoreError: the file cannot be written to.
+        """
+        try:
+            return self._delete(_ConversationRow.updated < _now() - timedelta(days=days))
+        except SQLAlchemyError as exc:
+            raise StoreError(f"{self.path} cannot be written to: {exc}") from exc
 
     def _delete(self, condition: Any) -> int:
         with self._session() as session:
             gone = session.scalars(
                 delete(_ConversationRow).where(condition).returning(_ConversationRow.id)
             ).all()
+        # Also where nothing was too old: a process that was killed may have left its log behind.
         self._overwrite()
         return len(gone)
 

@@ -21,11 +21,13 @@ from typing import Any
 
 from rag_app.errors import StoreError, UnknownDocumentError
 from rag_app.ingest.chunk import Chunk
+from rag_app.page_starts import SCHEMA as _PAGES
+from rag_app.page_starts import forget_pages, page_turns, write_pages
 from rag_app.records import CollectionRecord, DocumentRecord, Entry, Passage
 
 __all__ = ["Manifest"]
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS collection (
     name TEXT PRIMARY KEY, embedder TEXT NOT NULL, sha256 TEXT NOT NULL,
@@ -37,7 +39,8 @@ CREATE TABLE IF NOT EXISTS document (
     found_at TEXT NOT NULL, kind TEXT NOT NULL, title TEXT NOT NULL, sha256 TEXT NOT NULL,
     size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, pages INTEGER, pipeline TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('pending', 'indexed', 'failed')),
-    error TEXT, chunks INTEGER NOT NULL, PRIMARY KEY (collection, id)
+    error TEXT, chunks INTEGER NOT NULL, name TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (collection, id)
 );
 CREATE TABLE IF NOT EXISTS document_text (
     collection TEXT NOT NULL, document_id TEXT NOT NULL, text TEXT NOT NULL,
@@ -57,8 +60,10 @@ CREATE TABLE IF NOT EXISTS stale_text (
 """
 _DOCUMENT = (
     "id, source, path, found_at, kind, title, sha256, size, mtime_ns, pages, pipeline, state, "
-    "error, chunks"
+    "error, chunks, name"
 )
+# By the version that is read: what makes the next one of it.
+_MIGRATIONS = {1: "ALTER TABLE document ADD COLUMN name TEXT NOT NULL DEFAULT ''"}
 
 
 class Manifest:
@@ -83,12 +88,16 @@ class Manifest:
             # FULL: a document noted as indexed stays so through a power cut.
             self._db.execute("PRAGMA synchronous=FULL")
             found = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-            if found not in (0, _VERSION):
+            if found not in (0, *_MIGRATIONS, _VERSION):
                 raise StoreError(
                     f"the manifest {path} has version {found}, this rankgate reads {_VERSION}. "
                     f"Install the rankgate that wrote it, or delete {path.parent} and ingest again."
                 )
-            self._db.executescript(_SCHEMA)
+            with self._transaction():
+                for version in range(found, _VERSION) if found else ():
+                    self._db.execute(_MIGRATIONS[version])
+                    self._db.execute(f"PRAGMA user_version={version + 1}")
+            self._db.executescript(_SCHEMA + _PAGES)
             self._db.execute(f"PRAGMA user_version={_VERSION}")
         except sqlite3.Error as exc:
             self._db.close()
@@ -164,7 +173,7 @@ class Manifest:
     def empty_collection(self, name: str) -> None:
         """Forget the collection and everything in it."""
         with self._transaction() as db:
-            for table in ("document", "document_text", "chunk", "stale_text"):
+            for table in ("document", "document_text", "chunk", "stale_text", "page_start"):
                 db.execute(f"DELETE FROM {table} WHERE collection = ?", (name,))
             db.execute("DELETE FROM collection WHERE name = ?", (name,))
 
@@ -213,6 +222,7 @@ class Manifest:
                     "INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     [_chunk_row(collection, c) for c in entry.chunks],
                 )
+                write_pages(db, collection, entry.document.id, entry.page_starts)
             db.execute("UPDATE collection SET dirty = 1 WHERE name = ?", (collection,))
         return gone
 
@@ -227,6 +237,7 @@ class Manifest:
         with self._transaction() as db:
             for document_id in document_ids:
                 gone |= self._drop_chunks(db, collection, document_id)
+                forget_pages(db, collection, document_id)
                 for table, column in (("document", "id"), ("document_text", "document_id")):
                     db.execute(
                         f"DELETE FROM {table} WHERE collection = ? AND {column} = ?",
@@ -253,10 +264,10 @@ class Manifest:
     ) -> None:
         d = document
         db.execute(
-            f"INSERT OR REPLACE INTO document VALUES ({', '.join('?' * 15)})",
+            f"INSERT OR REPLACE INTO document VALUES ({', '.join('?' * 16)})",
             (
                 *(collection, d.id, d.source, d.path, d.found_at, d.kind, d.title, d.sha256),
-                *(d.size, d.mtime_ns, d.pages, d.pipeline, state, d.error, chunks),
+                *(d.size, d.mtime_ns, d.pages, d.pipeline, state, d.error, chunks, d.name),
             ),
         )
 
@@ -301,13 +312,16 @@ class Manifest:
             part = wanted[first : first + 500]
             rows = self._all(
                 "SELECT c.id, c.document_id, c.position, c.start, c.stop, c.heading, c.page, "
-                "c.body_offset, c.indexed_text, d.source, d.title FROM chunk c JOIN document d "
+                "c.body_offset, c.indexed_text, d.source, d.title, d.name FROM chunk c JOIN document d "
                 "ON d.collection = c.collection AND d.id = c.document_id "
                 f"WHERE c.collection = ? AND c.id IN ({', '.join('?' * len(part))})",
                 collection,
                 *part,
             )
-            found.update((row[0], _passage(row)) for row in rows)
+            paged = [row[0] for row in rows if row[6] is not None]
+            with self._lock:
+                turns = page_turns(self._db, collection, paged)
+            found.update((row[0], _passage(row, turns.get(row[0], ()))) for row in rows)
         return found
 
     def present(self, collection: str, ids: Iterable[str]) -> set[str]:
@@ -362,7 +376,7 @@ def _chunk_row(collection: str, c: Chunk) -> tuple[Any, ...]:
     )
 
 
-def _passage(row: Sequence[Any]) -> Passage:
+def _passage(row: Sequence[Any], turns: Sequence[Sequence[int]] = ()) -> Passage:
     return Passage(
         id=row[0],
         document_id=row[1],
@@ -371,8 +385,10 @@ def _passage(row: Sequence[Any]) -> Passage:
         end=row[4],
         heading=tuple(json.loads(row[5])),
         page=row[6],
+        page_turns=tuple((start, page) for start, page in turns),
         body_offset=row[7],
         indexed_text=row[8],
         source=row[9],
         title=row[10],
+        name=row[11],
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,16 +58,28 @@ class Ratings:
         with os.fdopen(descriptor, "wb", buffering=0) as stream:
             stream.write(json.dumps(row).encode() + b"\n")
 
-    def counts(self) -> RatingCounts:
-        """Everything that was rated; a line that its writer did not finish is passed over."""
-        latest: dict[str, dict[str, Any]] = {}
+    def latest(self, turns: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+        """The latest rating of each answer, by turn; `verdict` is `up` or `down`.
+
+        A line that its writer did not finish is passed over.
+
+        Args:
+            turns: only these; None: all.
+        """
+        found: dict[str, dict[str, Any]] = {}
         if self.path.is_file():
             for line in self.path.read_text("utf-8", "replace").splitlines():
                 try:
                     row = json.loads(line)
                 except ValueError:
                     continue
-                latest[str(row["turn"])] = row
+                if turns is None or str(row["turn"]) in turns:
+                    found[str(row["turn"])] = row
+        return found
+
+    def counts(self) -> RatingCounts:
+        """Everything that was rated."""
+        latest = self.latest()
         down = [r for r in latest.values() if r["verdict"] == "down"]
         return RatingCounts(
             up=len(latest) - len(down),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from rag_app.ingest.chunk import Chunk
 
-__all__ = ["CollectionRecord", "DocumentRecord", "Entry", "Passage"]
+__all__ = ["CollectionRecord", "DocumentRecord", "Entry", "Passage", "shown_name"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,8 @@ class DocumentRecord:
         state: pending, indexed, or failed (never read successfully).
         error: why its newest version could not be read; None where it could.
         chunks: how many it has.
+        name: relative to the folder that was ingested: what readers may see, where the whole
+            path is for whoever runs the server. "" where it was ingested before there were names.
     """
 
     id: str
@@ -66,15 +69,22 @@ class DocumentRecord:
     state: str = "pending"
     error: str | None = None
     chunks: int = 0
+    name: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Its name, or that of its file."""
+        return shown_name(self.name, self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A document to write: its record, its text, its chunks."""
+    """A document to write: its record, its text, its chunks; (offset, page) of each page."""
 
     document: DocumentRecord
     text: str
     chunks: Sequence[Chunk]
+    page_starts: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +102,17 @@ class Passage:
     indexed_text: str
     source: str
     title: str
+    page_turns: tuple[tuple[int, int], ...] = ()
+    name: str = ""
 
     def metadata(self) -> dict[str, Any]:
-        """What goes with the text wherever the passage goes; `page` only where there are pages."""
+        """What goes with the text wherever the passage goes; `page` only where there are pages.
+
+        `page_turns` has [offset, page] of each further page that the passage goes on over.
+        """
         found: dict[str, Any] = {
             "source": self.source,
+            "name": shown_name(self.name, self.source),
             "title": self.title,
             "heading": " > ".join(self.heading),
             "start": self.start,
@@ -108,4 +124,11 @@ class Passage:
         }
         if self.page is not None:
             found["page"] = self.page
+        if self.page_turns:
+            found["page_turns"] = [list(turn) for turn in self.page_turns]
         return found
+
+
+def shown_name(name: str, path: str) -> str:
+    """The name relative to the ingested folder; the file's own where none is known."""
+    return name or PurePosixPath(path).name

@@ -103,7 +103,7 @@ def _nearest(outcome: Outcome) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for passage in outcome.passages:
         metadata = passage.candidate.metadata
-        topic = metadata.get("heading") or metadata.get("title") or metadata.get("source")
+        topic = metadata.get("heading") or metadata.get("title") or metadata.get("name")
         if topic:
             found.setdefault(str(topic))
         if len(found) == _TOPICS:

@@ -11,12 +11,18 @@ import numpy.typing as npt
 
 from rag_app.errors import UnknownDocumentError
 from rankgate.errors import InputError
-from rankgate.firststage import BM25Index, Fusion, fuse_candidates, reciprocal_rank_fusion
+from rankgate.firststage import (
+    BM25Index,
+    Fusion,
+    fuse_candidates,
+    list_depth,
+    reciprocal_rank_fusion,
+    top_entries,
+)
 from rankgate.types import Candidate
 
 __all__ = ["AlsoSearched", "Embedder", "HybridFirstStage", "Index"]
 
-_DEPTH = 50
 # A document is replaced in milliseconds; twice in a row within one query is bad luck already.
 _ATTEMPTS = 5
 
@@ -98,8 +104,8 @@ class HybridFirstStage:
     def candidates(self, query: str, k: int, also: Sequence[AlsoSearched] = ()) -> list[Candidate]:
         """At most k candidates, best first by the fused order.
 
-        Each list is read at least 50 deep whatever k is, so that asking for fewer candidates
-        never changes the order of those that remain. While documents are being written, a query
+        How deep each list is read is `rankgate.firststage.list_depth`: asking for fewer
+        candidates never changes the order of those that remain. While documents are being written, a query
         sees what was there before or what is there after, passage by passage; what has just gone
         is passed over.
 
@@ -125,7 +131,7 @@ class HybridFirstStage:
     def _fused(
         self, query: str, vectors: npt.NDArray[np.float32], k: int, also: Sequence[AlsoSearched]
     ) -> list[Candidate]:
-        depth = max(k, _DEPTH)
+        depth = list_depth(k)
         # One BM25 index for the whole query: while documents are written, another follows when
         # they are done. Chroma and the manifest are ahead of it by then.
         bm25 = self.store.bm25
@@ -137,14 +143,18 @@ class HybridFirstStage:
         )
         dense = [{i: s for i, s in d.items() if i in there and i in bm25} for d in dense]
         terms = [{i: s for i, s in t.items() if i in there} for t in terms]
-        ranking = None
-        if also:
-            fused = [self.fusion.fuse(d, t) for d, t in zip(dense, terms, strict=True)]
-            ranking = reciprocal_rank_fusion(
+
+        def of_all_wordings(depth: int) -> list[tuple[str, float]]:
+            fused = [
+                self.fusion.fuse(top_entries(d, depth), top_entries(t, depth))
+                for d, t in zip(dense, terms, strict=True)
+            ]
+            return reciprocal_rank_fusion(
                 [[i for i, _ in one] for one in fused],
                 k=self.fusion.rrf_k,
                 weights=[1.0, *(a.weight for a in also)],
             )
+
         return fuse_candidates(
             dense=dense[0],
             bm25=terms[0],
@@ -153,5 +163,5 @@ class HybridFirstStage:
             missing_dense=lambda ids: self.store.cosines(vectors[0], ids),
             missing_bm25=lambda ids: bm25.scores(query, ids),
             fetch=self.store.fetch,
-            ranking=ranking,
+            fused_at=of_all_wordings if also else None,
         )

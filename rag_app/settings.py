@@ -11,6 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -112,6 +113,10 @@ class Settings(BaseSettings):
     trusted_hosts: tuple[str, ...] = Field(
         (), description="names of the server besides its address, such as those a proxy uses"
     )
+    trusted_proxies: tuple[str, ...] = Field(
+        ("127.0.0.1",),
+        description="addresses or networks of proxies whose X-Forwarded-For and -Proto are believed",
+    )
     cors_origins: tuple[str, ...] = Field(
         (), description="foreign origins whose pages may call the server; usually none"
     )
@@ -119,6 +124,15 @@ class Settings(BaseSettings):
         "text", description="one line a request on stderr, without its words; none: no such line"
     )
 
+    metrics_open: bool = Field(
+        False, description="/metrics needs no key, although there are keys; without keys it never does"
+    )
+    conversation_days: float | None = Field(
+        None,
+        gt=0,
+        le=36500,
+        description="conversations are deleted so many days after their last turn; none: never",
+    )
     shadow_rate: float = Field(
         0.05,
         ge=0,
@@ -127,7 +141,9 @@ class Settings(BaseSettings):
         "what skipping costs; 0: none",
     )
     feedback: bool = Field(
-        False, description="keep thumbs and opened sources, with question and passages, on disk"
+        False,
+        description="keep thumbs, opened sources and questions asked again, with question and "
+        "passages, on disk",
     )
 
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
@@ -176,6 +192,19 @@ class Settings(BaseSettings):
         ):
             raise ValueError("must be http://HOST:PORT or https://HOST:PORT, without a path")
         return value.rstrip("/")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            try:
+                ip_network(address)
+            except ValueError as exc:
+                raise ValueError(
+                    "a proxy is an address or a network, like 172.18.0.2 or 172.18.0.0/16 (host "
+                    f"bits zero); got {address!r}"
+                ) from exc
+        return value
 
     @field_validator("cors_origins")
     @classmethod

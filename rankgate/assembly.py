@@ -1,4 +1,7 @@
-"""What framework components build on: a `Reranker`, made early where it can be, late where not."""
+"""What framework components build on: a `Reranker`, made early where it can be, late where not.
+
+And what every call of theirs takes, checked in one way.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rankgate.deadline import Deadline
 from rankgate.errors import ConfigError, InputError
+from rankgate.gate import Action
 from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.reranker import Reranker
 from rankgate.scorers.protocol import Scorer
 from rankgate.types import FirstStageKind
 
-__all__ = ["Assembly", "Parts", "default_scorer"]
+__all__ = [
+    "Assembly",
+    "Parts",
+    "as_action",
+    "as_count",
+    "as_deadline",
+    "candidates_wanted",
+    "default_scorer",
+]
 
 
 @functools.cache
@@ -39,6 +52,64 @@ def default_scorer() -> Scorer:
     """
     with _loading:  # `functools.cache` alone lets two threads load it twice
         return _load_default_scorer()
+
+
+def as_count(name: str, value: Any) -> int | None:
+    """A whole number of at least 1, or None.
+
+    Raises:
+        InputError: neither.
+    """
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def as_action(value: Any) -> Action | None:
+    """`rerank` or `skip`, which overrule the gate, or None.
+
+    Raises:
+        InputError: neither.
+    """
+    if value is None:
+        return None
+    try:
+        return Action(value)
+    except ValueError as exc:
+        raise InputError(f"force must be 'rerank' or 'skip', got {value!r}") from exc
+
+
+def as_deadline(value: Any) -> Deadline | None:
+    """A `Deadline`, or None.
+
+    Raises:
+        InputError: neither.
+    """
+    if value is None or isinstance(value, Deadline):
+        return value
+    raise InputError(
+        f"deadline must be a rankgate.Deadline, got {type(value).__name__}. "
+        "Make one with Deadline.after(seconds)."
+    )
+
+
+def candidates_wanted(
+    reranker: Reranker, k: int | None, *, kind: FirstStageKind | None = None
+) -> int:
+    """How many candidates to ask a first stage for.
+
+    Args:
+        reranker: whose policy has a K.
+        k: as the caller or the component says; None: the policy's K.
+        kind: which scores the candidates will carry; None: as the reranker was made for, and
+            where that too is open until they are seen, the largest K of the policy's sections.
+    """
+    if k is not None:
+        return k
+    known = reranker.first_stage if kind is None else kind
+    if known is not None:
+        return reranker.policy.section(known).k
+    return max(section.k for section in reranker.policy.sections.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

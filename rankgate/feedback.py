@@ -19,6 +19,7 @@ from typing import Any
 from rankgate.errors import InputError
 
 __all__ = [
+    "FEEDBACK_FILE",
     "FEEDBACK_SOURCES",
     "FeedbackLog",
     "Judgement",
@@ -28,6 +29,9 @@ __all__ = [
 ]
 
 _VERSION = 1
+FEEDBACK_FILE = "feedback.jsonl"
+"""Name of the log in a data folder."""
+
 FEEDBACK_SOURCES = ("thumb", "reask", "opened", "cited")
 """How a judgement came about, the strongest evidence first, except `cited`."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from rankgate.digits import beside
 from rankgate.errors import PolicyError
 from rankgate.firststage.signals import Signals
 from rankgate.logistic import Logistic, sigmoid
@@ -66,6 +67,11 @@ class Condition:
         """Whether it holds; None where the signal is missing."""
         value = values[self.signal]
         return None if value is None else bool(_OPERATORS[self.op](value, self.value))
+
+    def seen(self, values: Mapping[str, float | None]) -> str:
+        """The condition with the signal's value: `query_words <= 2 (is 2.000)`."""
+        value = values[self.signal]
+        return f"{self} (is {'missing' if value is None else beside(value, self.value)[0]})"
 
     def __str__(self) -> str:
         return f"{self.signal} {self.op} {self.value:g}"
@@ -179,17 +185,18 @@ class Gate:
                 detail=f"the fitted gate needs {missing}, which this first stage does not give",
             )
         harm = sigmoid(logit)
+        shown, bound = beside(harm, threshold)
         if harm <= threshold:
             return Decision(
                 action=Action.SKIP,
                 reason="low_harm",
-                detail=f"skipping harms with probability {harm:.3f}, at most {threshold:.3f}",
+                detail=f"skipping harms with probability {shown}, at most {bound}",
                 harm=harm,
             )
         return Decision(
             action=Action.RERANK,
             reason="worth_it",
-            detail=f"skipping harms with probability {harm:.3f}, above {threshold:.3f}",
+            detail=f"skipping harms with probability {shown}, above {bound}",
             harm=harm,
         )
 
@@ -208,7 +215,7 @@ class Gate:
         for rule in self.rules:
             held = [c.holds(values) for c in rule.conditions]
             if all(held):
-                seen = ", ".join(f"{c} (is {values[c.signal]:.3f})" for c in rule.conditions)
+                seen = ", ".join(c.seen(values) for c in rule.conditions)
                 return Decision(action=Action.SKIP, reason=rule.name, detail=seen)
             missing |= {c.signal for c, h in zip(rule.conditions, held, strict=True) if h is None}
         if missing and all(

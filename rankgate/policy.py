@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from rankgate.errors import PolicyError, ProfileMismatchError
+from rankgate.firststage.depth import DEFAULT_K
 from rankgate.firststage.fusion import Fusion
 from rankgate.floor import Floor
 from rankgate.gate import Condition, Gate, Rule
@@ -54,7 +55,7 @@ class Section:
         reranked: relevance model of results that the scorer read; None: raw order, no floor.
         first_stage: relevance model of skipped and degraded results; None likewise.
         floor: refusing and dropping.
-        k: candidates that the second stage reads.
+        k: candidates that are kept after fusion, which the second stage reads.
         top_n: passages that are kept.
         deadline_ms: time for the whole reranking where the caller gives none; None: no limit.
         reserve_ms: part of the deadline kept back for falling back.
@@ -66,7 +67,7 @@ class Section:
     reranked: RelevanceModel | None = None
     first_stage: RelevanceModel | None = None
     floor: Floor = field(default_factory=Floor)
-    k: int = 50
+    k: int = DEFAULT_K
     top_n: int = 5
     deadline_ms: float | None = None
     reserve_ms: float = 10.0
@@ -154,7 +155,7 @@ class Policy:
         return (_rebuild, (self.name, dict(self.sections), dict(self.provenance)))
 
     @classmethod
-    def unfitted(cls, *, k: int = 50, top_n: int = 5) -> Policy:
+    def unfitted(cls, *, k: int = DEFAULT_K, top_n: int = 5) -> Policy:
         """Always rerank, order by raw score, no floor: for a scorer nothing is fitted for."""
         section = Section(k=k, top_n=top_n)
         return cls(name="unfitted", sections=dict.fromkeys(FirstStageKind, section))

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from rankgate.deadline import Deadline
+from rankgate.digits import beside
 from rankgate.errors import InputError, ProfileMismatchError, ScorerError
 from rankgate.firststage.signals import compute_signals
 from rankgate.gate import Action, Decision
@@ -249,16 +250,17 @@ class Reranker:
         if floor.active and best is None and passages:
             plan.notes.append("floor_not_applied: no relevance model applied to this result")
         status = Status(path.value)
-        if floor.refuses(best):
+        if best is not None and floor.refuse_below is not None and floor.refuses(best):
             status, reason = Status.REFUSED, "below_floor"
-            detail = f"best probability {best:.3f}, at least {floor.refuse_below:.3f} needed"
+            shown, bound = beside(best, floor.refuse_below)
+            detail = f"best probability {shown}, at least {bound} needed"
             passages = [replace(p, dropped=Dropped.REFUSED) for p in passages]
         else:
             passages = cut(passages, plan)
         kept = tuple(p for p in passages if p.dropped is None)
         if passages and not kept and status is not Status.REFUSED:
             status, reason = Status.REFUSED, "all_below_floor"
-            detail = f"every passage is below {floor.drop_below:.3f}"
+            detail = f"every passage is below {floor.drop_below}"
         plan.timings["order"] = (time.perf_counter() - begun) * 1000.0
         plan.timings["total"] = (time.perf_counter() - plan.started) * 1000.0
         return Outcome(

@@ -24,8 +24,9 @@ class Found:
     """What the system gave for one query.
 
     Attributes:
-        candidates: best first, ranks 1..n, no passage twice; none where it failed.
-        ms: milliseconds that the call took.
+        candidates: best first, ranks 1..n, no passage twice; none where it failed. The first k
+            are what was asked for by k, as users get them; then what only asking deeper found.
+        ms: milliseconds that the call for k took.
         error: why it failed; None where it did not.
         repeated: results left out because their passage stood further up.
         unknown: results whose id is not in the corpus; they are kept, and count as irrelevant.
@@ -46,7 +47,7 @@ class Collected:
 
     Attributes:
         found: query id to what came back; failed queries included, so that they count as 0.
-        k: how many candidates were asked for.
+        k: how many candidates were asked for, beyond the head included.
     """
 
     found: Mapping[str, Found]
@@ -69,11 +70,16 @@ def collect(
     query_ids: Sequence[str],
     *,
     k: int,
+    depth: int | None = None,
     max_failures: float = 0.05,
     progress: Progress | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Collected:
     """Ask for every query's candidates.
+
+    The k candidates that a second stage reads are asked for by that number, as in production: a
+    system that merges lists, or searches approximately, may have another head where it is asked
+    for more. What lies deeper is asked for apart, and only stands behind them.
 
     What the system raises is recorded with the query and counts as finding nothing; it is
     never left out of a mean. Stops as soon as more than `max_failures` of all queries failed.
@@ -82,7 +88,8 @@ def collect(
         stage: the system under test.
         data: where the queries are.
         query_ids: which of them.
-        k: candidates wanted, at least 1; a longer list is cut.
+        k: candidates that a second stage reads, at least 1; a longer list is cut.
+        depth: how far down to look, for the recall curve, at least k; None: k.
         max_failures: share of the queries in [0, 1] that may fail.
         progress: told after each query.
         clock: in seconds.
@@ -93,6 +100,9 @@ def collect(
     """
     if k < 1:
         raise InputError(f"k must be at least 1, got {k}")
+    if depth is not None and depth < k:
+        raise InputError(f"depth must be at least k ({k}), got {depth}")
+    deep = k if depth is None else depth
     if not 0.0 <= max_failures <= 1.0:
         raise InputError(f"max_failures is a share in [0, 1], got {max_failures}")
     strange = [q for q in query_ids if q not in data.queries]
@@ -102,7 +112,7 @@ def collect(
     failed: list[str] = []
     total = len(dict.fromkeys(query_ids))
     for query_id in dict.fromkeys(query_ids):
-        one = _ask(stage, data, query_id, k, clock)
+        one = _ask(stage, data, query_id, k, deep, clock)
         found[query_id] = one
         if one.error is not None:
             failed.append(query_id)
@@ -125,38 +135,58 @@ def collect(
             f"the corpus {known!r}. Return the corpus's ids (for LangChain: id_key names the "
             "metadata key that holds them)."
         )
-    return Collected(found=found, k=k)
+    return Collected(found=found, k=deep)
 
 
 def _ask(
-    stage: FirstStage, data: Dataset, query_id: str, k: int, clock: Callable[[], float]
+    stage: FirstStage,
+    data: Dataset,
+    query_id: str,
+    k: int,
+    depth: int,
+    clock: Callable[[], float],
 ) -> Found:
     query = data.queries[query_id]
     by_id = getattr(stage, "candidates_for", None)
+
+    def ask(wanted: int) -> list[Candidate]:
+        rows = stage.candidates(query, wanted) if by_id is None else by_id(query_id, query, wanted)
+        return _checked(rows)
+
+    ms: float | None = None
     begun = clock()
     try:
-        rows = stage.candidates(query, k) if by_id is None else by_id(query_id, query, k)
-        listed = _checked(rows)
-    except Exception as exc:  # the user's system may raise anything; one query is not the run
+        listed = ask(k)
         ms = (clock() - begun) * 1000.0
+        unique = _unique(listed)
+        repeated = len(listed) - len(unique)
+        head = unique[:k]
+        # A system that gives fewer than k has no more; one that gives all it has was read whole.
+        deeper = ask(depth) if depth > k and len(listed) == k else listed
+    except Exception as exc:  # the user's system may raise anything; one query is not the run
+        ms = (clock() - begun) * 1000.0 if ms is None else ms
         error = f"{type(exc).__name__}: {exc}"
         return Found(query_id=query_id, query=query, candidates=(), ms=ms, error=error)
-    ms = (clock() - begun) * 1000.0
-    unique: dict[str, Candidate] = {}
-    for candidate in listed:
-        unique.setdefault(candidate.id, candidate)
     kept = tuple(
         candidate if candidate.rank == rank else replace(candidate, rank=rank)
-        for rank, candidate in enumerate(list(unique.values())[:k], start=1)
+        for rank, candidate in enumerate(_unique([*head, *deeper])[:depth], start=1)
     )
     return Found(
         query_id=query_id,
         query=query,
         candidates=kept,
         ms=ms,
-        repeated=len(listed) - len(unique),
+        repeated=repeated,
         unknown=sum(candidate.id not in data.corpus for candidate in kept),
     )
+
+
+def _unique(listed: Sequence[Candidate]) -> list[Candidate]:
+    """Each passage once, where it first stands."""
+    unique: dict[str, Candidate] = {}
+    for candidate in listed:
+        unique.setdefault(candidate.id, candidate)
+    return list(unique.values())
 
 
 def _checked(rows: object) -> list[Candidate]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rankgate.errors import InputError
+from rankgate.firststage import DEFAULT_K
 from rankgate.firststage.signals import query_words
 from rankgate.policy import Policy
 from rankgate.scorers import LateInteractionScorer, Scorer
@@ -29,6 +30,7 @@ __all__ = [
     "corpus_lexicon",
     "prepare",
     "run_experiment",
+    "sizes",
 ]
 
 Teller = Callable[[str, int, int], None]
@@ -42,7 +44,8 @@ class Settings:
     Attributes:
         k: candidates that the second stage reads; None: the policy's.
         top_n: passages that are kept; None: the policy's.
-        depth: candidates that are retrieved, for recall beyond k; k where that is more.
+        depth: how far down the first stage is looked at, for the recall curve; k where that is
+            more. It decides nothing that a second stage reads.
         limit: judged queries, and as many unjudged ones, at most, evenly spread; None: all.
         fields: names of the data's own fields that are strata.
         budget_ms: latency that 95 of 100 queries must keep; None: none.
@@ -138,14 +141,15 @@ def run_experiment(
         PolicyError: the policy does not fit first stage or scorer.
     """
     judged, unjudged = choose_queries(data, split, settings.limit)
-    k, top_n = _sizes(settings, policy, stage)
+    k, top_n = sizes(settings.k, settings.top_n, policy, stage)
     depth = max(k, settings.depth)
     say = _silent if tell is None else tell
     collected = collect(
         stage,
         data,
         [*judged, *unjudged],
-        k=depth,
+        k=k,
+        depth=depth,
         max_failures=settings.max_failures,
         progress=lambda done, total: say("retrieving", done, total),
         clock=clock,
@@ -228,19 +232,27 @@ def prepare(scorer: Scorer, collected: Collected, *, k: int, tell: Teller) -> No
         )
 
 
-def _sizes(settings: Settings, policy: Policy | None, stage: FirstStage) -> tuple[int, int]:
-    """K and top_n: as given, else the policy's for this first stage, else 50 and 5."""
+def sizes(
+    k: int | None, top_n: int | None, policy: Policy | None, stage: FirstStage
+) -> tuple[int, int]:
+    """K and top_n: as given, else the policy's for this first stage, else the usual ones.
+
+    Raises:
+        InputError: k below top_n, or either below 1.
+    """
     found = None
     if policy is not None:
         if isinstance(stage, IndexStage):
             found = policy.sections.get(stage.kind)
         if found is None:
             found = next(iter(policy.sections.values()), None)
-    k = settings.k if settings.k is not None else 50 if found is None else found.k
-    top_n = settings.top_n if settings.top_n is not None else 5 if found is None else found.top_n
-    if k < top_n:
-        raise InputError(f"k ({k}) must be at least top_n ({top_n}): the reranker picks from k")
-    return k, top_n
+    read = k if k is not None else DEFAULT_K if found is None else found.k
+    kept = top_n if top_n is not None else 5 if found is None else found.top_n
+    if not 1 <= kept <= read:
+        raise InputError(
+            f"top_n must be between 1 and k ({read}), got {kept}: the reranker picks from k"
+        )
+    return read, kept
 
 
 def _spread(queries: Sequence[str], limit: int | None) -> list[str]:

@@ -9,14 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rankgate.errors import InputError
-from rankgate.firststage import Analyser, BM25Index, Fusion, fuse_candidates
+from rankgate.firststage import Analyser, BM25Index, Fusion, fuse_candidates, list_depth
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval.vector_cache import Encoder, Progress, VectorCache
 
 __all__ = ["MemoryIndex"]
-
-# Lists are merged at least this deep, however few candidates are wanted: so does the application.
-_DEPTH = 50
 
 
 class MemoryIndex:
@@ -141,7 +138,7 @@ class MemoryIndex:
             best = self._best(cosines, k, above=-np.inf)
             return [self._candidate(i, r, dense=float(cosines[i])) for r, i in enumerate(best, 1)]
         scores = self._terms(query, gone)
-        depth = max(k, _DEPTH)
+        depth = list_depth(k)
         return fuse_candidates(
             dense=self._listed(cosines, self._best(cosines, depth, above=-np.inf)),
             bm25=self._listed(scores, self._best(scores, depth, above=0.0)),

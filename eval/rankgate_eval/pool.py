@@ -37,7 +37,7 @@ class Pooled:
     """One query as the second stage sees it.
 
     Attributes:
-        found: everything that the first stage gave, possibly deeper than what was read.
+        found: everything that the first stage gave, with what it gave when asked for more.
         candidates: the first k of it, which the scorer read.
         scores: as the scorer returned them; nothing is `scored` in it where the scorer failed.
         signals: of the candidates.
@@ -114,8 +114,6 @@ def read_pool(
         InputError: k below 1, depth below k, or an unknown query.
         SystemFailedError: first stage or scorer failed on too many queries.
     """
-    if depth is not None and depth < k:
-        raise InputError(f"depth must be at least k ({k}), got {depth}")
     total = len(query_ids)
 
     def retrieving(done: int, _: int) -> None:
@@ -126,7 +124,8 @@ def read_pool(
         stage,
         data,
         query_ids,
-        k=k if depth is None else depth,
+        k=k,
+        depth=depth,
         max_failures=max_failures,
         progress=retrieving,
         clock=clock,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from rankgate.errors import InputError, MissingExtraError
-from rankgate.firststage import Fusion
+from rankgate.firststage import Fusion, chroma_space
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval.dataset import Dataset
 from rankgate_eval.index import MemoryIndex
@@ -163,7 +163,6 @@ class LangChainStage:
         if hasattr(system, "similarity_search_with_score"):
             try:
                 from langchain_rankgate.sources import ChromaSource
-                from langchain_rankgate.spaces import chroma_space
             except ImportError as exc:
                 raise MissingExtraError("a LangChain vector store under test", "app") from exc
             source = ChromaSource(system, space=chroma_space(system))

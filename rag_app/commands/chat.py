@@ -20,15 +20,16 @@ from rag_app.commands.options import (
 from rag_app.commands.render import busy, print_evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rag_app.pipeline import AnswerResult, Pipeline
 
 __all__ = ["register"]
 
 _EPILOG = (
-    "Each question is answered on its own. /history lists them, /quit or end of input leaves. "
-    "Exit codes: 0 ok; 2 wrong usage, setting or file; 5 the last answer's generator failed."
+    "A question is understood after those before it, as on the page; /new begins another "
+    "conversation. /history lists its questions, /quit or end of input leaves. Nothing is kept on "
+    "disk. Exit codes: 0 ok; 2 wrong usage, setting or file; 5 the last answer's generator failed."
 )
 _PROMPT = "> "
 
@@ -42,28 +43,35 @@ def chat(
     data_dir: DataDirOption = None,
     collection: CollectionOption = None,
 ) -> None:
-    """Ask question after question; works from a pipe, too (one question a line)."""
+    """Ask question after question in one conversation; from a pipe, too, one question a line."""
     settings = load_settings(
         config, data_dir=data_dir, collection=collection, generator=generator, top_n=top_n
     )
     with busy("Opening the index"):
         from rag_app.pipeline import Pipeline
-    history: list[AnswerResult] = []
+    asked: list[AnswerResult] = []
+    failed = 0
     with Pipeline.open(settings) as pipeline:
         if sys.stdin.isatty() and not as_json:
-            typer.echo(f"{pipeline.store.count()} passages. Ask, or /quit.")
+            typer.echo(f"{pipeline.store.count()} passages. Ask, or /new, /history, /quit.")
         for line in _lines(prompt=not as_json):
             if line == "/quit":
                 break
-            if line == "/history":
-                for number, past in enumerate(history, start=1):
+            if line == "/new":
+                asked.clear()
+                typer.echo("A new conversation.", err=as_json)
+            elif line == "/history":
+                for number, past in enumerate(asked, start=1):
                     typer.echo(f"{number}. {past.question} ({past.status})", err=as_json)
             elif line.startswith("/"):
-                typer.echo(f"Unknown command {line}; there are /history and /quit.", err=True)
+                typer.echo(
+                    f"Unknown command {line}; there are /new, /history and /quit.", err=True
+                )
             elif line:
-                history.append(_answered(pipeline, line, as_json=as_json, trace=trace))
-    if history and history[-1].exit_code:
-        raise typer.Exit(history[-1].exit_code)
+                asked.append(_answered(pipeline, line, asked, as_json=as_json, trace=trace))
+                failed = asked[-1].exit_code
+    if failed:
+        raise typer.Exit(failed)
 
 
 def _lines(*, prompt: bool) -> Iterator[str]:
@@ -80,17 +88,29 @@ def _lines(*, prompt: bool) -> Iterator[str]:
         yield line.strip()
 
 
-def _answered(pipeline: Pipeline, question: str, *, as_json: bool, trace: bool) -> AnswerResult:
-    """Answer one question, the text as it is written."""
+def _answered(
+    pipeline: Pipeline,
+    question: str,
+    before: Sequence[AnswerResult],
+    *,
+    as_json: bool,
+    trace: bool,
+) -> AnswerResult:
+    """Answer one question after those before it, the text as it is written."""
+    from rag_app.condense import Exchange
     from rag_app.pipeline import AnswerResult
 
+    history = [
+        Exchange(question=b.question, answer="" if b.answer is None else b.answer.text)
+        for b in before
+    ]
     if as_json:
-        result = pipeline.answer(question)
+        result = pipeline.answer(question, history=history)
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False))
         if result.error:
             typer.echo(f"Error: {result.error}", err=True)
         return result
-    for event in pipeline.stream(question, pieces=True):
+    for event in pipeline.stream(question, history=history, pieces=True):
         if isinstance(event, AnswerResult):
             result = event
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+from ipaddress import ip_network
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,10 +22,12 @@ from rag_app.commands.render import busy
 from rankgate.errors import ConfigError
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from rag_app.server.hub import Hub
     from rag_app.settings import Settings
 
-__all__ = ["register", "run_server"]
+__all__ = ["register", "run_server", "server_config"]
 
 
 def serve(
@@ -64,6 +67,11 @@ def serve(
             "trusted_hosts names more than this machine, so a proxy lets others in, and without "
             "keys they may do everything. Make one first: rankgate keys create --name NAME"
         )
+    if not keys and not all(ip_network(p).is_loopback for p in settings.trusted_proxies):
+        raise ConfigError(
+            "trusted_proxies names another machine, so a proxy lets others in, and without keys "
+            "they may do everything. Make one first: rankgate keys create --name NAME"
+        )
     bound = _bind(settings.host, settings.port)
     with bound, Hub(settings) as hub:
         _greet(settings, hub, bound.getsockname()[1], keys)
@@ -81,25 +89,31 @@ def run_server(settings: Settings, hub: Hub, bound: socket.socket) -> None:
     """
     import uvicorn
 
-    from rag_app.server.app import create_app
-
     # uvicorn sends itself the signal again when it is through; the folder is to be closed then.
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings, hub=hub),
-            log_config=None,
-            access_log=False,
-            # Whatever has been begun may finish; nothing is allowed to take longer.
-            timeout_graceful_shutdown=int(settings.request_timeout_s) + 1,
-            server_header=False,
-            # Behind a proxy on this machine, the caller's own address and scheme.
-            proxy_headers=True,
-            forwarded_allow_ips="127.0.0.1",
-        )
-    )
+    server = uvicorn.Server(server_config(settings, hub))
     server.run(sockets=[bound])
+
+
+def server_config(settings: Settings, hub: Hub) -> uvicorn.Config:
+    """How uvicorn serves the application, without where it listens."""
+    import uvicorn
+
+    from rag_app.server.app import create_app
+
+    return uvicorn.Config(
+        create_app(settings, hub=hub),
+        log_config=None,
+        access_log=False,
+        # Whatever has been begun may finish; nothing is allowed to take longer.
+        timeout_graceful_shutdown=int(settings.request_timeout_s) + 1,
+        server_header=False,
+        # Behind a known proxy, the caller's own address and scheme; given here, so that
+        # uvicorn's own FORWARDED_ALLOW_IPS in the environment means nothing.
+        proxy_headers=True,
+        forwarded_allow_ips=list(settings.trusted_proxies),
+    )
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from rag_app.generate.context import Context, SourceText
+from rag_app.page_starts import page_at
 
 __all__ = ["REFUSAL", "Answer", "Generator", "Quote", "Source", "is_refusal", "refusal"]
 
@@ -21,12 +22,14 @@ class Quote:
         text: verbatim, as the document has it.
         start, end: where in the document's text, in characters.
         overlap: share of the claim's content words that the quote contains, in [0, 1].
+        page: where it begins; None where there are no pages.
     """
 
     text: str
     start: int
     end: int
     overlap: float = 1.0
+    page: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,8 @@ class Source:
 
     Attributes:
         number: the n of `[n]` in the answer; 1, 2, ... in the order of first use.
-        title, source, heading, page: for people; page is None where there are no pages.
+        title, source, heading, page: for people; page is where the first quote begins, or else
+            the passage; None where there are no pages.
         document_id, chunk_id: for programs.
         relevance_score: the passage's probability in [0, 1]; None where no model applied.
         quotes: the words that support the answer, in the order of their citations.
@@ -55,13 +59,14 @@ class Source:
     def of(cls, text: SourceText, *, number: int, quotes: tuple[Quote, ...]) -> Source:
         """The source that a passage becomes once it is cited as `number`."""
         metadata = text.passage.candidate.metadata
-        page = metadata.get("page")
+        quotes = tuple(replace(q, page=page_at(metadata, q.start)) for q in quotes)
+        page = quotes[0].page if quotes else page_at(metadata, text.start)
         return cls(
             number=number,
             title=text.title,
             source=str(metadata.get("source", "")),
             heading=text.heading,
-            page=None if page is None else int(page),
+            page=page,
             document_id=text.document_id,
             chunk_id=text.passage.candidate.id,
             relevance_score=text.passage.relevance_score,

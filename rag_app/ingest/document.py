@@ -81,6 +81,15 @@ class ParsedDocument:
     sha256: str = ""
     size: int = 0
 
+    @property
+    def page_starts(self) -> list[tuple[int, int]]:
+        """(offset, page) where the text of each page begins; empty where there are no pages."""
+        starts: list[tuple[int, int]] = []
+        for block in self.blocks:
+            if block.page is not None and (not starts or starts[-1][1] != block.page):
+                starts.append((block.start, block.page))
+        return starts
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` reads back to an equal document."""
         return {

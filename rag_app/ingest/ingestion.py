@@ -240,6 +240,7 @@ class _Ingestion:
         record = DocumentRecord(
             id=identifier,
             source=file.source,
+            name=file.name,
             path=file.path.as_posix(),
             found_at=Path(os.path.abspath(file.source)).as_posix(),
             kind=file.kind,
@@ -257,6 +258,7 @@ class _Ingestion:
                 current = replace(
                     before,
                     source=record.source,
+                    name=record.name,
                     # Another one where the data folder was moved along with the file.
                     path=record.path,
                     found_at=record.found_at,
@@ -280,7 +282,14 @@ class _Ingestion:
         (self.changed if indexed else self.added).append(file.source)
         if parsed.notes:
             self.notes[file.source] = parsed.notes
-        self.waiting.append(Entry(document=record, text=parsed.text, chunks=chunks))
+        self.waiting.append(
+            Entry(
+                document=record,
+                text=parsed.text,
+                chunks=chunks,
+                page_starts=parsed.page_starts,
+            )
+        )
         if sum(len(entry.chunks) for entry in self.waiting) >= self.settings.batch_size:
             self._flush()
 
@@ -322,6 +331,7 @@ class _Ingestion:
             before = DocumentRecord(
                 id=identifier,
                 source=file.source,
+                name=file.name,
                 path=file.path.as_posix(),
                 found_at=Path(os.path.abspath(file.source)).as_posix(),
                 kind=file.kind or "",

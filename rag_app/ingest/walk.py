@@ -22,11 +22,13 @@ class Found:
     Attributes:
         path: real path, links resolved.
         source: as the user gave it, with forward slashes.
+        name: relative to the given folder; of a file that was given itself, its own name.
         kind: md, txt, html, pdf or docx; None: not a kind that is read, but named explicitly.
     """
 
     path: Path
     source: str
+    name: str
     kind: str | None
 
 
@@ -76,9 +78,10 @@ def walk(paths: Sequence[str | Path], *, exclude: Iterable[Path] = ()) -> Walk:
         elif real.is_dir():
             found.folders.append(real)
             for path, hidden in _files_under(root, closed, found):
-                _take(path, found, seen, hidden=hidden)
+                name = path.relative_to(root).as_posix()
+                _take(path, name, found, seen, hidden=hidden)
         else:
-            _take(root, found, seen, explicit=True)
+            _take(root, real.name, found, seen, explicit=True)
     return found
 
 
@@ -111,7 +114,13 @@ def _files_under(root: Path, closed: set[Path], found: Walk) -> Iterator[tuple[P
 
 
 def _take(
-    path: Path, found: Walk, seen: set[Path], *, hidden: bool = False, explicit: bool = False
+    path: Path,
+    name: str,
+    found: Walk,
+    seen: set[Path],
+    *,
+    hidden: bool = False,
+    explicit: bool = False,
 ) -> None:
     if hidden:
         found.skipped["hidden"] += 1
@@ -131,4 +140,4 @@ def _take(
         found.skipped["unsupported"] += 1
     else:
         seen.add(real)
-        found.files.append(Found(path=real, source=path.as_posix(), kind=kind))
+        found.files.append(Found(path=real, source=path.as_posix(), name=name, kind=kind))

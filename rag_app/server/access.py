@@ -21,7 +21,16 @@ from rag_app.server.errors import ApiError
 from rag_app.server.hub import Hub, UnknownCollectionError
 from rag_app.server.keys import KeyRecord, KeyStore, Role
 
-__all__ = ["COOKIE", "Access", "Evaluator", "Principal", "SignedIn", "is_local", "unauthorised"]
+__all__ = [
+    "COOKIE",
+    "Access",
+    "Evaluator",
+    "Principal",
+    "SignedIn",
+    "is_local",
+    "need_evaluator",
+    "unauthorised",
+]
 
 COOKIE = "rankgate_session"
 _SESSION_S = 14 * 24 * 3600
@@ -193,12 +202,21 @@ def _signed_in(request: Request) -> Principal:
     return principal
 
 
-def _evaluator(principal: Annotated[Principal, Depends(_signed_in)]) -> Principal:
+def need_evaluator(principal: Principal) -> Principal:
+    """The caller, who may see scores and traces.
+
+    Raises:
+        ApiError: 403, a user's key.
+    """
     if not principal.evaluator:
         raise ApiError(
             403, "evaluators_only", "this needs a key with the role evaluator; yours is a user's"
         )
     return principal
+
+
+def _evaluator(principal: Annotated[Principal, Depends(_signed_in)]) -> Principal:
+    return need_evaluator(principal)
 
 
 SignedIn = Annotated[Principal, Depends(_signed_in)]

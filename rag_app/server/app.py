@@ -20,6 +20,7 @@ from rag_app.server.hub import Hub
 from rag_app.server.metrics import Metrics
 from rag_app.server.openapi import describe
 from rag_app.server.pages import add_pages
+from rag_app.server.retention import forgetting
 from rag_app.server.routes import (
     chat,
     compare,
@@ -83,7 +84,8 @@ def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
         )
         await asyncio.to_thread(uploads.resume)
         try:
-            yield
+            async with forgetting(conversations, settings.conversation_days):
+                yield
         finally:
             await slots.close()
             await asyncio.to_thread(shadow.close)

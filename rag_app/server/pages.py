@@ -6,6 +6,9 @@ Everything comes from this origin, no script or style stands inline, and no page
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import shutil
+import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,7 +81,7 @@ Collection = Annotated[str | None, Query()]
 async def chat(server: Server, principal: SignedIn, collection: Collection = None) -> Response:
     """A new conversation; where nothing is ingested, how to begin."""
     context = await asyncio.to_thread(_context, server, principal, collection)
-    return _page("chat.html", here="chat", conversation=None, **context)
+    return _page("chat.html", here="chat", conversation=None, program=_program(), **context)
 
 
 @router.get("/c/{conversation}")
@@ -89,7 +92,7 @@ async def kept(conversation: str, server: Server, principal: SignedIn) -> Respon
         found = server.conversations.get(conversation, owner=principal.id)
         return {**_context(server, principal, found.collection), "conversation": found}
 
-    return _page("chat.html", here="chat", **await asyncio.to_thread(read))
+    return _page("chat.html", here="chat", program=_program(), **await asyncio.to_thread(read))
 
 
 @router.get("/documents")
@@ -208,6 +211,16 @@ def _context(server: ServerState, principal: Principal, collection: str | None) 
         "kinds": ", ".join(KINDS),
         "max_upload_mb": server.settings.max_upload_mb,
     }
+
+
+def _program() -> str:
+    """How a terminal in the server's folder calls this program."""
+    beside = Path(sys.executable).with_name("rankgate")
+    if shutil.which("rankgate") is None and beside.is_file():
+        # Such as the `.venv/bin/rankgate` of `make serve`; other paths are nobody's business.
+        with contextlib.suppress(ValueError):
+            return beside.relative_to(Path.cwd()).as_posix()
+    return "rankgate"
 
 
 def _by_day(conversations: list[Conversation]) -> list[tuple[str, list[Conversation]]]:

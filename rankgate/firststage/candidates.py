@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rankgate.errors import InputError
+from rankgate.firststage.depth import fuse_in_pages, top_entries
 from rankgate.firststage.fusion import Fusion
 from rankgate.types import Candidate
 
@@ -21,28 +22,37 @@ def fuse_candidates(
     missing_dense: Callable[[Sequence[str]], Sequence[float]],
     missing_bm25: Callable[[Sequence[str]], Sequence[float]],
     fetch: Callable[[Sequence[str]], Sequence[tuple[str, Mapping[str, Any]]]],
-    ranking: Sequence[tuple[str, float]] | None = None,
+    fused_at: Callable[[int], Sequence[tuple[str, float]]] | None = None,
 ) -> list[Candidate]:
     """The k best of two lists, each with its cosine and its BM25 score.
 
     A score that a list does not hold is *computed* through the callbacks, never imputed: a
     zero for "not in the top 50" would be a lie that the gate and the floor believe.
 
+    How deep the lists are fused is decided here and nowhere else, see `fuse_in_pages`: lists
+    that are longer than `list_depth(k)` give the same candidates, and fewer candidates are the
+    head of more.
+
     Args:
-        dense: id to cosine in [-1, 1], best first.
-        bm25: id to BM25 score, best first.
+        dense: id to cosine in [-1, 1], best first, at least `list_depth(k)` of them if there
+            are so many.
+        bm25: id to BM25 score, best first, likewise.
         fusion: how to merge.
         k: at most so many candidates.
         missing_dense: cosines for these ids.
         missing_bm25: BM25 scores for these ids.
         fetch: text and metadata for these ids.
-        ranking: ids with fused scores, best first, where more than these two lists were fused,
-            such as those of several queries; None: the fusion of the two.
+        fused_at: ids with fused scores, best first, of lists cut at this depth, where more than
+            these two are fused, such as those of several queries; None: the fusion of the two.
 
     Raises:
-        InputError: a callback answers with another number of values.
+        InputError: k below 1, or a callback answers with another number of values.
     """
-    chosen = (fusion.fuse(dense, bm25) if ranking is None else ranking)[:k]
+
+    def of_the_two(depth: int) -> list[tuple[str, float]]:
+        return fusion.fuse(top_entries(dense, depth), top_entries(bm25, depth))
+
+    chosen = fuse_in_pages(of_the_two if fused_at is None else fused_at, k)
     ids = [identifier for identifier, _ in chosen]
     cosines = {**dense, **_fill(ids, dense, missing_dense, "dense")}
     terms = {**bm25, **_fill(ids, bm25, missing_bm25, "BM25")}

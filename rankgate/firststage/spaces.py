@@ -9,11 +9,18 @@ which every usual sentence embedding is.
 from __future__ import annotations
 
 import math
-from typing import Literal, cast
+from collections.abc import Mapping
+from typing import Any, Literal, cast
 
 from rankgate.errors import ConfigError, InputError
 
-__all__ = ["Space", "cosine_from_distance", "cosine_from_exp_distance", "space_named"]
+__all__ = [
+    "Space",
+    "chroma_space",
+    "cosine_from_distance",
+    "cosine_from_exp_distance",
+    "space_named",
+]
 
 Space = Literal["cosine", "l2", "ip"]
 _SPACES = ("cosine", "l2", "ip")
@@ -33,6 +40,38 @@ def space_named(name: str) -> Space:
             f"Use a collection with one of {', '.join(_SPACES)}."
         )
     return cast(Space, name)
+
+
+def chroma_space(store: Any) -> Space:
+    """The space of the Chroma collection behind a framework's vector store; reads no server.
+
+    It stands in the collection's configuration (under `hnsw` or `spann`), and for older ones
+    in the metadata key `hnsw:space`. A collection that names none has Chroma's default, l2.
+
+    Args:
+        store: LangChain's `Chroma` or LlamaIndex's `ChromaVectorStore`, which both keep their
+            collection in `_collection`.
+
+    Raises:
+        ConfigError: there is no Chroma collection, or its space is not understood.
+    """
+    collection = getattr(store, "_collection", None)
+    configuration = getattr(collection, "configuration_json", None)
+    metadata = getattr(collection, "metadata", None)
+    if collection is None or (configuration is None and not hasattr(collection, "metadata")):
+        raise ConfigError(
+            f"{type(store).__name__} shows no Chroma collection to read the vector space from. "
+            "Pass space='cosine', 'l2' or 'ip', whichever its distances are in; for another vector "
+            "store use from_retriever, which reads the order alone."
+        )
+    if isinstance(configuration, Mapping):
+        for index in ("hnsw", "spann"):
+            section = configuration.get(index)
+            if isinstance(section, Mapping) and section.get("space") is not None:
+                return space_named(str(section["space"]))
+    if isinstance(metadata, Mapping) and metadata.get("hnsw:space") is not None:
+        return space_named(str(metadata["hnsw:space"]))
+    return "l2"
 
 
 def cosine_from_distance(distance: float, space: str) -> float:

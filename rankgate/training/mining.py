@@ -15,12 +15,14 @@ import numpy.typing as npt
 
 from rankgate.errors import InputError
 from rankgate.firststage import (
+    DEFAULT_K,
     Analyser,
     BM25Index,
     Fusion,
     Signals,
     compute_signals,
     fuse_candidates,
+    list_depth,
 )
 from rankgate.training.data import TrainingCorpus, TrainingQuery
 from rankgate.types import Candidate
@@ -103,7 +105,7 @@ class Miner:
         *,
         embedder: Embedder | None = None,
         rule: MarginRule | None = None,
-        k: int = 50,
+        k: int = DEFAULT_K,
     ) -> None:
         if k < 1:
             raise InputError(f"k must be at least 1, got {k}")
@@ -163,7 +165,7 @@ class Miner:
     def _candidates(
         self, terms: npt.NDArray[np.float32], cosines: npt.NDArray[np.float32] | None
     ) -> list[Candidate]:
-        depth = max(self.k, 50)
+        depth = list_depth(self.k)
         by_terms = [int(i) for i in np.argsort(-terms, kind="stable")[:depth] if terms[i] > 0]
         if cosines is None:
             return [

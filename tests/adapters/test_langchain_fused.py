@@ -186,6 +186,33 @@ def test_k_cuts_the_fused_list(policies):
     assert order(cut.retrieve(QUERY)) == ["a"]
 
 
+class Sized(BaseRetriever):
+    """Takes k, and remembers it."""
+
+    rows: list
+    asked: list
+
+    def _get_relevant_documents(self, query, *, run_manager, k=4):
+        self.asked.append(k)
+        return self.rows[:k]
+
+
+def test_fewer_fused_candidates_are_the_head_of_more(policies):
+    names = [f"p{i}" for i in range(120)]
+    children = [
+        Sized(rows=docs(*names), asked=[]),
+        Sized(rows=docs(*(names[(i * 37) % 120] for i in range(120))), asked=[]),
+    ]
+    retriever = fused_over(policies, children)
+    long = [c.id for c in retriever.candidates(QUERY, 100)]
+    for k in (3, 50, 51):
+        assert [c.id for c in retriever.candidates(QUERY, k)] == long[:k]
+    # Each list is read in whole pages; a child's own number stands where nobody names k.
+    assert children[0].asked == children[1].asked == [100, 50, 50, 100]
+    retriever.retrieve(QUERY)
+    assert children[0].asked[-1] == 4
+
+
 def test_blocking_retrievers_run_side_by_side(policies):
     together = threading.Barrier(2, timeout=10)
 

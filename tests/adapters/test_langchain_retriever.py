@@ -239,7 +239,7 @@ def test_what_a_first_stage_returns_is_checked(policies):
     wrong = RankGateRetriever.from_first_stage(
         lambda query, k: ["text"], scorer=FakeScorer(), policy=policies.raw
     )
-    with pytest.raises(InputError, match=r"must be rankgate\.Candidate"):
+    with pytest.raises(InputError, match=r"must be a rankgate\.Candidate"):
         wrong.invoke(QUERY)
 
 

@@ -114,6 +114,22 @@ async def test_several_retrievers_are_fused_by_rank(policies):
     assert len(short.candidates(QUERY)) == 2
 
 
+async def test_fewer_fused_candidates_are_the_head_of_more(policies):
+    rows = [(f"red {i}", 0.5) for i in range(120)]
+    one, other = nodes_of(*rows), nodes_of(*rows)
+    shuffled = [other[(i * 37) % 120] for i in range(120)]
+    children = [Sized(one), Sized(shuffled)]
+    retriever = RankGateRetriever.from_retrievers(
+        children, scorer=FakeScorer(), policy=policies.raw
+    )
+    long = [c.id for c in retriever.candidates(QUERY, 100)]
+    assert len(long) == 100
+    for k in (3, 50, 51):
+        assert [c.id for c in retriever.candidates(QUERY, k)] == long[:k]
+        assert [c.id for c in await retriever.acandidates(QUERY, k)] == long[:k]
+    assert [c.similarity_top_k for c in children] == [2, 2]
+
+
 async def test_each_fused_retriever_embeds_the_query_itself(policies):
     class Embedding(Listed):
         def __init__(self, vector):

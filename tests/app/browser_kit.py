@@ -184,7 +184,7 @@ class Running:
 
 
 @contextmanager
-def serving(base, *, scorer=None, **changes):
+def serving(base, *, scorer=None, embedder=None, **changes):
     """A server over `base`/data with fake models; real store, real pipeline, real HTTP."""
     settings = files.make_settings(base, **changes)
     generator = SlowWords()
@@ -193,7 +193,7 @@ def serving(base, *, scorer=None, **changes):
         socket.socket() as bound,
         Hub(
             settings,
-            embedder=files.FakeEmbedder(),
+            embedder=files.FakeEmbedder() if embedder is None else embedder,
             scorer=scorer,
             generator=generator,
         ) as hub,
@@ -230,6 +230,7 @@ class Eyes:
         self.browser, self.url = browser, url
         self.wrong, self.expected = [], set()
         self._contexts = []
+        self._usual = None
 
     def context(self, *, width=1280, height=800, scheme="light", **more):
         """A fresh profile; its own cookies and storage."""
@@ -245,8 +246,10 @@ class Eyes:
         return made
 
     def page(self, path="/", *, context=None, ready=True, **more):
-        """Open a path; waits until its module has run."""
-        page = (self.context(**more) if context is None else context).new_page()
+        """Open a path; waits until its module has run. By default in the usual profile."""
+        if context is None:
+            context = self.context(**more) if more else self._profile()
+        page = context.new_page()
         page.on("console", self._console)
         page.on("pageerror", lambda e: self.wrong.append(f"exception: {e}"))
         page.goto(path)
@@ -267,7 +270,28 @@ class Eyes:
             return
         self.wrong.append(f"console {message.type}: {message.text}")
 
-    def close(self):
+    def _profile(self):
+        """One profile for all tests of a module: a new one loads and compiles everything anew."""
+        if self._usual is None:
+            self._usual = self.context()
+            self._contexts.remove(self._usual)
+        return self._usual
+
+    def rest(self):
+        """After a test: close what it opened, and let the usual profile forget."""
         for context in self._contexts:
             context.close()
         self._contexts.clear()
+        if self._usual is not None:
+            for page in self._usual.pages:
+                page.evaluate("try { localStorage.clear() } catch {}")
+                page.close()
+            self._usual.clear_cookies()
+        wrong, self.wrong = self.wrong, []
+        self.expected = set()
+        return wrong
+
+    def close(self):
+        self.rest()
+        if self._usual is not None:
+            self._usual.close()

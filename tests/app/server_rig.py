@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from rag_app.server.hub import Hub
 from rag_app.server.keys import KeyStore, Role
 from rankgate.testing import FakeScorer
 
-__all__ = ["TEXTS", "StepGenerator", "bearer", "in_process", "key", "on_port", "until", "upload"]
+__all__ = ["TEXTS", "StepGenerator", "bearer", "in_process", "key", "on_port", "taken_port", "until", "upload"]
 
 TEXTS = {
     "harbour.txt": "The harbour master logs every ship that enters the harbour.",
@@ -119,6 +120,15 @@ def on_port(base, files, **options):
         server.should_exit = True
         thread.join(30)
         hub.close()
+
+
+@contextlib.contextmanager
+def taken_port():
+    """A port that somebody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
 
 
 def until(condition, seconds=20):

@@ -225,6 +225,20 @@ def test_chat_stops_at_quit_and_speaks_json_lines():
     assert [row["question"] for row in rows] == ["gate?", "dough?"]
 
 
+def test_chat_understands_a_question_after_those_before_until_a_new_conversation():
+    first, after = "How long does a sourdough rest?", "And where does it?"
+    done = invoke("chat", "--json", input=f"{first}\n{after}\n/new\n{after}\n/history\n")
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["question"] for row in rows] == [first, after, after]
+    assert rows[0]["trace"]["searched"] is None
+    assert rows[1]["trace"]["searched"]["by"] == "rule"
+    assert rows[1]["trace"]["searched"]["scored"] == f"{after} {first}"
+    assert rows[2]["trace"]["searched"] is None, "/new begins another conversation"
+    assert "A new conversation." in done.stderr
+    assert "1. And where does it?" in done.stderr and "2. " not in done.stderr
+
+
 def test_an_empty_index_says_what_to_do(tmp_path):
     for args in (("ask", "x?"), ("search", "x?"), ("chat",)):
         done = invoke(*args, "--data-dir", str(tmp_path / "none"))
@@ -290,6 +304,7 @@ def test_chat_streams_what_the_llm_writes(monkeypatch):
         monkeypatch.setenv("RANKGATE_OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("RANKGATE_OPENAI_MODEL", "m")
         monkeypatch.setenv("RANKGATE_REWRITE", "off")  # else the model is asked for words, too
+        monkeypatch.setenv("RANKGATE_CONDENSE", "rule")
         server.will(
             fake_openai.Reply(text="Twelve hours [2][7].", piece=1),
             fake_openai.Reply(text="Then it broke", cut_after=1),

@@ -32,20 +32,40 @@ def test_a_first_question_is_searched_as_it_is():
     assert (found.by, found.others, writer.heard) == ("as_asked", (), [])
 
 
+@pytest.mark.parametrize(
+    "question",
+    ["What is the capital of Mongolia?", "And what is the capital of Mongolia?", "Who is Kant?"],
+)
+def test_a_question_that_stands_alone_is_asked_as_in_a_new_conversation(question):
+    # What is refused there must be refused here, so nothing of the history may be near it.
+    assert condense(question, HISTORY) == condense(question, ())
+    assert condense(question, HISTORY, writer=Says(GeneratorError("down"))).others == ()
+
+
 def test_the_rule_puts_the_newest_turn_first_and_keeps_the_question_among_the_queries():
-    found = condense("And its price?", HISTORY)
-    assert found.scored == "And its price? Who fits it? What is a gate?"
+    history = (HISTORY[0], Exchange(question="And who fits it?", answer=HISTORY[1].answer))
+    found = condense("And its price?", history)
+    assert found.scored == "And its price? And who fits it? What is a gate?"
     assert found.by == "rule"
     assert found.told == "And its price?"  # the generator is asked in the user's words
     assert [(a.text, a.weight, a.why) for a in found.also] == [
         (
-            "And its price? Who fits it? The command `rankgate calibrate` does.",
+            "And its price? And who fits it? The command `rankgate calibrate` does.",
             0.5,
             "history",
         ),
         ("And its price?", 0.5, "last_turn"),
     ]
     assert "And its price?" not in [a.text for a in found.others]
+
+
+def test_what_was_talked_about_before_a_question_that_stands_alone_is_left_behind():
+    bread = Exchange(question="How long does a sourdough rest?", answer="Twelve hours.")
+    found = condense("And where?", (*HISTORY, bread))
+    assert found.scored == "And where? How long does a sourdough rest?"
+    between = Exchange(question="And then?")
+    found = condense("And where?", (*HISTORY, bread, between))
+    assert found.scored == "And where? And then? How long does a sourdough rest?"
 
 
 def test_only_the_latest_turns_count():

@@ -149,6 +149,24 @@ def test_no_variable_is_unknown(built, compose):
     assert str(settings.data_dir) == "/data"
 
 
+def schema_errors(compose):
+    """What the Compose specification's own schema finds wrong."""
+    import check_jsonschema
+    from jsonschema import Draft202012Validator
+
+    folder = Path(check_jsonschema.__file__).parent / "builtin_schemas" / "vendor"
+    schema = json.loads((folder / "compose-spec.json").read_text("utf-8"))
+    return [e.json_path for e in Draft202012Validator(schema).iter_errors(compose)]
+
+
+def test_compose_keeps_to_the_specification(compose):
+    assert schema_errors(compose) == []
+    broken = json.loads(json.dumps(compose))
+    broken["services"]["chroma"]["health"] = broken["services"]["chroma"].pop("healthcheck")
+    broken["services"]["rankgate"]["read_only"] = [True]
+    assert {"$.services.chroma", "$.services.rankgate.read_only"} <= set(schema_errors(broken))
+
+
 def test_compose_lets_nobody_near_chroma(compose):
     chroma, rankgate = compose["services"]["chroma"], compose["services"]["rankgate"]
     assert "ports" not in chroma

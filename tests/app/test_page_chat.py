@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 
 def _load(name):
@@ -31,14 +32,19 @@ def served(tmp_path_factory):
         yield server
 
 
+@pytest.fixture(scope="module")
+def looking(browser, served):
+    found = kit.Eyes(browser, served.url)
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def eyes(browser, served):
+def eyes(looking, served):
     served.generator.pause, served.scorer.broken = 0.0, False
     httpx.delete(f"{served.url}/v1/conversations")
-    looking = kit.Eyes(browser, served.url)
     yield looking
-    looking.close()
-    assert looking.wrong == []
+    assert looking.rest() == []
 
 
 def kept(served):
@@ -196,10 +202,24 @@ def test_thumbs_and_opened_sources_are_kept(eyes, served):
         turn.locator("[data-do=down]").click()
     with page.expect_response("**/v1/feedback"):
         turn.locator("[data-reason=sources]").click()
-    assert turn.locator("[data-do=down]").get_attribute("aria-pressed") == "true"
+    down, up = turn.locator("[data-do=down]"), turn.locator("[data-do=up]")
+    assert down.get_attribute("aria-pressed") == "true"
+    # The server knows it: after a reload, and for whoever opens the conversation from the list.
+    page.reload()
+    page.wait_for_selector("body[data-ready=yes]")
+    assert down.get_attribute("aria-pressed") == "true"
+    assert down.get_attribute("aria-label") == "Bad answer: the sources do not fit"
+    assert up.get_attribute("aria-pressed") == "false"
+    with page.expect_response("**/v1/feedback"):
+        up.click()
+    page.goto("/")
+    page.locator("#history a").first.click()
+    page.wait_for_selector("body[data-ready=yes]")
+    assert up.get_attribute("aria-pressed") == "true"
+    assert down.get_attribute("aria-pressed") == "false"
     rows = read_feedback(log).judgements
     assert [(j.source, j.relevant) for j in rows][:1] == [("opened", True)]
-    assert {(j.source, j.relevant) for j in rows[1:]} == {("thumb", False)}
+    assert {(j.source, j.relevant) for j in rows[1:]} == {("thumb", False), ("thumb", True)}
     assert rows[0].query == QUESTION and SENTENCE in rows[0].passage_text
 
 
@@ -253,6 +273,33 @@ def test_a_pdf_is_uploaded_and_answers_with_its_page(eyes, served, tmp_path):
     assert answered.content.startswith(b"%PDF")
 
 
+def test_a_quote_has_its_own_page_where_a_passage_goes_on_over_two(eyes, tmp_path):
+    pdf = kit.files.write_pdf(
+        tmp_path / "harbour.pdf",
+        ["The pilot boat leaves the harbour at dawn.", "The quay is swept by the porter at noon."],
+    )
+    page = eyes.page()
+    page.set_input_files("#files", str(pdf))
+    page.locator(".composer-dock .upload").filter(has_text="Ready").wait_for(timeout=90_000)
+    turn = kit.ask(page, "Who sweeps the quay at noon?")
+    assert "page 2" in turn.locator(".sources .h").first.inner_text()
+    turn.locator("a.cite").first.click()
+    page.locator("#source-text mark").first.wait_for()
+    assert page.locator("#source-file").get_attribute("href").endswith("#page=2")
+    # It is one passage: what the first page says stands right before it.
+    assert "pilot boat" in page.locator("#source-text").inner_text()
+
+
+def test_a_thumb_that_is_not_kept_is_taken_back(eyes, served):
+    page = eyes.page()
+    turn = kit.ask(page, QUESTION)
+    httpx.delete(f"{served.url}/v1/conversations")
+    eyes.expected.add(404)
+    turn.locator("[data-do=up]").click()
+    page.locator("#toasts p").wait_for()
+    assert turn.locator("[data-do=up]").get_attribute("aria-pressed") == "false"
+
+
 def test_an_empty_collection_says_how_to_begin(eyes, served, tmp_path):
     served.hub.store("beginning", create=True)
     page = eyes.page("/?collection=beginning")
@@ -262,5 +309,6 @@ def test_an_empty_collection_says_how_to_begin(eyes, served, tmp_path):
     note.write_text("# Tides\n\nThe tide turns twice a day at the old harbour.\n")
     page.set_input_files("#files", str(note))
     page.get_by_text("Ready. What do you want to know?").wait_for(timeout=90_000)
+    expect(page.locator("#collection option:checked")).to_have_text("beginning (1)")
     turn = kit.ask(page, "When does the tide turn at the harbour?")
     assert "twice a day" in turn.locator(".answer-text").inner_text()

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import expect
+
+from rankgate.testing import FakeScorer
 
 
 def _load(name):
@@ -33,12 +36,17 @@ def served(tmp_path_factory):
         yield server
 
 
+@pytest.fixture(scope="module")
+def looking(browser, served):
+    found = kit.Eyes(browser, served.url)
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def eyes(browser, served):
-    looking = kit.Eyes(browser, served.url)
+def eyes(looking):
     yield looking
-    looking.close()
-    assert looking.wrong == []
+    assert looking.rest() == []
 
 
 def numbers(page, column):
@@ -63,7 +71,7 @@ def test_compare_shows_both_orders_every_score_and_the_reason(eyes):
             strict=True,
         )
     )
-    assert facts["Refuse below"] == "0.50" and facts["Drop below"] == "off"
+    assert facts["Refuse below"] == "0.5" and facts["Drop below"] == "off"
     assert facts["Into the answer"] == str(page.locator("#lines .end.enters").count())
     assert page.locator("#answer-with.given h3").inner_text().endswith("what is answered")
     assert "The gate decides" in page.locator("#answer-with .answer-text").inner_text()
@@ -103,13 +111,84 @@ def test_the_address_reproduces_the_comparison(eyes):
     path = page.url.removeprefix(eyes.url)
     other = eyes.page(path)
     other.locator("#after .cut").wait_for()
-    assert other.locator("#after .cut").inner_text() == "floor 0.90"
+    assert other.locator("#after .cut").inner_text() == "floor 0.9"
     assert other.locator("#after li:not(.cut)").count() == 4
     facts = other.locator("#facts dd").all_inner_texts()
-    assert "0.50" in facts, "the threshold that was not changed stays the policy's"
+    assert "0.5" in facts, "the threshold that was not changed stays the policy's"
     assert other.locator("input[value=never]").is_checked()
     for row in ("#answer-without .answer-text", "#answer-with .answer-text"):
         assert other.locator(row).inner_text() == page.locator(row).inner_text()
+
+
+def test_a_score_beside_the_floor_stands_on_its_own_side(eyes, served):
+    """A floor just above or below a passage's probability; three digits would be the same."""
+    whole = httpx.post(f"{served.url}/v1/compare", json={"question": QUESTION}).json()
+    best, value = sorted((p["relevance_score"] for p in whole["with"]["passages"]), reverse=True)[
+        :2
+    ]
+    assert best - value > 0.01
+    for drop, kept in ((value + 1e-6, 1), (value - 1e-6, 2), (value, 2)):
+        page = eyes.page(f"{LINK}&drop={drop!r}&refuse=0")
+        page.locator("#after .cut").wait_for()
+        rows = page.locator("#after li").all_inner_texts()
+        at = next(i for i, row in enumerate(rows) if row.startswith("floor"))
+        assert at == kept
+        floor = float(rows[at].removeprefix("floor "))
+        scores = [float(s) for s in page.locator("#after .s").all_inner_texts()]
+        assert floor == drop
+        assert all(s >= floor for s in scores[:at]) and all(s < floor for s in scores[at:])
+        assert str(drop) in page.locator("#facts dd").all_inner_texts()
+
+
+def test_digits_never_lose_the_decision(eyes):
+    page = eyes.page("/compare")
+    lost = page.evaluate(
+        """async () => {
+          const { probability } = await import("/static/js/words.js");
+          const lost = [];
+          for (let i = 0; i < 3000; i += 1) {
+            const limit = Math.round(Math.random() * 4000) / 4000;
+            const value = limit + (Math.random() - 0.5) * 10 ** -Math.floor(Math.random() * 18);
+            const shown = Number(probability(value, [limit, null]));
+            if (shown < limit !== value < limit) lost.push([value, limit, shown]);
+          }
+          return [lost, probability(0.3, [0.5]), probability(0.02496, [0.025]), probability(null)];
+        }"""
+    )
+    assert lost == [[], "0.300", "0.02496", "\u2013"]
+
+
+def test_another_scorer_is_compared_and_the_link_carries_it(browser, tmp_path, encoder):
+    with kit.serving(tmp_path, embedder=encoder, scorer=FakeScorer()) as server:
+        kit.small_collection(server, tmp_path)
+        eyes = kit.Eyes(browser, server.url)
+        page = eyes.page(LINK)
+        page.locator("#result:not([hidden])").wait_for()
+        choices = page.locator("#scorer option")
+        expect(choices).to_have_count(3)
+        named = choices.all_inner_texts()
+        assert named[:2] == ["fake (this server's)", "late-interaction/all-MiniLM-L6-v2"]
+        assert "No relevance model applies" in page.inner_text("#scorer-note")
+        page.select_option("#scorer", named[1])
+        expect(page.locator("#after-title")).to_have_text(f"With reranking by {named[1]}")
+        assert page.locator("#scorer-note").is_hidden(), "the bundled policy is for this one"
+        page.select_option("#scorer", named[2])
+        expect(page.locator("#decision-title")).to_have_text(
+            "Reranked: no gate is fitted for this scorer"
+        )
+        assert parse_qs(urlsplit(page.url).query)["scorer"] == [named[2]]
+        other = eyes.page(page.url.removeprefix(server.url))
+        other.locator("#result:not([hidden])").wait_for()
+        assert other.input_value("#scorer") == named[2]
+        assert "order of the raw scores (maxsim-head)" in other.inner_text("#scorer-note")
+        assert all(s.startswith("raw ") for s in other.locator("#after .s").all_inner_texts())
+        assert other.locator("#decision-detail").is_hidden()
+        eyes.expected.add(400)
+        lost = eyes.page("/compare?q=gate&scorer=mine", ready=False)
+        lost.locator("#problem:not([hidden])").wait_for()
+        assert "'mine'" in lost.inner_text("#problem") and named[2] in lost.inner_text("#problem")
+        eyes.close()
+        assert eyes.wrong == []
 
 
 def test_a_refused_question_says_so_in_the_lists(eyes):

@@ -33,7 +33,7 @@ async def client(tmp_path):
 
 
 async def listed(client):
-    rows = (await client.get("/v1/documents")).json()["documents"]
+    rows = (await client.get("/v1/documents")).json()["data"]
     return {row["name"]: row for row in rows}
 
 

@@ -24,6 +24,7 @@ PATHS = {
     "/v1/chat/completions",
     "/v1/collections",
     "/v1/compare",
+    "/v1/compare/scorers",
     "/v1/conversations",
     "/v1/conversations/{conversation}",
     "/v1/conversations/{conversation}/export",

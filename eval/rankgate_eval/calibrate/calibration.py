@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rankgate.errors import InputError, PolicyError, ProfileMismatchError
+from rankgate.firststage import DEFAULT_K
 from rankgate.policy import Policy, Section
 from rankgate.profile import Profile
 from rankgate.scorers import Scorer
@@ -68,7 +69,7 @@ def calibrate(
     kind: FirstStageKind | None = None,
     base: Policy | None = None,
     questions: Sequence[Question] = (),
-    k: int = 50,
+    k: int = DEFAULT_K,
     top_n: int = 5,
     max_loss: float | None = 0.002,
     skip_rate: float | None = None,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rankgate.errors import InputError
-from rankgate.firststage import Fusion
+from rankgate.firststage import DEFAULT_K, Fusion
 from rankgate.profile import Profile
 from rankgate.scorers import Scorer, ScorerInfo
 from rankgate.types import FirstStageKind
@@ -72,7 +72,7 @@ def read_material(
     split: str | None = None,
     kind: FirstStageKind | None = None,
     questions: Sequence[Question] = (),
-    k: int = 50,
+    k: int = DEFAULT_K,
     folds: int = 5,
     seed: int = 0,
     limit: int | None = None,

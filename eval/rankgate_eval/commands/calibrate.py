@@ -8,21 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rankgate.firststage import DEFAULT_K
+from rankgate_eval.commands.grouped import grouped
+from rankgate_eval.commands.inputs import Inputs
 from rankgate_eval.commands.options import (
-    CacheOption,
-    CorpusOption,
-    DataArgument,
-    IdKeyOption,
     JsonOption,
     LimitOption,
-    QrelsOption,
-    QueriesOption,
     ScorerOption,
     SeedOption,
     SplitOption,
-    SystemOption,
     debugging,
-    read_data,
     typed_command,
 )
 from rankgate_eval.commands.telling import guarded
@@ -41,16 +36,11 @@ _EPILOG = (
 
 def calibrate_data(
     ctx: typer.Context,
-    data: DataArgument,
+    inputs: Inputs,
     out: Annotated[Path, typer.Option("--out", help="The policy file to write.")] = Path(
         "policy.json"
     ),
     split: SplitOption = None,
-    queries: QueriesOption = None,
-    corpus: CorpusOption = None,
-    qrels: QrelsOption = None,
-    system: SystemOption = None,
-    id_key: IdKeyOption = None,
     first_stage: Annotated[
         str | None,
         typer.Option(
@@ -60,7 +50,7 @@ def calibrate_data(
         ),
     ] = None,
     scorer: ScorerOption = None,
-    k: Annotated[int, typer.Option("--k", min=1, help="Candidates to read.")] = 50,
+    k: Annotated[int, typer.Option("--k", min=1, help="Candidates to read.")] = DEFAULT_K,
     top_n: Annotated[int, typer.Option("--top-n", min=1, help="Passages to keep.")] = 5,
     max_loss: Annotated[
         float | None,
@@ -97,7 +87,6 @@ def calibrate_data(
     folds: Annotated[int, typer.Option("--folds", min=2, help="Of all cross-fitting.")] = 5,
     seed: SeedOption = 0,
     limit: LimitOption = None,
-    cache: CacheOption = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Write everything measured there, as JSON.")
     ] = None,
@@ -109,8 +98,6 @@ def calibrate_data(
     from rankgate_eval.calibrate import calibrate
     from rankgate_eval.calibrate.calibration import load_base
     from rankgate_eval.calibrate.table import table_lines
-    from rankgate_eval.encoding import DEFAULT_CACHE
-    from rankgate_eval.evaluation import open_under_test
 
     if max_loss is not None and skip_rate is not None:
         raise InputError("give --max-loss or --skip-rate, not both")
@@ -122,18 +109,15 @@ def calibrate_data(
     _writable(out)
     with guarded(debug=debugging(ctx)) as tell:
         known_base = load_base(base)
-        dataset, _ = read_data(data, corpus=corpus, queries=queries, qrels=qrels)
+        dataset, _ = inputs.read()
         dataset.query_ids(split)  # an unknown split is an error before anything is encoded
         questions, notes = _questions(dataset, foreign or [], unanswerable or [], split)
         searched = FirstStageKind.HYBRID if kind in (None, FirstStageKind.ORDER) else kind
-        with open_under_test(
+        with inputs.open(
             dataset,
-            stage=system,
             scorers=(scorer,),
             policy=known_base,
             first_stage=FirstStageKind.HYBRID if searched is None else searched,
-            id_key=id_key,
-            cache=DEFAULT_CACHE if cache is None else cache,
             tell=tell,
         ) as under:
             found = calibrate(
@@ -207,4 +191,4 @@ def _questions(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("calibrate", epilog=_EPILOG)(calibrate_data)
+    app.command("calibrate", epilog=_EPILOG)(grouped(calibrate_data))

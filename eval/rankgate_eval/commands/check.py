@@ -8,19 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rankgate_eval.commands.grouped import grouped
+from rankgate_eval.commands.inputs import Inputs
 from rankgate_eval.commands.options import (
-    CacheOption,
-    CorpusOption,
-    DataArgument,
-    IdKeyOption,
     JsonOption,
     PolicyOption,
-    QrelsOption,
-    QueriesOption,
     ScorerOption,
-    SystemOption,
     debugging,
-    read_data,
     typed_command,
 )
 from rankgate_eval.commands.telling import guarded
@@ -46,7 +40,7 @@ _SHOWN = 20
 
 def check_data(
     ctx: typer.Context,
-    data: DataArgument,
+    inputs: Inputs,
     baseline: Annotated[
         Path, typer.Option("--baseline", help="The result.json of an earlier `rankgate eval`.")
     ],
@@ -56,40 +50,33 @@ def check_data(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for result.json, check.json, report.")
     ] = None,
-    queries: QueriesOption = None,
-    corpus: CorpusOption = None,
-    qrels: QrelsOption = None,
-    system: SystemOption = None,
-    id_key: IdKeyOption = None,
     first_stage: Annotated[
         str | None,
         typer.Option("--first-stage", help="Kind of index; usually the baseline's."),
     ] = None,
     scorer: ScorerOption = None,
     policy: PolicyOption = None,
-    cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure again, and test that the policy's ranking has not become worse."""
     with guarded(debug=debugging(ctx)) as tell:
         from rankgate_eval.check import compare_results
-        from rankgate_eval.encoding import DEFAULT_CACHE
         from rankgate_eval.evaluation import evaluate
         from rankgate_eval.result import Result as Loaded
 
         before = Loaded.load(baseline)
         if not margin > 0.0:
             raise typer.BadParameter(f"a margin is above 0, got {margin}", param_hint="--margin")
-        dataset, report = read_data(data, corpus=corpus, queries=queries, qrels=qrels)
+        dataset, report = inputs.read()
         after = evaluate(
             dataset,
-            stage=system,
+            stage=inputs.system,
             scorer=scorer,
             policy=policy,
             split=before.data.split,
             first_stage=_kind(before) if first_stage is None else first_stage,
-            id_key=id_key,
-            cache=DEFAULT_CACHE if cache is None else cache,
+            id_key=inputs.id_key,
+            cache=inputs.folder,
             report=report,
             command=typed_command(),
             tell=tell,
@@ -141,4 +128,4 @@ def _lines(checked: CheckResult) -> list[str]:
 
 def register(group: typer.Typer) -> None:
     """Add the command."""
-    group.command("check", epilog=_EPILOG)(check_data)
+    group.command("check", epilog=_EPILOG)(grouped(check_data))

@@ -9,22 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rankgate_eval.commands.grouped import grouped
+from rankgate_eval.commands.inputs import Inputs
 from rankgate_eval.commands.options import (
-    CacheOption,
-    CorpusOption,
-    DataArgument,
     FieldOption,
     FirstStageOption,
-    IdKeyOption,
+    JsonOption,
+    KOption,
     PolicyOption,
-    QrelsOption,
-    QueriesOption,
     ScorerOption,
     SeedOption,
     SplitOption,
-    SystemOption,
+    TopNOption,
     debugging,
-    read_data,
     typed_command,
 )
 from rankgate_eval.commands.telling import guarded
@@ -49,7 +46,7 @@ _EPILOG = (
 
 def end_to_end(
     ctx: typer.Context,
-    data: DataArgument,
+    inputs: Inputs,
     out: Annotated[
         Path, typer.Option("--out", help="Folder for the result and the log of paid calls.")
     ],
@@ -118,16 +115,11 @@ def end_to_end(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="At most so many questions, drawn.")
     ] = None,
-    queries: QueriesOption = None,
-    corpus: CorpusOption = None,
-    qrels: QrelsOption = None,
-    system: SystemOption = None,
-    id_key: IdKeyOption = None,
     first_stage: FirstStageOption = "hybrid",
     scorer: ScorerOption = None,
     policy: PolicyOption = None,
-    k: Annotated[int, typer.Option("--k", min=1, help="Candidates to read.")] = 50,
-    top_n: Annotated[int, typer.Option("--top-n", min=1, help="Passages to hand over.")] = 5,
+    k: KOption = None,
+    top_n: TopNOption = None,
     field: FieldOption = None,
     max_cost: Annotated[
         float | None, typer.Option("--max-cost", help="Of all runs into --out; needs --prices.")
@@ -143,15 +135,11 @@ def end_to_end(
         bool, typer.Option("--dry-run", help="Count calls, tokens and cost; send nothing.")
     ] = False,
     seed: SeedOption = 0,
-    cache: CacheOption = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="JSON alone on stdout; messages go to stderr.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say whether answers get better behind the reranker, and what judging that costs."""
     with guarded(debug=debugging(ctx)) as tell:
         from rankgate.errors import ConfigError
-        from rankgate_eval.encoding import DEFAULT_CACHE
         from rankgate_eval.end_to_end.endpoint import Endpoint, Model
         from rankgate_eval.end_to_end.generator import ApiGenerator, choose_generator
         from rankgate_eval.end_to_end.handover import hand_over
@@ -169,7 +157,7 @@ def end_to_end(
         )
         from rankgate_eval.end_to_end.run import Limits, compare_answers, rehearse
         from rankgate_eval.end_to_end.summary import Plan
-        from rankgate_eval.evaluation import as_policy, open_under_test
+        from rankgate_eval.evaluation import as_policy
 
         def endpoint(
             role: str, model: str, url: str | None, key: str | None, params: str | None
@@ -232,19 +220,16 @@ def end_to_end(
             writer = choose_generator(generator, refusals=refusal or ())
         wanted = tuple(a.strip() for a in arms.split(",") if a.strip())
 
-        dataset, _ = read_data(data, corpus=corpus, queries=queries, qrels=qrels)
+        dataset, _ = inputs.read()
         every = questions_of(dataset, split) if questions is None else read_own_questions(questions)
         asked = sample_questions(every, limit, seed=seed)
         tell("loading", 0, 1)
         chosen, _ = as_policy(policy)
-        with open_under_test(
+        with inputs.open(
             dataset,
-            stage=system,
             scorers=(scorer,),
             policy=chosen,
             first_stage=first_stage,
-            id_key=id_key,
-            cache=DEFAULT_CACHE if cache is None else cache,
             tell=tell,
         ) as under:
             if asked_judge is not None:
@@ -392,4 +377,4 @@ def _estimate_text(found: dict[str, Any]) -> str:
 
 def register(group: typer.Typer) -> None:
     """Add the command."""
-    group.command("e2e", epilog=_EPILOG)(end_to_end)
+    group.command("e2e", epilog=_EPILOG)(grouped(end_to_end))

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from rankgate_eval.commands.group import DEFAULT, DefaultCommand
+from rankgate_eval.commands.grouped import grouped
+from rankgate_eval.commands.inputs import Inputs
 from rankgate_eval.commands.options import (
     BudgetOption,
-    CacheOption,
-    CorpusOption,
-    DataArgument,
     FieldOption,
     FirstStageOption,
-    IdKeyOption,
     JsonOption,
+    KOption,
     LimitOption,
     OutOption,
     PolicyOption,
-    QrelsOption,
-    QueriesOption,
     ScorerOption,
     SeedOption,
     SplitOption,
-    SystemOption,
     TopNOption,
     debugging,
-    read_data,
     typed_command,
 )
 from rankgate_eval.commands.telling import guarded
@@ -47,46 +42,36 @@ _EPILOG = (
 
 def evaluate_data(
     ctx: typer.Context,
-    data: DataArgument,
+    inputs: Inputs,
     out: OutOption,
     split: SplitOption = None,
-    queries: QueriesOption = None,
-    corpus: CorpusOption = None,
-    qrels: QrelsOption = None,
-    system: SystemOption = None,
-    id_key: IdKeyOption = None,
     first_stage: FirstStageOption = "hybrid",
     scorer: ScorerOption = None,
     policy: PolicyOption = None,
-    k: Annotated[
-        int | None,
-        typer.Option("--k", min=1, help="Candidates to read; usually the policy's (50)."),
-    ] = None,
+    k: KOption = None,
     top_n: TopNOption = None,
     limit: LimitOption = None,
     field: FieldOption = None,
     budget_ms: BudgetOption = None,
     seed: SeedOption = 0,
-    cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure whether a reranker helps on DATA, and say: ship, behind the gate, or don't."""
     with guarded(debug=debugging(ctx)) as tell:
         _make_folder(out)
-        dataset, report = read_data(data, corpus=corpus, queries=queries, qrels=qrels)
+        dataset, report = inputs.read()
         tell("loading", 0, 1)
-        from rankgate_eval.encoding import DEFAULT_CACHE
         from rankgate_eval.evaluation import evaluate
 
         result = evaluate(
             dataset,
-            stage=system,
+            stage=inputs.system,
             scorer=scorer,
             policy=policy,
             split=split,
             first_stage=first_stage,
-            id_key=id_key,
-            cache=DEFAULT_CACHE if cache is None else cache,
+            id_key=inputs.id_key,
+            cache=inputs.folder,
             report=report,
             command=typed_command(),
             tell=tell,
@@ -129,4 +114,4 @@ def _report(result: Result, out: Path) -> list[Path]:
 
 def register(group: typer.Typer) -> None:
     """Add the command as the group's default."""
-    group.command(DEFAULT, cls=DefaultCommand, hidden=True, epilog=_EPILOG)(evaluate_data)
+    group.command(DEFAULT, cls=DefaultCommand, hidden=True, epilog=_EPILOG)(grouped(evaluate_data))

@@ -4,68 +4,31 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rankgate_eval.dataset import Dataset
-    from rankgate_eval.dataset_check import DatasetReport
+from rankgate.firststage import DEFAULT_K
 
 __all__ = [
     "BudgetOption",
-    "CacheOption",
-    "CorpusOption",
-    "DataArgument",
     "FieldOption",
     "FirstStageOption",
-    "IdKeyOption",
     "JsonOption",
+    "KOption",
     "LimitOption",
     "OutOption",
     "PolicyOption",
-    "QrelsOption",
-    "QueriesOption",
     "ScorerOption",
     "SeedOption",
     "SplitOption",
-    "SystemOption",
     "TopNOption",
     "debugging",
-    "read_data",
     "typed_command",
 ]
 
-DataArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATA",
-        help="A BEIR folder, a CSV or JSONL file of questions with their gold, or TREC qrels.",
-    ),
-]
 SplitOption = Annotated[
     str | None, typer.Option("--split", help="Of the data set; without it all queries.")
-]
-QueriesOption = Annotated[
-    str | None, typer.Option("--queries", help="Another file of queries (in a BEIR folder).")
-]
-CorpusOption = Annotated[
-    str | None, typer.Option("--corpus", help="Passages, where DATA has none of its own.")
-]
-QrelsOption = Annotated[
-    str | None, typer.Option("--qrels", help="Another file of judgements (in a BEIR folder).")
-]
-SystemOption = Annotated[
-    str | None,
-    typer.Option(
-        "--system",
-        help="Your own first stage, as module:attribute: a LangChain retriever, a Chroma store, "
-        "a function of query and k, or what makes one. Without it an index over DATA.",
-    ),
-]
-IdKeyOption = Annotated[
-    str | None,
-    typer.Option("--id-key", help="Metadata key with the passage's id, for LangChain."),
 ]
 FirstStageOption = Annotated[
     str, typer.Option("--first-stage", help="Kind of index: hybrid, dense or bm25.")
@@ -82,6 +45,10 @@ PolicyOption = Annotated[
     Path | None,
     typer.Option("--policy", help="Policy file; without it the default one, if it fits."),
 ]
+KOption = Annotated[
+    int | None,
+    typer.Option("--k", min=1, help=f"Candidates to read; usually the policy's ({DEFAULT_K})."),
+]
 TopNOption = Annotated[
     int | None, typer.Option("--top-n", min=1, help="Passages to keep; usually the policy's (5).")
 ]
@@ -97,30 +64,12 @@ BudgetOption = Annotated[
     float | None,
     typer.Option("--budget-ms", help="Latency that 95 of 100 queries must keep."),
 ]
-CacheOption = Annotated[
-    Path | None,
-    typer.Option("--cache", help="Folder for vectors; usually ./.rankgate/eval."),
-]
 OutOption = Annotated[
     Path, typer.Option("--out", help="Folder for result.json, report.html and report.md.")
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="JSON alone on stdout; messages go to stderr.")
 ]
-
-
-def read_data(
-    data: str, *, corpus: str | None, queries: str | None, qrels: str | None
-) -> tuple[Dataset, DatasetReport]:
-    """Read and check the data set.
-
-    Raises:
-        DatasetError: it has errors.
-        InputError: nothing is there, or an option does not go with its form.
-    """
-    from rankgate_eval.loading import load_dataset
-
-    return load_dataset(data, corpus=corpus, queries=queries, qrels=qrels)
 
 
 def typed_command() -> str:

@@ -9,24 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rankgate_eval.commands.grouped import grouped
+from rankgate_eval.commands.inputs import Inputs
 from rankgate_eval.commands.options import (
     BudgetOption,
-    CacheOption,
-    CorpusOption,
-    DataArgument,
     FirstStageOption,
-    IdKeyOption,
     JsonOption,
     LimitOption,
     PolicyOption,
-    QrelsOption,
-    QueriesOption,
     SeedOption,
     SplitOption,
-    SystemOption,
     TopNOption,
     debugging,
-    read_data,
     typed_command,
 )
 from rankgate_eval.commands.telling import guarded
@@ -42,16 +36,11 @@ _EPILOG = "Exit codes: 0 ok; 2 wrong usage, setting or data; 70 a crash."
 
 def sweep_data(
     ctx: typer.Context,
-    data: DataArgument,
+    inputs: Inputs,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for sweep.json; without it none is kept.")
     ] = None,
     split: SplitOption = None,
-    queries: QueriesOption = None,
-    corpus: CorpusOption = None,
-    qrels: QrelsOption = None,
-    system: SystemOption = None,
-    id_key: IdKeyOption = None,
     first_stage: FirstStageOption = "hybrid",
     scorer: Annotated[
         list[str] | None,
@@ -66,27 +55,22 @@ def sweep_data(
     limit: LimitOption = None,
     budget_ms: BudgetOption = None,
     seed: SeedOption = 0,
-    cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show recall by depth, and what each K costs and brings with each scorer."""
     with guarded(debug=debugging(ctx)) as tell:
-        dataset, _ = read_data(data, corpus=corpus, queries=queries, qrels=qrels)
-        from rankgate_eval.encoding import DEFAULT_CACHE
-        from rankgate_eval.evaluation import as_policy, open_under_test
+        dataset, _ = inputs.read()
+        from rankgate_eval.evaluation import as_policy
         from rankgate_eval.experiment import Settings
         from rankgate_eval.sweep import DEFAULT_KS, run_sweep
 
         chosen, _ = as_policy(policy)
         dataset.query_ids(split)  # an unknown split is told before anything is encoded
-        with open_under_test(
+        with inputs.open(
             dataset,
-            stage=system,
             scorers=tuple(scorer) if scorer else (None,),
             policy=chosen,
             first_stage=first_stage,
-            id_key=id_key,
-            cache=DEFAULT_CACHE if cache is None else cache,
             tell=tell,
         ) as under:
             result = run_sweep(
@@ -183,4 +167,4 @@ def _cells(point: SweepPoint) -> list[str]:
 
 def register(group: typer.Typer) -> None:
     """Add the command."""
-    group.command("sweep", epilog=_EPILOG)(sweep_data)
+    group.command("sweep", epilog=_EPILOG)(grouped(sweep_data))

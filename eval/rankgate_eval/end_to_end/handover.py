@@ -20,7 +20,7 @@ from rankgate_eval.collect import collect
 from rankgate_eval.dataset import Dataset
 from rankgate_eval.end_to_end.context import Handed
 from rankgate_eval.end_to_end.questions import Question
-from rankgate_eval.experiment import Teller, corpus_lexicon, prepare
+from rankgate_eval.experiment import Teller, corpus_lexicon, prepare, sizes
 from rankgate_eval.pool import Pooled, score_pool
 from rankgate_eval.system import FirstStage
 from rankgate_eval.system_choice import kind_of
@@ -62,8 +62,8 @@ def hand_over(
     scorer: Scorer,
     policy: Policy | None = None,
     kind: FirstStageKind | str | None = None,
-    k: int = 50,
-    top_n: int = 5,
+    k: int | None = None,
+    top_n: int | None = None,
     arms: Sequence[str] = ARMS,
     max_failures: float = 0.05,
     tell: Teller | None = None,
@@ -81,8 +81,8 @@ def hand_over(
         scorer: reads the first `k` candidates.
         policy: None: the default one if it fits the scorer, else always reranking.
         kind: which scores the candidates carry; None: seen from them.
-        k: candidates, at least `top_n`.
-        top_n: passages handed over, at least 1.
+        k: candidates, at least `top_n`; None: the policy's.
+        top_n: passages handed over, at least 1; None: the policy's.
         arms: which of `ARMS`.
         max_failures: share of the questions on which first stage or scorer may fail.
         tell: told of progress.
@@ -97,8 +97,7 @@ def hand_over(
         raise InputError(
             f"--arms names first_stage and at least one of rerank, policy; got {', '.join(arms)}"
         )
-    if not 1 <= top_n <= k:
-        raise InputError(f"top_n must be between 1 and k ({k}), got {top_n}")
+    k, top_n = sizes(k, top_n, policy, stage)
     asked = Dataset(
         name=data.name,
         corpus=data.corpus,

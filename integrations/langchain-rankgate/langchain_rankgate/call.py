@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rankgate import Action, Candidate, Deadline, Request, Reranker
-from rankgate.errors import InputError
+from rankgate import Action, Candidate, Deadline, Request
+from rankgate.assembly import as_action, as_count, as_deadline
 
-__all__ = ["Call", "Force", "candidates_wanted"]
+__all__ = ["Call", "Force"]
 
 Force = Literal["rerank", "skip"]
 
@@ -48,17 +48,11 @@ class Call:
         """
         rest = dict(kwargs)
         rest.pop("verbose", None)  # LangChain's own, which it leaves among the arguments
-        deadline = rest.pop("deadline", None)
-        if deadline is not None and not isinstance(deadline, Deadline):
-            raise InputError(
-                f"deadline must be a rankgate.Deadline, got {type(deadline).__name__}. "
-                "Make one with Deadline.after(seconds)."
-            )
         return cls(
-            k=_count("k", rest.pop("k", None), k),
-            top_n=_count("top_n", rest.pop("top_n", None), top_n),
-            force=_action(rest.pop("force", None), force),
-            deadline=deadline,
+            k=as_count("k", _given(rest, "k", k)),
+            top_n=as_count("top_n", _given(rest, "top_n", top_n)),
+            force=as_action(_given(rest, "force", force)),
+            deadline=as_deadline(rest.pop("deadline", None)),
             rest=rest,
         )
 
@@ -73,27 +67,6 @@ class Call:
         )
 
 
-def candidates_wanted(reranker: Reranker, k: int | None) -> int:
-    """k, or else the policy's K: the largest where the candidates decide the section."""
-    if k is not None:
-        return k
-    if reranker.first_stage is not None:
-        return reranker.policy.section(reranker.first_stage).k
-    return max(section.k for section in reranker.policy.sections.values())
-
-
-def _count(name: str, given: Any, own: int | None) -> int | None:
-    value = own if given is None else given
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
-    return value
-
-
-def _action(given: Any, own: Force | None) -> Action | None:
-    value = own if given is None else given
-    if value is None:
-        return None
-    try:
-        return Action(value)
-    except ValueError as exc:
-        raise InputError(f"force must be 'rerank' or 'skip', got {value!r}") from exc
+def _given(rest: dict[str, Any], name: str, own: Any) -> Any:
+    value = rest.pop(name, None)
+    return own if value is None else value

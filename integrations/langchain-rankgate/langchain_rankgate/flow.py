@@ -10,9 +10,10 @@ from typing import Any
 from langchain_core.callbacks import Callbacks
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
-from langchain_rankgate.call import Call, candidates_wanted
+from langchain_rankgate.call import Call
 from langchain_rankgate.sources import Found, Source
 from rankgate import Outcome, Request, Reranker
+from rankgate.assembly import candidates_wanted
 from rankgate.errors import InputError
 
 __all__ = ["Flow", "arerank_each", "rerank_each"]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -16,11 +14,9 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from langchain_rankgate.documents import candidates_from_documents, check_documents
 from langchain_rankgate.sources import Found, RetrieverSource, refuse_unknown
 from rankgate.errors import InputError
-from rankgate.firststage import reciprocal_rank_fusion
+from rankgate.firststage import RetrieverFusion, list_depth, separate_failures
 
 __all__ = ["FusedSource", "SameBy"]
-
-logger = logging.getLogger("rankgate")
 
 SameBy = Literal["id", "content"]
 
@@ -29,7 +25,8 @@ class FusedSource:
     """Several retrievers. A passage that two of them find is one candidate.
 
     Lists carry ranks but no scores, so the fused list is an order. A retriever that raises is
-    left out, and the result says so; when all of them raise, the first error is raised.
+    left out, and the result says so; when all of them raise, the first error is raised. One that
+    takes k is asked for `rankgate.firststage.list_depth` of it where the caller names k.
 
     Args:
         retrievers: a list, or a mapping from names to retrievers.
@@ -52,15 +49,12 @@ class FusedSource:
         same_by: SameBy = "id",
         id_key: str | None = None,
     ) -> None:
-        named = dict(retrievers) if isinstance(retrievers, Mapping) else _named(retrievers)
-        factors = _factors(named, weights)
-        if not rrf_k > 0 or not math.isfinite(rrf_k):
-            raise InputError(f"rrf_k must be a number above 0, got {rrf_k!r}")
+        self.fusion: RetrieverFusion[RetrieverLike] = RetrieverFusion(
+            retrievers, weights=weights, rrf_k=rrf_k
+        )
         if same_by not in ("id", "content"):
             raise InputError(f"same_by must be 'id' or 'content', got {same_by!r}")
-        self.members = {n: RetrieverSource(r) for n, r in named.items() if factors[n] > 0}
-        self.weights = {n: factors[n] for n in self.members}
-        self.rrf_k = rrf_k
+        self.members = {n: RetrieverSource(r) for n, r in self.fusion.members.items()}
         self.same_by = same_by
         self.id_key = id_key
 
@@ -69,11 +63,12 @@ class FusedSource:
     ) -> Found:
         """At most k of the fused list; the retrievers run in threads, side by side."""
         shares = self._shares(kwargs)
+        depth = list_depth(k)
 
         def one(name: str) -> list[Document] | BaseException:
             try:
                 return self.members[name].rows(
-                    query, k, asked=asked, callbacks=callbacks, kwargs=shares[name]
+                    query, depth, asked=asked, callbacks=callbacks, kwargs=shares[name]
                 )
             except Exception as exc:  # one list less is better than no answer
                 return exc
@@ -90,8 +85,9 @@ class FusedSource:
     ) -> Found:
         """`find` by the retrievers' own async methods."""
         shares = self._shares(kwargs)
+        depth = list_depth(k)
         tasks = [
-            member.arows(query, k, asked=asked, callbacks=callbacks, kwargs=shares[name])
+            member.arows(query, depth, asked=asked, callbacks=callbacks, kwargs=shares[name])
             for name, member in self.members.items()
         ]
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -116,27 +112,21 @@ class FusedSource:
         }
 
     def _fused(self, results: Mapping[str, list[Document] | BaseException], k: int) -> Found:
-        lists, failed = _sorted_out(results)
+        lists, failures = separate_failures(results)
+        for documents in lists.values():
+            check_documents(documents)
         keyed = self._keys(lists)
-        found_by: dict[Hashable, dict[str, int]] = {}
+        merged = self.fusion.merge(keyed, k, failures=failures)
         first: dict[Hashable, Document] = {}
         for name, documents in lists.items():
-            for rank, (key, document) in enumerate(
-                zip(keyed[name], documents, strict=True), start=1
-            ):
-                found_by.setdefault(key, {}).setdefault(name, rank)
+            for key, document in zip(keyed[name], documents, strict=True):
                 first.setdefault(key, document)
-        fused = reciprocal_rank_fusion(
-            list(keyed.values()), k=self.rrf_k, weights=[self.weights[name] for name in keyed]
-        )[:k]
-        documents = [first[key] for key, _ in fused]
-        failures = {name: f"{type(exc).__name__}: {exc}" for name, exc in failed.items()}
-        more = {"rankgate_failed_retrievers": failures} if failures else {}
+        documents = [first[key] for key in merged.ids]
         return Found(
-            candidates=candidates_from_documents(documents, fused=[score for _, score in fused]),
+            candidates=candidates_from_documents(documents, fused=merged.scores),
             documents=documents,
-            extras=[{"rankgate_found_by": found_by[key], **more} for key, _ in fused],
-            notes=tuple(f"retriever_failed: {name}: {why}" for name, why in failures.items()),
+            extras=merged.extras,
+            notes=merged.notes,
         )
 
     def _keys(self, lists: Mapping[str, Sequence[Document]]) -> dict[str, list[Hashable]]:
@@ -162,64 +152,3 @@ class FusedSource:
             return None
         found = document.id if self.id_key is None else document.metadata.get(self.id_key)
         return None if found is None else ("id", str(found))
-
-
-def _named(retrievers: Sequence[RetrieverLike]) -> dict[str, RetrieverLike]:
-    """By class, counted where a class comes twice."""
-    named: dict[str, RetrieverLike] = {}
-    for retriever in retrievers:
-        base = name = type(retriever).__name__
-        number = 1
-        while name in named:
-            number += 1
-            name = f"{base}-{number}"
-        named[name] = retriever
-    return named
-
-
-def _factors(
-    named: Mapping[str, RetrieverLike], weights: Sequence[float] | Mapping[str, float] | None
-) -> dict[str, float]:
-    if not named:
-        raise InputError("from_retrievers needs at least one retriever, got none")
-    if weights is None:
-        return dict.fromkeys(named, 1.0)
-    if isinstance(weights, Mapping):
-        if set(weights) != set(named):
-            raise InputError(
-                f"weights must name the retrievers {sorted(named)}, got {sorted(weights)}"
-            )
-        factors = {name: weights[name] for name in named}
-    else:
-        if len(weights) != len(named):
-            raise InputError(f"{len(named)} retrievers, but {len(weights)} weights")
-        factors = dict(zip(named, weights, strict=True))
-    for name, weight in factors.items():
-        if not weight >= 0 or not math.isfinite(weight):
-            raise InputError(f"the weight of {name!r} must be a number >= 0, got {weight!r}")
-    if not any(factors.values()):
-        raise InputError("one of the weights must be above 0")
-    return factors
-
-
-def _sorted_out(
-    results: Mapping[str, list[Document] | BaseException],
-) -> tuple[dict[str, list[Document]], dict[str, Exception]]:
-    """The lists, and the errors of those that gave none; raises where nothing is left."""
-    lists: dict[str, list[Document]] = {}
-    failed: dict[str, Exception] = {}
-    for name, result in results.items():
-        if isinstance(result, list):
-            check_documents(result)
-            lists[name] = result
-        elif isinstance(result, Exception) and not isinstance(result, InputError):
-            failed[name] = result
-        else:  # the caller's mistake, or a cancellation: not this retriever's failure
-            raise result
-    if not lists:
-        error = next(iter(failed.values()))
-        error.add_note(f"all retrievers failed: {', '.join(failed)}")
-        raise error
-    for name, error in failed.items():
-        logger.warning("retriever %s failed: %s: %s", name, type(error).__name__, error)
-    return lists, failed

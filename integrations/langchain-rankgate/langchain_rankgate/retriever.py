@@ -25,10 +25,9 @@ from langchain_rankgate.flow import Flow
 from langchain_rankgate.fused import FusedSource, SameBy
 from langchain_rankgate.refusal import WhenRefused
 from langchain_rankgate.sources import CandidateSource, ChromaSource, Found, RetrieverSource, Source
-from langchain_rankgate.spaces import chroma_space
 from rankgate import Candidate, FirstStageKind, Outcome, Policy, Profile, Reranker
 from rankgate.assembly import Assembly, Parts
-from rankgate.firststage.spaces import Space, space_named
+from rankgate.firststage.spaces import Space, chroma_space, space_named
 
 __all__ = ["RankGateRetriever"]
 

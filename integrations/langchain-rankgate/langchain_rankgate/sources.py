@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,7 +16,7 @@ from langchain_core.vectorstores import VectorStore
 from langchain_rankgate.documents import candidates_from_documents
 from rankgate import Candidate
 from rankgate.errors import InputError
-from rankgate.firststage import cosine_from_distance
+from rankgate.firststage import CandidateSupplier, cosine_from_distance
 from rankgate.firststage.spaces import Space
 
 __all__ = [
@@ -207,52 +206,26 @@ class CandidateSource:
     """
 
     def __init__(self, first_stage: Any) -> None:
-        self.first_stage = first_stage
-        candidates = getattr(first_stage, "candidates", None)
-        acandidates = getattr(first_stage, "acandidates", None)
-        if candidates is None and acandidates is None:
-            if not callable(first_stage):
-                raise InputError(
-                    "a first stage must be callable as f(query, k), or have candidates(query, k); "
-                    f"got {type(first_stage).__name__}"
-                )
-            if inspect.iscoroutinefunction(first_stage):
-                acandidates = first_stage
-            else:
-                candidates = first_stage
-        self._candidates: Callable[..., Any] | None = candidates
-        self._acandidates: Callable[..., Any] | None = acandidates
+        self.supplier = CandidateSupplier(first_stage)
 
     def find(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
     ) -> Found:
         """What `candidates` returns; further arguments are handed on where it takes them."""
-        if self._candidates is None:
-            raise InputError(
-                "this first stage is async only: use ainvoke or aretrieve, or give it candidates()"
-            )
-        self._check(self._candidates, kwargs)
-        return self._found(self._candidates(query, k, **kwargs))
+        self._check(kwargs, awaited=False)
+        return Found(candidates=self.supplier.candidates(query, k, **kwargs))
 
     async def afind(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
     ) -> Found:
         """`acandidates` where there is one, otherwise `candidates` in a worker thread."""
-        if self._acandidates is not None:
-            self._check(self._acandidates, kwargs)
-            return self._found(await self._acandidates(query, k, **kwargs))
-        return await asyncio.to_thread(
-            self.find, query, k, asked=asked, callbacks=callbacks, kwargs=kwargs
-        )
+        self._check(kwargs, awaited=True)
+        return Found(candidates=await self.supplier.acandidates(query, k, **kwargs))
 
-    def _check(self, function: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
-        takes = inspect.signature(function).parameters
-        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values()):
-            names = [name for name in takes if name not in ("query", "k")]
+    def _check(self, kwargs: Mapping[str, Any], *, awaited: bool) -> None:
+        names = self.supplier.takes(awaited=awaited)
+        if names is not None:
             refuse_unknown(kwargs, names, "the first stage")
-
-    def _found(self, rows: Any) -> Found:
-        return Found(candidates=list(rows))
 
     def ls_params(self) -> dict[str, str]:
         """Nothing is known."""

@@ -26,6 +26,7 @@ from rag_app.pipeline import Pipeline
 from rag_app.result import AnswerResult
 from rag_app.server.access import Principal, SignedIn
 from rag_app.server.errors import ApiError, error_body, told
+from rag_app.server.judged import note_reask
 from rag_app.server.shapes import answer_shape
 from rag_app.server.sse import DONE, EventStream, event
 from rag_app.server.state import Server, ServerState
@@ -301,6 +302,7 @@ class _Asked:
             yield _Done(result=item, shape=shape, usage=_usage(pipeline, self.question, item))
 
     def _keep(self, result: AnswerResult, shape: dict[str, Any]) -> dict[str, Any]:
+        note_reask(self.server, self.kept(), self.question)
         turn = self.server.conversations.append(
             str(self.conversation),
             owner=self.principal.id,

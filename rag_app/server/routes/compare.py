@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rag_app.comparison import compare
 from rag_app.result import AnswerResult
+from rag_app.scorer_choices import scorer_choices
 from rag_app.server.access import Evaluator, Principal
 from rag_app.server.errors import ApiError
 from rag_app.server.shapes import answer_shape, passage_shape
@@ -38,6 +40,25 @@ class CompareRequest(BaseModel):
     top_n: Annotated[int, Field(ge=1, le=50)] | None = None
     refuse_below: Probability | None = None
     drop_below: Probability | None = None
+    scorer: Annotated[Text, Field(min_length=1, max_length=300)] | None = Field(
+        None, description="id of one that GET /v1/compare/scorers lists; none: the server's own"
+    )
+
+
+@router.get("/compare/scorers")
+async def scorers(
+    server: Server, principal: Evaluator, collection: str | None = None
+) -> dict[str, Any]:
+    """Who can score a collection's passages; the server's own is first and `configured`."""
+
+    def read() -> list[dict[str, Any]]:
+        pipeline = server.pipeline(collection, principal)
+        return [
+            {"id": c.id, "scale": c.scorer.info.scale, "configured": c.configured}
+            for c in scorer_choices(pipeline)
+        ]
+
+    return {"scorers": await asyncio.to_thread(read)}
 
 
 @router.post("/compare")
@@ -54,33 +75,52 @@ def _compare(body: CompareRequest, server: ServerState, principal: Principal) ->
     if body.refuse_below is not None or body.drop_below is not None:
         floor = Floor(refuse_below=body.refuse_below, drop_below=body.drop_below)
     try:
-        found = compare(pipeline, body.question, k=body.k, top_n=body.top_n, floor=floor)
+        found = compare(
+            pipeline,
+            body.question,
+            k=body.k,
+            top_n=body.top_n,
+            floor=floor,
+            scorer=body.scorer,
+        )
     except PolicyError as exc:
         if floor is None:
             raise
         raise ApiError(400, "invalid_request", str(exc), param="floor") from exc
     server.verify(pipeline, [c.id for c in found.candidates])
 
-    def arm(result: AnswerResult) -> dict[str, Any]:
+    def arm(result: AnswerResult, thresholds: Floor) -> dict[str, Any]:
         outcome = result.trace.outcome
         return {
             **answer_shape(result, principal),
+            "floor": _thresholds(thresholds),
             "passages": [passage_shape(p, principal) for p in outcome.passages],
             "timings_ms": {k: round(v, 3) for k, v in result.trace.timings_ms.items()},
         }
 
+    outcome = found.with_reranking.trace.outcome
     return {
         "question": found.question,
         "collection": pipeline.settings.collection,
         "k": found.k,
         "top_n": found.policy.trace.outcome.top_n,
-        "floor": {
-            "refuse_below": found.floor.refuse_below,
-            "drop_below": found.floor.drop_below,
+        "scorer": {
+            "id": found.choice.id,
+            "scale": outcome.scorer.scale,
+            "configured": found.choice.configured,
+            "fitted": not found.misfit,
+            "raw_order": found.raw_order,
+            "note": found.note or None,
         },
+        # Of the way without reranking; where no policy fits the scorer, the other way has none.
+        "floor": _thresholds(found.floor_without),
         "gate": found.policy.trace.to_dict()["gate"],
         "retrieve_ms": round(found.retrieve_ms, 3),
-        "without": arm(found.without),
-        "with": arm(found.with_reranking),
-        "policy": arm(found.policy),
+        "without": arm(found.without, found.floor_without),
+        "with": arm(found.with_reranking, found.floor_with),
+        "policy": arm(found.policy, found.floor_with),
     }
+
+
+def _thresholds(floor: Floor) -> dict[str, float | None]:
+    return {"refuse_below": floor.refuse_below, "drop_below": floor.drop_below}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Response
@@ -10,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rag_app.conversations import Conversation, Turn
 from rag_app.markdown_html import answer_html
+from rag_app.ratings import Ratings
 from rag_app.server.access import SignedIn
 from rag_app.server.state import Server
 from rag_app.server.text import Text
@@ -61,11 +64,15 @@ async def delete_all(server: Server, principal: SignedIn) -> dict[str, Any]:
 
 @router.get("/{conversation}")
 async def read(conversation: str, server: Server, principal: SignedIn) -> dict[str, Any]:
-    """One conversation with its turns."""
-    found = await asyncio.to_thread(
-        lambda: server.conversations.get(conversation, owner=principal.id)
-    )
-    return {**_head(found), "turns": [turn_shape(t) for t in found.turns]}
+    """One conversation with its turns, and how each answer was rated."""
+
+    def look() -> dict[str, Any]:
+        found = server.conversations.get(conversation, owner=principal.id)
+        rated = Ratings(Path(server.settings.data_dir)).latest({t.id for t in found.turns})
+        turns = [{**turn_shape(t), "rating": _rating(rated.get(t.id))} for t in found.turns]
+        return {**_head(found), "turns": turns}
+
+    return await asyncio.to_thread(look)
 
 
 @router.patch("/{conversation}")
@@ -134,6 +141,13 @@ def turn_shape(turn: Turn) -> dict[str, Any]:
         "asked": turn.asked.isoformat(),
         "details": dict(turn.details),
     }
+
+
+def _rating(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A thumb, and for one down its reason; None where there is none."""
+    if row is None:
+        return None
+    return {"verdict": row["verdict"], "reason": row["reason"] or None}
 
 
 def _head(conversation: Conversation) -> dict[str, Any]:

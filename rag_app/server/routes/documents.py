@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,9 +12,9 @@ from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import FileResponse
 
 from rag_app.records import DocumentRecord
-from rag_app.server.access import SignedIn
+from rag_app.server.access import Principal, SignedIn
 from rag_app.server.errors import ApiError
-from rag_app.server.shapes import document_id, document_ref
+from rag_app.server.shapes import document_ref
 from rag_app.server.state import Server, ServerState
 from rag_app.server.uploads import Job
 from rag_app.store import Store
@@ -89,15 +90,44 @@ async def job(job: str, server: Server, principal: SignedIn) -> dict[str, Any]:
 
 @router.get("/documents")
 async def documents(
-    server: Server, principal: SignedIn, collection: Collection = None
+    server: Server,
+    principal: SignedIn,
+    collection: Collection = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="at most so many")] = 100,
+    after: Annotated[str | None, Query(description="`last_id` of the page before")] = None,
 ) -> dict[str, Any]:
-    """Every document of a collection, also those that could not be read, with the reason."""
+    """Documents of a collection by name, also those that could not be read, with the reason.
+
+    A page of them, as OpenAI's lists are: as long as `has_more` is true, ask again with
+    `after` set to `last_id`.
+    """
 
     def read() -> dict[str, Any]:
         name = server.collection(collection, principal)
         store = server.hub.store(name, create=True)
-        rows = [_shape(server, d) for d in store.manifest.documents(name)]
-        return {"collection": name, "documents": rows}
+        rows = sorted(store.manifest.documents(name), key=lambda d: (d.shown.casefold(), d.id))
+        states = Counter(d.state for d in rows)
+        first = 0
+        if after is not None:
+            place = next((i for i, d in enumerate(rows) if document_ref(d.id) == after), None)
+            if place is None:
+                raise ApiError(
+                    400,
+                    "invalid_request",
+                    "after: this document is not there (any more); begin with the first page",
+                    param="after",
+                )
+            first = place + 1
+        page = [_shape(server, d, principal) for d in rows[first : first + limit]]
+        return {
+            "object": "list",
+            "collection": name,
+            "data": page,
+            "first_id": page[0]["id"] if page else None,
+            "last_id": page[-1]["id"] if page else None,
+            "has_more": first + limit < len(rows),
+            "counts": {s: states[s] for s in ("indexed", "pending", "failed")},
+        }
 
     return await asyncio.to_thread(read)
 
@@ -121,7 +151,7 @@ async def text(
         last = len(whole) if end is None else min(end, len(whole))
         last = max(first, min(last, first + _MAX_TEXT))
         return {
-            **_shape(server, record),
+            **_shape(server, record, principal),
             "start": first,
             "end": last,
             "length": len(whole),
@@ -144,7 +174,7 @@ async def file(
     record = await asyncio.to_thread(find)
     path = Path(record.path)
     if not await asyncio.to_thread(path.is_file):
-        raise ApiError(404, "file_gone", f"the file of {record.source} is not there any more")
+        raise ApiError(404, "file_gone", f"the file of {record.shown} is not there any more")
     media = _MEDIA.get(record.kind)
     return FileResponse(
         path,
@@ -179,22 +209,22 @@ async def delete(
         raise ApiError(
             504, "timeout", "other documents are being ingested; this one is deleted after them"
         )
-    return {"deleted": True, **_shape(server, written.result())}
+    return {"deleted": True, **_shape(server, written.result(), principal)}
 
 
 def _record(store: Store, ref: str, *, failed: bool = False) -> DocumentRecord:
-    identifier = document_id(ref)
     for record in store.manifest.documents(store.collection):
-        if record.id == identifier and (failed or record.state != "failed"):
+        if document_ref(record.id) == ref and (failed or record.state != "failed"):
             return record
     raise ApiError(404, "document_not_found", f"no such document in {store.collection!r}")
 
 
-def _shape(server: ServerState, record: DocumentRecord) -> dict[str, Any]:
+def _shape(server: ServerState, record: DocumentRecord, principal: Principal) -> dict[str, Any]:
+    """A document; the whole path of its file for evaluators only."""
     path = Path(record.path)
-    return {
+    shape = {
         "id": document_ref(record.id),
-        "name": path.name,
+        "name": record.shown,
         "title": record.title,
         "kind": record.kind,
         "state": record.state,
@@ -204,3 +234,4 @@ def _shape(server: ServerState, record: DocumentRecord) -> dict[str, Any]:
         "bytes": record.size,
         "uploaded": path.is_relative_to(server.uploads.folder.resolve()),
     }
+    return {**shape, "path": record.path} if principal.evaluator else shape

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rag_app.conversations import Turn, UnknownConversationError
-from rag_app.errors import UnknownDocumentError
+from rag_app.conversations import UnknownConversationError
 from rag_app.ratings import Ratings
 from rag_app.server.access import Principal, SignedIn
 from rag_app.server.errors import ApiError
+from rag_app.server.judged import judge
 from rag_app.server.state import Server, ServerState
-from rankgate.feedback import Judgement, append_feedback
 
-__all__ = ["FEEDBACK_FILE", "router"]
+__all__ = ["router"]
 
 router = APIRouter(prefix="/v1", tags=["feedback"])
-
-FEEDBACK_FILE = "feedback.jsonl"
 
 
 class FeedbackRequest(BaseModel):
@@ -78,51 +74,10 @@ def _keep(body: FeedbackRequest, server: ServerState, principal: Principal) -> i
             raise ApiError(
                 400, "invalid_request", f"the answer has no source {body.opened}", param="opened"
             )
-        rows = _judgements(server, kept.collection, kept.id, turn, found, True, "opened")
-    else:
-        up = body.verdict == "up"
-        reason = "" if body.reason is None else body.reason
-        Ratings(Path(server.settings.data_dir)).add(turn.id, up=up, reason=reason)
-        # Other reasons for a thumb down say nothing about the passages.
-        speaks = up or reason == "sources"
-        rows = _judgements(
-            server, kept.collection, kept.id, turn, sources if speaks else [], up, "thumb"
-        )
-    append_feedback(Path(server.settings.data_dir) / FEEDBACK_FILE, rows)
-    return len(rows)
-
-
-def _judgements(
-    server: ServerState,
-    collection: str,
-    session: str,
-    turn: Turn,
-    sources: list[dict[str, Any]],
-    relevant: bool,
-    kind: str,
-) -> list[Judgement]:
-    store = server.hub.store(collection)
-    now = datetime.now(UTC)
-    rows: list[Judgement] = []
-    for source in sources:
-        try:
-            ((text, _),) = store.fetch([source["chunk_id"]])
-        except UnknownDocumentError:
-            continue  # the document went meanwhile; without its text nothing can be learnt
-        rows.append(
-            Judgement(
-                # A follow-up says little alone: what the passages were scored by is judged.
-                query=turn.details.get("searched_for", turn.question),
-                passage_id=source["chunk_id"],
-                passage_text=text,
-                relevant=relevant,
-                source=kind,
-                time=now,
-                rank=source["number"],
-                relevance_score=source.get("relevance_score"),
-                outcome=turn.details.get("retrieval", {}).get("status"),
-                policy=turn.details.get("trace", {}).get("policy"),
-                session=session,
-            )
-        )
-    return rows
+        return judge(server, kept, turn, found, relevant=True, kind="opened")
+    up = body.verdict == "up"
+    reason = "" if body.reason is None else body.reason
+    Ratings(Path(server.settings.data_dir)).add(turn.id, up=up, reason=reason)
+    # Other reasons for a thumb down say nothing about the passages.
+    speaks = sources if up or reason == "sources" else []
+    return judge(server, kept, turn, speaks, relevant=up, kind="thumb")

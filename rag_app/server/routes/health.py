@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from rag_app.pipeline import EmptyIndexError
+from rag_app.server.access import need_evaluator, unauthorised
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import RankgateError
 
@@ -46,8 +47,17 @@ async def readyz(request: Request, server: Server) -> JSONResponse:
 
 
 @router.get("/metrics")
-async def metrics(server: Server) -> Response:
-    """Numbers for Prometheus; the server's own, no question or document among them."""
+async def metrics(request: Request, server: Server) -> Response:
+    """Numbers for Prometheus; the server's own, no question or document among them.
+
+    With keys on the server it takes an evaluator's, unless the setting `metrics_open` is on.
+    """
+    if not server.settings.metrics_open:
+        known = await asyncio.to_thread(server.access.recognise, request)
+        if known is None:
+            raise unauthorised()
+        request.state.principal = known
+        need_evaluator(known)
     server.metrics.in_flight.set(server.slots.taken)
     return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

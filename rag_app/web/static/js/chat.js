@@ -167,12 +167,22 @@ async function rate(turn, judgement) {
   await request("POST", "/v1/feedback", { conversation, turn: turn.id, ...judgement });
 }
 
+// Shown at once, and taken back if the server does not keep it.
+function judge(turn, judgement) {
+  const before = turn.rating;
+  turn.rated(judgement);
+  rate(turn, judgement).then(
+    () => announce("Thank you"),
+    (error) => {
+      turn.rated(before);
+      toast(error.message);
+    },
+  );
+}
+
 function thumb(turn, verdict) {
-  for (const name of ["up", "down"]) {
-    turn.button(name).setAttribute("aria-pressed", String(name === verdict));
-  }
   turn.part("reasons").hidden = verdict !== "down";
-  rate(turn, { verdict }).then(() => announce("Thank you"), (error) => toast(error.message));
+  judge(turn, { verdict });
 }
 
 turns.addEventListener("click", (event) => {
@@ -187,7 +197,7 @@ turns.addEventListener("click", (event) => {
   else if (reason) {
     turn.part("reasons").hidden = true;
     turn.button("down").focus();
-    rate(turn, { verdict: "down", reason }).then(() => announce("Thank you"), (e) => toast(e.message));
+    judge(turn, { verdict: "down", reason });
   } else if (action === "edit") edit(turn);
   else if (action === "retry") again(turn, turn.question).catch((e) => toast(e.message));
   else if (action === "copy") copy(turn);
@@ -250,6 +260,7 @@ async function restore() {
     const turn = new Turn(one.question);
     turns.append(turn.element);
     turn.finish({ ...one.details, ...one, turn: one.id });
+    if (one.rating) turn.rated(one.rating);
   }
   byId("main").scrollTop = byId("main").scrollHeight;
 }

@@ -3,7 +3,16 @@
 import { request } from "./api.js";
 import { announce, byId, make, showSanitised, toast } from "./dom.js";
 import { draw } from "./rank_lines.js";
-import { explained, milliseconds, place, reason, score, status } from "./words.js";
+import {
+  explained,
+  milliseconds,
+  place,
+  probability,
+  reason,
+  score,
+  status,
+  threshold,
+} from "./words.js";
 
 const FIRST = 10;
 const { collection } = document.body.dataset;
@@ -20,8 +29,28 @@ function fromAddress() {
     const value = query.get(name);
     if (value !== null && form.elements[name]) form.elements[name].value = value;
   }
+  if (query.get("scorer")) offer(query.get("scorer")).selected = true;
   const gate = query.get("gate");
   if (["auto", "always", "never"].includes(gate)) form.elements.gate.value = gate;
+}
+
+// The option of a scorer, made if the server has not named it yet.
+function offer(id) {
+  const list = form.elements.scorer;
+  const known = [...list.options].find((option) => option.value === id);
+  if (known) return known;
+  list.append(make("option", { value: id }, id));
+  return list.options[list.options.length - 1];
+}
+
+// What can score this collection. Without documents there is nothing to score, and no list.
+async function offerScorers() {
+  const query = new URLSearchParams({ collection });
+  const { scorers } = await request("GET", `/v1/compare/scorers?${query}`);
+  for (const { id, configured } of scorers) {
+    if (configured) form.elements.scorer.options[0].textContent = `${id} (this server's)`;
+    else offer(id);
+  }
 }
 
 function toAddress() {
@@ -33,7 +62,7 @@ function toAddress() {
 }
 
 async function run() {
-  const { q, k, refuse, drop } = given();
+  const { q, k, refuse, drop, scorer } = given();
   if (!q.trim()) return;
   toAddress();
   byId("problem").hidden = true;
@@ -41,16 +70,17 @@ async function run() {
   byId("result").setAttribute("aria-busy", "true");
   const body = { question: q, collection };
   if (k) body.k = Number(k);
-  if (refuse || drop) {
-    // One threshold alone would switch the other off; what is left out is the policy's.
-    const other = policyFloor ?? (await request("POST", "/v1/compare", body)).floor;
-    policyFloor = other;
-    const low = refuse ? Number(refuse) : other.refuse_below;
-    const each = drop ? Number(drop) : other.drop_below;
-    if (low !== null) body.refuse_below = low;
-    if (each !== null) body.drop_below = each;
-  }
+  if (scorer) body.scorer = scorer;
   try {
+    if (refuse || drop) {
+      // One threshold alone would switch the other off; what is left out is the policy's.
+      const other = policyFloor ?? (await request("POST", "/v1/compare", body)).floor;
+      policyFloor = other;
+      const low = refuse ? Number(refuse) : other.refuse_below;
+      const each = drop ? Number(drop) : other.drop_below;
+      if (low !== null) body.refuse_below = low;
+      if (each !== null) body.drop_below = each;
+    }
     found = await request("POST", "/v1/compare", body);
     if (!refuse && !drop) policyFloor = found.floor;
     whole = false;
@@ -90,41 +120,47 @@ function show() {
 function showDecision() {
   const gate = given().gate;
   const did = found.gate.action === "skip" ? "skips" : "reranks";
+  const { scorer } = found;
   const titles = {
-    auto: `The gate ${did}`,
+    auto: scorer.fitted ? `The gate ${did}` : "Reranked: no gate is fitted for this scorer",
     always: "Reranked, whatever the gate says",
     never: "Not reranked, whatever the gate says",
   };
   byId("decision-title").textContent = titles[gate];
-  byId("decision-eyebrow").textContent =
-    gate === "auto" ? "What this server does" : `The gate itself ${did}`;
+  const asked = scorer.configured ? "What this server does" : "What this scorer would do";
+  const itself = scorer.fitted ? `The gate itself ${did}` : "No gate is fitted for this scorer";
+  byId("decision-eyebrow").textContent = gate === "auto" ? asked : itself;
   const rule = found.gate.action === "skip" && !explained(found.gate.reason);
   const words = reason(found.gate.reason);
   const why = rule ? `the rule \u201c${words}\u201d holds` : words;
   const detail = found.gate.detail && found.gate.detail !== why ? ` (${found.gate.detail})` : "";
   byId("decision-detail").textContent = `Because ${why}${detail}.`;
+  byId("decision-detail").hidden = !scorer.fitted;
+  byId("scorer-note").textContent = scorer.note ?? "";
+  byId("scorer-note").hidden = scorer.note === null;
   const before = kept(found.without);
   const after = kept(found.with);
   const into = [...after].filter((id) => !before.has(id)).length;
   const out = [...before].filter((id) => !after.has(id)).length;
   const floor = found.floor;
+  const where = scorer.fitted ? "" : ", without";
   const rows = [
     ["Without", milliseconds(spent(found.without))],
     ["With", milliseconds(spent(found.with))],
     ["Into the answer", String(into)],
     ["Out of the answer", String(out)],
     ["Candidates", String(found.with.passages.length)],
-    ["Refuse below", threshold(floor.refuse_below)],
-    ["Drop below", threshold(floor.drop_below)],
+    [`Refuse below${where}`, threshold(floor.refuse_below)],
+    [`Drop below${where}`, threshold(floor.drop_below)],
   ];
   byId("facts").replaceChildren(
     ...rows.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
   );
 }
 
-const threshold = (value) => (value === null ? "off" : score(value, 2));
-
 function showRanks() {
+  const { id, configured } = found.scorer;
+  byId("after-title").textContent = configured ? "With reranking" : `With reranking by ${id}`;
   const count = whole ? Infinity : FIRST;
   const before = list(byId("before"), found.without, count, null);
   const after = list(byId("after"), found.with, count, found.without);
@@ -152,16 +188,18 @@ function list(element, arm, count, earlier) {
   const was = new Map((earlier?.passages ?? []).map((p) => [p.id, p.after]));
   const items = new Map();
   const children = [];
-  const floor = found.floor.drop_below;
+  const { refuse_below: refuse, drop_below: floor } = arm.floor;
+  const limits = [refuse, floor];
   let cut = false;
-  if (arm.status === "refused" && found.floor.refuse_below !== null) {
+  if (arm.status === "refused" && refuse !== null) {
     const best = Math.max(...passages.map((p) => p.relevance_score ?? 0));
-    children.push(floorLine(`refused: best ${score(best, 2)}, floor ${score(found.floor.refuse_below, 2)}`));
+    const said = probability(best, limits);
+    children.push(floorLine(`refused: best ${said}, floor ${threshold(refuse)}`));
   }
   for (const passage of passages.slice(0, count)) {
     const value = passage.relevance_score;
     if (!cut && floor !== null && value !== null && value < floor) {
-      children.push(floorLine(`floor ${score(floor, 2)}`));
+      children.push(floorLine(`floor ${threshold(floor)}`));
       cut = true;
     }
     const item = make(
@@ -169,7 +207,7 @@ function list(element, arm, count, earlier) {
       { class: passage.kept ? "kept" : "", title: passage.text.slice(0, 300) },
       make("span", { class: "rank" }, String(passage.after)),
       make("span", { class: "t" }, passage.title ?? passage.source ?? passage.id),
-      make("span", { class: "s" }, shown(value ?? passage.raw_score)),
+      make("span", { class: "s" }, shown(passage, limits)),
       make("span", { class: "h" }, place({ title: passage.title ?? "", heading: passage.heading ?? "" })),
     );
     const old = was.get(passage.id);
@@ -183,7 +221,12 @@ function list(element, arm, count, earlier) {
   return items;
 }
 
-const shown = (value) => (value === null ? "" : score(value));
+// What ordered the passage: its probability, or else its raw score.
+function shown(passage, limits) {
+  if (passage.relevance_score !== null) return probability(passage.relevance_score, limits);
+  return passage.raw_score === null ? "" : `raw ${score(passage.raw_score)}`;
+}
+
 const floorLine = (text) => make("li", { class: "cut" }, text);
 
 function showAnswer(name) {
@@ -226,8 +269,8 @@ function showScores() {
         cell(score(p.bm25, 2)),
         cell(score(p.fused, 4)),
         cell(score(p.raw_score, 2)),
-        cell(score(first.relevance_score)),
-        cell(score(p.relevance_score)),
+        cell(probability(first.relevance_score, Object.values(found.without.floor))),
+        cell(probability(p.relevance_score, Object.values(found.with.floor))),
         make("td", {}, both),
       );
     }),
@@ -260,6 +303,7 @@ byId("share").addEventListener("click", async () => {
 new ResizeObserver(() => found && !byId("result").hidden && showRanks()).observe(byId("ranks"));
 
 fromAddress();
+offerScorers().catch(() => {}); // the comparison itself tells what is wrong
 if (byId("q").value) run();
 else {
   byId("q").focus();

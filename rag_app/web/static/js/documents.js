@@ -1,6 +1,7 @@
 // The documents of a collection: what was read, what was not and why; delete.
 
 import { request } from "./api.js";
+import { recount } from "./collections.js";
 import { ask } from "./dialog.js";
 import { announce, byId, icon, make, toast } from "./dom.js";
 import { watchUploads } from "./upload.js";
@@ -9,15 +10,20 @@ const { collection } = document.body.dataset;
 const STATES = { indexed: "Ready", pending: "Being read", failed: "Not read" };
 
 async function list() {
-  const query = new URLSearchParams({ collection });
-  const { documents } = await request("GET", `/v1/documents?${query}`);
+  const documents = [];
+  for (let page = { has_more: true }; page.has_more; ) {
+    const query = new URLSearchParams({ collection, limit: 1000 });
+    if (page.last_id) query.set("after", page.last_id);
+    page = await request("GET", `/v1/documents?${query}`);
+    documents.push(...page.data);
+  }
   byId("documents").tBodies[0].replaceChildren(...documents.map(row));
   byId("documents").hidden = documents.length === 0;
   const read = documents.filter((d) => d.state === "indexed").length;
   const failed = documents.filter((d) => d.state === "failed").length;
   byId("count").textContent = documents.length
     ? `${read} read${failed ? `, ${failed} not` : ""}`
-    : "Nothing here yet. Drop files above, or stop the server and run: rankgate ingest FOLDER";
+    : "Nothing here yet. Drop files above.";
   document.body.dataset.ready = "yes";
 }
 
@@ -56,7 +62,7 @@ async function away(one) {
   const query = new URLSearchParams({ collection });
   await request("DELETE", `/v1/documents/${one.id}?${query}`);
   announce(`${one.name} is deleted`);
-  await list();
+  await Promise.all([list(), recount()]);
   byId("main").focus();
 }
 

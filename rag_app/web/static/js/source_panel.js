@@ -2,7 +2,7 @@
 
 import { request } from "./api.js";
 import { byId, make } from "./dom.js";
-import { place } from "./words.js";
+import { pages, place } from "./words.js";
 
 const AROUND = 500;
 const panel = byId("source-panel");
@@ -67,10 +67,9 @@ async function show() {
   const { sources, index, collection } = here;
   const source = sources[index];
   mark(true);
-  const page = source.page === null ? "" : `page ${source.page}`;
   byId("source-number").textContent = `Source ${source.number} of ${sources.length}`;
   byId("source-title").textContent = source.title;
-  byId("source-path").textContent = [place(source), page].filter(Boolean).join(" \u00b7 ");
+  byId("source-path").textContent = [place(source), pages(source)].filter(Boolean).join(" \u00b7 ");
   byId("source-previous").disabled = index === 0;
   byId("source-next").disabled = index === sources.length - 1;
   link(source, collection);

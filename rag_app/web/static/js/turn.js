@@ -1,7 +1,7 @@
 // One question with its answer, in every state that it can be in.
 
 import { byId, icon, make, showSanitised } from "./dom.js";
-import { milliseconds, place, reason, status } from "./words.js";
+import { milliseconds, pages, place, reason, status } from "./words.js";
 
 const evaluator = document.body.dataset.evaluator === "yes";
 const feedback = document.body.dataset.feedback === "yes";
@@ -11,6 +11,7 @@ export class Turn {
     this.question = question;
     this.id = null;
     this.shape = null;
+    this.rating = null;
     this.text = "";
     this.element = byId("turn").content.firstElementChild.cloneNode(true);
     this.element.querySelector(".question-text").textContent = question;
@@ -84,6 +85,18 @@ export class Turn {
     return this.element.querySelector(`[data-do="${name}"]`);
   }
 
+  // Which thumb was given; a reason is said with it.
+  rated(rating) {
+    this.rating = rating;
+    const { verdict = null, reason: why = null } = rating ?? {};
+    for (const name of ["up", "down"]) {
+      this.button(name).setAttribute("aria-pressed", String(name === verdict));
+    }
+    const said = why === null ? "" : reason(why);
+    this.button("down").setAttribute("aria-label", said ? `Bad answer: ${said}` : "Bad answer");
+    this.button("down").title = said;
+  }
+
   topics(topics) {
     this.part("topics").hidden = topics.length === 0;
     this.part("topics")
@@ -99,8 +112,7 @@ export class Turn {
     this.part("sources").hidden = sources.length === 0;
     this.part("sources").replaceChildren(
       ...sources.map((source) => {
-        const page = source.page === null ? "" : `page ${source.page}`;
-        const under = [place(source), page].filter(Boolean).join(" \u00b7 ") || source.source;
+        const under = [place(source), pages(source)].filter(Boolean).join(" \u00b7 ") || source.source;
         return make(
           "li",
           {},

@@ -1,10 +1,12 @@
 // Upload by button or by dropping files anywhere, with progress and a result for each file.
 
 import { failure, request, signIn } from "./api.js";
+import { recount } from "./collections.js";
 import { byId, icon, make } from "./dom.js";
 
 const BATCH = 20;
-const POLL_MS = 600;
+const POLL_MS = 150; // at first; a long reading is asked about less and less often
+const POLL_MOST_MS = 1500;
 const STATES = { queued: "Waiting", running: "Reading", done: "Ready", failed: "Not read" };
 
 // `done` is called once files are in the index.
@@ -45,7 +47,10 @@ async function upload(files, done) {
     try {
       const job = await send(files.slice(at, at + BATCH), some);
       await follow(job, some);
-      if (some.some((row) => row.state === "done")) done();
+      if (some.some((row) => row.state === "done")) {
+        done();
+        recount().catch(() => {}); // numbers beside names: the next page has them
+      }
     } catch (error) {
       for (const row of some) row.show("failed", error.message);
     }
@@ -76,10 +81,10 @@ function send(files, rows) {
 
 async function follow(job, rows) {
   let now = job;
-  for (;;) {
+  for (let pause = POLL_MS; ; pause = Math.min(pause * 1.5, POLL_MOST_MS)) {
     now.files.forEach((file, i) => rows[i].show(file.state, file.detail));
     if (now.state === "done") return;
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    await new Promise((resolve) => setTimeout(resolve, pause));
     now = await request("GET", `/v1/jobs/${job.id}`);
   }
 }

@@ -21,6 +21,29 @@ export function milliseconds(value) {
 export const score = (value, digits = 3) =>
   value === null || value === undefined ? "\u2013" : value.toFixed(digits);
 
+// A threshold exactly as it decides; a shorter one would let equal numbers fall on both sides.
+export const threshold = (value) => (value === null ? "off" : String(value));
+
+// A probability with three digits, or as many as it takes to stand where it stood: what is shown
+// as below, at or above a threshold was so when it was decided.
+export function probability(value, thresholds = []) {
+  if (value === null || value === undefined) return "\u2013";
+  const limits = thresholds.filter((limit) => limit !== null);
+  for (let digits = 3; digits <= 17; digits += 1) {
+    const text = value.toFixed(digits);
+    if (limits.every((limit) => Number(text) < limit === value < limit)) return text;
+  }
+  return String(value);
+}
+
+// Where the quoted words stand in a PDF: "page 3" or "pages 3, 4"; "" where there are no pages.
+export function pages(source) {
+  const quoted = source.quotes.map((quote) => quote.page ?? source.page);
+  const found = [...new Set(quoted.length ? quoted : [source.page])].filter((p) => p !== null);
+  if (found.length === 0) return "";
+  return `page${found.length > 1 ? "s" : ""} ${found.sort((a, b) => a - b).join(", ")}`;
+}
+
 // Title and heading path as one; a path that begins with the title stands for both.
 export function place(source) {
   const { title, heading } = source;

@@ -11,9 +11,10 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import QueryBundle
 
 from rankgate import Action, Deadline, Outcome, Policy, Profile, Reranker
+from rankgate.assembly import as_action, as_count, as_deadline
 from rankgate.errors import InputError
 
-__all__ = ["PARTS", "Call", "Settings", "bundle_of", "count"]
+__all__ = ["PARTS", "Call", "Settings", "bundle_of"]
 
 # Those of `Settings` that the reranker is made of.
 PARTS = ("scorer", "policy", "reranker", "profile", "lexicon")
@@ -47,17 +48,6 @@ class Settings(TypedDict, total=False):
     callback_manager: CallbackManager | None
 
 
-def count(name: str, value: int | None) -> int | None:
-    """A whole number of at least 1, or None.
-
-    Raises:
-        InputError: neither.
-    """
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
-    return value
-
-
 def bundle_of(query: str | QueryBundle) -> QueryBundle:
     """The query as LlamaIndex hands it around.
 
@@ -86,11 +76,6 @@ class Call:
     deadline: Deadline | None = None
 
     def __post_init__(self) -> None:
-        count("top_n", self.top_n)
-        if self.force is not None and self.force not in tuple(Action):
-            raise InputError(f"force must be 'rerank' or 'skip', got {self.force!r}")
-        if self.deadline is not None and not isinstance(self.deadline, Deadline):
-            raise InputError(
-                f"deadline must be a rankgate.Deadline, got {type(self.deadline).__name__}. "
-                "Make one with Deadline.after(seconds)."
-            )
+        as_count("top_n", self.top_n)
+        as_action(self.force)
+        as_deadline(self.deadline)

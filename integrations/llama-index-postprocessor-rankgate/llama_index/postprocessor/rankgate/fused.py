@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -14,8 +13,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from llama_index.postprocessor.rankgate.sources import Found, RetrieverSource
 from rankgate import Candidate
-from rankgate.errors import InputError
-from rankgate.firststage import reciprocal_rank_fusion
+from rankgate.firststage import RetrieverFusion, list_depth, separate_failures
 
 __all__ = ["FusedSource", "together"]
 
@@ -27,7 +25,8 @@ class FusedSource:
 
     Their scores are of different kinds and none is known for every node, so the fused list is
     an order and the gate sees no margins. A retriever that raises is left out, and the result
-    says so; when all of them raise, the first error is raised.
+    says so; when all of them raise, the first error is raised. For k nodes each is asked for
+    `rankgate.firststage.list_depth(k)`.
 
     Args:
         retrievers: a list, or a mapping from names to retrievers.
@@ -45,21 +44,17 @@ class FusedSource:
         weights: Sequence[float] | Mapping[str, float] | None = None,
         rrf_k: float = 60.0,
     ) -> None:
-        named = dict(retrievers) if isinstance(retrievers, Mapping) else _named(retrievers)
-        factors = _factors(named, weights)
-        if not rrf_k > 0 or not math.isfinite(rrf_k):
-            raise InputError(f"rrf_k must be a number above 0, got {rrf_k!r}")
-        members = {name: RetrieverSource(retriever) for name, retriever in named.items()}
-        self.members = {name: source for name, source in members.items() if factors[name] > 0}
-        self.weights = {name: factors[name] for name in self.members}
-        self.rrf_k = rrf_k
+        self.fusion: RetrieverFusion[BaseRetriever] = RetrieverFusion(
+            retrievers, weights=weights, rrf_k=rrf_k
+        )
+        self.members = {name: RetrieverSource(r) for name, r in self.fusion.members.items()}
 
     def find(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
         """At most k of the fused list; the retrievers run one after the other."""
         results: dict[str, Found | BaseException] = {}
         for name, source in self.members.items():
             try:
-                results[name] = source.find(query, k, asked=asked)
+                results[name] = source.find(query, list_depth(k), asked=asked)
             except Exception as exc:  # one list less is better than no answer
                 results[name] = exc
         return self._fused(results, k)
@@ -69,7 +64,7 @@ class FusedSource:
 
         async def one(source: RetrieverSource) -> Found | BaseException:
             try:
-                return await source.afind(query, k, asked=asked)
+                return await source.afind(query, list_depth(k), asked=asked)
             except Exception as exc:
                 return exc
 
@@ -78,35 +73,23 @@ class FusedSource:
         return self._fused(dict(zip(self.members, results, strict=True)), k)
 
     def _fused(self, results: Mapping[str, Found | BaseException], k: int) -> Found:
-        lists, failed = _sorted_out(results)
-        first: dict[str, tuple[Candidate, NodeWithScore]] = {}
-        ranks: dict[str, dict[str, int]] = {name: {} for name in lists}
-        for name, found in lists.items():
+        lists, failures = separate_failures(results)
+        keys = {name: [c.id for c in found.candidates] for name, found in lists.items()}
+        merged = self.fusion.merge(keys, k, failures=failures)
+        first: dict[Hashable, tuple[Candidate, NodeWithScore]] = {}
+        for found in lists.values():
             for candidate, node in zip(found.candidates, found.nodes, strict=True):
                 first.setdefault(candidate.id, (candidate, node))
-                ranks[name].setdefault(candidate.id, candidate.rank)
-        fused = reciprocal_rank_fusion(
-            [list(ranks[name]) for name in lists],
-            k=self.rrf_k,
-            weights=[self.weights[name] for name in lists],
-        )[:k]
-        reasons = {name: f"{type(exc).__name__}: {exc}" for name, exc in failed.items()}
         return Found(
             candidates=[
                 replace(first[identifier][0], rank=rank, fused=score)
-                for rank, (identifier, score) in enumerate(fused, start=1)
+                for rank, (identifier, score) in enumerate(
+                    zip(merged.ids, merged.scores, strict=True), start=1
+                )
             ],
-            nodes=[first[identifier][1] for identifier, _ in fused],
-            extras=[
-                {
-                    "rankgate_found_by": {
-                        n: r[identifier] for n, r in ranks.items() if identifier in r
-                    },
-                    **({"rankgate_failed_retrievers": dict(reasons)} if reasons else {}),
-                }
-                for identifier, _ in fused
-            ],
-            notes=tuple(f"retriever_failed: {name}: {why}" for name, why in reasons.items()),
+            nodes=[first[identifier][1] for identifier in merged.ids],
+            extras=merged.extras,
+            notes=merged.notes,
         )
 
 
@@ -126,59 +109,3 @@ async def together(tasks: Sequence[Callable[[], Awaitable[T]]], *, at_once: int)
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         raise
-
-
-def _named(retrievers: Sequence[BaseRetriever]) -> dict[str, BaseRetriever]:
-    """By class, counted where a class comes twice."""
-    named: dict[str, BaseRetriever] = {}
-    for retriever in retrievers:
-        base = name = type(retriever).__name__
-        number = 1
-        while name in named:
-            number += 1
-            name = f"{base}-{number}"
-        named[name] = retriever
-    return named
-
-
-def _factors(
-    named: Mapping[str, BaseRetriever], weights: Sequence[float] | Mapping[str, float] | None
-) -> dict[str, float]:
-    if not named:
-        raise InputError("from_retrievers needs at least one retriever, got none")
-    if weights is None:
-        return dict.fromkeys(named, 1.0)
-    if isinstance(weights, Mapping):
-        if set(weights) != set(named):
-            raise InputError(
-                f"weights must name the retrievers {sorted(named)}, got {sorted(weights)}"
-            )
-        factors = {name: weights[name] for name in named}
-    else:
-        if len(weights) != len(named):
-            raise InputError(f"{len(named)} retrievers, but {len(weights)} weights")
-        factors = dict(zip(named, weights, strict=True))
-    for name, weight in factors.items():
-        if not weight >= 0 or not math.isfinite(weight):
-            raise InputError(f"the weight of {name!r} must be a number >= 0, got {weight!r}")
-    if not any(factors.values()):
-        raise InputError("one of the weights must be above 0")
-    return factors
-
-
-def _sorted_out(
-    results: Mapping[str, Found | BaseException],
-) -> tuple[dict[str, Found], dict[str, Exception]]:
-    """The lists, and the errors of those that gave none; raises where nothing is left."""
-    lists: dict[str, Found] = {}
-    failed: dict[str, Exception] = {}
-    for name, result in results.items():
-        if isinstance(result, Found):
-            lists[name] = result
-        elif isinstance(result, Exception) and not isinstance(result, InputError):
-            failed[name] = result
-        else:  # the caller's mistake, or a cancellation: not this retriever's failure
-            raise result
-    if not lists:
-        raise next(iter(failed.values()))
-    return lists, failed

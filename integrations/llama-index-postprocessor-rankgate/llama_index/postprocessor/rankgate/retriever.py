@@ -14,7 +14,7 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.indices.base import BaseIndex
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from llama_index.postprocessor.rankgate.call import PARTS, Call, Settings, bundle_of, count
+from llama_index.postprocessor.rankgate.call import PARTS, Call, Settings, bundle_of
 from llama_index.postprocessor.rankgate.events import End, announced, retrievals, top_n_of
 from llama_index.postprocessor.rankgate.fused import FusedSource, together
 from llama_index.postprocessor.rankgate.nodes import nodes_from_outcome
@@ -24,7 +24,7 @@ from llama_index.postprocessor.rankgate.sources import (
     RetrieverSource,
     Source,
 )
-from llama_index.postprocessor.rankgate.spaces import chroma_space, is_chroma
+from llama_index.postprocessor.rankgate.spaces import is_chroma
 from rankgate import (
     Action,
     Candidate,
@@ -35,9 +35,9 @@ from rankgate import (
     Request,
     Reranker,
 )
-from rankgate.assembly import Assembly, Parts
+from rankgate.assembly import Assembly, Parts, as_count, candidates_wanted
 from rankgate.errors import InputError
-from rankgate.firststage.spaces import Space, space_named
+from rankgate.firststage.spaces import Space, chroma_space, space_named
 
 __all__ = ["RankGateRetriever"]
 
@@ -79,8 +79,8 @@ class RankGateRetriever(BaseRetriever):
         callback_manager: CallbackManager | None = None,
     ) -> None:
         super().__init__(callback_manager=callback_manager)
-        self.k = count("k", k)
-        self.top_n = count("top_n", top_n)
+        self.k = as_count("k", k)
+        self.top_n = as_count("top_n", top_n)
         self.on_outcome = on_outcome
         self.events_with_content = events_with_content
         self._source = source
@@ -158,7 +158,7 @@ class RankGateRetriever(BaseRetriever):
         rrf_k: float = 60.0,
         **settings: Unpack[Settings],
     ) -> RankGateRetriever:
-        """Over several retrievers, fused by reciprocal ranks; each is asked for K nodes.
+        """Over several retrievers, fused by reciprocal ranks; each is asked for K nodes or more.
 
         Args:
             retrievers: a list, or a mapping from names to retrievers. One that raises is left
@@ -356,13 +356,8 @@ class RankGateRetriever(BaseRetriever):
 
     def _size(self, reranker: Reranker, k: int | None) -> tuple[int, bool]:
         """How many candidates to ask for, and whether the caller named the number."""
-        named = self.k if k is None else count("k", k)
-        if named is not None:
-            return named, True
-        kind = self._kind(reranker)
-        if kind is not None:
-            return reranker.policy.section(kind).k, False
-        return max(section.k for section in reranker.policy.sections.values()), False
+        named = self.k if k is None else as_count("k", k)
+        return candidates_wanted(reranker, named, kind=self._kind(reranker)), named is not None
 
     def _kind(self, reranker: Reranker) -> FirstStageKind | None:
         own = self._engine.parts.kind

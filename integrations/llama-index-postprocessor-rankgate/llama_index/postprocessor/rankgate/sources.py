@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -15,6 +13,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.postprocessor.rankgate.nodes import candidates_from_nodes
 from rankgate import Candidate
 from rankgate.errors import InputError
+from rankgate.firststage import CandidateSupplier
 from rankgate.firststage.spaces import Space
 
 __all__ = ["CandidateSource", "Found", "RetrieverSource", "Source"]
@@ -102,42 +101,17 @@ class CandidateSource:
     """
 
     def __init__(self, first_stage: Any) -> None:
-        candidates = getattr(first_stage, "candidates", None)
-        acandidates = getattr(first_stage, "acandidates", None)
-        if candidates is None and acandidates is None:
-            if not callable(first_stage):
-                raise InputError(
-                    "a first stage must be callable as f(query, k), or have candidates(query, k); "
-                    f"got {type(first_stage).__name__}"
-                )
-            if inspect.iscoroutinefunction(first_stage):
-                acandidates = first_stage
-            else:
-                candidates = first_stage
-        self._candidates: Callable[..., Any] | None = candidates
-        self._acandidates: Callable[..., Any] | None = acandidates
+        self.supplier = CandidateSupplier(first_stage)
 
     def find(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
         """What `candidates` returns, as nodes too."""
-        if self._candidates is None:
-            raise InputError(
-                "this first stage is async only: use aretrieve, or give it candidates()"
-            )
-        return self._found(self._candidates(query.query_str, k))
+        return self._found(self.supplier.candidates(query.query_str, k))
 
     async def afind(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
         """`acandidates` where there is one, otherwise `candidates` in a worker thread."""
-        if self._acandidates is not None:
-            return self._found(await self._acandidates(query.query_str, k))
-        return await asyncio.to_thread(self.find, query, k, asked=asked)
+        return self._found(await self.supplier.acandidates(query.query_str, k))
 
-    def _found(self, rows: Any) -> Found:
-        candidates = list(rows)
-        for i, candidate in enumerate(candidates):
-            if not isinstance(candidate, Candidate):
-                raise InputError(
-                    f"candidate {i} must be a rankgate.Candidate, got {type(candidate).__name__}"
-                )
+    def _found(self, candidates: list[Candidate]) -> Found:
         nodes = [
             NodeWithScore(node=TextNode(id_=c.id, text=c.text, metadata=dict(c.metadata)))
             for c in candidates

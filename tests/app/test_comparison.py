@@ -1,0 +1,135 @@
+"""Compare: the scorers that an application has, and what a policy means for each."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from rag_app.comparison import compare
+from rag_app.ingest.ingestion import ingest_into
+from rag_app.scorer_choices import scorer_choices
+from rag_app.server.hub import Hub
+from rag_app.settings import Settings
+from rankgate import Floor
+from rankgate.errors import InputError, PolicyError
+from rankgate.testing import FakeScorer
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+kit = _load("browser_kit")
+pytestmark = pytest.mark.model
+QUESTION = "On what is a gate fitted?"
+PLAIN = "late-interaction/all-MiniLM-L6-v2"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, encoder):
+    """Two documents, ingested with the real encoder."""
+    base = tmp_path_factory.mktemp("compared")
+    with Hub(Settings(data_dir=base / "data"), embedder=encoder) as hub:
+        for name, text in (("gate.md", kit.GATE), ("floor.md", kit.FLOOR)):
+            (base / name).write_text(text, "utf-8")
+        hub.write(
+            "default", lambda s: ingest_into(s, [base / "gate.md", base / "floor.md"])
+        ).result()
+    return base
+
+
+@pytest.fixture
+def opened(folder, encoder):
+    """Opens the folder's pipeline with other settings; the one before is closed."""
+    hubs = []
+
+    def make(scorer=None, **changes):
+        for hub in hubs:
+            hub.close()
+        settings = Settings(data_dir=folder / "data", **changes)
+        hubs.append(Hub(settings, embedder=encoder, scorer=scorer))
+        return hubs[-1].pipeline("default")
+
+    yield make
+    for hub in hubs:
+        hub.close()
+
+
+def ranks(result):
+    return [(p.candidate.id, p.relevance_score) for p in result.trace.outcome.passages]
+
+
+def test_the_encoder_offers_late_interaction_without_and_with_a_head(opened):
+    pipeline = opened()
+    first, second = scorer_choices(pipeline)
+    assert (first.id, first.configured) == (PLAIN, True)
+    assert first.scorer is pipeline.reranker.scorer
+    assert second.id.startswith(f"{PLAIN}+head-") and not second.configured
+    assert second.scorer.info.scale == "maxsim-head"
+    # The vectors that ingestion kept serve the head, too.
+    assert second.scorer.token_store is pipeline.store.token_store is not None
+
+
+def test_another_scorer_is_offered_beside_the_encoders_own(opened):
+    choices = scorer_choices(opened(FakeScorer()))
+    assert [c.configured for c in choices] == [True, False, False]
+    assert [c.id for c in choices][1] == PLAIN
+
+
+def test_a_scorer_that_the_policy_was_not_fitted_for_gets_none_of_its_numbers(opened):
+    pipeline = opened()
+    head = scorer_choices(pipeline)[1].id
+    own = compare(pipeline, QUESTION)
+    assert (own.misfit, own.raw_order, own.note) == ((), False, "")
+    assert own.floor_with == own.floor_without and own.floor_with.active
+    other = compare(pipeline, QUESTION, scorer=head)
+    assert "in use is" in other.misfit[0] and other.misfit[0] in other.note
+    assert "order of the raw scores (maxsim-head)" in other.note and other.raw_order
+    passages = other.with_reranking.trace.outcome.passages
+    assert all(p.relevance_score is None for p in passages)
+    raw = [p.raw_score for p in passages]
+    assert raw == sorted(raw, reverse=True) and None not in raw
+    assert other.policy.trace.outcome.decision.reason == "no_gate"
+    assert other.floor_with == Floor()
+    # What no scorer decides is as before.
+    assert ranks(other.without) == ranks(own.without)
+    assert other.floor_without == own.floor_without
+    assert other.with_reranking.trace.outcome.top_n == own.with_reranking.trace.outcome.top_n
+
+
+def test_thresholds_bind_where_there_are_probabilities(opened):
+    pipeline = opened()
+    head = scorer_choices(pipeline)[1].id
+    strict = compare(pipeline, QUESTION, scorer=head, floor=Floor(refuse_below=0.999))
+    assert strict.without.refused and not strict.with_reranking.refused
+    with pytest.raises(PolicyError, match="needs a relevance model"):
+        compare(opened(FakeScorer()), QUESTION, floor=Floor(refuse_below=0.5))
+
+
+def test_the_bundled_policy_serves_the_scorer_that_it_was_fitted_for(opened):
+    """Also where the application's own scorer has none."""
+    pipeline = opened(FakeScorer())
+    assert pipeline.reranker.policy.name == "unfitted"
+    found = compare(pipeline, QUESTION, scorer=PLAIN)
+    assert found.misfit == () and not found.raw_order and found.floor_with.active
+    assert all(s is not None for _, s in ranks(found.with_reranking))
+    own = compare(pipeline, QUESTION)
+    assert own.raw_order and "No relevance model applies" in own.note
+
+
+def test_another_scale_under_a_policy_for_any_scorer_is_told(opened, tmp_path):
+    pipeline = opened(FakeScorer(), policy=kit.policy_file(tmp_path))
+    assert not compare(pipeline, QUESTION).raw_order
+    found = compare(pipeline, QUESTION, scorer=PLAIN)
+    assert found.misfit == () and found.raw_order
+    assert "No relevance model applies to this scorer's scores (maxsim-mean)" in found.note
+    assert found.policy.trace.outcome.decision.reason == "uncertain", "its gate still decides"
+
+
+def test_an_unknown_scorer_is_refused_with_those_there_are(opened):
+    with pytest.raises(InputError, match=f"'mine'.*{PLAIN}, {PLAIN}\\+head"):
+        compare(opened(), QUESTION, scorer="mine")
