@@ -248,7 +248,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         "*Three turns* is the earlier rule: the last three together, whatever the question is.",
     ]
     for split, part in result["splits"].items():
-        note = "chosen on this part" if split == "dev" else "read once, at the end"
+        note = "chosen on this part" if split == "dev" else "read once for this rule"
         lines += [
             "",
             f"## {split}: {part['n']} questions with a relevant passage ({note})",

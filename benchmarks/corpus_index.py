@@ -21,7 +21,7 @@ from rankgate.firststage import (
 )
 from rankgate.firststage.signals import Signals
 from rankgate.models import TokenEncoder, TokenVectors
-from rankgate.scorers.late_interaction import maxsim
+from rankgate.scorers import LateInteractionScorer
 from rankgate.types import Candidate
 from rankgate_eval.dataset import Dataset
 
@@ -42,11 +42,25 @@ class Retrieved:
 
 
 class CorpusIndex:
-    """A data set's passages, searchable without the application."""
+    """A data set's passages, searchable without the application.
 
-    def __init__(self, data: Dataset, cache: Path, encoder: TokenEncoder) -> None:
+    Args:
+        data: passages and questions.
+        cache: folder of the token vectors.
+        encoder: of the passages.
+        scorer: over that encoder; None: plain MaxSim.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        cache: Path,
+        encoder: TokenEncoder,
+        scorer: LateInteractionScorer | None = None,
+    ) -> None:
         self.data = data
         self.encoder = encoder
+        self.scorer = LateInteractionScorer(encoder) if scorer is None else scorer
         self.ids = list(data.corpus)
         self.position = {identifier: i for i, identifier in enumerate(self.ids)}
         self.folder = cache / data.name
@@ -111,8 +125,13 @@ class CorpusIndex:
         k: int,
         hidden: frozenset[str] = frozenset(),
         lexicon: frozenset[str] | None = None,
+        asked: TokenVectors | None = None,
     ) -> Retrieved:
-        """The k fused candidates of one query, with late interaction scores."""
+        """The k fused candidates of one query, with the scorer's scores.
+
+        `vectors` is the question as the encoder reads it, `asked` as the scorer does; without
+        it the scorer reads it now.
+        """
         dense, bm25 = self.lists(vectors, text, list_depth(k), hidden)
         candidates = fuse_candidates(
             dense=dense,
@@ -130,6 +149,8 @@ class CorpusIndex:
             query_id=query_id,
             query=text,
             candidates=tuple(candidates),
-            raw=maxsim(vectors.tokens.astype(np.float32), passages),
+            raw=self.scorer.compare(
+                self.scorer.read_queries([text])[0] if asked is None else asked, passages
+            ),
             signals=compute_signals(text, candidates, lexicon=lexicon),
         )

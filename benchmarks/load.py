@@ -3,8 +3,9 @@
 A real `rankgate serve` in its own process, over two collections with the same topics and a marker
 word of their own in every sentence. Half of the clients have one key, half the other; they ask the
 same questions, by chat (streamed and whole) and search, one after the other without a pause, while
-files are uploaded all the time. What must hold: no error but 429, no answer with the other key's
-marker, memory that does not grow with the number of questions.
+files are uploaded and ingested all the time (a server holds its folder, so nothing else ingests
+into it). Two minutes and 32 clients, unless told otherwise. What must hold: no error but 429, no
+answer with the other key's marker, memory that does not grow with the number of questions.
 
 python benchmarks/load.py --out eval/results/load
 """
@@ -278,6 +279,26 @@ def quantiles(values: list[float]) -> dict[str, float | int]:
     return {"n": len(values), "p50_ms": round(p50 * 1000), "p95_ms": round(p95 * 1000)}
 
 
+def over_time(samples: list[tuple[float, int]], seconds: float) -> dict[str, Any]:
+    """Megabytes by tenth of the time, and how fast they grow once it is warm.
+
+    The slope is that of a least-squares line through the last two thirds.
+    """
+    tenths: list[float | None] = []
+    for n in range(10):
+        part = [b for at, b in samples if n <= 10 * at / seconds < n + 1]
+        tenths.append(round(float(np.mean(part)) / 2**20, 1) if part else None)
+    warm = [(at, b / 2**20) for at, b in samples if at >= seconds / 3]
+    slope = float("nan")
+    if len({at for at, _ in warm}) > 1:
+        slope = float(np.polyfit([at for at, _ in warm], [mb for _, mb in warm], 1)[0]) * 60
+    return {
+        "tenths_mb": tenths,
+        "slope_mb_per_minute": None if np.isnan(slope) else round(slope, 2),
+        "samples": len(samples),
+    }
+
+
 def measured(clients: int, seconds: float, documents: int, seed: int) -> dict[str, Any]:
     """Fill, serve, load, stop; what was seen."""
     with tempfile.TemporaryDirectory(prefix="rankgate-load-") as name:
@@ -337,6 +358,7 @@ def measured(clients: int, seconds: float, documents: int, seed: int) -> dict[st
             "end": round(end / 2**20),
             "most": round(max(rss for _, rss in samples) / 2**20),
         },
+        "rss_over_time": over_time(samples, seconds),
         "load_average": {"before": round(before, 1), "after": round(after, 1)},
         "server_exit": stopped,
     }
@@ -366,7 +388,7 @@ def verdict(result: dict[str, Any]) -> list[str]:
 
 def table(result: dict[str, Any]) -> str:
     """The result as Markdown."""
-    memory = result["rss_mb"]
+    memory, flat = result["rss_mb"], result["rss_over_time"]
     lines = [
         "# The server under load",
         "",
@@ -399,6 +421,13 @@ def table(result: dict[str, Any]) -> str:
         "",
         f"Memory of the server process: {memory['start']} MB at the start, {memory['warm']} after "
         f"warm-up (a third of the time), {memory['end']} at the end, {memory['most']} at most.",
+        "",
+        "By tenth of the time, means in MB (documents come in all the while, and the index with "
+        f"them); after warm-up {flat['slope_mb_per_minute']} MB a minute by least squares:",
+        "",
+        "| " + " | ".join(str(n) for n in range(1, 11)) + " |",
+        "|" + "---|" * 10,
+        "| " + " | ".join("-" if mb is None else f"{mb:.0f}" for mb in flat["tenths_mb"]) + " |",
         "",
         "Held: everything."
         if not result["wrong"]

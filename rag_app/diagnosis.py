@@ -100,8 +100,8 @@ def _encoder(settings: Settings) -> Iterator[Check]:
 def _scorer(settings: Settings) -> Iterator[Check]:
     kind, _, name = settings.scorer.partition(":")
     if kind == "late-interaction":
-        detail = "late-interaction over the encoder; nothing is downloaded"
-        yield Check(name="scorer", verdict="ok", detail=detail)
+        detail = "late-interaction over the encoder" + (f", questions by {name}" if name else "")
+        yield Check(name="scorer", verdict="ok", detail=f"{detail}; nothing is downloaded")
     elif Path(name).is_dir():
         yield Check(name="scorer", verdict="ok", detail=f"cross-encoder in {name}")
     elif _cached(name):

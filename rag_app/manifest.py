@@ -312,8 +312,8 @@ class Manifest:
             part = wanted[first : first + 500]
             rows = self._all(
                 "SELECT c.id, c.document_id, c.position, c.start, c.stop, c.heading, c.page, "
-                "c.body_offset, c.indexed_text, d.source, d.title, d.name FROM chunk c JOIN document d "
-                "ON d.collection = c.collection AND d.id = c.document_id "
+                "c.body_offset, c.indexed_text, d.source, d.title, d.name FROM chunk c "
+                "JOIN document d ON d.collection = c.collection AND d.id = c.document_id "
                 f"WHERE c.collection = ? AND c.id IN ({', '.join('?' * len(part))})",
                 collection,
                 *part,

@@ -77,14 +77,16 @@ def scorer_for(settings: Settings, token_store: TokenStore | None) -> Scorer:
         token_store: token vectors that ingestion has kept.
 
     Raises:
-        ConfigError: the late-interaction encoder cannot be loaded.
+        ConfigError: the late-interaction encoder, or question layers for it, cannot be loaded.
 
     """
-    kind, _, name = settings.scorer.partition(":")
+    kind, colon, name = settings.scorer.partition(":")
     if kind == "late-interaction":
         from rankgate.scorers.late_interaction import LateInteractionScorer
 
-        return LateInteractionScorer.load(settings.embedder_path, token_store=token_store)
+        return LateInteractionScorer.load(
+            settings.embedder_path, token_store=token_store, query=name if colon else None
+        )
 
     def load() -> Scorer:
         from rankgate.scorers.cross_encoder import CrossEncoderScorer

@@ -76,7 +76,9 @@ class Settings(BaseSettings):
     parse_memory_mb: int = Field(2048, ge=128, description="memory for parsing one file")
     batch_size: int = Field(32, ge=1, description="chunks embedded at once")
     scorer: str = Field(
-        "late-interaction", description="late-interaction, or cross-encoder:NAME_OR_PATH"
+        "late-interaction",
+        description="late-interaction, late-interaction:FILE (question layers of your own), or "
+        "cross-encoder:NAME_OR_PATH",
     )
     policy: Path | None = Field(None, description="policy file; none: the bundled default")
     k: int | None = Field(None, ge=1, description="candidates to read; none: the policy's")
@@ -115,7 +117,7 @@ class Settings(BaseSettings):
     )
     trusted_proxies: tuple[str, ...] = Field(
         ("127.0.0.1",),
-        description="addresses or networks of proxies whose X-Forwarded-For and -Proto are believed",
+        description="addresses or networks of proxies whose X-Forwarded-* headers are believed",
     )
     cors_origins: tuple[str, ...] = Field(
         (), description="foreign origins whose pages may call the server; usually none"
@@ -125,7 +127,8 @@ class Settings(BaseSettings):
     )
 
     metrics_open: bool = Field(
-        False, description="/metrics needs no key, although there are keys; without keys it never does"
+        False,
+        description="/metrics needs no key, although there are keys; without keys it never does",
     )
     conversation_days: float | None = Field(
         None,
@@ -226,9 +229,12 @@ class Settings(BaseSettings):
     @classmethod
     def _known_scorer(cls, value: str) -> str:
         kind, colon, name = value.partition(":")
-        if value == "late-interaction" or (kind == "cross-encoder" and colon and name.strip()):
+        named = colon and name.strip() and kind in ("late-interaction", "cross-encoder")
+        if value == "late-interaction" or named:
             return value
-        raise ValueError("must be late-interaction or cross-encoder:NAME_OR_PATH")
+        raise ValueError(
+            "must be late-interaction, late-interaction:FILE, or cross-encoder:NAME_OR_PATH"
+        )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -30,7 +30,10 @@ _BACK = frozenset(
     "she's her hers herself this these those former latter same such others another else one "
     "ones both either neither again instead above aforementioned previous mentioned".split()
 )
-_OWNED = frozenset("its his her their".split())
+_OF_NAMES = frozenset("he him his himself she her hers herself they their theirs its".split())
+_TIMES = frozenset("year season month week century decade morning evening".split())
+_BEFORE_ONE = frozenset("the which this that another other first last next each every".split())
+_PAIRS = {"both": "and", "either": "or", "neither": "nor"}
 _EMPTY = frozenset(
     "true possible necessary important safe legal common normal better worth advisable required "
     "allowed".split()
@@ -84,26 +87,36 @@ def stands_alone(question: str) -> bool:
 
 
 def _points_back(low: list[str], words: list[str]) -> bool:
-    for i, word in enumerate(low):
-        before = low[i - 1] if i else ""
-        after = low[i + 1] if i + 1 < len(low) else ""
-        # "Does the King have his own income?" points to the King.
-        inside = word in _OWNED and any(w[:1].isupper() and len(w) > 1 for w in words[1:i])
-        # "Is it true that ..." points to what follows.
-        empty = word == "it" and before in _HELPERS and after in _EMPTY
-        if word in _BACK and not inside and not empty:
-            return True
-        if word in ("that", "that's") and (not before or not after or before in _BEFORE_THAT):
-            return True
-        # "Is there a limit?" points nowhere, "What is there?" does.
-        if word == "there" and not (after and (before in _HELPERS or after in _HELPERS)):
-            return True
-    return False
+    return any(_back(low, i, words[1:i]) for i in range(len(low)))
+
+
+def _back(low: list[str], i: int, earlier: list[str]) -> bool:
+    """Whether the i-th word points out of the question."""
+    word, rest = low[i], low[i + 1 :]
+    before, after = low[i - 1] if i else "", rest[0] if rest else ""
+    if word in ("that", "that's"):
+        return not before or not after or before in _BEFORE_THAT
+    if word == "there":  # "Is there a limit?" points nowhere, "What is there?" does
+        return not (after and (before in _HELPERS or after in _HELPERS))
+    if word not in _BACK:
+        return False
+    if word in _OF_NAMES:  # "Does the King have his own income?" points to the King
+        return not any(w[:1].isupper() and len(w) > 1 for w in earlier)
+    if word == "it":  # "Is it true that ...", "How long does it take to ..." point onwards
+        onwards = before in _HELPERS and after in _EMPTY
+        return not (onwards or (after in ("take", "cost") and "to" in rest[1:-1]))
+    if word == "this":
+        return after not in _TIMES
+    if word == "one":
+        return not after or before in _BEFORE_ONE
+    if word in _PAIRS:
+        return _PAIRS[word] not in rest
+    return True
 
 
 def _is_whole(low: list[str]) -> bool:
     """A clause, not a fragment, and in English."""
-    clause = low[0] in _ASKING | _TELLING or any(w in _HELPERS for w in low)
+    clause = any(w in _ASKING or w in _TELLING or w in _HELPERS for w in low)
     person = any(a in _HELPERS and b in _PERSONS for a, b in pairwise(low))
     # "How long?", "Which ones": a question word needs a verb after it.
     verb = low[0] not in _ASKING or len(low) > 2 or "'s" in low[0]

@@ -11,7 +11,7 @@ import numpy as np
 from rankgate.errors import InputError
 from rankgate.firststage import DEFAULT_K
 from rankgate.firststage.signals import query_words
-from rankgate.policy import Policy
+from rankgate.policy import Policy, Section
 from rankgate.scorers import LateInteractionScorer, Scorer
 from rankgate_eval.arms import Arms, run_arms
 from rankgate_eval.collect import Collected, collect
@@ -28,7 +28,9 @@ __all__ = [
     "Teller",
     "choose_queries",
     "corpus_lexicon",
+    "passages_kept",
     "prepare",
+    "read_questions",
     "run_experiment",
     "sizes",
 ]
@@ -144,25 +146,17 @@ def run_experiment(
     k, top_n = sizes(settings.k, settings.top_n, policy, stage)
     depth = max(k, settings.depth)
     say = _silent if tell is None else tell
-    collected = collect(
-        stage,
+    lexicon = corpus_lexicon(data, stage)
+    pool = read_questions(
         data,
+        stage,
+        scorer,
         [*judged, *unjudged],
         k=k,
         depth=depth,
-        max_failures=settings.max_failures,
-        progress=lambda done, total: say("retrieving", done, total),
-        clock=clock,
-    )
-    prepare(scorer, collected, k=k, tell=say)
-    lexicon = corpus_lexicon(data, stage)
-    pool = score_pool(
-        collected,
-        scorer=scorer,
-        k=k,
         lexicon=lexicon,
         max_failures=settings.max_failures,
-        progress=lambda done, total: say("scoring", done, total),
+        tell=say,
         clock=clock,
     )
     kind = kind_of(c for p in pool.values() for c in p.candidates)
@@ -193,6 +187,48 @@ def run_experiment(
         settings=settings,
         scorer=scorer,
         lexicon=lexicon,
+    )
+
+
+def read_questions(
+    data: Dataset,
+    stage: FirstStage,
+    scorer: Scorer,
+    query_ids: Sequence[str],
+    *,
+    k: int,
+    depth: int | None = None,
+    lexicon: Collection[str],
+    max_failures: float,
+    tell: Teller,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Pooled]:
+    """Retrieve every question, encode what late interaction will read, and score.
+
+    Arguments as in `read_pool`.
+
+    Raises:
+        SystemFailedError: first stage or scorer failed too often.
+    """
+    collected = collect(
+        stage,
+        data,
+        query_ids,
+        k=k,
+        depth=depth,
+        max_failures=max_failures,
+        progress=lambda done, total: tell("retrieving", done, total),
+        clock=clock,
+    )
+    prepare(scorer, collected, k=k, tell=tell)
+    return score_pool(
+        collected,
+        scorer=scorer,
+        k=k,
+        lexicon=lexicon,
+        max_failures=max_failures,
+        progress=lambda done, total: tell("scoring", done, total),
+        clock=clock,
     )
 
 
@@ -240,19 +276,27 @@ def sizes(
     Raises:
         InputError: k below top_n, or either below 1.
     """
-    found = None
-    if policy is not None:
-        if isinstance(stage, IndexStage):
-            found = policy.sections.get(stage.kind)
-        if found is None:
-            found = next(iter(policy.sections.values()), None)
+    found = _section(policy, stage)
     read = k if k is not None else DEFAULT_K if found is None else found.k
-    kept = top_n if top_n is not None else 5 if found is None else found.top_n
-    if not 1 <= kept <= read:
-        raise InputError(
-            f"top_n must be between 1 and k ({read}), got {kept}: the reranker picks from k"
-        )
+    kept = passages_kept(top_n, policy, stage)
+    if kept < 1:
+        raise InputError(f"top_n must be at least 1, got {kept}")
+    if read < kept:
+        raise InputError(f"k ({read}) must be at least top_n ({kept}): the reranker picks from k")
     return read, kept
+
+
+def passages_kept(top_n: int | None, policy: Policy | None, stage: FirstStage) -> int:
+    """top_n: as given, else the policy's for this first stage, else 5."""
+    found = _section(policy, stage)
+    return top_n if top_n is not None else 5 if found is None else found.top_n
+
+
+def _section(policy: Policy | None, stage: FirstStage) -> Section | None:
+    if policy is None:
+        return None
+    found = policy.sections.get(stage.kind) if isinstance(stage, IndexStage) else None
+    return next(iter(policy.sections.values()), None) if found is None else found
 
 
 def _spread(queries: Sequence[str], limit: int | None) -> list[str]:

@@ -14,7 +14,8 @@ __all__ = ["DEFAULT_SCORER", "as_scorer", "choose_scorer"]
 
 DEFAULT_SCORER = "late-interaction"
 _KNOWN = (
-    "late-interaction (the default), cross-encoder:NAME (a hub name or a folder), onnx:FOLDER, "
+    "late-interaction (the default), late-interaction:FILE (question layers that `rankgate train` "
+    "has written), cross-encoder:NAME (a hub name or a folder), onnx:FOLDER, "
     "or module:attribute for an object of your own with `info` and `score`"
 )
 
@@ -23,8 +24,9 @@ def choose_scorer(name: str | None = None, *, token_store: TokenStore | None = N
     """The scorer of that name.
 
     Args:
-        name: `late-interaction`, `cross-encoder:NAME`, `onnx:FOLDER`, `module:attribute`, or a
-            hub name or folder alone, taken for a cross-encoder. None: late interaction.
+        name: `late-interaction`, `late-interaction:FILE` (of a `QueryEncoder`),
+            `cross-encoder:NAME`, `onnx:FOLDER`, `module:attribute`, or a hub name or folder
+            alone, taken for a cross-encoder. None: late interaction.
         token_store: token vectors known beforehand, for late interaction.
 
     Raises:
@@ -33,11 +35,11 @@ def choose_scorer(name: str | None = None, *, token_store: TokenStore | None = N
         MissingExtraError: its engine is not installed.
     """
     wanted = DEFAULT_SCORER if name is None else name.strip()
-    if wanted == DEFAULT_SCORER:
+    kind, colon, rest = wanted.partition(":")
+    if kind == DEFAULT_SCORER and (rest or not colon):
         from rankgate.scorers import LateInteractionScorer
 
-        return LateInteractionScorer.load(token_store=token_store)
-    kind, colon, rest = wanted.partition(":")
+        return LateInteractionScorer.load(token_store=token_store, query=rest if colon else None)
     if colon and kind == "cross-encoder" and rest:
         return _cross_encoder(rest)
     if colon and kind == "onnx" and rest:

@@ -26,6 +26,7 @@ from rankgate_eval.experiment import (
     Teller,
     choose_queries,
     corpus_lexicon,
+    passages_kept,
     prepare,
 )
 from rankgate_eval.latency import summarise_latency
@@ -139,7 +140,7 @@ def run_sweep(
         SystemFailedError: first stage or scorer failed too often.
     """
     asked = Settings() if settings is None else settings
-    top_n = 5 if asked.top_n is None else asked.top_n
+    top_n = passages_kept(asked.top_n, policy, stage)
     wanted = sorted({k for k in ks if k >= top_n})
     if not wanted or not scorers:
         raise InputError(f"a sweep needs a scorer and a K of at least top_n ({top_n})")

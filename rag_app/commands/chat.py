@@ -64,9 +64,7 @@ def chat(
                 for number, past in enumerate(asked, start=1):
                     typer.echo(f"{number}. {past.question} ({past.status})", err=as_json)
             elif line.startswith("/"):
-                typer.echo(
-                    f"Unknown command {line}; there are /new, /history and /quit.", err=True
-                )
+                typer.echo(f"Unknown command {line}; there are /new, /history and /quit.", err=True)
             elif line:
                 asked.append(_answered(pipeline, line, asked, as_json=as_json, trace=trace))
                 failed = asked[-1].exit_code

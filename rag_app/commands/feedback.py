@@ -94,9 +94,7 @@ def export(
     )
     if done.left_out:
         where = "they are not in it" if form is Form.BEIR else "train and eval pass over them"
-        typer.echo(
-            f"{done.left_out} questions without a passage that helped; {where}.", err=True
-        )
+        typer.echo(f"{done.left_out} questions without a passage that helped; {where}.", err=True)
     if done.torn:
         typer.echo(f"{done.torn} lines were not finished by their writer.", err=True)
 

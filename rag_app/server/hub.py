@@ -236,7 +236,7 @@ class Hub:
         return opened.store
 
     def _new_pipeline(self, store: Store) -> Pipeline:
-        own = self._scorer is None and self.settings.scorer == "late-interaction"
+        own = self._scorer is None and self.settings.scorer.partition(":")[0] == "late-interaction"
         scorer = None if own else self.scorer()
         return Pipeline(store.settings, store, scorer=scorer, generator=self._generator)
 

@@ -57,6 +57,43 @@ _ANYWHERE = {
     "504": "it took too long",
 }
 
+# What an answer has of what other requests want: where, its link's name, to where, and what.
+_LINKS: tuple[tuple[str, str, str, str, str, dict[str, str]], ...] = (
+    (
+        *("/v1/conversations", "post", "201"),
+        *("read", "get /v1/conversations/{conversation}"),
+        {"conversation": "$response.body#/id"},
+    ),
+    (
+        *("/v1/conversations", "post", "201"),
+        *("delete", "delete /v1/conversations/{conversation}"),
+        {"conversation": "$response.body#/id"},
+    ),
+    (
+        *("/v1/chat/completions", "post", "200"),
+        *("ask_anew", "delete /v1/conversations/{conversation}/turns/{turn}"),
+        {
+            "conversation": "$response.body#/rankgate/conversation",
+            "turn": "$response.body#/rankgate/turn",
+        },
+    ),
+    (
+        *("/v1/documents", "get", "200"),
+        *("read", "get /v1/documents/{document}/text"),
+        {"document": "$response.body#/data/0/id"},
+    ),
+    (
+        *("/v1/documents", "get", "200"),
+        *("next", "get /v1/documents"),
+        {"after": "$response.body#/last_id"},
+    ),
+    (
+        *("/v1/documents", "post", "202"),
+        *("watch", "get /v1/jobs/{job}"),
+        {"job": "$response.body#/id"},
+    ),
+)
+
 
 def describe(app: FastAPI) -> None:
     """Let the application describe itself."""
@@ -82,6 +119,13 @@ def _described(app: FastAPI) -> dict[str, Any]:
             if path.startswith(("/v1/", "/v2/")):
                 # Needed only once there is a key.
                 operation["security"] = [{"key": []}, {}]
+    for path, method, status, name, target, parameters in _LINKS:
+        to, where = target.split(" ")
+        links = whole["paths"][path][method]["responses"][status].setdefault("links", {})
+        links[name] = {
+            "operationId": whole["paths"][where][to]["operationId"],
+            "parameters": parameters,
+        }
     for unused in ("HTTPValidationError", "ValidationError"):
         parts["schemas"].pop(unused, None)
     return whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -81,6 +82,11 @@ class TokenEncoder:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_loaded_once, (self.files,))
+
+    def copied_model(self) -> Any:
+        """A copy of the transformer whose word embeddings are this encoder's own, not copied."""
+        shared = {id(p): p for p in self._model.embeddings.parameters()}
+        return copy.deepcopy(self._model, shared)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of the text, special ones not counted."""

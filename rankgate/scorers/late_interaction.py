@@ -8,15 +8,17 @@ scores of queries of different length stay on one scale.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.errors import WeightsMismatchError
+from rankgate.errors import ConfigError, WeightsMismatchError
+from rankgate.models.bundled import QUERY_SHA256, bundled_query_encoder
 from rankgate.models.encoder import TokenEncoder, TokenVectors
 from rankgate.models.head import TokenHead
+from rankgate.models.query_encoder import QueryEncoder
 from rankgate.models.token_store import TokenStore
 from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, ScoreStats
 from rankgate.texts import checked_texts
@@ -54,7 +56,7 @@ def maxsim(
 
 
 class LateInteractionScorer:
-    """MaxSim over all-MiniLM-L6-v2's token vectors: needs no training, runs without a hub.
+    """MaxSim over all-MiniLM-L6-v2's token vectors: runs without a hub.
 
     Passages are embedded on the fly, or read from a `TokenStore` that ingestion has filled;
     then only the query goes through the model. Texts beyond 256 tokens are truncated, and
@@ -65,9 +67,11 @@ class LateInteractionScorer:
         token_store: vectors known beforehand; None: everything is embedded on the fly.
         head: turns similarities into a score in another way than plain MaxSim; the same stored
             vectors serve it. Its scores have a scale of their own and need their own policy.
+        query_encoder: reads the question in the encoder's place; the same stored vectors serve
+            it. Its scores need their own policy too.
 
     Raises:
-        WeightsMismatchError: the head was trained for another encoder.
+        WeightsMismatchError: the head or the query encoder was made for another encoder.
     """
 
     def __init__(
@@ -76,7 +80,13 @@ class LateInteractionScorer:
         *,
         token_store: TokenStore | None = None,
         head: TokenHead | None = None,
+        query_encoder: QueryEncoder | None = None,
     ) -> None:
+        if query_encoder is not None and query_encoder.encoder.sha256 != encoder.sha256:
+            raise WeightsMismatchError(
+                f"the query encoder was tuned for {query_encoder.encoder.sha256[:12]}, not for "
+                f"{encoder.name} ({encoder.sha256[:12]})"
+            )
         if head is not None and head.encoder != encoder.sha256:
             raise WeightsMismatchError(
                 f"the head was trained for the encoder {head.encoder[:12]}, not for "
@@ -85,6 +95,7 @@ class LateInteractionScorer:
         self.encoder = encoder
         self.token_store = token_store
         self.head = head
+        self.query_encoder = query_encoder
 
     @classmethod
     def load(
@@ -94,33 +105,84 @@ class LateInteractionScorer:
         token_store: TokenStore | None = None,
         allow_hub: bool = False,
         head: str | Path | None = None,
+        query: str | Path | None = None,
+        plain: bool = False,
     ) -> LateInteractionScorer:
-        """A scorer over the encoder that `TokenEncoder.load` finds; `head` is a file of one."""
+        """The scorer that the default policy is made for, or one with parts of one's own.
+
+        Over all-MiniLM-L6-v2 that is the bundled query encoder with the best window mixed in;
+        over another encoder the window alone.
+
+        Args:
+            path: folder of the encoder; None: all-MiniLM-L6-v2 as `find_minilm` finds it.
+            token_store: see the class.
+            allow_hub: whether the Hugging Face hub may be asked for the encoder.
+            head: file of a `TokenHead`; None: the best window of 32 tokens, half and half.
+            query: file of a `QueryEncoder`; None: the bundled one where it fits the encoder.
+            plain: MaxSim with the encoder alone: no head, no query encoder.
+
+        Raises:
+            ModelNotFoundError: no weights.
+            WeightsMismatchError: not the published weights, or a part for another encoder.
+            ConfigError: a file that is no such part, or parts together with `plain`.
+        """
         encoder = TokenEncoder.load(path, allow_hub=allow_hub)
-        loaded = None if head is None else TokenHead.load(head, encoder=encoder.sha256)
-        return cls(encoder, token_store=token_store, head=loaded)
+        if plain:
+            if head is not None or query is not None:
+                raise ConfigError("plain late interaction has no head and no query encoder")
+            return cls(encoder, token_store=token_store)
+        if head is None and query is None and QUERY_SHA256 is None:  # until weights are bundled
+            return cls(encoder, token_store=token_store)
+        return cls(
+            encoder,
+            token_store=token_store,
+            head=TokenHead(encoder=encoder.sha256)
+            if head is None
+            else TokenHead.load(head, encoder=encoder.sha256),
+            query_encoder=bundled_query_encoder(encoder)
+            if query is None
+            else QueryEncoder.load(query, encoder),
+        )
 
     @property
     def info(self) -> ScorerInfo:
-        """Who is scoring."""
-        if self.head is not None:
-            both = hashlib.sha256((self.encoder.sha256 + self.head.sha256).encode("ascii"))
-            return ScorerInfo(
-                id=f"late-interaction/{self.encoder.name}+head-{self.head.sha256[:8]}",
-                scale=HEAD_SCALE,
-                weights=both.hexdigest(),
-                backend="torch",
-                dtype="float32",
-                max_length=self.encoder.max_length,
-            )
+        """Who is scoring; parts are named by the beginning of their hashes."""
+        parts = [
+            (name, part.sha256)
+            for name, part in (("query", self.query_encoder), ("head", self.head))
+            if part is not None
+        ]
+        weights = self.encoder.sha256
+        if parts:
+            whole = weights + "".join(sha256 for _, sha256 in parts)
+            weights = hashlib.sha256(whole.encode("ascii")).hexdigest()
         return ScorerInfo(
-            id=f"late-interaction/{self.encoder.name}",
-            scale=SCALE,
-            weights=self.encoder.sha256,
+            id=f"late-interaction/{self.encoder.name}"
+            + "".join(f"+{name}-{sha256[:8]}" for name, sha256 in parts),
+            scale=self._scale,
+            weights=weights,
             backend="torch",
             dtype="float32",
             max_length=self.encoder.max_length,
         )
+
+    @property
+    def _scale(self) -> str:
+        return SCALE if self.head is None else HEAD_SCALE
+
+    def read_queries(
+        self, queries: Sequence[str], *, should_stop: Callable[[], bool] | None = None
+    ) -> list[TokenVectors]:
+        """The questions as they are compared; a prefix where `should_stop` became true."""
+        reader = self.encoder if self.query_encoder is None else self.query_encoder
+        return reader.encode(queries, should_stop=should_stop)
+
+    def compare(
+        self, query: TokenVectors, passages: Sequence[TokenVectors]
+    ) -> npt.NDArray[np.float32]:
+        """(n,) scores of passages that have been read by `encoder`, in [-1, 1]."""
+        asked = query.tokens.astype(np.float32)
+        return maxsim(asked, passages) if self.head is None else self.head.scores(asked, passages)
 
     def score(
         self, query: str, texts: Sequence[str], context: ScoreContext | None = None
@@ -140,7 +202,7 @@ class LateInteractionScorer:
         if self.token_store is not None:
             known = self.token_store.get_many(texts)
         cached = len(known)
-        queries = self.encoder.encode(
+        queries = self.read_queries(
             [job.query for job in jobs], should_stop=lambda: ctx.should_stop
         )
         absent = [t for t in texts if t not in known]
@@ -173,15 +235,9 @@ class LateInteractionScorer:
             read = [i for i, t in enumerate(job.texts) if t in known]
             vectors = [known[job.texts[i]] for i in read]
             if read:
-                asked = query.tokens.astype(np.float32)
-                values[read] = (
-                    maxsim(asked, vectors)
-                    if self.head is None
-                    else self.head.scores(asked, vectors)
-                )
+                values[read] = self.compare(query, vectors)
                 scored[read] = True
             truncated = sum(v.truncated for v in vectors)
         count = int(scored.sum())
         stats = shared + ScoreStats(pairs=count, windows=count, truncated=truncated)
-        scale = SCALE if self.head is None else HEAD_SCALE
-        return Scores(values=values, scale=scale, scored=scored, stats=stats)
+        return Scores(values=values, scale=self._scale, scored=scored, stats=stats)

@@ -12,12 +12,15 @@ from rankgate.training.logged import corpus_from_feedback
 from rankgate.training.loss import list_loss
 from rankgate.training.mining import MarginRule, Mined, Miner
 from rankgate.training.model import PairRanker, Ranker, load_ranker
+from rankgate.training.prior import FirstStagePrior
+from rankgate.training.query import QueryRanker, load_query_ranker
 from rankgate.training.settings import TrainingSettings
 from rankgate.training.trainer import HistoryPoint, Trainer, TrainingResult
 from rankgate.training.triples import read_triples
 
 __all__ = [
     "DevSet",
+    "FirstStagePrior",
     "HistoryPoint",
     "ListBuilder",
     "Look",
@@ -25,6 +28,7 @@ __all__ = [
     "Mined",
     "Miner",
     "PairRanker",
+    "QueryRanker",
     "Ranker",
     "RunFolder",
     "Trainer",
@@ -37,6 +41,7 @@ __all__ = [
     "documents_corpus",
     "judged_list",
     "list_loss",
+    "load_query_ranker",
     "load_ranker",
     "mean_list_loss",
     "raw_scores",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,10 @@ from rankgate.training.mining import Mined
 from rankgate.training.model import Ranker
 from rankgate.training.refit import JudgedList, ListwiseOrder, fit_order, ndcg_at_10
 
-__all__ = ["DevSet", "Look", "judged_list", "mean_list_loss", "raw_scores"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["DevSet", "Look", "judged_list", "list_scores", "mean_list_loss", "raw_scores"]
 
 Progress = Callable[[int, int], None]
 _CHUNK = 64
@@ -143,8 +147,17 @@ def raw_scores(
     return found
 
 
+def list_scores(ranker: Ranker, lists: Sequence[TrainingList]) -> list[torch.Tensor]:
+    """(n,) what the loss looks at for each list: the ranker's scores plus the list's prior."""
+    found = ranker.scores([(s.query, s.texts) for s in lists])
+    return [
+        values if s.prior is None else values + values.new_tensor(s.prior)
+        for values, s in zip(found, lists, strict=True)
+    ]
+
+
 def mean_list_loss(ranker: Ranker, lists: Sequence[TrainingList]) -> float:
-    """The loss on lists that are not learned from; chance is log(passages a list).
+    """The loss on lists that are not learned from; chance without a prior is log(passages).
 
     Raises:
         InputError: no list.
@@ -157,7 +170,7 @@ def mean_list_loss(ranker: Ranker, lists: Sequence[TrainingList]) -> float:
     ranker.module.eval()
     try:
         with torch.no_grad():
-            losses = [float(list_loss(ranker.scores([(s.query, s.texts)]))) for s in lists]
+            losses = [float(list_loss(list_scores(ranker, [s]))) for s in lists]
     finally:
         ranker.module.train(was_training)
     return float(np.mean(losses))

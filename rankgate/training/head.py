@@ -17,9 +17,12 @@ from rankgate.errors import ConfigError, InputError, MissingExtraError
 from rankgate.models.encoder import TokenEncoder, TokenVectors
 from rankgate.models.head import TokenHead
 from rankgate.models.token_store import TokenStore
+from rankgate.training.vectors import KeptVectors, window_scores
 
 if TYPE_CHECKING:
     import torch
+
+    from rankgate.training.modules import HeadModule
 
 __all__ = ["HEAD_FILE", "HeadRanker", "load_head_ranker"]
 
@@ -42,18 +45,17 @@ class HeadRanker:
 
     def __init__(
         self,
-        module: torch.nn.Module,
+        module: HeadModule,
         encoder: TokenEncoder,
         *,
         store: TokenStore | None = None,
         window: int = 32,
     ) -> None:
-        self.module = module.eval()
+        self.module: HeadModule = module.eval()
         self.encoder = encoder
         self.window = window
         self.tokens_read = 0
-        self._store = store
-        self._memory: dict[str, TokenVectors] = {}
+        self._kept = KeptVectors(encoder, store)
 
     @property
     def max_length(self) -> int:
@@ -63,8 +65,8 @@ class HeadRanker:
     def scores(self, lists: Sequence[tuple[str, Sequence[str]]]) -> list[torch.Tensor]:
         """(n,) scores of each (query, passages), times the learned scale."""
         texts = list(dict.fromkeys(t for _, passages in lists for t in passages))
-        known = self._vectors(texts)
-        queries = self._vectors([query for query, _ in lists])
+        known = self._kept.get(texts)
+        queries = self._kept.get([query for query, _ in lists])
         return [
             self.scores_of(queries[query], [known[t] for t in passages])
             for query, passages in lists
@@ -93,48 +95,14 @@ class HeadRanker:
         mark = {"format": 1, "kind": self.kind, "window": self.window, "parts": parts}
         (folder / _MARK).write_text(json.dumps(mark, indent=1) + "\n", "utf-8")
 
-    def _vectors(self, texts: Sequence[str]) -> dict[str, TokenVectors]:
-        wanted = list(dict.fromkeys(texts))
-        if self._store is None:
-            known = {t: self._memory[t] for t in wanted if t in self._memory}
-        else:
-            known = self._store.get_many(wanted)
-        absent = [t for t in wanted if t not in known]
-        fresh = dict(zip(absent, self.encoder.encode(absent), strict=True))
-        if self._store is None:
-            self._memory |= fresh
-        else:
-            self._store.put_many(fresh)
-        return known | fresh
-
     def scores_of(self, query: TokenVectors, passages: Sequence[TokenVectors]) -> torch.Tensor:
         """(n,) scores from vectors that are there already."""
         import torch
 
-        filled = [i for i, p in enumerate(passages) if p.tokens.shape[0]]
-        if not query.tokens.shape[0] or not filled:
-            return torch.zeros(len(passages))
-        self.tokens_read += sum(p.tokens.shape[0] for p in passages)
-        stacked = np.concatenate([passages[i].tokens for i in filled]).astype(np.float32)
-        half = self.window // 2
-        lengths = [passages[i].tokens.shape[0] for i in filled]
-        blocks = [-(-n // half) for n in lengths]
-        first = np.concatenate([[0], np.cumsum(blocks)[:-1]])
-        block_of = np.concatenate(
-            [np.arange(n) // half + at for n, at in zip(lengths, first, strict=True)]
-        )
-        owner = np.repeat(np.arange(len(filled)), blocks)
-        found = self.module(
-            torch.from_numpy(query.tokens.astype(np.float32)),
-            torch.from_numpy(stacked),
-            torch.from_numpy(block_of),
-            torch.from_numpy(owner),
-        )
-        if len(filled) == len(passages):
-            return found  # type: ignore[no-any-return]
-        whole = torch.full((len(passages),), -1.0) * self.module.scale.detach()  # type: ignore[operator]
-        whole[filled] = found
-        return whole
+        if query.tokens.shape[0]:
+            self.tokens_read += sum(p.tokens.shape[0] for p in passages)
+        asked = torch.from_numpy(query.tokens.astype(np.float32))
+        return window_scores(self.module, asked, passages, window=self.window)
 
 
 def load_head_ranker(

@@ -11,6 +11,7 @@ from rankgate.errors import InputError
 from rankgate.training.augment import spoil
 from rankgate.training.data import TrainingCorpus
 from rankgate.training.mining import Mined
+from rankgate.training.prior import FirstStagePrior
 
 __all__ = ["ListBuilder", "TrainingList"]
 
@@ -25,6 +26,7 @@ class TrainingList:
         query: its text, possibly spoiled.
         passage_ids: the positive first, then the negatives, all different.
         texts: their texts.
+        prior: what is added to each one's score in the loss; None: nothing.
     """
 
     corpus: str
@@ -32,6 +34,7 @@ class TrainingList:
     query: str
     passage_ids: tuple[str, ...]
     texts: tuple[str, ...]
+    prior: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,7 @@ class ListBuilder:
         depth: how far down the first stage mined passages are taken.
         spoiled: share of the questions that get typos or speech errors.
         seed: of every draw.
+        prior: gives the lists' priors; None: they have none.
     """
 
     corpora: Mapping[str, TrainingCorpus]
@@ -55,6 +59,7 @@ class ListBuilder:
     depth: int = 20
     spoiled: float = 0.15
     seed: int = 0
+    prior: FirstStagePrior | None = None
 
     def __post_init__(self) -> None:
         if self.negatives < 1 or self.randoms < 0 or self.depth < 1:
@@ -100,6 +105,7 @@ class ListBuilder:
             query=spoil(mined.query.text, rng, share=self.spoiled),
             passage_ids=tuple(chosen),
             texts=tuple(whole.passages[p] for p in chosen),
+            prior=None if self.prior is None else self.prior.logits(mined, chosen),
         )
 
     def drawn(self, mined: Mined, rng: np.random.Generator, count: int) -> list[str]:

@@ -8,14 +8,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from rankgate.errors import ConfigError
 from rankgate.models.encoder import without_progress_bar
 
-__all__ = ["Column", "HeadModule", "JointModule", "PlainModule", "joint_module", "plain_module"]
+__all__ = [
+    "Column",
+    "HeadModule",
+    "JointModule",
+    "PlainModule",
+    "QueryModule",
+    "joint_module",
+    "plain_module",
+]
 
 # Softmax over cosines is nearly flat; ColBERT's sum over about 20 query tokens has this slope.
 _FIRST_SCALE = 20.0
@@ -147,6 +155,51 @@ class HeadModule(torch.nn.Module):
         )
         mix = torch.sigmoid(self.mix)
         return self.scale * (mix * windowed + (1.0 - mix) * (whole @ weights))
+
+
+class QueryModule(torch.nn.Module):
+    """The layers of a sentence encoder that read questions, and the slope of their scores.
+
+    Only the layers and the slope are parameters and state: word embeddings belong to the encoder
+    that reads the passages, so a checkpoint does not hold them and no gradient reaches them. It
+    is never in training mode, because with dropout a question would be compared with passages
+    that were read without.
+
+    Args:
+        body: a copy of the encoder's transformer (`TokenEncoder.copied_model`).
+    """
+
+    # The slope lies near 25 and the layers' weights near 0.05: one rate cannot suit both.
+    paces: ClassVar[dict[str, float]] = {"head.scale": 1e4}
+
+    def __init__(self, body: Any) -> None:
+        super().__init__()
+        for part in body.embeddings.modules():
+            for name, parameter in part.named_parameters(recurse=False):
+                # The same memory, but not the encoder's own parameter: that keeps its flags.
+                part.register_parameter(
+                    name, torch.nn.Parameter(parameter.detach(), requires_grad=False)
+                )
+        self.encoder = body.encoder
+        self.head = HeadModule(int(body.config.hidden_size), ())
+        self.head.mix.requires_grad_(False)
+        self._body = (body,)  # in a tuple, so that torch does not take it for a part
+        self.train(False)
+
+    def train(self, mode: bool = True) -> QueryModule:
+        """Does nothing with True; see the class."""
+        super().train(False)
+        return self
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """(n, t, d) unit vectors of the tokens for (n, t) inputs."""
+        (body,) = self._body
+        hidden = body(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=torch.zeros_like(input_ids),
+        ).last_hidden_state
+        return torch.nn.functional.normalize(hidden, dim=-1)
 
 
 class Column(torch.nn.Module):

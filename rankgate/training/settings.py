@@ -32,6 +32,7 @@ class TrainingSettings:
         evaluate_every: steps between looks at dev.
         patience: looks without a gain after which training stops; None: it never stops early.
         checkpoint_every: steps between checkpoints; what lies behind the last is lost by a kill.
+        prior: whether the first stage's part of the order is added to the scores in the loss.
         seed: of everything.
 
     Raises:
@@ -56,6 +57,7 @@ class TrainingSettings:
     evaluate_every: int = 200
     patience: int | None = 4
     checkpoint_every: int = 50
+    prior: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

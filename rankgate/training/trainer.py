@@ -11,7 +11,7 @@ import numpy as np
 
 from rankgate.errors import ConfigError
 from rankgate.training.checkpoint import RunFolder
-from rankgate.training.evaluation import DevSet, Look, mean_list_loss
+from rankgate.training.evaluation import DevSet, Look, list_scores, mean_list_loss
 from rankgate.training.lists import ListBuilder, TrainingList
 from rankgate.training.loss import list_loss
 from rankgate.training.model import Ranker
@@ -188,12 +188,12 @@ class Trainer:
 
         self.ranker.module.train()
         for group in optimizer.param_groups:
-            group["lr"] = self.settings.rate_at(step)
+            group["lr"] = self.settings.rate_at(step) * group.get("pace", 1.0)
         optimizer.zero_grad(set_to_none=True)
         total = 0.0
         for at in range(0, len(lists), self.settings.micro_batch):
             part = lists[at : at + self.settings.micro_batch]
-            loss = list_loss(self.ranker.scores([(s.query, s.texts) for s in part]))
+            loss = list_loss(list_scores(self.ranker, part))
             loss = loss * (len(part) / len(lists))
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
@@ -321,11 +321,17 @@ class Trainer:
 def _optimizer(module: torch.nn.Module, decay: float) -> torch.optim.Optimizer:
     import torch
 
-    trained = [p for p in module.parameters() if p.requires_grad]
-    return torch.optim.AdamW(
-        [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-        ],
-        lr=0.0,
-    )
+    # Parameters that a module wants at another pace than the rest, by name.
+    paces: Mapping[str, float] = getattr(module, "paces", {})
+    named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {
+            "params": [p for n, p in named if n not in paces and p.ndim >= 2],
+            "weight_decay": decay,
+        },
+        {"params": [p for n, p in named if n not in paces and p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups += [
+        {"params": [p], "weight_decay": 0.0, "pace": paces[n]} for n, p in named if n in paces
+    ]
+    return torch.optim.AdamW(groups, lr=0.0)

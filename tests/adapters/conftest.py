@@ -78,3 +78,14 @@ def make_chroma():
     yield make
     for store in made:
         client.delete_collection(store._collection.name)
+
+
+@pytest.fixture(params=["batch", "abatch"])
+def batch(request):
+    """Calls `batch` or awaits `abatch`."""
+
+    async def call(runnable, *args, **kwargs):
+        result = getattr(runnable, request.param)(*args, **kwargs)
+        return await result if request.param == "abatch" else result
+
+    return call

@@ -32,17 +32,6 @@ class Recorder(BaseCallbackHandler):
         self.failed[run_id] = error
 
 
-@pytest.fixture(params=["batch", "abatch"])
-def batch(request):
-    """Calls `batch` or awaits `abatch`."""
-
-    async def call(runnable, *args, **kwargs):
-        result = getattr(runnable, request.param)(*args, **kwargs)
-        return await result if request.param == "abatch" else result
-
-    return call
-
-
 @pytest.fixture
 def scorer():
     return FakeScorer()

@@ -1,4 +1,4 @@
-"""The LangChain retriever: spaces of a real Chroma, arguments of one call, tracing, copying."""
+"""The LangChain retriever: arguments of one call, children, tracing, copying."""
 
 import copy
 import pickle
@@ -14,10 +14,12 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_rankgate import RankGateRetriever
 from langchain_rankgate.sources import ChromaSource
 from rankgate import Deadline, FirstStageKind, Profile, Status
-from rankgate.errors import ConfigError, InputError, PolicyError, ProfileMismatchError
+from rankgate.errors import InputError, PolicyError, ProfileMismatchError
 from rankgate.testing import FakeScorer, candidates_of
 
 COSINES = [("red apple", 0.9), ("green pear", 0.5), ("red green fish", 0.1), ("whale", -0.4)]
+
+
 QUERY = "red green"
 
 
@@ -68,82 +70,6 @@ def over_first_stage(policies):
         lambda query, k: given[:k], scorer=scorer, policy=policies.fitted
     )
     return retriever, scorer
-
-
-@pytest.mark.parametrize("space", ["cosine", "l2", "ip"])
-def test_distances_of_every_space_become_cosines(make_chroma, policies, space):
-    store = make_chroma(COSINES, space=space)
-    retriever = RankGateRetriever.from_chroma(store, scorer=FakeScorer(), policy=policies.raw)
-    outcome = retriever.retrieve(QUERY)
-    found = {p.candidate.text: p.candidate.dense for p in outcome.passages}
-    assert found == pytest.approx(dict(COSINES), abs=1e-5)
-    assert outcome.first_stage is FirstStageKind.DENSE
-    assert outcome.signals.dense_margin_12 == pytest.approx(0.4, abs=1e-5)
-
-
-def test_the_space_of_an_older_collection_stands_in_its_metadata(make_chroma, policies):
-    store = make_chroma(COSINES, collection_metadata={"hnsw:space": "cosine"})
-    retriever = RankGateRetriever.from_chroma(store, scorer=FakeScorer(), policy=policies.raw)
-    assert retriever.source.space == "cosine"
-
-
-def test_a_collection_that_names_no_space_is_l2(make_chroma, policies):
-    store = make_chroma(COSINES, collection_metadata={"about": "fish"})
-    retriever = RankGateRetriever.from_chroma(store, scorer=FakeScorer(), policy=policies.raw)
-    assert retriever.source.space == "l2"
-    assert retriever.retrieve(QUERY).passages[0].candidate.dense == pytest.approx(0.1, abs=1e-5)
-
-
-class Named:
-    """The part of a collection that names a space."""
-
-    def __init__(self, configuration, metadata=None):
-        self.configuration_json, self.metadata = configuration, metadata
-
-
-class Shell:
-    """A store around such a collection."""
-
-    def __init__(self, collection):
-        self._collection = collection
-
-
-@pytest.mark.parametrize(
-    ("store", "match"),
-    [
-        (object(), "shows no Chroma collection"),
-        (Shell(object()), "shows no Chroma collection"),
-        (Shell(Named({"hnsw": {"space": "jaccard"}})), "unknown vector space 'jaccard'"),
-        (Shell(Named({"spann": {"space": "hamming"}})), "unknown vector space 'hamming'"),
-        (Shell(Named(None, {"hnsw:space": "odd"})), "unknown vector space 'odd'"),
-    ],
-)
-def test_a_space_that_is_not_understood_is_refused(store, match):
-    with pytest.raises(ConfigError, match=match):
-        RankGateRetriever.from_chroma(store)
-
-
-def test_vectors_that_are_not_of_unit_length_are_refused(make_chroma, policies):
-    store = make_chroma([])
-    store._collection.add(ids=["long"], embeddings=[[30.0, 40.0]], documents=["x"])
-    right = RankGateRetriever.from_chroma(store, scorer=FakeScorer(), policy=policies.raw, k=1)
-    assert right.retrieve(QUERY).passages[0].candidate.dense == pytest.approx(0.6, abs=1e-5)
-    other = make_chroma([], space="l2")
-    other._collection.add(ids=["long"], embeddings=[[30.0, 40.0]], documents=["x"])
-    wrong = RankGateRetriever.from_chroma(other, scorer=FakeScorer(), policy=policies.raw, k=1)
-    with pytest.raises(InputError, match="not of unit length"):
-        wrong.retrieve(QUERY)
-
-
-def test_chroma_filters_are_handed_on_and_slips_are_not(make_chroma, policies):
-    metadatas = [{"lang": "en"}, {"lang": "de"}, {"lang": "en"}, {"lang": "de"}]
-    store = make_chroma(COSINES, metadatas=metadatas)
-    retriever = RankGateRetriever.from_chroma(store, scorer=FakeScorer(), policy=policies.raw)
-    assert texts(retriever.invoke(QUERY, filter={"lang": "de"})) == ["green pear", "whale"]
-    found = retriever.invoke(QUERY, where_document={"$contains": "fish"})
-    assert texts(found) == ["red green fish"]
-    with pytest.raises(InputError, match="does not know the argument 'fliter'"):
-        retriever.invoke(QUERY, fliter={"lang": "de"})
 
 
 def test_k_and_top_n_of_the_component_and_of_one_call(make_chroma, policies):

@@ -31,17 +31,6 @@ def texts(found):
     return [d.page_content for d in found]
 
 
-@pytest.fixture(params=["batch", "abatch"])
-def batch(request):
-    """Calls `batch` or awaits `abatch`."""
-
-    async def call(runnable, *args, **kwargs):
-        result = getattr(runnable, request.param)(*args, **kwargs)
-        return await result if request.param == "abatch" else result
-
-    return call
-
-
 @pytest.fixture
 def scorer():
     return FakeScorer()

@@ -1,12 +1,10 @@
 """The contract suite of all adapters, run against every constructor of LlamaIndex's retriever."""
 
 import importlib.util
-import math
 from pathlib import Path
 
 import pytest
 from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.schema import NodeWithScore, TextNode
 
 from llama_index.postprocessor.rankgate import RankGateRetriever
 from rankgate import Candidate
@@ -35,38 +33,23 @@ class Listed(BaseRetriever):
         return self.nodes
 
 
-class OverRetriever(suite.Llama):
+class OverRetriever(suite.kit.Llama):
     def build(self, passages, **settings):
-        self.inputs = self.nodes_of(passages)
+        self.inputs = suite.kit.as_nodes(passages)
         return RankGateRetriever.from_retriever(Listed(self.inputs), **settings)
 
-    @staticmethod
-    def nodes_of(passages):
-        return [
-            NodeWithScore(
-                node=TextNode(
-                    id_=p.id,
-                    text=p.text,
-                    metadata=dict(p.metadata),
-                    excluded_embed_metadata_keys=["page", "source"],
-                ),
-                score=math.exp(-(1.0 - p.dense)),
-            )
-            for p in passages
-        ]
-
     def call(self, component):
-        return self.rows(component.retrieve(suite.QUERY))
+        return self.rows(component.retrieve(suite.kit.QUERY))
 
     async def acall(self, component):
-        return self.rows(await component.aretrieve(suite.QUERY))
+        return self.rows(await component.aretrieve(suite.kit.QUERY))
 
 
 class OverRetrievers(OverRetriever):
     """Two retrievers with the same list, which reciprocal ranks leave in its order."""
 
     def build(self, passages, **settings):
-        self.inputs = self.nodes_of(passages)
+        self.inputs = suite.kit.as_nodes(passages)
         children = [Listed(self.inputs), Listed(self.inputs)]
         return RankGateRetriever.from_retrievers(children, **settings)
 
@@ -75,7 +58,7 @@ class OverChromaScores(OverRetriever):
     kind = "dense"
 
     def build(self, passages, **settings):
-        self.inputs = self.nodes_of(passages)
+        self.inputs = suite.kit.as_nodes(passages)
         return RankGateRetriever.from_chroma(Listed(self.inputs), space="cosine", **settings)
 
 
@@ -96,10 +79,10 @@ class InABatch(OverRetriever):
     """The same through `retrieve_many`."""
 
     def call(self, component):
-        return self.rows(component.retrieve_many([suite.QUERY])[0])
+        return self.rows(component.retrieve_many([suite.kit.QUERY])[0])
 
     async def acall(self, component):
-        return self.rows((await component.aretrieve_many([suite.QUERY]))[0])
+        return self.rows((await component.aretrieve_many([suite.kit.QUERY]))[0])
 
 
 DRIVERS = (OverRetriever, OverRetrievers, OverChromaScores, OverFirstStage, InABatch)

@@ -20,7 +20,7 @@ from rag_app.generate.extractive import ExtractiveGenerator
 from rag_app.ingest.ingestion import ingest_into
 from rag_app.server.app import create_app
 from rag_app.server.hub import Hub
-from rankgate import Floor, Policy, RelevanceModel
+from rankgate import Floor, Policy, Profile, RelevanceModel
 from rankgate.errors import ScorerError
 from rankgate.gate import Condition, Gate, Rule
 from rankgate.logistic import Feature, Logistic
@@ -32,6 +32,7 @@ __all__ = [
     "GATE",
     "Breakable",
     "Eyes",
+    "FakeEncoder",
     "SlowWords",
     "ask",
     "browser",
@@ -52,7 +53,14 @@ def _load(name):
 files = _load("ingest_files")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    # Cheaper: no process for a GPU that is not there, no colour fringes around letters.
+    "--in-process-gpu",
+    "--disable-lcd-text",
+]
 needs_browser = [
     pytest.mark.browser,
     pytest.mark.skipif(
@@ -99,15 +107,23 @@ def browser():
         started.close()
 
 
-def policy_file(folder, *, refuse_below=0.5):
+class FakeEncoder(files.FakeEmbedder):
+    """Token vectors for late interaction, without a model."""
+
+    def encode(self, texts, should_stop=None):
+        return super().encode(list(texts))
+
+
+def policy_file(folder, *, refuse_below=0.5, scale="fake", scorer=None):
     """Probability = sigmoid(10 (share of the question's words - 0.3)); short questions skip."""
     model = RelevanceModel(
-        model=Logistic(features=(Feature(name="raw", weight=10.0, mean=0.3),)), scale="fake"
+        model=Logistic(features=(Feature(name="raw", weight=10.0, mean=0.3),)), scale=scale
     )
     first = RelevanceModel(model=Logistic(features=(Feature(name="dense", weight=10.0, mean=0.1),)))
     short = Rule(name="short", conditions=(Condition(signal="query_words", op="<=", value=2),))
     policy = Policy.unfitted(k=20, top_n=2).with_section(
         "hybrid",
+        profile=Profile(scorer=scorer),
         reranked=model,
         first_stage=first,
         floor=Floor(refuse_below=refuse_below),
@@ -184,7 +200,7 @@ class Running:
 
 
 @contextmanager
-def serving(base, *, scorer=None, embedder=None, **changes):
+def serving(base, *, scorer=None, **changes):
     """A server over `base`/data with fake models; real store, real pipeline, real HTTP."""
     settings = files.make_settings(base, **changes)
     generator = SlowWords()
@@ -193,7 +209,7 @@ def serving(base, *, scorer=None, embedder=None, **changes):
         socket.socket() as bound,
         Hub(
             settings,
-            embedder=files.FakeEmbedder() if embedder is None else embedder,
+            embedder=files.FakeEmbedder(),
             scorer=scorer,
             generator=generator,
         ) as hub,
@@ -230,7 +246,7 @@ class Eyes:
         self.browser, self.url = browser, url
         self.wrong, self.expected = [], set()
         self._contexts = []
-        self._usual = None
+        self._usual = self._resting = None
 
     def context(self, *, width=1280, height=800, scheme="light", **more):
         """A fresh profile; its own cookies and storage."""
@@ -247,11 +263,14 @@ class Eyes:
 
     def page(self, path="/", *, context=None, ready=True, **more):
         """Open a path; waits until its module has run. By default in the usual profile."""
-        if context is None:
-            context = self.context(**more) if more else self._profile()
-        page = context.new_page()
-        page.on("console", self._console)
-        page.on("pageerror", lambda e: self.wrong.append(f"exception: {e}"))
+        if context is not None or more or self._resting is None:
+            if context is None:
+                context = self.context(**more) if more else self._profile()
+            page = context.new_page()
+            page.on("console", self._console)
+            page.on("pageerror", lambda e: self.wrong.append(f"exception: {e}"))
+        else:
+            page, self._resting = self._resting, None
         page.goto(path)
         if ready:
             page.wait_for_selector("body[data-ready=yes]")
@@ -278,13 +297,18 @@ class Eyes:
         return self._usual
 
     def rest(self):
-        """After a test: close what it opened, and let the usual profile forget."""
+        """After a test: close what it opened, and let the usual profile forget; what went wrong.
+
+        One page stays, empty: a process and a cache for each test is most of what a browser costs.
+        """
         for context in self._contexts:
             context.close()
         self._contexts.clear()
         if self._usual is not None:
-            for page in self._usual.pages:
-                page.evaluate("try { localStorage.clear() } catch {}")
+            self._resting, *others = self._usual.pages
+            self._resting.evaluate("try { localStorage.clear() } catch {}")
+            self._resting.goto("about:blank")
+            for page in others:
                 page.close()
             self._usual.clear_cookies()
         wrong, self.wrong = self.wrong, []

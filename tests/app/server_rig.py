@@ -19,7 +19,17 @@ from rag_app.server.hub import Hub
 from rag_app.server.keys import KeyStore, Role
 from rankgate.testing import FakeScorer
 
-__all__ = ["TEXTS", "StepGenerator", "bearer", "in_process", "key", "on_port", "taken_port", "until", "upload"]
+__all__ = [
+    "TEXTS",
+    "StepGenerator",
+    "bearer",
+    "in_process",
+    "key",
+    "on_port",
+    "taken_port",
+    "until",
+    "upload",
+]
 
 TEXTS = {
     "harbour.txt": "The harbour master logs every ship that enters the harbour.",

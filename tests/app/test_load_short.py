@@ -57,6 +57,42 @@ def test_whatever_does_not_hold_is_said(load, change, said):
     assert (found == []) if said is None else (len(found) == 1 and said in found[0])
 
 
+def test_memory_over_time_shows_what_grows(load):
+    mb = 2**20
+    flat = load.over_time([(t, (500 + (t < 20) * t) * mb) for t in range(120)], 120)
+    assert flat["slope_mb_per_minute"] == 0 and flat["samples"] == 120
+    assert flat["tenths_mb"] == [505.5, 510.3, *[500.0] * 8]
+    leaking = load.over_time([(t, int((500 + 0.5 * t) * mb)) for t in range(120)], 120)
+    assert leaking["slope_mb_per_minute"] == 30
+    assert leaking["tenths_mb"] == sorted(leaking["tenths_mb"])
+    short = load.over_time([(0.0, mb)], 10)
+    assert short["slope_mb_per_minute"] is None and short["tenths_mb"] == [1.0, *[None] * 9]
+
+
+def test_the_result_is_a_table_with_every_tenth(load):
+    result = {
+        **good(load),
+        "command": "c",
+        "commit": "x",
+        "date": "d",
+        "seed": 0,
+        "hardware": "h",
+        "clients": 2,
+        "seconds": 10.0,
+        "documents": 3,
+        "without_passages": 0,
+        "answered_per_second": 1.0,
+        "load_average": {"before": 0, "after": 1},
+        "rss_mb": {"start": 90, "warm": 100, "end": 104, "most": 110},
+        "rss_over_time": load.over_time([(t, (100 + t) * 2**20) for t in range(10)], 10),
+        "wrong": [],
+        **{n: {"n": 1, "p50_ms": 1, "p95_ms": 2} for n in ("first_word", "whole_answer", "search")},
+    }
+    text = load.table(result)
+    assert "| 100 | 101 | 102 | 103 | 104 | 105 | 106 | 107 | 108 | 109 |" in text
+    assert "60.0 MB a minute" in text and "Held: everything." in text
+
+
 def test_a_leak_is_seen(load):
     seen = load.Seen()
     seen.look("alpha", f"text of {load.MARKERS['alpha']}")

@@ -30,10 +30,10 @@ def test_every_metric_with_its_labels():
 
 
 def test_alerts_are_about_metrics_that_there_are():
-    (rules,) = blocks("yaml")
+    (rules,) = [y for b in blocks("yaml") if "groups" in (y := yaml.safe_load(b))]
     names = {
         n
-        for g in yaml.safe_load(rules)["groups"]
+        for g in rules["groups"]
         for r in g["rules"]
         for n in re.findall(r"rankgate_\w+", r["expr"])
     }
@@ -43,6 +43,15 @@ def test_alerts_are_about_metrics_that_there_are():
         for n in (family.name, f"{family.name}_total", f"{family.name}_bucket")
     }
     assert names and names <= exposed
+
+
+def test_prometheus_is_told_to_bring_a_key():
+    (scrape,) = [y for b in blocks("yaml") if "scrape_configs" in (y := yaml.safe_load(b))]
+    (job,) = scrape["scrape_configs"]
+    assert job["authorization"]["type"] == "Bearer" and job["authorization"]["credentials_file"]
+    assert job.get("metrics_path", "/metrics") == "/metrics"
+    assert not Settings().metrics_open and Settings().conversation_days is None
+    assert Settings().trusted_proxies == ("127.0.0.1",) and "only `127.0.0.1` unless" in TEXT
 
 
 def test_settings_that_are_named_exist_with_these_defaults():
@@ -57,6 +66,9 @@ def test_settings_that_are_named_exist_with_these_defaults():
         "log_format",
         "feedback",
         "max_upload_mb",
+        "trusted_proxies",
+        "metrics_open",
+        "conversation_days",
     ):
         assert name in fields and f"{name}" in TEXT, name
     assert f"{Settings().chroma_timeout_s:g} seconds by default" in TEXT

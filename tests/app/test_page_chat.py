@@ -177,7 +177,7 @@ def test_an_edited_question_replaces_its_turn_and_what_followed(eyes, served):
 def test_what_was_searched_for_is_said_and_a_question_can_stand_alone(eyes, served):
     page = eyes.page()
     assert kit.ask(page, QUESTION).locator("[data-part=searched]").is_hidden()
-    second = kit.ask(page, "Which zebra recipe needs paprika tonight?")
+    second = kit.ask(page, "And does it need paprika tonight?")
     said = second.locator("[data-part=searched]")
     assert "Read together with your earlier questions." in said.inner_text()
     together = page.url

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from rankgate.testing import FakeScorer
+from rankgate.scorers import LateInteractionScorer
 
 
 def _load(name):
@@ -123,16 +123,14 @@ def test_the_address_reproduces_the_comparison(eyes):
 def test_a_score_beside_the_floor_stands_on_its_own_side(eyes, served):
     """A floor just above or below a passage's probability; three digits would be the same."""
     whole = httpx.post(f"{served.url}/v1/compare", json={"question": QUESTION}).json()
-    best, value = sorted((p["relevance_score"] for p in whole["with"]["passages"]), reverse=True)[
-        :2
-    ]
-    assert best - value > 0.01
-    for drop, kept in ((value + 1e-6, 1), (value - 1e-6, 2), (value, 2)):
+    probabilities = [p["relevance_score"] for p in whole["with"]["passages"]]
+    value = sorted(set(probabilities))[-2]
+    for drop in (value + 1e-6, value - 1e-6, value):
         page = eyes.page(f"{LINK}&drop={drop!r}&refuse=0")
         page.locator("#after .cut").wait_for()
         rows = page.locator("#after li").all_inner_texts()
         at = next(i for i, row in enumerate(rows) if row.startswith("floor"))
-        assert at == kept
+        assert at == sum(p >= drop for p in probabilities)
         floor = float(rows[at].removeprefix("floor "))
         scores = [float(s) for s in page.locator("#after .s").all_inner_texts()]
         assert floor == drop
@@ -158,37 +156,39 @@ def test_digits_never_lose_the_decision(eyes):
     assert lost == [[], "0.300", "0.02496", "\u2013"]
 
 
-def test_another_scorer_is_compared_and_the_link_carries_it(browser, tmp_path, encoder):
-    with kit.serving(tmp_path, embedder=encoder, scorer=FakeScorer()) as server:
+def test_another_scorer_is_compared_and_the_link_carries_it(browser, tmp_path):
+    scorer = LateInteractionScorer(kit.FakeEncoder())
+    policy = kit.policy_file(tmp_path, scale="maxsim-mean", scorer=scorer.info.id)
+    with kit.serving(tmp_path, scorer=scorer, policy=policy) as server:
         kit.small_collection(server, tmp_path)
         eyes = kit.Eyes(browser, server.url)
         page = eyes.page(LINK)
         page.locator("#result:not([hidden])").wait_for()
         choices = page.locator("#scorer option")
-        expect(choices).to_have_count(3)
-        named = choices.all_inner_texts()
-        assert named[:2] == ["fake (this server's)", "late-interaction/all-MiniLM-L6-v2"]
-        assert "No relevance model applies" in page.inner_text("#scorer-note")
-        page.select_option("#scorer", named[1])
-        expect(page.locator("#after-title")).to_have_text(f"With reranking by {named[1]}")
-        assert page.locator("#scorer-note").is_hidden(), "the bundled policy is for this one"
-        page.select_option("#scorer", named[2])
+        expect(choices).to_have_count(2)
+        own, head = choices.all_inner_texts()
+        assert own == "late-interaction/fake"
+        assert head.startswith("late-interaction/fake+head-")
+        assert page.locator("#scorer-note").is_hidden()
+        page.select_option("#scorer", head)
+        expect(page.locator("#after-title")).to_have_text(f"With reranking by {head}")
         expect(page.locator("#decision-title")).to_have_text(
             "Reranked: no gate is fitted for this scorer"
         )
-        assert parse_qs(urlsplit(page.url).query)["scorer"] == [named[2]]
+        assert parse_qs(urlsplit(page.url).query)["scorer"] == [head]
         other = eyes.page(page.url.removeprefix(server.url))
         other.locator("#result:not([hidden])").wait_for()
-        assert other.input_value("#scorer") == named[2]
-        assert "order of the raw scores (maxsim-head)" in other.inner_text("#scorer-note")
+        assert other.input_value("#scorer") == head
+        note = other.inner_text("#scorer-note")
+        assert "order of the raw scores (maxsim-head)" in note and "late-interaction/fake'" in note
         assert all(s.startswith("raw ") for s in other.locator("#after .s").all_inner_texts())
         assert other.locator("#decision-detail").is_hidden()
         eyes.expected.add(400)
         lost = eyes.page("/compare?q=gate&scorer=mine", ready=False)
         lost.locator("#problem:not([hidden])").wait_for()
-        assert "'mine'" in lost.inner_text("#problem") and named[2] in lost.inner_text("#problem")
+        assert "'mine'" in lost.inner_text("#problem") and head in lost.inner_text("#problem")
+        assert eyes.rest() == []
         eyes.close()
-        assert eyes.wrong == []
 
 
 def test_a_refused_question_says_so_in_the_lists(eyes):

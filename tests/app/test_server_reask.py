@@ -161,6 +161,7 @@ async def test_what_a_running_server_was_told_reaches_training_and_evaluation(cl
     assert set(load_dataset(tmp_path / "small")[0].corpus) == {bread, gate}
 
 
+@pytest.mark.slow
 @pytest.mark.model
 async def test_rankgate_eval_takes_both_forms(client, tmp_path):
     await used(client)

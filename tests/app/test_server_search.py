@@ -78,7 +78,8 @@ async def test_a_scorer_that_fails_degrades_the_answer_and_says_so(tmp_path):
             "/v1/rerank", json={"query": "q", "documents": ["d"]}, headers=user
         )
         assert (answer.status_code, answer.json()["error"]["code"]) == (502, "scorer_failed")
-        text = (await client.get("/metrics")).text
+        evaluator = rig.bearer(rig.key(client.settings, role="evaluator"))
+        text = (await client.get("/metrics", headers=evaluator)).text
         assert 'rankgate_degraded_total{reason="scorer_error"} 1.0' in text
 
 
@@ -185,6 +186,31 @@ async def test_health_readiness_metrics(client):
     for stage in ("retrieve", "rerank", "generate", "total"):
         assert f'rankgate_stage_duration_seconds_count{{stage="{stage}"}} 1.0' in text
     assert "confidential" not in text
+
+
+async def metrics_by(client, **headers):
+    return {n: (await client.get("/metrics", headers=h)).status_code for n, h in headers.items()}
+
+
+async def test_metrics_want_an_evaluators_key_where_there_are_keys(client):
+    assert await metrics_by(client, nobody={}) == {"nobody": 200}
+    user = rig.bearer(rig.key(client.settings))
+    evaluator = rig.bearer(rig.key(client.settings, role="evaluator"))
+    wrong = rig.bearer("rk-00000000-wrong")
+    callers = {"nobody": {}, "wrong": wrong, "user": user, "evaluator": evaluator}
+    assert await metrics_by(client, **callers) == {
+        "nobody": 401, "wrong": 401, "user": 403, "evaluator": 200
+    }  # fmt: skip
+    refused = await client.get("/metrics")
+    assert "rankgate_" not in refused.text and refused.headers["WWW-Authenticate"] == "Bearer"
+    assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_metrics_are_open_where_the_owner_says_so(tmp_path):
+    async with rig.in_process(tmp_path, files, metrics_open=True) as client:
+        user = rig.bearer(rig.key(client.settings))
+        assert await metrics_by(client, nobody={}, user=user) == {"nobody": 200, "user": 200}
+        assert (await client.get("/v1/models")).status_code == 401
 
 
 async def test_readiness_names_what_is_missing(client, monkeypatch):

@@ -23,6 +23,12 @@ Is it true that the war ended in 1918?
 Did the war that began in 1914 end in 1918?
 Tell me the opening hours of the library
 Why is Mars red?
+How old was Peyton Manning when he played in the final?
+How long does it take to identify a virus?
+In the US, who decides on the requirements for teachers?
+Who won the most medals this season?
+How much can a whale eat in one day?
+Which problem has both rising and falling prices?
 """
 LEANING = """
 And its price?
@@ -37,6 +43,13 @@ What about Linux?
 What about the capital of Mongolia?
 I meant the capital of Mongolia
 Who fits it?
+Does Android support it?
+And how long does it take to?
+How much does it cost to get there?
+Which one has the larger harbour?
+Do both need a key for the door?
+How old was he when the museum opened?
+Why was this short termed organization created?
 Who fits them, and when does the fitting end?
 Which ones are free?
 How long?

@@ -10,12 +10,15 @@ from rankgate_eval.end_to_end import (
     Endpoint,
     Handed,
     Judge,
+    LocalGenerator,
     Model,
     Question,
+    compare_answers,
 )
 from rankgate_eval.end_to_end.judge import DEFAULT_PARAMETERS
 from rankgate_eval.end_to_end.limits import Retries
-from rankgate_eval.end_to_end.scripted import answer_words, sentences
+from rankgate_eval.end_to_end.scripted import answer_words, best_sentence, sentences
+from rankgate_eval.end_to_end.scripted_server import ScriptedServer, serving
 
 QUICK = Retries(first_s=0.001, longest_s=0.01, patience_s=5.0)
 
@@ -99,3 +102,34 @@ def generator(url: str) -> ApiGenerator:
 def folder_text(folder: Path) -> dict[str, bytes]:
     """The result's files, without the log, whose order is chance's."""
     return {f.name: f.read_bytes() for f in sorted(folder.iterdir()) if f.name != "calls.jsonl"}
+
+
+FEW = ("faithfulness", "factual_correctness")
+
+
+def judged(n, before, after, *, folder=None, server=None, **options):
+    """A judged comparison of two planted arms."""
+    state = ScriptedServer(embellished()) if server is None else server
+    asked = questions(n)
+    with serving(state) as running:
+        return compare_answers(
+            asked,
+            {
+                "first_stage": hand(asked, before),
+                "policy": hand(asked, after),
+            },
+            generator=generator(running.url),
+            judge=judge(running.url, metrics=options.pop("metrics", FEW)),
+            folder=folder,
+            **options,
+        )
+
+
+def keyless(questions, before, after, *, generator=None, **options):
+    """A comparison without a judge."""
+    return compare_answers(
+        questions,
+        {"first_stage": before, "policy": after},
+        generator=LocalGenerator(best_sentence) if generator is None else generator,
+        **options,
+    )

@@ -136,7 +136,7 @@ def test_with_a_judge_dry_first_then_really_then_again(data, tmp_path):
         (("--generator", "openai"), "--generator-model"),
         (("--generator", "nobody"), "no generator 'nobody'"),
         (("--arms", "rerank"), "first_stage"),
-        (("--top-n", "9"), "top_n must be between"),
+        (("--top-n", "9"), "must be at least top_n"),
         (("--judge-model", "fake", "--judge-base-url", "http://x"), "never judges its own arm"),
     ],
 )

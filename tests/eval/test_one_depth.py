@@ -67,7 +67,7 @@ class Encoder:
         vectors = np.array(rows, dtype=np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    def encode(self, texts):
+    def encode(self, texts, should_stop=None):
         return [
             TokenVectors(tokens=v[None].astype(np.float16), pooled=v, truncated=False)
             for v in self.embed(texts)

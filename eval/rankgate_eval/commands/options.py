@@ -37,8 +37,8 @@ ScorerOption = Annotated[
     str | None,
     typer.Option(
         "--scorer",
-        help="late-interaction (the default), cross-encoder:NAME, onnx:FOLDER, or "
-        "module:attribute for your own.",
+        help="late-interaction (the default), late-interaction:FILE for question layers of your "
+        "own, cross-encoder:NAME, onnx:FOLDER, or module:attribute for your own.",
     ),
 ]
 PolicyOption = Annotated[

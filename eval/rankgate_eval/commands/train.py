@@ -45,25 +45,34 @@ def train(
     split: Annotated[str, typer.Option("--split", help="To learn from.")] = "train",
     dev: Annotated[str, typer.Option("--dev", help="To look at.")] = "dev",
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--method", help="full: a cross-encoder; head: a few numbers over late interaction."
+            "--method",
+            help="full: a cross-encoder; query: the layers that read questions for late "
+            "interaction; head: a few numbers over it. Without it full, and query with --adapt.",
         ),
-    ] = "full",
+    ] = None,
     head_parts: Annotated[
         list[str] | None,
         typer.Option("--head-part", help="salience (usual) or matrix; repeatable."),
     ] = None,
     start: Annotated[
-        str,
-        typer.Option("--start", help="minilm, bundled, a folder, or a hub name (--allow-hub)."),
-    ] = "minilm",
+        str | None,
+        typer.Option(
+            "--start",
+            help="minilm (usual), bundled (usual with query, where this release has one), a "
+            "folder, or a hub name (--allow-hub).",
+        ),
+    ] = None,
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Settings for small data, 50 to 5,000 questions.")
     ] = False,
     lists: Annotated[int | None, typer.Option("--lists", min=1, help="An epoch.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="At most.")] = None,
-    negatives: Annotated[int, typer.Option("--negatives", min=1, help="Mined, a list.")] = 4,
+    negatives: Annotated[
+        int | None,
+        typer.Option("--negatives", min=1, help="Mined, a list; usually 4, and 45 with query."),
+    ] = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="Lists a step.")] = None,
     micro_batch: Annotated[
         int | None, typer.Option("--micro-batch", min=1, help="Lists computed at once.")
@@ -77,11 +86,26 @@ def train(
         float, typer.Option("--temperature", help="Of the corpora: 1 by size, higher more equal.")
     ] = 2.0,
     spoiled: Annotated[
-        float, typer.Option("--spoiled", help="Share of questions with typos or speech errors.")
-    ] = 0.15,
+        float | None,
+        typer.Option(
+            "--spoiled",
+            help="Share of questions with typos or speech errors; usually .15, and .3 with query.",
+        ),
+    ] = None,
     remine: Annotated[
-        bool, typer.Option("--remine/--no-remine", help="The model's own hard negatives later on.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--remine/--no-remine",
+            help="The model's own hard negatives later on; query takes them all anyway.",
+        ),
+    ] = None,
+    prior: Annotated[
+        bool | None,
+        typer.Option(
+            "--prior/--no-prior",
+            help="Learn beside the first stage's part of the order; usual with query.",
+        ),
+    ] = None,
     evaluate_every: Annotated[
         int | None, typer.Option("--evaluate-every", min=1, help="Steps between looks at dev.")
     ] = None,
@@ -152,12 +176,15 @@ def train(
                 f"--licence names {next(iter(licences))!r}, which is none of the sources: "
                 f"{', '.join(Path(p).name for p in data)}"
             )
+        way = ("query" if adapt else "full") if method is None else method
         settings = _settings(
             sources,
+            method=way,
             adapt=adapt,
             seed=seed,
-            negatives=negatives,
             given={
+                "negatives": negatives,
+                "prior": prior,
                 "lists": lists,
                 "epochs": epochs,
                 "batch": batch,
@@ -171,12 +198,14 @@ def train(
             },
             remine=remine,
         )
-        chosen = _device() if device is None else device
+        if device not in (None, "cpu") and way != "full":
+            raise InputError(f"--method {way} computes on the CPU; --device {device} is for full")
+        chosen = ("cpu" if way != "full" else _device()) if device is None else device
         job = TrainingJob(
             out=out,
-            method=method,
+            method=way,
             head_parts=tuple(head_parts or ("salience",)),
-            start=start,
+            start=_start(way) if start is None else start,
             settings=settings,
             max_length=max_length,
             adapting=adapt,
@@ -194,7 +223,7 @@ def train(
         )
         embedder, store = _reading(
             bm25_only=bm25_only,
-            head=method == "head",
+            tokens=way != "full",
             cache=_CACHE if cache is None else cache,
         )
         trained = run_training(sources, job, embedder=embedder, store=store, report=teller)
@@ -208,20 +237,23 @@ def train(
 
 
 def _reading(
-    *, bm25_only: bool, head: bool, cache: Path
+    *, bm25_only: bool, tokens: bool, cache: Path
 ) -> tuple[Embedder | None, TokenStore | None]:
-    """Encoder for mining and token store for a head; each text is encoded once for both."""
-    if bm25_only and not head:
+    """Encoder for mining and a store of token vectors; each text is encoded once for both."""
+    if bm25_only and not tokens:
         return None, None
     from rankgate.models import TokenEncoder
     from rankgate_eval.encoding import StoringEncoder, open_store
     from rankgate_eval.training.embedder import CachedEmbedder
 
     encoder = TokenEncoder.load()
-    if not head:
+    if not tokens:
         return CachedEmbedder(encoder, cache), None
     store = open_store(cache, encoder)
-    return None if bm25_only else StoringEncoder(encoder, store), store
+    if bm25_only:
+        return None, store
+    # Pooled vectors from their own cache: out of the store, all token vectors would come along.
+    return CachedEmbedder(StoringEncoder(encoder, store), cache), store
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -236,24 +268,33 @@ def _named(text: str) -> tuple[str, str]:
 def _settings(
     sources: list[Source],
     *,
+    method: str,
     adapt: bool,
     seed: int,
-    negatives: int,
-    given: dict[str, int | float | None],
-    remine: bool,
+    given: dict[str, int | float | bool | None],
+    remine: bool | None,
 ) -> TrainingSettings:
+    from rankgate.errors import InputError
     from rankgate.training import TrainingSettings
-    from rankgate.training.adapt import adapting_settings
+    from rankgate.training.adapt import adapting_settings, query_settings
 
     questions = sum(len(s.train) for s in sources)
-    base = (
-        adapting_settings(questions, seed=seed, negatives=negatives)
-        if adapt
-        else TrainingSettings(seed=seed, negatives=negatives)
-    )
+    if method == "query":
+        if remine:
+            raise InputError("--remine chooses among candidates, and --method query takes them all")
+        base = query_settings(questions, seed=seed)
+    else:
+        base = adapting_settings(questions, seed=seed) if adapt else TrainingSettings(seed=seed)
     changed = {name: value for name, value in given.items() if value is not None}
     base = replace(base, **changed)  # type: ignore[arg-type]
-    return base if remine else replace(base, mine_again=None)
+    return base if remine is None or remine else replace(base, mine_again=None)
+
+
+def _start(method: str) -> str:
+    """What training starts from where nobody says: the best there is for that method."""
+    from rankgate.models.bundled import QUERY_SHA256
+
+    return "bundled" if method == "query" and QUERY_SHA256 is not None else "minilm"
 
 
 def _device() -> str:
@@ -292,7 +333,7 @@ def _tell(trained: Trained, out: Path) -> None:
         f"{a['high']:+.4f}]."
     )
     if trained.kept and not trained.exports:
-        typer.echo(f"Kept: {out / 'best' / 'head.npz'}; LateInteractionScorer.load(head=...)")
+        _tell_part(out / "best")
     if trained.kept:
         for export in trained.exports:
             typer.echo(
@@ -306,6 +347,22 @@ def _tell(trained: Trained, out: Path) -> None:
     if r.stopped == "time":
         typer.echo("The time limit stopped it; the same command with --resume goes on.")
     typer.echo(f"Card: {out / 'CARD.md'}")
+
+
+def _tell_part(best: Path) -> None:
+    """How to use a part of late interaction."""
+    from rankgate.training.query import QUERY_FILE
+
+    file = best / QUERY_FILE
+    if not file.is_file():
+        typer.echo(f"Kept: {best / 'head.npz'}; LateInteractionScorer.load(head=...)")
+        return
+    typer.echo(
+        f"Kept: {file} ({file.stat().st_size / 1e6:.1f} MB). Nothing has to be indexed again.\n"
+        f"Use it as --scorer late-interaction:{file}, as the setting scorer of the application, or "
+        "as LateInteractionScorer.load(query=...).\n"
+        f"It needs a policy of its own: rankgate calibrate DATA --scorer late-interaction:{file}"
+    )
 
 
 def register(app: typer.Typer) -> None:

@@ -104,13 +104,20 @@ class Calls:
             CallFailed: it raised.
         """
         hashed = digest(key)
-        known = self.ledger.get(hashed)
-        self.keys[hashed] = None
+        known = self._known(hashed)
         if known is not None:
-            self.reused += 1
-            data: Mapping[str, Any] = known["data"]
-            return data
+            return known
         return await self._shared(hashed, lambda: self._make(hashed, make, label))
+
+    def _known(self, hashed: str) -> Mapping[str, Any] | None:
+        """What the ledger has under this key, counted as used again."""
+        row = self.ledger.get(hashed)
+        self.keys[hashed] = None
+        if row is None:
+            return None
+        self.reused += 1
+        data: Mapping[str, Any] = row["data"]
+        return data
 
     async def _make(
         self, key: str, make: Callable[[], Awaitable[Mapping[str, Any]]], label: Label
@@ -130,12 +137,9 @@ class Calls:
         send: Callable[[], Awaitable[Reply]],
     ) -> Mapping[str, Any]:
         hashed = digest(key)
-        known = self.ledger.get(hashed)
-        self.keys[hashed] = None
+        known = self._known(hashed)
         if known is not None:
-            self.reused += 1
-            data: Mapping[str, Any] = known["data"]
-            return data
+            return known
         return await self._shared(
             hashed, lambda: self._send(hashed, key, endpoint, worst, label, send)
         )

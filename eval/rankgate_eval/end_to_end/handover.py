@@ -16,12 +16,11 @@ from rankgate.reranker import Reranker
 from rankgate.scorers import Scorer
 from rankgate.types import FirstStageKind, Outcome
 from rankgate_eval.arms import ReplayScorer
-from rankgate_eval.collect import collect
 from rankgate_eval.dataset import Dataset
 from rankgate_eval.end_to_end.context import Handed
 from rankgate_eval.end_to_end.questions import Question
-from rankgate_eval.experiment import Teller, corpus_lexicon, prepare, sizes
-from rankgate_eval.pool import Pooled, score_pool
+from rankgate_eval.experiment import Teller, corpus_lexicon, read_questions, sizes
+from rankgate_eval.pool import Pooled
 from rankgate_eval.system import FirstStage
 from rankgate_eval.system_choice import kind_of
 
@@ -107,23 +106,16 @@ def hand_over(
         documents=data.documents,
     )
     say = _silent if tell is None else tell
-    collected = collect(
-        stage,
-        asked,
-        [q.id for q in questions],
-        k=k,
-        max_failures=max_failures,
-        progress=lambda done, total: say("retrieving", done, total),
-    )
-    prepare(scorer, collected, k=k, tell=say)
     lexicon = corpus_lexicon(data, stage)
-    pool = score_pool(
-        collected,
-        scorer=scorer,
+    pool = read_questions(
+        asked,
+        stage,
+        scorer,
+        [q.id for q in questions],
         k=k,
         lexicon=lexicon,
         max_failures=max_failures,
-        progress=lambda done, total: say("scoring", done, total),
+        tell=say,
     )
     seen = kind_of(c for p in pool.values() for c in p.candidates)
     wanted = seen if kind is None else FirstStageKind(kind)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rankgate_eval.end_to_end.refusals import KINDS
+
 __all__ = ["markdown", "summary_lines"]
 
 _VERDICTS = {
@@ -103,17 +105,8 @@ def _differences(section: Mapping[str, Any]) -> list[str]:
 
 
 def _refusals(section: Mapping[str, Any]) -> list[str]:
-    kinds = [
-        "answered",
-        "wrong_refusal",
-        "right_refusal",
-        "answer_to_unanswerable",
-        "unknown_answered",
-        "unknown_refused",
-        "failed",
-    ]
-    rows = [[arm, *(str(found[k]) for k in kinds)] for arm, found in section["refusals"].items()]
-    lines = _table(["arm", *(k.replace("_", " ") for k in kinds)], rows)
+    rows = [[arm, *(str(found[k]) for k in KINDS)] for arm, found in section["refusals"].items()]
+    lines = _table(["arm", *(k.replace("_", " ") for k in KINDS)], rows)
     for name, change in section["refusal_changes"].items():
         test = change["right_refusals"]
         if test is not None:

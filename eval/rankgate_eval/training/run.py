@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rankgate.errors import ConfigError
@@ -13,19 +13,24 @@ from rankgate.models.locate import file_sha256
 from rankgate.scorers.onnx import OnnxScorer
 from rankgate.training import (
     DevSet,
+    FirstStagePrior,
+    ListBuilder,
     Look,
     MarginRule,
     PairRanker,
+    QueryRanker,
     RunFolder,
     Trainer,
     TrainingSettings,
     load_ranker,
+    raw_scores,
 )
 from rankgate.training.adapt import freeze_embeddings
 from rankgate.training.card import TrainingCard
 from rankgate.training.export import Exported, export_onnx, quantise
 from rankgate.training.head import HEAD_FILE, HeadRanker, load_head_ranker
 from rankgate.training.mining import Embedder
+from rankgate.training.query import QUERY_FILE, load_query_ranker
 from rankgate_eval.provenance import git_state, hardware, now, package_version
 from rankgate_eval.significance import Difference, compare
 from rankgate_eval.training.plan import TrainingPlan, make_plan
@@ -42,10 +47,10 @@ class TrainingJob:
 
     Attributes:
         out: folder of the run.
-        method: `full`, a model that reads question and passage together, or `head`, a few
-            numbers over late interaction.
+        method: `full`, a model that reads question and passage together; `query`, the layers
+            that read questions for late interaction; or `head`, a few numbers over it.
         head_parts: of a new head; see `load_head_ranker`.
-        start: see `load_ranker` and `load_head_ranker`.
+        start: see `load_ranker`, `load_query_ranker` and `load_head_ranker`.
         settings: of the training.
         max_length: tokens of query and passage together; None: 256.
         adapting: small data: word embeddings stay as they are.
@@ -118,7 +123,7 @@ def run_training(
         sources: to learn from and to look at.
         job: what the user asked for.
         embedder: for mining; None: BM25 alone.
-        store: of token vectors, for a head; None: they are kept in memory.
+        store: of token vectors, for `query` and `head`; None: they are kept in memory.
         report: told about progress.
 
     Raises:
@@ -148,7 +153,7 @@ def run_training(
     folder = RunFolder(job.out)
     trainer = Trainer(
         ranker,
-        plan.builder,
+        _builder(ranker, plan, job, say),
         questions=plan.questions,
         held_out=plan.held_out,
         dev=plan.dev,
@@ -187,9 +192,12 @@ def run_training(
     elif not kept:
         for stale in ("onnx", "onnx-int8"):
             shutil.rmtree(job.out / stale, ignore_errors=True)
-    weights = {"best/model.safetensors": file_sha256(folder.best / "model.safetensors")}
-    if isinstance(best, HeadRanker):
-        weights["best/head.npz"] = file_sha256(folder.best / HEAD_FILE)
+    names = ("model.safetensors", HEAD_FILE, QUERY_FILE)
+    weights = {
+        f"best/{name}": file_sha256(folder.best / name)
+        for name in names
+        if (folder.best / name).is_file()
+    }
     weights |= {f"{e.folder.name}/model.onnx": e.sha256 for e in exports}
     card = TrainingCard(
         start=job.start,
@@ -212,11 +220,15 @@ def run_training(
     return Trained(card=card, difference=difference, kept=kept, exports=tuple(exports))
 
 
-def _loaded(job: TrainingJob, start: str, store: TokenStore | None) -> PairRanker | HeadRanker:
+def _loaded(
+    job: TrainingJob, start: str, store: TokenStore | None
+) -> PairRanker | HeadRanker | QueryRanker:
     if job.method == "head":
         return load_head_ranker(start, parts=job.head_parts, store=store)
+    if job.method == "query":
+        return load_query_ranker(start, store=store)
     if job.method != "full":
-        raise ConfigError(f"the method is full or head, got {job.method!r}")
+        raise ConfigError(f"the method is full, query or head, got {job.method!r}")
     return load_ranker(
         start,
         max_length=job.max_length,
@@ -226,7 +238,23 @@ def _loaded(job: TrainingJob, start: str, store: TokenStore | None) -> PairRanke
     )
 
 
-def _sha256_of(ranker: PairRanker | HeadRanker) -> str:
+def _builder(
+    ranker: PairRanker | HeadRanker | QueryRanker, plan: TrainingPlan, job: TrainingJob, say: Report
+) -> ListBuilder:
+    """The plan's builder, with a prior where the settings want one; then it sets the scale too."""
+    if not job.settings.prior:
+        return plan.builder
+    fit = plan.dev.fit
+    raw = raw_scores(ranker, fit, progress=lambda d, t: say("fitting the first stage's part", d, t))
+    prior = FirstStagePrior.fitted(fit, raw)
+    if isinstance(ranker, QueryRanker):
+        ranker.rescale(prior.slope)
+    return replace(plan.builder, prior=prior)
+
+
+def _sha256_of(ranker: PairRanker | HeadRanker | QueryRanker) -> str:
+    if isinstance(ranker, QueryRanker):
+        return ranker.start_sha256
     if isinstance(ranker, HeadRanker):
         return ranker.encoder.sha256
     return file_sha256(ranker.source / "model.safetensors")

@@ -15,6 +15,7 @@ from rag_app.server.access import Principal, SignedIn
 from rag_app.server.errors import ApiError
 from rag_app.server.judged import judge
 from rag_app.server.state import Server, ServerState
+from rag_app.server.text import Text
 
 __all__ = ["router"]
 
@@ -31,8 +32,8 @@ class FeedbackRequest(BaseModel):
         },
     )
 
-    conversation: str
-    turn: str
+    conversation: Text
+    turn: Text
     verdict: Literal["up", "down"] | None = None
     reason: Literal["sources", "beside_the_point", "incomplete", "outdated"] | None = Field(
         None, description="of a thumb down; `sources`: the cited passages do not fit the question"

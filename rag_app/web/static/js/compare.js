@@ -39,8 +39,10 @@ function offer(id) {
   const list = form.elements.scorer;
   const known = [...list.options].find((option) => option.value === id);
   if (known) return known;
-  list.append(make("option", { value: id }, id));
-  return list.options[list.options.length - 1];
+  const option = make("option", { value: id }, id);
+  if (!byId("others")) list.append(make("optgroup", { id: "others", label: "Others here" }));
+  byId("others").append(option);
+  return option;
 }
 
 // What can score this collection. Without documents there is nothing to score, and no list.
@@ -48,7 +50,7 @@ async function offerScorers() {
   const query = new URLSearchParams({ collection });
   const { scorers } = await request("GET", `/v1/compare/scorers?${query}`);
   for (const { id, configured } of scorers) {
-    if (configured) form.elements.scorer.options[0].textContent = `${id} (this server's)`;
+    if (configured) form.elements.scorer.options[0].textContent = id;
     else offer(id);
   }
 }
@@ -104,8 +106,8 @@ function chosen() {
   return found.policy.trace.path === "reranked" ? "with" : "without";
 }
 
-const spent = (arm) =>
-  ["retrieve", "rerank", "generate"].reduce((sum, step) => sum + (arm.timings_ms[step] ?? 0), 0);
+const spent = (arm, steps = ["retrieve", "rerank", "generate"]) =>
+  steps.reduce((sum, step) => sum + (arm.timings_ms[step] ?? 0), 0);
 const kept = (arm) => new Set(arm.passages.filter((p) => p.kept).map((p) => p.id));
 
 function show() {
@@ -143,10 +145,10 @@ function showDecision() {
   const into = [...after].filter((id) => !before.has(id)).length;
   const out = [...before].filter((id) => !after.has(id)).length;
   const floor = found.floor;
-  const where = scorer.fitted ? "" : ", without";
+  const where = scorer.fitted ? "" : " (without)";
   const rows = [
-    ["Without", milliseconds(spent(found.without))],
-    ["With", milliseconds(spent(found.with))],
+    ["Search without", milliseconds(spent(found.without, ["retrieve", "rerank"]))],
+    ["Search with", milliseconds(spent(found.with, ["retrieve", "rerank"]))],
     ["Into the answer", String(into)],
     ["Out of the answer", String(out)],
     ["Candidates", String(found.with.passages.length)],
@@ -268,7 +270,7 @@ function showScores() {
         cell(score(p.dense)),
         cell(score(p.bm25, 2)),
         cell(score(p.fused, 4)),
-        cell(score(p.raw_score, 2)),
+        cell(score(p.raw_score)),
         cell(probability(first.relevance_score, Object.values(found.without.floor))),
         cell(probability(p.relevance_score, Object.values(found.with.floor))),
         make("td", {}, both),

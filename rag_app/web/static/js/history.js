@@ -47,6 +47,8 @@ const path = (item) => `/v1/conversations/${item.dataset.conversation}`;
 // The conversation that is open now, on top of today's.
 export function noted(id, title) {
   if (list.querySelector(`[data-conversation="${CSS.escape(id)}"]`)) return;
+  document.title = `${title} \u00b7 rankgate`;
+  document.querySelector(".topbar-title").textContent = title;
   for (const link of list.querySelectorAll("[aria-current]")) link.removeAttribute("aria-current");
   list.querySelector(":scope > .quiet")?.remove();
   let group = list.querySelector("ul");

@@ -2,7 +2,7 @@
 
 import { request } from "./api.js";
 import { byId, make } from "./dom.js";
-import { pages, place } from "./words.js";
+import { fileName, pages, place } from "./words.js";
 
 const AROUND = 500;
 const panel = byId("source-panel");
@@ -19,6 +19,8 @@ export function open({ sources, number, collection, opener, note }) {
   setModal(sheet.matches);
   show();
   byId("source-title").focus();
+  // The answer is narrower now, and its lines have moved.
+  opener?.scrollIntoView({ block: "nearest" });
 }
 
 export function close() {
@@ -99,7 +101,7 @@ function link(source, collection) {
   anchor.href = pdf ? `${file}#page=${source.page}` : file;
   anchor.querySelector("span").textContent = pdf
     ? `Open the PDF at page ${source.page}`
-    : `Download ${source.source.split("/").pop()}`;
+    : `Download ${fileName(source).split("/").pop()}`;
 }
 
 // The quoted places with some text around; places close to each other are one.

@@ -1,7 +1,7 @@
 // One question with its answer, in every state that it can be in.
 
 import { byId, icon, make, showSanitised } from "./dom.js";
-import { milliseconds, pages, place, reason, status } from "./words.js";
+import { fileName, milliseconds, pages, place, reason, status } from "./words.js";
 
 const evaluator = document.body.dataset.evaluator === "yes";
 const feedback = document.body.dataset.feedback === "yes";
@@ -27,7 +27,8 @@ export class Turn {
     this.text += piece;
     this.part("thinking").hidden = true;
     this.part("text").classList.add("streaming");
-    this.part("text").textContent = this.text.replace(/ ?\[\d{1,3}\]/g, "");
+    // Citations and the marks of Markdown come with the whole; half of them are noise.
+    this.part("text").textContent = this.text.replace(/ ?\[\d{1,3}\]|`|\*\*/g, "");
   }
 
   // The whole answer, as the server sends it at the end or keeps it.
@@ -112,7 +113,7 @@ export class Turn {
     this.part("sources").hidden = sources.length === 0;
     this.part("sources").replaceChildren(
       ...sources.map((source) => {
-        const under = [place(source), pages(source)].filter(Boolean).join(" \u00b7 ") || source.source;
+        const under = [place(source), pages(source)].filter(Boolean).join(" \u00b7 ") || fileName(source);
         return make(
           "li",
           {},
@@ -128,6 +129,9 @@ export class Turn {
     );
     for (const link of this.part("text").querySelectorAll("a.cite")) {
       const source = sources.find((s) => String(s.number) === link.dataset.source);
+      // A number alone at the beginning of a line says nothing.
+      const before = link.previousSibling;
+      if (before?.nodeType === Node.TEXT_NODE) before.data = before.data.replace(/ $/, "\u00a0");
       link.setAttribute("aria-label", `Source ${link.dataset.source}: ${source?.title ?? ""}`);
       link.setAttribute("aria-expanded", "false");
     }

@@ -116,7 +116,7 @@ class Row {
     this.element.className = `upload ${state}`;
     this.label.textContent = STATES[state] ?? state;
     this.detail.textContent = detail;
-    if (state === "running") this.bar.removeAttribute("value");
+    if (state === "queued" || state === "running") this.bar.removeAttribute("value");
     if (state === "done" || state === "failed") {
       this.sign.replaceChildren(icon(state === "done" ? "check" : "warn", 18));
     }

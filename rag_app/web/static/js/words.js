@@ -36,6 +36,9 @@ export function probability(value, thresholds = []) {
   return String(value);
 }
 
+// What a source's file is called: its path is the business of whoever runs the server.
+export const fileName = (source) => source.name ?? source.source.split("/").pop();
+
 // Where the quoted words stand in a PDF: "page 3" or "pages 3, 4"; "" where there are no pages.
 export function pages(source) {
   const quoted = source.quotes.map((quote) => quote.page ?? source.page);

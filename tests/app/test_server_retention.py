@@ -1,0 +1,114 @@
+"""Old conversations go at the start and once a day, from the file too; the rest stays."""
+
+import asyncio
+import importlib.util
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from rag_app.conversations import Conversations
+from rag_app.server.retention import forgetting
+from rag_app.settings import Settings
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+files = _load("ingest_files")
+rig = _load("server_rig")
+
+OLD, NEW = "quokka-0815", "wombat-4711"
+
+
+def talk(kept, marker, *, days):
+    """A conversation whose last turn came so many days ago."""
+    made = kept.create(owner="ann", collection="default")
+    kept.append(
+        made.id, owner="ann", question=f"{marker}?", answer=marker, status="answered", details={}
+    )
+    then = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days)
+    with kept._engine.begin() as db:
+        db.execute(
+            text("UPDATE conversation SET updated = :then WHERE id = :id"),
+            {"then": then.isoformat(" "), "id": made.id},
+        )
+    return made.id
+
+
+def holding(folder, marker):
+    found = folder.glob("conversations.sqlite*")
+    return [p.name for p in found if marker.encode() in p.read_bytes()]
+
+
+async def test_a_starting_server_deletes_what_is_too_old_from_the_file_too(tmp_path):
+    folder = Path(files.make_settings(tmp_path).data_dir)
+    kept = Conversations(folder)
+    talk(kept, OLD, days=30.01)
+    stays = talk(kept, NEW, days=29.99)
+    kept.close()
+    assert holding(folder, OLD)
+    async with rig.in_process(tmp_path, files, conversation_days=30) as client:
+        assert holding(folder, OLD) == []
+        server = client.app.state.server
+        assert [c.id for c in server.conversations.all("ann")] == [stays]
+        assert holding(folder, NEW)
+
+
+async def test_without_the_setting_nothing_goes(tmp_path):
+    folder = Path(files.make_settings(tmp_path).data_dir)
+    kept = Conversations(folder)
+    talk(kept, OLD, days=5000)
+    kept.close()
+    async with rig.in_process(tmp_path, files) as client:
+        assert client.app.state.server.conversations.count() == 1
+
+
+async def test_it_is_looked_at_again_while_the_server_runs(tmp_path):
+    kept = Conversations(tmp_path)
+    async with forgetting(kept, 1, every_s=0.01):
+        talk(kept, OLD, days=2)
+        stays = talk(kept, NEW, days=0.5)
+        for _ in range(1000):
+            if kept.count() == 1 and not holding(tmp_path, OLD):
+                break
+            await asyncio.sleep(0.01)
+        assert [c.id for c in kept.all("ann")] == [stays]
+        assert holding(tmp_path, OLD) == []
+    talk(kept, OLD, days=2)
+    await asyncio.sleep(0.05)
+    assert kept.count() == 2, "nothing is deleted once the server has stopped"
+    kept.close()
+
+
+async def test_a_day_on_which_it_fails_is_not_the_last_one(tmp_path, caplog):
+    kept = Conversations(tmp_path)
+    talk(kept, NEW, days=0)
+    async with forgetting(kept, 1, every_s=0.01):
+        with kept._engine.begin() as db:
+            db.execute(text("ALTER TABLE conversation RENAME TO elsewhere"))
+        for _ in range(1000):
+            if "could not be deleted" in caplog.text:
+                break
+            await asyncio.sleep(0.01)
+        with kept._engine.begin() as db:
+            db.execute(text("ALTER TABLE elsewhere RENAME TO conversation"))
+        talk(kept, OLD, days=2)
+        for _ in range(1000):
+            if kept.count() == 1:
+                break
+            await asyncio.sleep(0.01)
+        assert kept.count() == 1 and "could not be deleted" in caplog.text
+    kept.close()
+
+
+@pytest.mark.parametrize("days", [0, -1, 1e9])
+def test_days_are_more_than_none(days):
+    with pytest.raises(ValueError, match="conversation_days"):
+        Settings(conversation_days=days)

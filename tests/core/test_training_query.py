@@ -1,0 +1,386 @@
+"""Question layers in training: what they compute, what they share, what a list holds for them."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_training_models import build_encoder
+from training_kit import WordEmbedder, small_corpus
+
+from rankgate.errors import ConfigError, InputError, ModelNotFoundError, WeightsMismatchError
+from rankgate.models import QueryEncoder, TokenEncoder, TokenHead, TokenStore
+from rankgate.relevance import relevance_features
+from rankgate.scorers.late_interaction import LateInteractionScorer
+from rankgate.training import (
+    DevSet,
+    FirstStagePrior,
+    ListBuilder,
+    Miner,
+    RunFolder,
+    Trainer,
+    TrainingSettings,
+    judged_list,
+    list_loss,
+    load_query_ranker,
+    raw_scores,
+)
+from rankgate.training.adapt import query_settings
+from rankgate.training.evaluation import list_scores, mean_list_loss
+from rankgate.training.query import QUERY_FILE
+
+torch = pytest.importorskip("torch")
+
+TEXTS = ["the red cat sat in paris", "a dog in berlin", "", "blue sky and green water " * 12, "no"]
+LISTS = [("cat of paris", TEXTS), ("blue sky", TEXTS[::-1]), ("", TEXTS), ("bread", ["", ""])]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return TokenEncoder.load(build_encoder(tmp_path_factory.mktemp("tiny"), max_length=256))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    folder = build_encoder(tmp_path_factory.mktemp("other"), max_length=128)
+    return TokenEncoder.load(folder)
+
+
+def scorer_of(encoder, file=None):
+    return LateInteractionScorer(
+        encoder,
+        head=TokenHead(encoder=encoder.sha256),
+        query_encoder=None if file is None else QueryEncoder.load(file, encoder),
+    )
+
+
+def bent(ranker, steps=4, rate=2e-3):
+    """A few steps on LISTS, so that the layers are no copy any more."""
+    wanted = [p for p in ranker.module.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(wanted, lr=rate)
+    losses = []
+    for _ in range(steps):
+        loss = list_loss(ranker.scores(LISTS[:2]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+def values_of(ranker):
+    with torch.no_grad():
+        return [s.numpy() / ranker.scale for s in ranker.scores(LISTS)]
+
+
+def test_before_the_first_step_it_is_the_scorer_without_a_part(tiny):
+    found = values_of(load_query_ranker(encoder=tiny))
+    for (query, texts), values in zip(LISTS, found, strict=True):
+        assert values == pytest.approx(scorer_of(tiny).score(query, texts).values, abs=1e-3)
+
+
+def test_what_is_trained_saved_and_loaded_is_what_the_scorer_computes(tiny, tmp_path):
+    ranker = load_query_ranker(encoder=tiny)
+    before = values_of(ranker)
+    losses = bent(ranker)
+    assert losses[-1] < losses[0]
+    ranker.rescale(1.7)
+    ranker.save(tmp_path)
+    scorer = scorer_of(tiny, tmp_path / QUERY_FILE)
+    again = load_query_ranker(str(tmp_path), encoder=tiny)
+    assert again.scale == pytest.approx(ranker.scale, rel=1e-6)
+    trained, loaded = values_of(ranker), values_of(again)
+    assert np.abs(trained[0] - before[0]).max() > 0.02, "it has learned something to lose"
+    for (query, texts), a, b in zip(LISTS, trained, loaded, strict=True):
+        expected = scorer.score(query, texts).values
+        assert a == pytest.approx(expected, abs=5e-3), "layers in float16"
+        assert b == pytest.approx(expected, abs=1e-3), "the same layers; tokens in float16"
+
+
+def test_the_encoder_and_its_word_embeddings_are_shared_and_never_change(tiny):
+    shared = list(tiny._model.embeddings.parameters())
+    flags = [p.requires_grad for p in tiny._model.parameters()]
+    before = {n: t.clone() for n, t in tiny._model.state_dict().items()}
+    ranker = load_query_ranker(encoder=tiny)
+    bent(ranker)
+    (body,) = ranker.module._body
+    copied = list(body.embeddings.parameters())
+    assert [p.data_ptr() for p in copied] == [p.data_ptr() for p in shared], "one memory"
+    assert not any(p.requires_grad for p in copied)
+    assert [p.requires_grad for p in tiny._model.parameters()] == flags
+    assert all(p.grad is None for p in tiny._model.parameters())
+    after = tiny._model.state_dict()
+    assert all(torch.equal(before[n], after[n]) for n in before)
+    assert not any("embeddings" in n for n in ranker.module.state_dict()), "not in checkpoints"
+
+
+def test_dropout_stays_off_whatever_the_trainer_says(tiny):
+    ranker = load_query_ranker(encoder=tiny)
+    assert any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in ranker.module.modules())
+    ranker.module.train()
+    assert not any(m.training for m in ranker.module.modules())
+    one, two = (ranker.scores(LISTS[:1])[0].detach() for _ in range(2))
+    assert torch.equal(one, two)
+
+
+def test_a_question_scores_the_same_whatever_is_beside_it(tiny):
+    ranker = load_query_ranker(encoder=tiny)
+    together = values_of(ranker)
+    with torch.no_grad():
+        for one, expected in zip(LISTS, together, strict=True):
+            alone = ranker.scores([one])[0].numpy() / ranker.scale
+            assert alone == pytest.approx(expected, abs=1e-5)
+
+
+def test_long_questions_are_cut_as_the_encoder_cuts_them(tiny):
+    ranker = load_query_ranker(encoder=tiny)
+    with torch.no_grad():
+        (found,) = ranker.read(["red cat " * 300])
+    assert found.shape[0] == 254 == tiny.encode(["red cat " * 300])[0].tokens.shape[0]
+
+
+def test_passages_come_from_the_store_and_are_put_there_once(tiny, tmp_path):
+    store = TokenStore(tmp_path / "t.sqlite", encoder="tiny", dimension=tiny.dimension)
+    ranker = load_query_ranker(encoder=tiny, store=store)
+    expected = values_of(load_query_ranker(encoder=tiny))
+    for _ in range(2):
+        for a, b in zip(values_of(ranker), expected, strict=True):
+            assert a == pytest.approx(b, abs=1e-6)
+    assert len(store) == len(set(TEXTS)), "passages alone: a question is read anew each time"
+
+
+def test_starts_that_are_none(tiny, other, tmp_path):
+    with pytest.raises(ModelNotFoundError, match="no query encoder for this encoder"):
+        load_query_ranker("bundled", encoder=tiny)
+    with pytest.raises(ConfigError, match="holds no query encoder"):
+        load_query_ranker(str(tmp_path), encoder=tiny)
+    ranker = load_query_ranker(encoder=tiny)
+    bent(ranker, steps=1)
+    ranker.save(tmp_path)
+    with pytest.raises(WeightsMismatchError, match="tuned for the encoder"):
+        load_query_ranker(str(tmp_path), encoder=other)
+    started = load_query_ranker(str(tmp_path), encoder=tiny)
+    assert started.start_sha256 == QueryEncoder.load(tmp_path / QUERY_FILE, tiny).sha256
+    assert ranker.start_sha256 == tiny.sha256
+
+
+# --- lists and the first stage's part -------------------------------------------------------
+
+
+def mined_corpus(k=12):
+    corpus = small_corpus()
+    miner = Miner(corpus, embedder=WordEmbedder(), k=k)
+    return corpus, {m.query.id: m for m in miner.mine(corpus.queries)}
+
+
+def builder_of(corpus, mined, **changed):
+    return ListBuilder(
+        corpora={corpus.name: corpus},
+        mined={corpus.name: mined},
+        **{"negatives": 45, "randoms": 3, "depth": 50, "spoiled": 0.0, "seed": 1, **changed},
+    )
+
+
+def test_a_long_list_holds_every_negative_once_and_no_answer():
+    corpus, mined = mined_corpus()
+    builder = builder_of(corpus, mined, negatives=15)
+    for place, (name, one) in enumerate(mined.items()):
+        made = builder.build(corpus.name, name, epoch=0, place=place)
+        assert made.passage_ids[0] in one.query.positives
+        assert set(one.negatives) <= set(made.passage_ids[1:]), "all that was mined"
+        assert len(set(made.passage_ids)) == len(made.passage_ids) == 19
+        assert not set(made.passage_ids[1:]) & {*one.query.positives, *one.excluded}
+        assert made.prior is None
+
+
+def test_a_corpus_smaller_than_a_list_gives_a_shorter_list():
+    corpus, mined = mined_corpus()
+    name, one = next(iter(mined.items()))
+    made = builder_of(corpus, mined, negatives=60).build(corpus.name, name, epoch=0, place=0)
+    assert len(made.passage_ids) == len(corpus.passages) - len(one.excluded)
+
+
+def test_the_prior_is_the_order_without_the_scorers_part():
+    corpus, mined = mined_corpus()
+    judged = [judged_list(corpus.name, m) for m in mined.values()]
+    rng = np.random.default_rng(0)
+    raw = [
+        (25.0 * (0.3 * j.relevant + 0.2 * rng.random(len(j.candidates)))).astype(np.float32)
+        for j in judged
+    ]
+    prior = FirstStagePrior.fitted(judged, raw)
+    assert prior.slope > 0.1
+    assert not any(name.startswith("raw") for name in prior.weights)
+    assert any(weight != 0.0 for weight in prior.weights.values())
+    one, first = judged[0], next(iter(mined.values()))
+    columns = relevance_features(one.candidates, one.signals)
+    expected = sum(w * columns[n] for n, w in prior.weights.items())
+    ids = [c.id for c in one.candidates]
+    assert prior.logits(first, ids) == pytest.approx(expected)
+    assert prior.logits(first, ["nowhere", ids[1]]) == pytest.approx(
+        [min(expected), expected[1]]
+    ), "not found: no better than the last that was"
+    made = builder_of(corpus, mined, prior=prior).build(
+        corpus.name, first.query.id, epoch=0, place=0
+    )
+    assert made.prior == prior.logits(first, made.passage_ids)
+    plain = builder_of(corpus, mined).build(corpus.name, first.query.id, epoch=0, place=0)
+    assert plain.passage_ids == made.passage_ids, "a prior changes no draw"
+
+
+def test_a_scorer_that_orders_backwards_does_not_turn_the_scale_round():
+    corpus, mined = mined_corpus()
+    judged = [judged_list(corpus.name, m) for m in mined.values()]
+    raw = [(-j.relevant.astype(np.float32)) for j in judged]
+    assert FirstStagePrior.fitted(judged, raw).slope == 0.1
+    assert FirstStagePrior.fitted(judged, [-r for r in raw]).slope > 1.0
+
+
+class Fixed:
+    """Scores that are known."""
+
+    def __init__(self, values):
+        self.module = torch.nn.Linear(1, 1)
+        self.values = values
+
+    def scores(self, lists):
+        return [torch.tensor(self.values[: len(texts)]) for _, texts in lists]
+
+
+def test_the_loss_adds_the_prior_and_zero_is_none():
+    corpus, mined = mined_corpus()
+    name = next(iter(mined))
+    made = builder_of(corpus, mined, negatives=2, randoms=0).build(
+        corpus.name, name, epoch=0, place=0
+    )
+    ranker = Fixed([1.0, 2.0, 4.0])
+    plain = mean_list_loss(ranker, [made])
+    assert plain == pytest.approx(np.log(np.exp([1.0, 2.0, 4.0]).sum()) - 1.0, abs=1e-6)
+    assert mean_list_loss(ranker, [replace(made, prior=(0.0, 0.0, 0.0))]) == plain
+    known = replace(made, prior=(3.0, 0.0, -2.0))
+    assert list_scores(ranker, [known])[0].tolist() == [4.0, 2.0, 2.0]
+    assert mean_list_loss(ranker, [known]) == pytest.approx(
+        np.log(np.exp([4.0, 2.0, 2.0]).sum()) - 4.0, abs=1e-6
+    )
+
+
+# --- settings and the trainer ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("questions", "epochs", "batch"), [(50, 3, 8), (300, 3, 16), (1001, 2, 16), (9000, 1, 16)]
+)
+def test_settings_for_question_layers(questions, epochs, batch):
+    found = query_settings(questions, seed=4)
+    assert (found.epochs, found.batch, found.seed) == (epochs, batch, 4)
+    assert found.lists == min(questions, 5000)
+    assert (found.learning_rate, found.spoiled, found.mine_again) == (3e-5, 0.3, None)
+    assert found.negatives + found.randoms == 48 and found.depth == 50 and found.prior
+
+
+def test_too_few_questions_are_refused():
+    with pytest.raises(InputError, match="49 questions to learn from are too few"):
+        query_settings(49)
+
+
+def query_trainer(folder, encoder, *, prior=True, clock=None, **changed):
+    corpus, mined = mined_corpus()
+    ids = list(mined)
+    settings = TrainingSettings(
+        **{
+            "lists": 16, "epochs": 2, "batch": 4, "micro_batch": 2, "learning_rate": 1e-4,
+            "evaluate_every": 4, "checkpoint_every": 1, "negatives": 10, "randoms": 1, "depth": 12,
+            "mine_again": None, "patience": None, "seed": 3, "spoiled": 0.3, **changed,
+        }
+    )  # fmt: skip
+    fit = tuple(judged_list(corpus.name, mined[q]) for q in ids[16:24])
+    ranker = load_query_ranker(encoder=encoder)
+    made = None
+    if prior:
+        made = FirstStagePrior.fitted(fit, raw_scores(ranker, fit))
+        ranker.rescale(made.slope)
+    return Trainer(
+        ranker,
+        builder_of(
+            corpus,
+            mined,
+            negatives=settings.negatives,
+            randoms=1,
+            depth=12,
+            spoiled=0.3,
+            prior=made,
+        ),
+        questions={corpus.name: ids[:16]},
+        held_out={corpus.name: ids[16:24]},
+        dev=DevSet(fit=fit, dev=tuple(judged_list(corpus.name, mined[q]) for q in ids[24:])),
+        settings=settings,
+        folder=RunFolder(folder),
+        identity={"data": corpus.fingerprint},
+        **({} if clock is None else {"clock": clock}),
+    )
+
+
+def state_of(trainer):
+    return {n: t.clone() for n, t in trainer.ranker.module.state_dict().items()}
+
+
+def test_it_learns_the_layers_and_the_scale_at_its_own_pace(tmp_path, tiny):
+    trainer = query_trainer(
+        tmp_path / "run", tiny, prior=False, epochs=6, learning_rate=1e-3, evaluate_every=24
+    )
+    before = state_of(trainer)
+    result = trainer.run()
+    assert result.history[-1].held_out_loss < result.history[0].held_out_loss - 0.05
+    after = state_of(trainer)
+    assert float(after["head.mix"]) == float(before["head.mix"]) == 0.0, "the scorer's own mix"
+    changed = [n for n in before if not torch.equal(before[n], after[n])]
+    assert any("layer.0.attention" in n for n in changed), "down to the first layer"
+    assert any("layer.1.output" in n for n in changed)
+    assert sorted(p.name for p in (tmp_path / "run" / "best").iterdir()) == [
+        QUERY_FILE, "rankgate_model.json",
+    ]  # fmt: skip
+
+
+def test_the_scale_moves_by_its_pace_and_weights_by_the_rate(tmp_path, tiny):
+    trainer = query_trainer(
+        tmp_path / "run", tiny, lists=4, epochs=1, warmup=0.0, learning_rate=1e-5
+    )
+    before = state_of(trainer)
+    trainer.run()
+    after = state_of(trainer)
+    moved = abs(float(after["head.scale"] - before["head.scale"]))
+    # The first step of Adam moves everything by the rate, and the last one of a list of one.
+    assert moved == pytest.approx(0.1, rel=0.05), "1e-5 at a pace of 1e4"
+    weights = [
+        float((after[n] - before[n]).abs().max()) for n in before if n.startswith("encoder.")
+    ]
+    assert 5e-6 < max(weights) < 2e-5
+
+
+def test_stopped_by_time_and_resumed_it_ends_with_identical_weights(tmp_path, tiny):
+    whole = query_trainer(tmp_path / "whole", tiny)
+    expected = whole.run()
+    ticks = iter(range(10_000))
+    parts = []
+    for _ in range(12):
+        part = query_trainer(tmp_path / "parts", tiny, clock=lambda: float(next(ticks)))
+        parts.append(part.run(resume=True, time_limit=1.0))
+        if parts[-1].stopped == "finished":
+            break
+    assert [p.stopped for p in parts] == ["time"] * 7 + ["finished"]
+    assert parts[-1].history == expected.history
+    one, two = state_of(whole), state_of(part)
+    assert all(torch.equal(one[n], two[n]) for n in one)
+    saved = [(tmp_path / run / "best" / QUERY_FILE).read_bytes() for run in ("whole", "parts")]
+    assert saved[0] == saved[1]

@@ -1,0 +1,96 @@
+"""One answer judged: by our judge, and by Ragas' own metrics over its own client."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+from pathlib import Path
+
+import instructor
+import openai
+import pytest
+
+from rankgate_eval.end_to_end import Question
+from rankgate_eval.end_to_end.calls import Calls
+from rankgate_eval.end_to_end.ledger import Ledger
+from rankgate_eval.end_to_end.ragas_metrics import import_ragas
+from rankgate_eval.end_to_end.scripted_server import Fault
+
+_SPEC = importlib.util.spec_from_file_location(
+    "e2e_planted", Path(__file__).with_name("e2e_planted.py")
+)
+planted = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(planted)
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+QUESTION = Question(
+    id="q", text="What does the mine hold?", references=("The mine holds zinc.",), answerable=True
+)
+
+
+TEXTS = ["The mine holds zinc. The shaft is deep.", "The road is long. The mine holds zinc."]
+
+
+# Three statements from the passages, one from nowhere.
+ANSWER = "The mine holds zinc. The shaft is deep. The road is long. The king came by."
+ONE_VERDICT = {"statements": [{"statement": "s", "reason": "r", "verdict": 1}]}
+
+
+def scored(server, answer=ANSWER, texts=TEXTS, question=QUESTION, ledger=None, **options):
+    """Scores of one answer by our judge."""
+
+    async def run():
+        judge = planted.judge(server.url, **options)
+        calls = Calls(Ledger(None) if ledger is None else ledger)
+        try:
+            return await judge.scores(question, texts, answer, calls)
+        finally:
+            await judge.endpoint.close()
+            await judge.embeddings.close()
+
+    return asyncio.run(run())
+
+
+def plain(server, metric, mode=None, **given):
+    """The value of Ragas' own metric over Ragas' own client."""
+    collections = import_ragas()
+    from ragas.embeddings import OpenAIEmbeddings
+    from ragas.llms.base import InstructorLLM
+
+    async def run():
+        async with openai.AsyncOpenAI(base_url=server.url, api_key="none", max_retries=0) as client:
+            patched = instructor.from_openai(
+                client, mode=instructor.Mode.JSON if mode is None else mode
+            )
+            llm = InstructorLLM(client=patched, model="judge", provider="openai")
+            kind = getattr(collections, metric)
+            if metric == "AnswerRelevancy":
+                made = kind(llm, OpenAIEmbeddings(client=client, model="embedder"))
+            else:
+                made = kind(llm)
+            return (await made.ascore(**given)).value
+
+    return asyncio.run(run())
+
+
+def asks(body, name):
+    """Whether a request asks for this model of Ragas."""
+    said = "".join(str(m.get("content")) for m in body.get("messages", []))
+    return f'"title": "{name}", "type": "object"}}Do not use' in said
+
+
+def reply(name, value, *, only_first=False):
+    """A fault that answers one kind of question with fixed data."""
+
+    def fault(body, count):
+        if asks(body, name) and not (only_first and len(body["messages"]) > 1):
+            return Fault(text=json.dumps(value))
+        return None
+
+    return fault

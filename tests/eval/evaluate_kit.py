@@ -1,0 +1,38 @@
+"""Evaluations of a planted world, quick and with policies of one's own."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from rankgate import Policy, RelevanceModel
+from rankgate.logistic import Feature, Logistic
+from rankgate.policy import Section
+from rankgate_eval import evaluate
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+w = _load("eval_world")
+
+QUICK = {"resamples": 200, "permutations": 199}
+
+
+def run(data, scorer, **changes):
+    return evaluate(data, stage=w.stage_of(data), scorer=scorer, **{**QUICK, **changes})
+
+
+def model(weight=8.0, intercept=-4.0, *, name="raw", scale="fake"):
+    feature = Feature(name=name, weight=weight)
+    return RelevanceModel(
+        model=Logistic(intercept=intercept, features=(feature,)),
+        scale=scale if name == "raw" else None,
+    )
+
+
+def policy(**section):
+    return Policy(name="own", sections={"bm25": Section(**section)})

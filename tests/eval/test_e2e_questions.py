@@ -1,0 +1,61 @@
+"""One's own questions, and samples of them."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from rankgate.errors import InputError
+from rankgate_eval.end_to_end import (
+    read_own_questions,
+)
+from rankgate_eval.end_to_end.questions import sample_questions
+from rankgate_eval.errors import DatasetError
+
+_SPEC = importlib.util.spec_from_file_location(
+    "e2e_planted", Path(__file__).with_name("e2e_planted.py")
+)
+planted = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(planted)
+
+
+def test_own_questions_are_read(tmp_path):
+    file = tmp_path / "own.jsonl"
+    file.write_text(
+        '{"question": "A?", "answer": "a", "passage_ids": ["p1"], "kind": "short"}\n'
+        '{"query": "B?", "id": 7, "answers": ["b", "bb"], "group": "g"}\n'
+        '{"text": "C?"}\n'
+        '{"question": "D?", "answerable": false}\n'
+    )
+    a, b, c, d = read_own_questions(file)
+    assert (a.id, a.references, a.answerable, a.relevant) == ("q1", ("a",), True, ("p1",))
+    assert a.fields == {"kind": "short"}
+    assert (b.id, b.references, b.cluster) == ("7", ("b", "bb"), "g")
+    assert (c.answerable, d.answerable) == (None, False)
+
+
+def test_bad_own_questions_are_told_with_their_lines(tmp_path):
+    file = tmp_path / "own.jsonl"
+    file.write_text('{"id": 1}\n{"question": "A?", "answer": 2.5}\nnope\n')
+    with pytest.raises(DatasetError) as caught:
+        read_own_questions(file)
+    assert len(caught.value.findings) == 3
+    assert all(f"own.jsonl, line {n}:" in str(caught.value) for n in (1, 2, 3))
+    file.write_text("")
+    with pytest.raises(DatasetError, match="no questions"):
+        read_own_questions(file)
+
+
+def test_a_sample_is_drawn_over_the_whole_file():
+    questions = planted.questions(100)
+    drawn = sample_questions(questions, 20, seed=1)
+    assert drawn == sample_questions(questions, 20, seed=1)
+    assert drawn != sample_questions(questions, 20, seed=2)
+    numbers = [int(q.id[1:]) for q in drawn]
+    assert numbers == sorted(numbers)
+    assert max(numbers) > 50
+    assert sample_questions(questions, None) == questions
+    with pytest.raises(InputError, match="at least 1"):
+        sample_questions(questions, 0)
