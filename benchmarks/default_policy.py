@@ -12,10 +12,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,14 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parent))
 from corpus_index import CorpusIndex, Retrieved
+from domains import domain_of, encoder_name, scorer_without
 
 from rankgate import FirstStageKind, Floor, Gate, Policy, Profile, RelevanceModel, Section
 from rankgate.firststage import Analyser, Fusion, compute_signals
 from rankgate.gate import Condition, Rule
 from rankgate.logistic import Logistic
 from rankgate.models import TokenEncoder
-from rankgate.scorers import LateInteractionScorer, Scores
+from rankgate.scorers import ScorerInfo, Scores
 from rankgate_eval.calibrate.relevance_fit import (
     FIRST_STAGE_ORDERING,
     LEVEL,
@@ -40,6 +40,7 @@ from rankgate_eval.calibrate.relevance_fit import (
 )
 from rankgate_eval.calibrate.rows import Row, ndcg10, row_of
 from rankgate_eval.dataset import Dataset
+from rankgate_eval.provenance import git_state
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -48,6 +49,8 @@ CORPORA = ("covid-qa", "mtrag", "nq-oracle", "pubmedqa", "xquad-en", "medquad")
 PER_CORPUS = 250
 NEAR_DUPLICATE = 0.95
 TOP_N = 5
+# Each gets a policy of its own that knows nothing of it: the estimate for a stranger's corpus.
+LEFT_OUT = ("encyclopedia", "biomedicine", "mtrag")
 
 # `order` sees the hybrid candidates without their scores.
 RETRIEVAL = {
@@ -67,24 +70,54 @@ def view(found: Retrieved, kind: str) -> Retrieved:
     return replace(found, candidates=candidates, signals=compute_signals(found.query, candidates))
 
 
-def rows_of(
-    found: Sequence[tuple[str, Retrieved, frozenset[str], str]], kind: str, scale: str
-) -> list[Row]:
-    """Feature rows of retrievals given as (corpus, retrieved, gold ids, stratum)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A retrieval, its truth, and its scores by several query encoders.
+
+    Attributes:
+        corpus: name of the corpus.
+        retrieved: the candidates.
+        gold: ids of the passages that answer; empty for a question from elsewhere.
+        stratum: `answerable`, `removed` or `foreign`.
+        raw: name of the query encoder to (n,) scores.
+    """
+
+    corpus: str
+    retrieved: Retrieved
+    gold: frozenset[str]
+    stratum: str
+    raw: Mapping[str, npt.NDArray[np.float32]]
+
+
+def rows_of(found: Sequence[Found], kind: str, scale: str, left_out: str | None) -> list[Row]:
+    """Feature rows, scored by encoders that have not seen the corpus's domain.
+
+    That is what a stranger's corpus will be: an encoder's scores on what it was trained for
+    would teach the relevance model to believe it too much.
+
+    Args:
+        found: retrievals.
+        kind: of the first stage.
+        scale: of the scores.
+        left_out: a domain that nothing may know of; its corpora are dropped.
+    """
     result = []
-    for corpus, original, gold, stratum in found:
-        if not original.candidates:  # a foreign question without a word in common, under BM25
+    for one in found:
+        domain = domain_of(one.corpus)
+        # A foreign question without a word in common has no candidates under BM25.
+        if domain == left_out or not one.retrieved.candidates:
             continue
-        r = view(original, kind)
+        r = view(one.retrieved, kind)
+        raw = one.raw[encoder_name(domain, *(() if left_out is None else (left_out,)))]
         result.append(
             row_of(
                 r.candidates,
                 r.signals,
-                Scores.full(r.raw, scale),
-                gold=gold,
+                Scores.full(raw, scale),
+                gold=one.gold,
                 query_id=r.query_id,
-                stratum=stratum,
-                corpus=corpus,
+                stratum=one.stratum,
+                corpus=one.corpus,
             )
         )
     return result
@@ -225,35 +258,26 @@ def search_floor(
 
 
 def load(
-    data: Path, cache: Path, encoder: TokenEncoder, seed: int, fusion: Fusion
-) -> list[tuple[str, Retrieved, frozenset[str], str]]:
-    """Dev queries as they are, with their gold passages removed, and of other corpora."""
+    data: Path, cache: Path, encoders: Path | None, seed: int, kinds: Sequence[str]
+) -> dict[str, list[Found]]:
+    """By kind: dev queries, the same with gold passages removed, and queries of other corpora.
+
+    Every list is scored by each query encoder that some policy needs for it.
+    """
     rng = np.random.default_rng(seed)
-    found = []
+    encoder = TokenEncoder.load()
+    found: dict[str, list[Found]] = {kind: [] for kind in kinds}
     for name in CORPORA:
         dataset = Dataset.load(data / name)
         index = CorpusIndex(dataset, cache, encoder)
+        scorers = {
+            encoder_name(*left_out): scorer_without(encoders, encoder, *left_out)
+            for left_out in ((domain_of(name), d) for d in (domain_of(name), *LEFT_OUT))
+        }
         queries = dataset.judged("dev")
         if len(queries) > PER_CORPUS:
             chosen = rng.choice(len(queries), PER_CORPUS, replace=False)
             queries = [queries[i] for i in sorted(chosen)]
-        vectors = encoder.encode([dataset.queries[q] for q in queries])
-        for q, v in zip(queries, vectors, strict=True):
-            gold = frozenset(p for p, g in dataset.qrels[q].items() if g > 0)
-            positions = [index.position[p] for p in gold]
-            near = (index.pooled @ index.pooled[positions].T).max(1) > NEAR_DUPLICATE
-            hidden = gold | {index.ids[i] for i in np.flatnonzero(near)}
-            for without, stratum in ((frozenset(), "answerable"), (hidden, "removed")):
-                r = index.retrieve(
-                    q,
-                    dataset.queries[q],
-                    v,
-                    fusion=fusion,
-                    k=50,
-                    hidden=without,
-                    lexicon=index.bm25.lexicon,
-                )
-                found.append((name, r, gold, stratum))
         # Questions that were asked of other corpora: the easy kind of unanswerable.
         strangers = [
             text
@@ -261,9 +285,38 @@ def load(
             if other != name
             for text in _sample(Dataset.load(data / other), rng, 15)
         ]
-        for text, v in zip(strangers, encoder.encode(strangers), strict=True):
-            r = index.retrieve(text, text, v, fusion=fusion, k=50, lexicon=index.bm25.lexicon)
-            found.append((name, r, frozenset(), "foreign"))
+        texts = [*(dataset.queries[q] for q in queries), *strangers]
+        vectors = encoder.encode(texts)
+        asked = {label: scorer.read_queries(texts) for label, scorer in scorers.items()}
+        for at, (q, text, v) in enumerate(zip([*queries, *strangers], texts, vectors, strict=True)):
+            gold = frozenset()
+            cases = [(gold, "foreign")]
+            if at < len(queries):
+                gold = frozenset(p for p, g in dataset.qrels[q].items() if g > 0)
+                positions = [index.position[p] for p in gold]
+                near = (index.pooled @ index.pooled[positions].T).max(1) > NEAR_DUPLICATE
+                hidden = gold | {index.ids[i] for i in np.flatnonzero(near)}
+                cases = [(frozenset(), "answerable"), (hidden, "removed")]
+            for kind in kinds:
+                for without, stratum in cases:
+                    r = index.retrieve(
+                        q,
+                        text,
+                        v,
+                        fusion=RETRIEVAL[kind],
+                        k=50,
+                        hidden=without,
+                        lexicon=index.bm25.lexicon,
+                        asked=v,
+                    )
+                    passages = [index.vectors[index.position[c.id]] for c in r.candidates]
+                    raw = {
+                        label: scorer.compare(asked[label][at], passages)
+                        for label, scorer in scorers.items()
+                    }
+                    found[kind].append(
+                        Found(corpus=name, retrieved=r, gold=gold, stratum=stratum, raw=raw)
+                    )
         print(f"{name}: {len(queries)} dev queries, {len(strangers)} foreign", file=sys.stderr)
     return found
 
@@ -278,86 +331,112 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--cache", type=Path, default=Path(".cache/corpora"))
+    parser.add_argument(
+        "--encoders", type=Path, help="folder of benchmarks/bundle.py; without it, none is used"
+    )
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--left-out", type=Path, help="folder for policies that miss a domain")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-loss", type=float, default=0.002)
     parser.add_argument("--false-refusals", type=float, default=0.05)
     args = parser.parse_args()
+    found = load(args.data, args.cache, args.encoders, args.seed, list(RETRIEVAL))
     encoder = TokenEncoder.load()
-    found = {
-        kind: load(args.data, args.cache, encoder, args.seed, fusion)
-        for kind, fusion in RETRIEVAL.items()
-    }
-    info = LateInteractionScorer(encoder).info
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    for left_out in (None, *(LEFT_OUT if args.left_out is not None else ())):
+        out = args.out if left_out is None else args.left_out / f"without-{left_out}.json"
+        scorer = scorer_without(args.encoders, encoder, *(() if left_out is None else (left_out,)))
+        policy(found, scorer.info, encoder, left_out, args).save(out)
+
+
+def policy(
+    found: Mapping[str, Sequence[Found]],
+    info: ScorerInfo,
+    encoder: TokenEncoder,
+    left_out: str | None,
+    args: argparse.Namespace,
+) -> Policy:
+    """All sections; those of a policy that misses a domain are measured on nothing here."""
     sections: dict[FirstStageKind, Section] = {}
     report: dict[str, Any] = {}
     for kind in (k.value for k in ORDERING):
-        rows = rows_of(found["hybrid" if kind == "order" else kind], kind, info.scale)
-        reranked, first = fit_section(rows, kind)
-        held: dict[str, Any] = {}
-        for name in CORPORA:  # each corpus by models that have not seen it
-            other = [r for r in rows if r.corpus != name]
-            mine = [r for r in rows if r.corpus == name and r.answerable]
-            re_out, fi_out = fit_section(other, kind)
-            base = [quality(-columns_of(r)["log_rank"], r) for r in mine]
-            held[name] = {
-                "n": len(mine),
-                "first_stage_order": round(float(np.mean(base)), 4),
-                "raw": round(float(np.mean([quality(columns_of(r)["raw"], r) for r in mine])), 4),
-                "reranked_model": round(
-                    float(np.mean([quality(logits_of(re_out, r), r) for r in mine])), 4
-                ),
-                "first_stage_model": round(
-                    float(np.mean([quality(logits_of(fi_out, r), r) for r in mine])), 4
-                ),
-            }
-        gate, gate_note = Gate(), {}
-        if kind != "order":
-            searched = search_gate(rows, reranked, first, kind, args.max_loss)
-            if searched is not None:
-                conditions, gate_note = searched
-                gate = Gate(
-                    rules=(Rule(name="clear_winner", conditions=conditions),),
-                    veto=("negation", "temporal", "conditional"),
-                    provenance=gate_note,
-                )
-        # Rank alone says nothing about relevance: a probability made of it would be a lie, and
-        # without one a policy with a refusal floor never skips.
-        judge = None if kind == "order" else first
-        threshold, floor_note = search_floor(rows, reranked, judge, args.false_refusals)
-        profile = Profile(
-            scorer=info.id,
-            scale=info.scale,
-            weights=info.weights,
-            dtype=info.dtype,
-            max_length=info.max_length,
-            window=info.window,
-            embedder=encoder.name if kind in ("hybrid", "dense") else None,
-            analyser=Analyser().name if kind in ("hybrid", "bm25") else None,
-        )
-        sections[FirstStageKind(kind)] = Section(
-            profile=profile,
-            gate=gate,
-            reranked=RelevanceModel(model=reranked, scale=info.scale),
-            first_stage=None if judge is None else RelevanceModel(model=judge),
-            floor=Floor(refuse_below=threshold),
-            top_n=TOP_N,
-        )
-        report[kind] = {"left_out_ndcg10": held, "gate": gate_note, "floor": floor_note}
-        print(kind, json.dumps(report[kind], indent=1), file=sys.stderr)
+        rows = rows_of(found["hybrid" if kind == "order" else kind], kind, info.scale, left_out)
+        sections[FirstStageKind(kind)], report[kind] = section(rows, kind, info, encoder, args)
+        print(left_out, kind, json.dumps(report[kind], indent=1), file=sys.stderr)
+    commit, changed = git_state()
     provenance = {
         "command": "python benchmarks/default_policy.py",
-        "commit": commit,
+        "commit": f"{commit}{' (with changes)' if changed else ''}",
         "seed": args.seed,
-        "data": {c: "dev" for c in CORPORA},
+        "data": {r: "dev" for r in CORPORA if domain_of(r) != left_out},
         "queries_per_corpus_at_most": PER_CORPUS,
         "max_loss": args.max_loss,
+        "scores": "by query encoders that were not trained on the corpus's domain",
         "sections": report,
     }
-    Policy(name="default", sections=sections, provenance=provenance).save(args.out)
+    name = "default" if left_out is None else f"without-{left_out}"
+    return Policy(name=name, sections=sections, provenance=provenance)
+
+
+def section(
+    rows: Sequence[Row],
+    kind: str,
+    info: ScorerInfo,
+    encoder: TokenEncoder,
+    args: argparse.Namespace,
+) -> tuple[Section, dict[str, Any]]:
+    """Relevance models, gate and floor of one kind of first stage, and how good they are."""
+    reranked, first = fit_section(rows, kind)
+    held: dict[str, Any] = {}
+    corpora = sorted({r.corpus for r in rows})
+    for name in corpora:  # each corpus by models that have not seen it
+        other = [r for r in rows if r.corpus != name]
+        mine = [r for r in rows if r.corpus == name and r.answerable]
+        re_out, fi_out = fit_section(other, kind)
+        base = [quality(-columns_of(r)["log_rank"], r) for r in mine]
+        held[name] = {
+            "n": len(mine),
+            "first_stage_order": round(float(np.mean(base)), 4),
+            "raw": round(float(np.mean([quality(columns_of(r)["raw"], r) for r in mine])), 4),
+            "reranked_model": round(
+                float(np.mean([quality(logits_of(re_out, r), r) for r in mine])), 4
+            ),
+            "first_stage_model": round(
+                float(np.mean([quality(logits_of(fi_out, r), r) for r in mine])), 4
+            ),
+        }
+    gate, gate_note = Gate(), {}
+    if kind != "order":
+        searched = search_gate(rows, reranked, first, kind, args.max_loss)
+        if searched is not None:
+            conditions, gate_note = searched
+            gate = Gate(
+                rules=(Rule(name="clear_winner", conditions=conditions),),
+                veto=("negation", "temporal", "conditional"),
+                provenance=gate_note,
+            )
+    # Rank alone says nothing about relevance: a probability made of it would be a lie, and
+    # without one a policy with a refusal floor never skips.
+    judge = None if kind == "order" else first
+    threshold, floor_note = search_floor(rows, reranked, judge, args.false_refusals)
+    profile = Profile(
+        scorer=info.id,
+        scale=info.scale,
+        weights=info.weights,
+        dtype=info.dtype,
+        max_length=info.max_length,
+        window=info.window,
+        embedder=encoder.name if kind in ("hybrid", "dense") else None,
+        analyser=Analyser().name if kind in ("hybrid", "bm25") else None,
+    )
+    made = Section(
+        profile=profile,
+        gate=gate,
+        reranked=RelevanceModel(model=reranked, scale=info.scale),
+        first_stage=None if judge is None else RelevanceModel(model=judge),
+        floor=Floor(refuse_below=threshold),
+        top_n=TOP_N,
+    )
+    return made, {"left_out_ndcg10": held, "gate": gate_note, "floor": floor_note}
 
 
 if __name__ == "__main__":

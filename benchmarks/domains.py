@@ -49,6 +49,4 @@ def scorer_without(
     if folder is None:
         return LateInteractionScorer(encoder, head=head)
     file = folder / encoder_name(*left_out) / "best" / "query-encoder.safetensors"
-    return LateInteractionScorer(
-        encoder, head=head, query_encoder=QueryEncoder.load(file, encoder)
-    )
+    return LateInteractionScorer(encoder, head=head, query_encoder=QueryEncoder.load(file, encoder))

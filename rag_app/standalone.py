@@ -32,7 +32,8 @@ _BACK = frozenset(
 )
 _OF_NAMES = frozenset("he him his himself she her hers herself they their theirs its".split())
 _TIMES = frozenset("year season month week century decade morning evening".split())
-_BEFORE_ONE = frozenset("the which this that another other first last next each every".split())
+# After these and before a word, `one` is a number; "a lost one" is not.
+_BEFORE_NUMBER = frozenset("in than for at of with to by within after from only about just".split())
 _PAIRS = {"both": "and", "either": "or", "neither": "nor"}
 _EMPTY = frozenset(
     "true possible necessary important safe legal common normal better worth advisable required "
@@ -108,7 +109,7 @@ def _back(low: list[str], i: int, earlier: list[str]) -> bool:
     if word == "this":
         return after not in _TIMES
     if word == "one":
-        return not after or before in _BEFORE_ONE
+        return not (after and before in _BEFORE_NUMBER)
     if word in _PAIRS:
         return _PAIRS[word] not in rest
     return True

@@ -47,6 +47,7 @@ Does Android support it?
 And how long does it take to?
 How much does it cost to get there?
 Which one has the larger harbour?
+And what does a lost one cost?
 Do both need a key for the door?
 How old was he when the museum opened?
 Why was this short termed organization created?

@@ -1,0 +1,261 @@
+"""What a stranger's corpus gets: model and policy made without its domain, against no reranker.
+
+    python benchmarks/left_out.py --encoders FOLDER --policies FOLDER --split dev --out FILE
+
+Two rows a corpus: `left out`, with query encoder and policy that know nothing of its domain, and
+`shipped`, as installed. Baselines: the first stage's fused order, and `tuned`, its own relevance
+model fitted on the corpus's *own* train questions (dev where there is no train split, which then
+flatters the baseline), so that nothing is credited to the reranker that better fusion weights
+would bring. Reads a test split only where --split says so. Writes FILE.json and FILE.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+sys.path.insert(0, str(Path(__file__).parent))
+from corpus_index import CorpusIndex, Retrieved
+from domains import CORPORA, domain_of, scorer_without
+from first_stage import KnownScores
+
+from rankgate import Action, Outcome, Policy, Reranker, Status
+from rankgate import Path as OutcomePath
+from rankgate.firststage import Fusion
+from rankgate.models import TokenEncoder, TokenVectors
+from rankgate.scorers import LateInteractionScorer
+from rankgate.training.refit import JudgedList, fit_order, ndcg_at_10
+from rankgate_eval.dataset import Dataset
+from rankgate_eval.provenance import git_state, hardware
+from rankgate_eval.significance import compare
+
+SPOILT = {"xquad-en": {"xquad-en, typos": "queries-typos", "xquad-en, misheard": "queries-asr"}}
+ARMS = ("fused", "tuned", "always", "policy")
+Values = npt.NDArray[np.float64]
+
+
+def drawn(ids: Sequence[str], limit: int, seed: int) -> list[str]:
+    """At most `limit` of them, in their order."""
+    if len(ids) <= limit:
+        return list(ids)
+    chosen = np.random.default_rng(seed).choice(len(ids), limit, replace=False)
+    return [ids[int(i)] for i in sorted(chosen)]
+
+
+def judged(index: CorpusIndex, found: Retrieved) -> JudgedList:
+    """A retrieval as something to order."""
+    gold = set(index.data.relevant(found.query_id))
+    return JudgedList(
+        corpus=index.data.name,
+        query_id=found.query_id,
+        group=index.data.group_of(found.query_id),
+        query=found.query,
+        candidates=found.candidates,
+        signals=found.signals,
+        relevant=np.array([c.id in gold for c in found.candidates], dtype=np.bool_),
+        gold=len(gold),
+    )
+
+
+def retrieved(index: CorpusIndex, ids: Sequence[str]) -> list[tuple[JudgedList, Retrieved]]:
+    """Fifty fused candidates of each question; their `raw` means nothing here."""
+    texts = [index.data.queries[q] for q in ids]
+    lexicon = index.bm25.lexicon
+    rows = []
+    for q, text, v in zip(ids, texts, index.encoder.encode(texts), strict=True):
+        found = index.retrieve(q, text, v, fusion=Fusion(), k=50, lexicon=lexicon, asked=v)
+        rows.append((judged(index, found), found))
+    return rows
+
+
+def order_value(outcome: Outcome, one: JudgedList) -> float:
+    """nDCG@10 of the order, as if nothing had been refused or dropped."""
+    place = {p.candidate.id: i for i, p in enumerate(outcome.passages)}
+    return ndcg_at_10(np.array([-float(place[c.id]) for c in one.candidates]), one)
+
+
+def arms(
+    index: CorpusIndex,
+    rows: Sequence[tuple[JudgedList, Retrieved]],
+    policy: Policy,
+    scorer: LateInteractionScorer,
+) -> dict[str, Any]:
+    """nDCG@10 of always reranking and of the policy, and what the policy decided."""
+    known = KnownScores(scorer.info)
+    reranker = Reranker(known, policy=policy, first_stage="hybrid", lexicon=index.bm25.lexicon)
+    asked = scorer.read_queries([one.query for one, _ in rows])
+    always, decided, skipped, refused = [], [], [], []
+    for (one, found), question in zip(rows, asked, strict=True):
+        known.values = scorer.compare(question, passages_of(index, found))
+        opened = reranker.rerank(one.query, found.candidates, force=Action.RERANK)
+        outcome = reranker.rerank(one.query, found.candidates)
+        always.append(order_value(opened, one))
+        decided.append(order_value(outcome, one))
+        skipped.append(outcome.path is OutcomePath.SKIPPED)
+        refused.append(outcome.status is Status.REFUSED and bool(one.relevant.any()))
+    return {
+        "always": np.array(always),
+        "policy": np.array(decided),
+        "skipped": float(np.mean(skipped)),
+        "refused": float(np.mean(refused)),
+    }
+
+
+def passages_of(index: CorpusIndex, found: Retrieved) -> list[TokenVectors]:
+    """The candidates' token vectors."""
+    return [index.vectors[index.position[c.id]] for c in found.candidates]
+
+
+def variants(data: Dataset, folder: Path) -> dict[str, Dataset]:
+    """The questions as they are, and as keyboards and recognisers spoil them."""
+    found = {data.name: data}
+    for label, file in SPOILT.get(data.name, {}).items():
+        lines = (folder / f"{file}.jsonl").read_text("utf-8").splitlines()
+        spoilt = {row["_id"]: row["text"] for row in map(json.loads, lines)}
+        found[label] = replace(data, queries={**data.queries, **spoilt})
+    return found
+
+
+def measure(name: str, args: argparse.Namespace, encoder: TokenEncoder) -> dict[str, Any]:
+    """All rows of one corpus."""
+    domain = domain_of(name)
+    folder = args.data / name
+    data = Dataset.load(folder)
+    index = CorpusIndex(data, args.cache, encoder)
+    teacher = "train" if "train" in data.splits else "dev"
+    learned = retrieved(index, drawn(data.judged(teacher), args.tuning, args.seed))
+    tuned = fit_order([one for one, _ in learned], None)
+    settings = {
+        "left out": (
+            Policy.load(args.policies / f"without-{domain}.json")
+            if (args.policies / f"without-{domain}.json").is_file()
+            else Policy.load(args.policies / "default.json"),  # nothing is fitted on it
+            scorer_without(args.encoders, encoder, domain),
+        ),
+        "shipped": (
+            Policy.load(args.policies / "default.json"),
+            scorer_without(args.encoders, encoder),
+        ),
+    }
+    table: dict[str, Any] = {}
+    for label, changed in variants(data, folder).items():
+        index.data = changed
+        rows = retrieved(index, drawn(data.judged(args.split), args.limit, args.seed))
+        base: dict[str, Values] = {
+            "fused": np.array(
+                [ndcg_at_10(-np.arange(len(one.candidates), dtype=float), one) for one, _ in rows]
+            ),
+            "tuned": np.array([ndcg_at_10(tuned.logits(one, None), one) for one, _ in rows]),
+        }
+        groups = [one.group for one, _ in rows]
+        for mode, (policy, scorer) in settings.items():
+            made = arms(index, rows, policy, scorer)
+            values = {**base, "always": made["always"], "policy": made["policy"]}
+            table.setdefault(label, {"n": len(rows), "tuned_on": teacher})[mode] = {
+                "ndcg10": {arm: round(float(values[arm].mean()), 4) for arm in ARMS},
+                "skipped": round(made["skipped"], 4),
+                "false_refusals": round(made["refused"], 4),
+                **{
+                    f"{a}-{b}": difference(values[b], values[a], groups, args.seed)
+                    for a, b in (
+                        ("policy", "tuned"),
+                        ("policy", "fused"),
+                        ("policy", "always"),
+                    )
+                },
+            }
+            said = table[label][mode]
+            print(f"{label}, {mode}: {said['ndcg10']} {said['policy-tuned']}", file=sys.stderr)
+    return table
+
+
+def difference(before: Values, after: Values, groups: Sequence[str], seed: int) -> dict[str, float]:
+    """Mean with a 95% interval, drawn by document."""
+    found = compare(before, after, groups, permutations=99, seed=seed)
+    return {k: round(float(getattr(found, k)), 4) for k in ("mean", "low", "high")}
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """A table for people, in points of nDCG@10."""
+    lines = [
+        f"# Domain left out, and as shipped: {result['split']} split",
+        "",
+        f"`{result['command']}`, commit {result['commit']}, {result['date']}, seed "
+        f"{result['seed']}, {result['hardware']}.",
+        "",
+        "nDCG@10 in points; differences with 95% cluster bootstrap intervals. `tuned` is the "
+        "first stage's relevance model fitted on the corpus's own train questions (mtrag: dev, "
+        "which flatters it on dev).",
+        "",
+        "| corpus | n | made | fused | tuned | always | policy | policy - tuned | "
+        "policy - fused | policy - always | skipped | false refusals |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for label, found in result["corpora"].items():
+        for mode in ("left out", "shipped"):
+            row = found[mode]
+            cells = [f"{100 * row['ndcg10'][arm]:.1f}" for arm in ARMS]
+            cells += [
+                "{:+.1f} [{:+.1f}, {:+.1f}]".format(
+                    *(100 * row[f"policy-{b}"][k] for k in ("mean", "low", "high"))
+                )
+                for b in ("tuned", "fused", "always")
+            ]
+            cells += [f"{row['skipped']:.0%}", f"{row['false_refusals']:.1%}"]
+            lines.append(f"| {label} | {found['n']} | {mode} | " + " | ".join(cells) + " |")
+    for mode, mean in result["mean policy - tuned"].items():
+        lines += ["", f"Mean over corpora, {mode}, policy - tuned: {100 * mean:+.2f}."]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--cache", type=Path, default=Path(".cache/corpora"))
+    parser.add_argument("--encoders", type=Path, required=True)
+    parser.add_argument("--policies", type=Path, required=True)
+    parser.add_argument("--split", choices=("dev", "test"), default="dev")
+    parser.add_argument("--limit", type=int, default=400, help="questions of a corpus, at most")
+    parser.add_argument("--tuning", type=int, default=300, help="train questions for `tuned`")
+    parser.add_argument("--corpora", nargs="*", default=CORPORA)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    encoder = TokenEncoder.load()
+    commit, changed = git_state()
+    result: dict[str, Any] = {
+        "command": f"python benchmarks/left_out.py --split {args.split} --limit {args.limit} "
+        f"--tuning {args.tuning} --seed {args.seed}",
+        "commit": f"{commit}{' (with changes)' if changed else ''}",
+        "date": time.strftime("%Y-%m-%d"),
+        "hardware": hardware(),
+        "seed": args.seed,
+        "split": args.split,
+        "corpora": {},
+        "mean policy - tuned": {},
+    }
+    for name in args.corpora:
+        result["corpora"] |= measure(name, args, encoder)
+        for mode in ("left out", "shipped"):
+            gains = [
+                result["corpora"][n][mode]["policy-tuned"]["mean"]
+                for n in CORPORA
+                if n in result["corpora"]
+            ]
+            result["mean policy - tuned"][mode] = round(float(np.mean(gains)), 4)
+        args.out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        args.out.with_suffix(".md").write_text(markdown(result), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""`rankgate train --adapt`: question layers from data to the scorer that reads with them."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
+from tiny_models import build_cross_encoder
+from training_kit import write_beir
+
+from rankgate.cli import build_app
+from rankgate.errors import InputError, ModelNotFoundError
+from rankgate.models import MINILM_SHA256, TokenStore
+from rankgate.models.locate import file_sha256
+from rankgate.scorers.late_interaction import LateInteractionScorer
+from rankgate_eval.commands.train import EXIT_NOT_BETTER
+from rankgate_eval.scorer_choice import choose_scorer
+
+FILE = "query-encoder.safetensors"
+QUICK = [
+    *("--lists", "48", "--epochs", "3", "--batch", "8", "--lr", "2e-4", "--negatives", "9"),
+    *("--evaluate-every", "9", "--spoiled", "0", "--k", "10", "--device", "cpu"),
+]
+
+
+def with_more_to_learn(folder):
+    """The small world has 48 questions to learn from, and adapting wants 50."""
+    file = folder / "splits.json"
+    splits = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps({**splits, "train": splits["train"] + splits["test"], "test": []}))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("query")
+    with_more_to_learn(write_beir(folder))
+    with_more_to_learn(write_beir(folder, name="useless", useless=True))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def rankgate(*arguments):
+    return CliRunner().invoke(build_app(), ["train", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def trained(world):
+    import torch
+
+    torch.set_num_threads(1)
+    out = world / "out"
+    return rankgate(
+        world / "answers", "--adapt", "--out", out, "--cache", world / "cache", *QUICK, "--json"
+    ), out  # fmt: skip
+
+
+@pytest.mark.model
+def test_adapting_trains_question_layers_and_keeps_what_is_better(trained):
+    done, out = trained
+    assert done.exit_code == 0, done.output
+    answer = json.loads(done.stdout)
+    card = answer["card"]
+    assert answer["kept"] is True and answer["exports"] == []
+    assert card["difference"]["low"] > 0.0 and card["difference"]["n"] == 32
+    assert (card["start"], card["start_sha256"]) == ("minilm", MINILM_SHA256)
+    assert card["settings"]["prior"] is True and card["settings"]["mine_again"] is None
+    assert card["environment"]["device"] == "cpu"
+    assert card["weights"] == {f"best/{FILE}": file_sha256(out / "best" / FILE)}
+    assert json.loads((out / "run.json").read_text("utf-8"))["method"] == ["query"]
+    assert not (out / "onnx").exists()
+
+
+@pytest.mark.model
+def test_the_scorer_named_by_its_file_reads_stored_passages(trained, tmp_path):
+    _, out = trained
+    file = out / "best" / FILE
+    scorer = choose_scorer(f"late-interaction:{file}")
+    assert isinstance(scorer, LateInteractionScorer)
+    assert scorer.query_encoder.sha256 == file_sha256(file)
+    texts = ["a bread in berlin is red and flies to live how", "the red bread of berlin sat no"]
+    question = "the red bread of berlin"
+    right, wrong = scorer.score(question, texts).values
+    before = LateInteractionScorer(scorer.encoder, head=scorer.head).score(question, texts).values
+    assert right - wrong > before[0] - before[1], "the mark counts for more than before"
+    store = TokenStore(tmp_path / "t.sqlite", encoder="m", dimension=scorer.encoder.dimension)
+    store.put_many(dict(zip(texts, scorer.encoder.encode(texts), strict=True)))
+    stored = choose_scorer(f"late-interaction:{file}", token_store=store).score(question, texts)
+    assert stored.stats.cached == 2
+    assert stored.values == pytest.approx(np.array([right, wrong]), abs=1e-5)
+
+
+@pytest.mark.model
+def test_the_closing_words_say_how_to_use_it(world, trained):
+    _, out = trained
+    again = rankgate(
+        world / "answers", "--adapt", "--out", out, "--cache", world / "cache", *QUICK, "--resume"
+    )  # fmt: skip
+    assert again.exit_code == 0, again.output
+    said = again.stdout.replace("\n", " ")
+    name = f"late-interaction:{out / 'best' / FILE}"
+    assert f"Use it as --scorer {name}" in said
+    assert f"rankgate calibrate DATA --scorer {name}" in said
+    assert "LateInteractionScorer.load(query=...)" in said
+    assert "Nothing has to be indexed again" in said
+
+
+@pytest.mark.model
+def test_stopped_and_resumed_it_ends_with_the_same_file(world, trained):
+    _, whole = trained
+    out = world / "parts"
+    common = [world / "answers", "--adapt", "--out", out, "--cache", world / "cache", *QUICK]
+    first = rankgate(*common, "--time-limit", "0")
+    assert first.exit_code == EXIT_NOT_BETTER and "--resume goes on" in first.stdout
+    again = rankgate(*common, "--resume")
+    assert again.exit_code == 0, again.output
+    assert (out / "best" / FILE).read_bytes() == (whole / "best" / FILE).read_bytes()
+
+
+@pytest.mark.model
+def test_it_goes_on_from_what_was_trained_before(world, trained):
+    _, before = trained
+    done = rankgate(
+        world / "answers", "--method", "query", "--start", before / "best", "--out", world / "next",
+        "--cache", world / "cache", *QUICK, "--time-limit", "0", "--json",
+    )  # fmt: skip
+    card = json.loads(done.stdout)["card"]
+    kept = json.loads((before / "card.json").read_text("utf-8"))
+    assert card["start_sha256"] == kept["weights"][f"best/{FILE}"]
+    assert card["before"]["answers"] == pytest.approx(kept["after"]["answers"], abs=1e-9)
+
+
+@pytest.mark.model
+def test_where_nothing_can_be_learned_nothing_is_kept(world):
+    out = world / "out-useless"
+    done = rankgate(
+        world / "useless", "--adapt", "--out", out, "--cache", world / "cache", *QUICK
+    )  # fmt: skip
+    assert done.exit_code == EXIT_NOT_BETTER, done.output
+    assert "Not kept" in done.stdout and "late-interaction:" not in done.stdout
+
+
+@pytest.mark.model
+def test_every_passage_is_encoded_once_and_kept_for_the_next_training(world, trained):
+    from rankgate.models import TokenEncoder
+    from rankgate_eval.encoding import open_store
+    from rankgate_eval.loading import load_dataset
+
+    store = open_store(world / "cache", TokenEncoder.load())
+    data, _ = load_dataset(world / "answers")
+    assert store.missing(list(data.corpus.values())) == []
+    store.close()
+
+
+def test_full_with_adapt_stays_a_cross_encoder(world, tmp_path):
+    build_cross_encoder(tmp_path / "tiny", max_length=64)
+    done = rankgate(
+        world / "answers", "--method", "full", "--adapt", "--start", tmp_path / "tiny",
+        "--max-length", "48", "--bm25-only", "--k", "10", "--device", "cpu", "--no-int8",
+        "--time-limit", "0", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert done.exit_code == EXIT_NOT_BETTER, done.output
+    run = json.loads((tmp_path / "out" / "run.json").read_text("utf-8"))
+    assert run["method"] == ["full"] and run["adapting"] is True
+    assert (run["settings"]["learning_rate"], run["settings"]["prior"]) == (2e-5, False)
+    assert (run["settings"]["negatives"], run["settings"]["spoiled"]) == (4, 0.15)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--method", "query", "--remine"], "takes them all"),
+        (["--method", "query", "--device", "cuda"], "computes on the CPU"),
+        (["--method", "head", "--device", "cuda"], "computes on the CPU"),
+        (["--method", "quary"], "the method is full, query or head, got 'quary'"),
+        (["--adapt", "--start", "nowhere"], "holds no query encoder"),
+        (["--adapt", "--split", "test"], "too few"),
+    ],
+)
+def test_wrong_usage_is_a_sentence_and_exit_code_2(world, tmp_path, arguments, said):
+    done = rankgate(
+        world / "answers", *arguments, "--bm25-only", "--out", tmp_path / "out",
+        "--cache", tmp_path / "cache",
+    )  # fmt: skip
+    assert done.exit_code == 2, done.output
+    assert said in " ".join(done.output.split())
+    assert not (tmp_path / "out" / "best").exists()
+
+
+def test_scorer_names_that_are_none(tmp_path):
+    with pytest.raises(ModelNotFoundError, match="no query encoder at"):
+        choose_scorer(f"late-interaction:{tmp_path / 'none'}")
+    for name in ("late-interaction:", "late-interactive"):
+        with pytest.raises(InputError, match="late-interaction:FILE"):
+            choose_scorer(name)
+
+
+@pytest.mark.model
+def test_a_copy_of_the_file_elsewhere_is_the_same_scorer(trained, tmp_path):
+    _, out = trained
+    shutil.copyfile(out / "best" / FILE, tmp_path / "mine.safetensors")
+    one, other = (
+        choose_scorer(f"late-interaction:{file}").info
+        for file in (out / "best" / FILE, tmp_path / "mine.safetensors")
+    )
+    assert one == other != choose_scorer().info
