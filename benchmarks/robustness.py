@@ -79,6 +79,7 @@ def main() -> None:
         "BM25": bm25_pairs,
         "dense": dense_pairs(encoder),
         "late interaction": scorer_pairs(LateInteractionScorer(encoder)),
+        "bundled": scorer_pairs(LateInteractionScorer.load()),
     }
     if args.head is not None:
         rankers["late interaction, head"] = scorer_pairs(LateInteractionScorer.load(head=args.head))

@@ -82,7 +82,7 @@ def test_unknown_constructor_argument_is_refused():
         ("RANKGATE_K", "0", "k (environment)"),
         ("RANKGATE_SPACE", "manhattan", "space (environment)"),
         ("RANKGATE_SCORER", "cross-encoder:", "cross-encoder:NAME_OR_PATH"),
-        ("RANKGATE_SCORER", "bm25", "late-interaction or cross-encoder"),
+        ("RANKGATE_SCORER", "bm25", "late-interaction:FILE, or cross-encoder"),
         ("RANKGATE_COLLECTION", "../up", "a collection's name"),
         ("RANKGATE_CHUNK_OVERLAP", "200", "must be smaller than chunk_tokens (200)"),
         ("RANKGATE_GENERATOR", "openai", "needs openai_model"),

@@ -343,7 +343,9 @@ def test_it_learns_the_layers_and_the_scale_at_its_own_pace(tmp_path, tiny):
     result = trainer.run()
     assert result.history[-1].held_out_loss < result.history[0].held_out_loss - 0.05
     after = state_of(trainer)
-    assert float(after["head.mix"]) == float(before["head.mix"]) == 0.0, "the scorer's own mix"
+    learned = {n for n, p in trainer.ranker.module.named_parameters() if p.requires_grad}
+    assert "head.mix" not in learned, "the scorer has a mix of its own"
+    assert float(after["head.mix"]) == float(before["head.mix"]) == 0.0
     changed = [n for n in before if not torch.equal(before[n], after[n])]
     assert any("layer.0.attention" in n for n in changed), "down to the first layer"
     assert any("layer.1.output" in n for n in changed)
@@ -382,5 +384,7 @@ def test_stopped_by_time_and_resumed_it_ends_with_identical_weights(tmp_path, ti
     assert parts[-1].history == expected.history
     one, two = state_of(whole), state_of(part)
     assert all(torch.equal(one[n], two[n]) for n in one)
-    saved = [(tmp_path / run / "best" / QUERY_FILE).read_bytes() for run in ("whole", "parts")]
-    assert saved[0] == saved[1]
+    from safetensors.torch import load_file
+
+    saved = [load_file(tmp_path / run / "best" / QUERY_FILE) for run in ("whole", "parts")]
+    assert all(torch.equal(saved[0][n], saved[1][n]) for n in saved[0])
