@@ -300,7 +300,7 @@ def main() -> None:
         texts = [corpus.data.corpus[i] for i in corpus.ids]
         store.put_many(dict(zip(texts, corpus.vectors, strict=True)))
         reranker = Reranker(
-            LateInteractionScorer(encoder, token_store=store),
+            LateInteractionScorer.load(token_store=store),
             first_stage=FirstStageKind.HYBRID,
             lexicon=corpus.bm25.lexicon,
         )

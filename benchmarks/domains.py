@@ -11,7 +11,15 @@ from pathlib import Path
 from rankgate.models import QueryEncoder, TokenEncoder, TokenHead
 from rankgate.scorers import LateInteractionScorer
 
-__all__ = ["CORPORA", "DOMAINS", "LEARNED", "domain_of", "encoder_name", "scorer_without"]
+__all__ = [
+    "CORPORA",
+    "DOMAINS",
+    "LEARNED",
+    "TRAINED",
+    "domain_of",
+    "encoder_name",
+    "scorer_without",
+]
 
 DOMAINS = {
     "encyclopedia": ("xquad-en", "nq-oracle"),
@@ -20,8 +28,8 @@ DOMAINS = {
     "mtrag": ("mtrag",),
 }
 CORPORA = tuple(name for names in DOMAINS.values() for name in names)
-_TRAINED = ("encyclopedia", "biomedicine")
-LEARNED = tuple(name for domain in _TRAINED for name in DOMAINS[domain])
+TRAINED = ("encyclopedia", "biomedicine")
+LEARNED = tuple(name for domain in TRAINED for name in DOMAINS[domain])
 
 
 def domain_of(corpus: str) -> str:
@@ -31,7 +39,7 @@ def domain_of(corpus: str) -> str:
 
 def encoder_name(*left_out: str) -> str:
     """Folder of the query encoder that was trained without these domains."""
-    without = [d for d in _TRAINED if d in left_out]
+    without = [d for d in TRAINED if d in left_out]
     return "-".join(["without", *without]) if without else "all"
 
 
@@ -46,7 +54,7 @@ def scorer_without(
         left_out: domains.
     """
     head = TokenHead(encoder=encoder.sha256)
-    if folder is None:
+    if folder is None or all(domain in left_out for domain in TRAINED):
         return LateInteractionScorer(encoder, head=head)
     file = folder / encoder_name(*left_out) / "best" / "query-encoder.safetensors"
     return LateInteractionScorer(encoder, head=head, query_encoder=QueryEncoder.load(file, encoder))

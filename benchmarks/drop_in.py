@@ -104,9 +104,7 @@ def programs(sample: Sample) -> dict[str, dict[str, Program]]:
     theirs: Any = store.as_retriever(search_kwargs={"k": TOP_N})
     ours = RankGateRetriever.from_chroma(store, top_n=TOP_N, scorer=sample.scorer)
     # The default scorer as it comes: every passage is read anew.
-    fresh = RankGateRetriever.from_chroma(
-        store, top_n=TOP_N, scorer=LateInteractionScorer(sample.encoder)
-    )
+    fresh = RankGateRetriever.from_chroma(store, top_n=TOP_N, scorer=LateInteractionScorer.load())
     rerank = LlamaRerank(top_n=TOP_N, chroma_space="cosine", scorer=sample.scorer)
     return {
         "LangChain retrieval chain": {

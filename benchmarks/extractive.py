@@ -126,7 +126,7 @@ def cases_of(
 ) -> list[Case]:
     """Up to n questions of the dev split, each with five passages."""
     section = Policy.default().section(FirstStageKind.HYBRID)
-    scorer = LateInteractionScorer(index.encoder, token_store=store)
+    scorer = LateInteractionScorer.load(token_store=store)
     reranker = Reranker(scorer, first_stage=FirstStageKind.HYBRID)
     asked = sorted(q for q in data.query_ids("dev") if data.answers(q) and data.relevant(q))
     cases = []

@@ -68,8 +68,9 @@ def order_of(outcome: Outcome) -> dict[str, float]:
 def measure(data: Dataset, split: str, limit: int, cache: Path, seed: int) -> dict[str, Any]:
     """All arms on one corpus and split."""
     encoder = TokenEncoder.load()
-    index = CorpusIndex(data, cache, encoder)
-    scorer = KnownScores(LateInteractionScorer(encoder).info)
+    default = LateInteractionScorer.load()
+    index = CorpusIndex(data, cache, encoder, default)
+    scorer = KnownScores(default.info)
     reranker = Reranker(scorer, first_stage="hybrid", lexicon=index.bm25.lexicon)
     if reranker.policy.name != "default":
         raise SystemExit(f"the default policy does not fit {scorer.info.id}")

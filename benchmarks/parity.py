@@ -93,7 +93,7 @@ class Sample:
             ids=[dev[i] for i in sorted(drawn)],
             index=index,
             encoder=encoder,
-            scorer=LateInteractionScorer(encoder, token_store=known),
+            scorer=LateInteractionScorer.load(token_store=known),
         )
 
     @property

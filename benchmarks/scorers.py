@@ -83,8 +83,8 @@ def main() -> None:
         store.put_many(dict(zip(texts, encoder.encode(texts), strict=True)))
         server = helper("rerank_servers").RerankServer("cohere")
         scorers: dict[str, Any] = {
-            "late interaction, tokens stored": LateInteractionScorer(encoder, token_store=store),
-            "late interaction, on the fly": LateInteractionScorer(encoder),
+            "late interaction, tokens stored": LateInteractionScorer.load(token_store=store),
+            "late interaction, on the fly": LateInteractionScorer.load(),
             "cross-encoder, torch fp32": CrossEncoderScorer(folder, max_length=256),
             "cross-encoder, ONNX fp32": OnnxScorer(folder, file="model.onnx", max_length=256),
             "cross-encoder, ONNX dynamic int8": OnnxScorer(

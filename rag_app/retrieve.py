@@ -105,9 +105,9 @@ class HybridFirstStage:
         """At most k candidates, best first by the fused order.
 
         How deep each list is read is `rankgate.firststage.list_depth`: asking for fewer
-        candidates never changes the order of those that remain. While documents are being written, a query
-        sees what was there before or what is there after, passage by passage; what has just gone
-        is passed over.
+        candidates never changes the order of those that remain. While documents are being
+        written, a query sees what was there before or what is there after, passage by passage;
+        what has just gone is passed over.
 
         Args:
             query: the question; the scores of every candidate are those for it alone.

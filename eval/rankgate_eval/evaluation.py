@@ -37,7 +37,7 @@ from rankgate_eval.provenance import (
 )
 from rankgate_eval.result import Result
 from rankgate_eval.result_parts import DataResult, Made
-from rankgate_eval.scorer_choice import DEFAULT_SCORER, as_scorer, choose_scorer
+from rankgate_eval.scorer_choice import as_scorer, choose_scorer, reads_tokens
 from rankgate_eval.system import FirstStage, IndexStage, as_first_stage
 from rankgate_eval.system_choice import choose_system, index_kind, index_stage
 
@@ -94,7 +94,7 @@ def open_under_test(
     opened = UnderTest()
     try:
         store = None
-        if any(s is None or s == DEFAULT_SCORER for s in scorers):
+        if any(reads_tokens(s) for s in scorers):
             from rankgate.models import TokenEncoder, TokenStore
 
             encoder = TokenEncoder.load()

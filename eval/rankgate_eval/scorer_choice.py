@@ -10,7 +10,7 @@ from rankgate.models import TokenStore
 from rankgate.scorers import Scorer
 from rankgate_eval.attribute import is_attribute_name, load_object
 
-__all__ = ["DEFAULT_SCORER", "as_scorer", "choose_scorer"]
+__all__ = ["DEFAULT_SCORER", "as_scorer", "choose_scorer", "reads_tokens"]
 
 DEFAULT_SCORER = "late-interaction"
 _KNOWN = (
@@ -58,6 +58,13 @@ def choose_scorer(name: str | None = None, *, token_store: TokenStore | None = N
             f"which every evaluation has. Scorers: {_KNOWN}"
         )
     raise InputError(f"unknown scorer {wanted!r}. Scorers: {_KNOWN}")
+
+
+def reads_tokens(scorer: Any) -> bool:
+    """Whether `choose_scorer` gives a scorer that a token store serves."""
+    if scorer is None:
+        return True
+    return isinstance(scorer, str) and scorer.strip().partition(":")[0] == DEFAULT_SCORER
 
 
 def as_scorer(candidate: Any) -> Scorer:

@@ -11,7 +11,7 @@ from rankgate.models.query_encoder import QueryEncoder
 __all__ = ["QUERY_SHA256", "bundled_query_encoder"]
 
 _FOLDER = Path(__file__).parent / "weights"
-QUERY_SHA256: str | None = None
+QUERY_SHA256 = "fb2455f3e9ee47648ebfcf32ecad6f4e8a773ac16f04a18204012075550c2ff2"
 
 
 def bundled_query_encoder(encoder: TokenEncoder) -> QueryEncoder | None:
@@ -22,6 +22,6 @@ def bundled_query_encoder(encoder: TokenEncoder) -> QueryEncoder | None:
         WeightsMismatchError: the file is not the one that was released.
         MissingExtraError: torch is not installed.
     """
-    if QUERY_SHA256 is None or encoder.sha256 != MINILM_SHA256:
+    if encoder.sha256 != MINILM_SHA256:
         return None
     return QueryEncoder.load(_FOLDER / "query-encoder.safetensors", encoder, sha256=QUERY_SHA256)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankgate.errors import ConfigError, WeightsMismatchError
-from rankgate.models.bundled import QUERY_SHA256, bundled_query_encoder
+from rankgate.models.bundled import bundled_query_encoder
 from rankgate.models.encoder import TokenEncoder, TokenVectors
 from rankgate.models.head import TokenHead
 from rankgate.models.query_encoder import QueryEncoder
@@ -130,8 +130,6 @@ class LateInteractionScorer:
         if plain:
             if head is not None or query is not None:
                 raise ConfigError("plain late interaction has no head and no query encoder")
-            return cls(encoder, token_store=token_store)
-        if head is None and query is None and QUERY_SHA256 is None:  # until weights are bundled
             return cls(encoder, token_store=token_store)
         return cls(
             encoder,

@@ -3,20 +3,25 @@
 import pytest
 
 from rankgate import FirstStageKind, Policy, Reranker
+from rankgate.models import MINILM_SHA256, TokenHead
+from rankgate.models.bundled import QUERY_SHA256
 from rankgate.scorers import LateInteractionScorer
 
 
 @pytest.mark.model
-def test_it_fits_the_default_scorer(encoder):
-    reranker = Reranker(LateInteractionScorer(encoder))
-    assert reranker.policy.name == "default"
+def test_it_fits_the_default_scorer_and_not_the_plain_one(encoder):
+    assert Reranker(LateInteractionScorer.load()).policy.name == "default"
+    assert Reranker(LateInteractionScorer.load(plain=True)).policy.name != "default"
 
 
 @pytest.mark.parametrize("kind", list(FirstStageKind))
 def test_every_kind_of_first_stage_has_a_section_with_model_and_floor(kind):
+    window = TokenHead(encoder=MINILM_SHA256).sha256
     section = Policy.default().section(kind)
     assert section.reranked is not None and section.floor.refuse_below is not None
-    assert section.profile.scorer == "late-interaction/all-MiniLM-L6-v2"
+    assert section.profile.scorer == (
+        f"late-interaction/all-MiniLM-L6-v2+query-{QUERY_SHA256[:8]}+head-{window[:8]}"
+    )
     if kind is FirstStageKind.ORDER:
         assert section.first_stage is None and not section.may_skip
     else:

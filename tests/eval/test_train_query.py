@@ -15,17 +15,19 @@ from training_kit import write_beir
 
 from rankgate.cli import build_app
 from rankgate.errors import InputError, ModelNotFoundError
-from rankgate.models import MINILM_SHA256, TokenStore
+from rankgate.models import MINILM_SHA256, TokenStore, bundled
 from rankgate.models.locate import file_sha256
 from rankgate.scorers.late_interaction import LateInteractionScorer
 from rankgate_eval.commands.train import EXIT_NOT_BETTER
-from rankgate_eval.scorer_choice import choose_scorer
+from rankgate_eval.commands.train import _start as start_of
+from rankgate_eval.scorer_choice import choose_scorer, reads_tokens
 
 FILE = "query-encoder.safetensors"
 QUICK = [
     *("--lists", "48", "--epochs", "3", "--batch", "8", "--lr", "2e-4", "--negatives", "9"),
     *("--evaluate-every", "9", "--spoiled", "0", "--k", "10", "--device", "cpu"),
 ]
+OWN = ("--adapt", "--start", "minilm")  # whatever this release brings
 
 
 def with_more_to_learn(folder):
@@ -64,7 +66,7 @@ def trained(world):
     torch.set_num_threads(1)
     out = world / "out"
     return rankgate(
-        world / "answers", "--adapt", "--out", out, "--cache", world / "cache", *QUICK, "--json"
+        world / "answers", *OWN, "--out", out, "--cache", world / "cache", *QUICK, "--json"
     ), out  # fmt: skip
 
 
@@ -107,7 +109,7 @@ def test_the_scorer_named_by_its_file_reads_stored_passages(trained, tmp_path):
 def test_the_closing_words_say_how_to_use_it(world, trained):
     _, out = trained
     again = rankgate(
-        world / "answers", "--adapt", "--out", out, "--cache", world / "cache", *QUICK, "--resume"
+        world / "answers", *OWN, "--out", out, "--cache", world / "cache", *QUICK, "--resume"
     )  # fmt: skip
     assert again.exit_code == 0, again.output
     said = again.stdout.replace("\n", " ")
@@ -122,7 +124,7 @@ def test_the_closing_words_say_how_to_use_it(world, trained):
 def test_stopped_and_resumed_it_ends_with_the_same_file(world, trained):
     _, whole = trained
     out = world / "parts"
-    common = [world / "answers", "--adapt", "--out", out, "--cache", world / "cache", *QUICK]
+    common = [world / "answers", *OWN, "--out", out, "--cache", world / "cache", *QUICK]
     first = rankgate(*common, "--time-limit", "0")
     assert first.exit_code == EXIT_NOT_BETTER and "--resume goes on" in first.stdout
     again = rankgate(*common, "--resume")
@@ -147,10 +149,25 @@ def test_it_goes_on_from_what_was_trained_before(world, trained):
 
 
 @pytest.mark.model
+def test_the_prior_stands_in_the_loss_unless_it_is_left_out(world, trained):
+    _, beside = trained
+    out = world / "alone"
+    rankgate(
+        world / "answers", *OWN, "--no-prior", "--out", out, "--cache", world / "cache",
+        *QUICK, "--time-limit", "0",
+    )  # fmt: skip
+    first, other = (
+        json.loads((folder / "history.json").read_text("utf-8"))[0] for folder in (beside, out)
+    )
+    assert first["ndcg"] == other["ndcg"], "the same start, judged in the same way"
+    assert abs(first["held_out_loss"] - other["held_out_loss"]) > 0.01
+
+
+@pytest.mark.model
 def test_where_nothing_can_be_learned_nothing_is_kept(world):
     out = world / "out-useless"
     done = rankgate(
-        world / "useless", "--adapt", "--out", out, "--cache", world / "cache", *QUICK
+        world / "useless", *OWN, "--out", out, "--cache", world / "cache", *QUICK
     )  # fmt: skip
     assert done.exit_code == EXIT_NOT_BETTER, done.output
     assert "Not kept" in done.stdout and "late-interaction:" not in done.stdout
@@ -203,12 +220,39 @@ def test_wrong_usage_is_a_sentence_and_exit_code_2(world, tmp_path, arguments, s
     assert not (tmp_path / "out" / "best").exists()
 
 
+def test_what_training_starts_from_where_nobody_says():
+    known = bundled.QUERY_SHA256 is not None
+    assert start_of("query") == ("bundled" if known else "minilm")
+    assert start_of("full") == start_of("head") == "minilm"
+
+
 def test_scorer_names_that_are_none(tmp_path):
     with pytest.raises(ModelNotFoundError, match="no query encoder at"):
         choose_scorer(f"late-interaction:{tmp_path / 'none'}")
     for name in ("late-interaction:", "late-interactive"):
         with pytest.raises(InputError, match="late-interaction:FILE"):
             choose_scorer(name)
+
+
+@pytest.mark.model
+def test_an_evaluation_gives_it_the_token_store(world, trained):
+    from rankgate_eval.evaluation import open_under_test
+    from rankgate_eval.loading import load_dataset
+
+    _, out = trained
+    data, _ = load_dataset(world / "answers")
+    name = f"late-interaction:{out / 'best' / FILE}"
+    with open_under_test(data, scorers=(name,), cache=world / "cache") as under:
+        assert under.scorer.query_encoder.sha256 == file_sha256(out / "best" / FILE)
+        found = under.scorer.score("bread of berlin", list(data.corpus.values())[:5])
+    assert found.stats.cached == 5, "without it every passage would be read anew"
+
+
+def test_names_of_scorers_that_a_token_store_serves():
+    assert [reads_tokens(n) for n in (None, "late-interaction", " late-interaction:a/b.st")] == [
+        True, True, True,
+    ]  # fmt: skip
+    assert not any(reads_tokens(n) for n in ("cross-encoder:late-interaction", "onnx:x", object()))
 
 
 @pytest.mark.model

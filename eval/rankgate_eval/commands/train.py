@@ -292,9 +292,7 @@ def _settings(
 
 def _start(method: str) -> str:
     """What training starts from where nobody says: the best there is for that method."""
-    from rankgate.models.bundled import QUERY_SHA256
-
-    return "bundled" if method == "query" and QUERY_SHA256 is not None else "minilm"
+    return "bundled" if method == "query" else "minilm"
 
 
 def _device() -> str:
