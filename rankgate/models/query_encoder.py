@@ -8,6 +8,7 @@ of 50 passages.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ _MOST_BYTES = 30_000_000
 class QueryEncoder:
     """Reads questions with layers of its own; word embeddings are shared with the encoder.
 
-    Made by `load`. Thread-safe as `TokenEncoder` is, and pickled as (file, encoder).
+    Made by `load`. Thread-safe as `TokenEncoder` is; pickled as its file and hash.
 
     Attributes:
         file: what `save_query_layers` wrote.
@@ -91,13 +92,18 @@ class QueryEncoder:
         return cls(source, encoder, TokenEncoder(encoder.files, body.eval(), encoder.tokenizer))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (QueryEncoder.load, (self.file, self.encoder))
+        # With the hash: what is loaded elsewhere must be the same file.
+        return (_loaded, (self.file.resolve(), self.encoder, self.sha256))
 
     def encode(
         self, texts: Sequence[str], *, should_stop: Callable[[], bool] | None = None
     ) -> list[TokenVectors]:
         """Encode questions, as `TokenEncoder.encode` does; `pooled` is not for passage search."""
         return self._reader.encode(texts, should_stop=should_stop)
+
+
+def _loaded(file: Path, encoder: TokenEncoder, sha256: str) -> QueryEncoder:
+    return QueryEncoder.load(file, encoder, sha256=sha256)
 
 
 def save_query_layers(state: Mapping[str, torch.Tensor], file: str | Path, *, encoder: str) -> str:
@@ -124,7 +130,7 @@ def save_query_layers(state: Mapping[str, torch.Tensor], file: str | Path, *, en
     wild = next((n for n, t in layers.items() if not bool(torch.isfinite(t).all())), None)
     if wild is not None:
         raise ConfigError(f"{wild} holds values that are not finite in float16")
-    raw = save(layers, metadata={"format": _FORMAT, "encoder": encoder})
+    raw = _in_order(save(layers, metadata={"format": _FORMAT, "encoder": encoder}))
     if len(raw) > _MOST_BYTES:
         raise ConfigError(f"the layers take {len(raw)} bytes, {_MOST_BYTES} are allowed")
     target = Path(file)
@@ -132,6 +138,15 @@ def save_query_layers(state: Mapping[str, torch.Tensor], file: str | Path, *, en
     staging.write_bytes(raw)
     staging.replace(target)
     return file_sha256(target)
+
+
+def _in_order(raw: bytes) -> bytes:
+    """The same file with sorted metadata: safetensors writes them in a random order."""
+    end = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    return raw[:8] + text.ljust(end - 8) + raw[end:]
 
 
 def _read(source: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
