@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rankgate import Scorer
 from rankgate.errors import InputError
+from rankgate.models.bundled import bundled_query_encoder
 from rankgate.models.encoder import TokenEncoder
 from rankgate.models.head import TokenHead
 from rankgate.scorers.late_interaction import LateInteractionScorer
@@ -37,8 +38,8 @@ def scorer_choices(pipeline: Pipeline) -> tuple[ScorerChoice, ...]:
     """What can score a collection's passages without another model: the configured one first.
 
     Where the passages' token vectors come from an encoder for late interaction, that is among
-    them without and with a head: the configured one's, else the best window alone, which has
-    nothing that was trained.
+    them as it comes (with the bundled query encoder, where that fits), plain, and with a head:
+    the configured one's, else the best window alone, which has nothing that was trained.
     """
     own = pipeline.reranker.scorer
     found = [ScorerChoice(id=own.info.id, scorer=own, configured=True)]
@@ -63,7 +64,7 @@ def choice_named(pipeline: Pipeline, name: str | None) -> ScorerChoice:
 
 
 def _late(pipeline: Pipeline, own: Scorer) -> Sequence[LateInteractionScorer]:
-    """Late interaction without and with a head, where there is an encoder for it."""
+    """Late interaction as it comes, plain, and with a head, where there is an encoder for it."""
     store = pipeline.store
     if isinstance(own, LateInteractionScorer):
         encoder, tokens, head = own.encoder, own.token_store, own.head
@@ -71,9 +72,14 @@ def _late(pipeline: Pipeline, own: Scorer) -> Sequence[LateInteractionScorer]:
         encoder, tokens, head = store.embedder, store.token_store, None
     else:
         return ()
-    if head is None:
-        head = TokenHead(encoder=encoder.sha256)
+    window = TokenHead(encoder=encoder.sha256)
+    bundled = bundled_query_encoder(encoder)
     return (
+        *(
+            LateInteractionScorer(encoder, token_store=tokens, head=window, query_encoder=query)
+            for query in (bundled,)
+            if query is not None
+        ),
         LateInteractionScorer(encoder, token_store=tokens),
-        LateInteractionScorer(encoder, token_store=tokens, head=head),
+        LateInteractionScorer(encoder, token_store=tokens, head=window if head is None else head),
     )

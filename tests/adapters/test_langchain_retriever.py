@@ -15,6 +15,7 @@ from langchain_rankgate import RankGateRetriever
 from langchain_rankgate.sources import ChromaSource
 from rankgate import Deadline, FirstStageKind, Profile, Status
 from rankgate.errors import InputError, PolicyError, ProfileMismatchError
+from rankgate.scorers import LateInteractionScorer
 from rankgate.testing import FakeScorer, candidates_of
 
 COSINES = [("red apple", 0.9), ("green pear", 0.5), ("red green fish", 0.1), ("whale", -0.4)]
@@ -269,7 +270,8 @@ def test_making_one_touches_no_network_and_loads_no_model(make_chroma, monkeypat
 def test_the_default_scorer_is_loaded_once_for_all(make_chroma):
     store = make_chroma(COSINES)
     one, two = RankGateRetriever.from_chroma(store), RankGateRetriever.from_chroma(store)
-    assert one.retrieve("red green fish").scorer.id == "late-interaction/all-MiniLM-L6-v2"
+    default = LateInteractionScorer.load().info.id
+    assert one.retrieve("red green fish").scorer.id == default
     assert two.engine.get().scorer is one.engine.get().scorer
 
 

@@ -79,7 +79,7 @@ def data_dir(tmp_path_factory):
 def strict_policy(tmp_path_factory):
     """Refuses whatever is not really close; for the real scorer's scale."""
     model = RelevanceModel(
-        model=Logistic(features=(Feature(name="raw", weight=40.0, mean=0.5),)), scale="maxsim-mean"
+        model=Logistic(features=(Feature(name="raw", weight=40.0, mean=0.5),)), scale="maxsim-head"
     )
     first = RelevanceModel(
         model=Logistic(features=(Feature(name="dense", weight=40.0, mean=0.35),))

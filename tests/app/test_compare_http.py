@@ -32,9 +32,9 @@ async def client(tmp_path, encoder):
 
 async def test_the_list_names_each_scorer_and_its_scale(client):
     found = (await client.get("/v1/compare/scorers")).json()["scorers"]
-    assert [s["configured"] for s in found] == [True, False, False]
-    assert [s["scale"] for s in found] == ["fake", "maxsim-mean", "maxsim-head"]
-    assert found[1]["id"] == PLAIN
+    assert [s["configured"] for s in found] == [True, False, False, False]
+    assert [s["scale"] for s in found] == ["fake", "maxsim-head", "maxsim-mean", "maxsim-head"]
+    assert found[1]["id"].startswith(f"{PLAIN}+query-") and found[2]["id"] == PLAIN
     missing = await client.get("/v1/compare/scorers", params={"collection": "none"})
     assert missing.status_code == 404
 

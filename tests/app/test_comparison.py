@@ -63,32 +63,37 @@ def ranks(result):
     return [(p.candidate.id, p.relevance_score) for p in result.trace.outcome.passages]
 
 
-def test_the_encoder_offers_late_interaction_without_and_with_a_head(opened):
+def test_the_encoder_offers_late_interaction_as_it_comes_plain_and_with_a_head(opened):
     pipeline = opened()
-    first, second = scorer_choices(pipeline)
-    assert (first.id, first.configured) == (PLAIN, True)
+    first, second, third = scorer_choices(pipeline)
+    assert first.id.startswith(f"{PLAIN}+query-") and first.configured
     assert first.scorer is pipeline.reranker.scorer
-    assert second.id.startswith(f"{PLAIN}+head-") and not second.configured
-    assert second.scorer.info.scale == "maxsim-head"
-    # The vectors that ingestion kept serve the head, too.
-    assert second.scorer.token_store is pipeline.store.token_store is not None
+    assert (second.id, second.configured) == (PLAIN, False)
+    assert third.id.startswith(f"{PLAIN}+head-") and not third.configured
+    assert [c.scorer.info.scale for c in (first, second, third)] == [
+        "maxsim-head",
+        "maxsim-mean",
+        "maxsim-head",
+    ]
+    # The vectors that ingestion kept serve all of them.
+    for choice in (second, third):
+        assert choice.scorer.token_store is pipeline.store.token_store is not None
 
 
 def test_another_scorer_is_offered_beside_the_encoders_own(opened):
     choices = scorer_choices(opened(FakeScorer()))
-    assert [c.configured for c in choices] == [True, False, False]
-    assert [c.id for c in choices][1] == PLAIN
+    assert [c.configured for c in choices] == [True, False, False, False]
+    assert choices[1].id.startswith(f"{PLAIN}+query-") and choices[2].id == PLAIN
 
 
 def test_a_scorer_that_the_policy_was_not_fitted_for_gets_none_of_its_numbers(opened):
     pipeline = opened()
-    head = scorer_choices(pipeline)[1].id
     own = compare(pipeline, QUESTION)
     assert (own.misfit, own.raw_order, own.note) == ((), False, "")
     assert own.floor_with == own.floor_without and own.floor_with.active
-    other = compare(pipeline, QUESTION, scorer=head)
+    other = compare(pipeline, QUESTION, scorer=PLAIN)
     assert "in use is" in other.misfit[0] and other.misfit[0] in other.note
-    assert "order of the raw scores (maxsim-head)" in other.note and other.raw_order
+    assert "order of the raw scores (maxsim-mean)" in other.note and other.raw_order
     passages = other.with_reranking.trace.outcome.passages
     assert all(p.relevance_score is None for p in passages)
     raw = [p.raw_score for p in passages]
@@ -103,8 +108,7 @@ def test_a_scorer_that_the_policy_was_not_fitted_for_gets_none_of_its_numbers(op
 
 def test_thresholds_bind_where_there_are_probabilities(opened):
     pipeline = opened()
-    head = scorer_choices(pipeline)[1].id
-    strict = compare(pipeline, QUESTION, scorer=head, floor=Floor(refuse_below=0.999))
+    strict = compare(pipeline, QUESTION, scorer=PLAIN, floor=Floor(refuse_below=0.999))
     assert strict.without.refused and not strict.with_reranking.refused
     with pytest.raises(PolicyError, match="needs a relevance model"):
         compare(opened(FakeScorer()), QUESTION, floor=Floor(refuse_below=0.5))
@@ -114,7 +118,8 @@ def test_the_bundled_policy_serves_the_scorer_that_it_was_fitted_for(opened):
     """Also where the application's own scorer has none."""
     pipeline = opened(FakeScorer())
     assert pipeline.reranker.policy.name == "unfitted"
-    found = compare(pipeline, QUESTION, scorer=PLAIN)
+    fitted = scorer_choices(pipeline)[1].id
+    found = compare(pipeline, QUESTION, scorer=fitted)
     assert found.misfit == () and not found.raw_order and found.floor_with.active
     assert all(s is not None for _, s in ranks(found.with_reranking))
     own = compare(pipeline, QUESTION)
@@ -131,5 +136,5 @@ def test_another_scale_under_a_policy_for_any_scorer_is_told(opened, tmp_path):
 
 
 def test_an_unknown_scorer_is_refused_with_those_there_are(opened):
-    with pytest.raises(InputError, match=f"'mine'.*{PLAIN}, {PLAIN}\\+head"):
+    with pytest.raises(InputError, match=f"'mine'.*{PLAIN}\\+query-.*{PLAIN}, {PLAIN}\\+head"):
         compare(opened(), QUESTION, scorer="mine")
