@@ -23,7 +23,14 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 from rag_app.errors import StoreError
 from rankgate.errors import InputError
 
-__all__ = ["Conversation", "Conversations", "Turn", "UnknownConversationError"]
+__all__ = [
+    "Conversation",
+    "Conversations",
+    "Turn",
+    "UnknownConversationError",
+    "export_json",
+    "export_markdown",
+]
 
 _VERSION = 1
 _TITLE = 80
@@ -291,32 +298,25 @@ class Conversations:
         with self._engine.connect() as db:
             db.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
 
-    def export_json(self, identifier: str, *, owner: str) -> str:
-        """The conversation as JSON.
 
-        Raises:
-            UnknownConversationError: as `get`.
-        """
-        plain = asdict(self.get(identifier, owner=owner))
-        del plain["owner"]
-        return json.dumps(plain, ensure_ascii=False, indent=2, default=str) + "\n"
+def export_json(conversation: Conversation) -> str:
+    """A conversation as JSON, without its owner."""
+    plain = asdict(conversation)
+    del plain["owner"]
+    return json.dumps(plain, ensure_ascii=False, indent=2, default=str) + "\n"
 
-    def export_markdown(self, identifier: str, *, owner: str) -> str:
-        """The conversation as Markdown, sources below each answer.
 
-        Raises:
-            UnknownConversationError: as `get`.
-        """
-        found = self.get(identifier, owner=owner)
-        lines = [f"# {found.title or 'Conversation'}", ""]
-        for turn in found.turns:
-            lines += [f"## {' '.join(turn.question.split())}", ""]
-            lines += [turn.answer or "*No answer: the generator failed.*", ""]
-            for source in turn.details.get("sources", ()):
-                page = "" if source.get("page") is None else f", page {source['page']}"
-                lines.append(f"- [{source['number']}] {source['title']}: {source['heading']}{page}")
-            lines += [""] if turn.details.get("sources") else []
-        return "\n".join(lines).rstrip() + "\n"
+def export_markdown(conversation: Conversation) -> str:
+    """A conversation as Markdown, sources below each answer."""
+    lines = [f"# {conversation.title or 'Conversation'}", ""]
+    for turn in conversation.turns:
+        lines += [f"## {' '.join(turn.question.split())}", ""]
+        lines += [turn.answer or "*No answer: the generator failed.*", ""]
+        for source in turn.details.get("sources", ()):
+            page = "" if source.get("page") is None else f", page {source['page']}"
+            lines.append(f"- [{source['number']}] {source['title']}: {source['heading']}{page}")
+        lines += [""] if turn.details.get("sources") else []
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _configure(connection: Any, _: Any) -> None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from rankgate import Policy, Reranker
 from rankgate.errors import RankgateError
+from rankgate.models.encoder import TokenEncoder
 from rankgate.models.locate import MINILM_SHA256, find_minilm
+from rankgate.models.query_encoder import QueryEncoder
 from rankgate.types import FirstStageKind
 
 if TYPE_CHECKING:
@@ -100,7 +102,10 @@ def _encoder(settings: Settings) -> Iterator[Check]:
 def _scorer(settings: Settings) -> Iterator[Check]:
     kind, _, name = settings.scorer.partition(":")
     if kind == "late-interaction":
-        detail = "late-interaction over the encoder" + (f", questions by {name}" if name else "")
+        detail = "late-interaction over the encoder"
+        if name:
+            layers = QueryEncoder.load(name, TokenEncoder.load(settings.embedder_path))
+            detail += f", questions by {name} (sha256 {layers.sha256[:12]}...)"
         yield Check(name="scorer", verdict="ok", detail=f"{detail}; nothing is downloaded")
     elif Path(name).is_dir():
         yield Check(name="scorer", verdict="ok", detail=f"cross-encoder in {name}")

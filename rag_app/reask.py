@@ -1,42 +1,36 @@
-"""Questions that are asked again: the same person, within minutes, in the same or other words.
+"""Questions that are asked again: the same person, within minutes, in the same words.
 
 Whoever does that was not helped by what was shown. What is taken for it goes into the feedback
-log as a verdict against passages, so a doubtful case is none: two questions with different
-numbers, names or negations are different questions, however alike they read.
+log as a verdict against passages, so a doubtful case is none: both questions have to stand alone
+(the same "And on Linux?" asks about something else after another turn), and neither has a word
+that the other lacks. How alike two vectors are decides nothing: advantages and disadvantages of
+the same thing, or notice periods of tenants and of landlords, are closer than most paraphrases.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from rag_app.conversations import Turn
 from rag_app.generate.words import content_words
+from rag_app.standalone import stands_alone
 
-__all__ = ["CLOSE", "WITHIN", "asked_again"]
+__all__ = ["WITHIN", "asked_again", "mended_spelling"]
 
 WITHIN = timedelta(minutes=10)
 """Later than this, the same question is a new need."""
 
-CLOSE = 0.9
-"""Cosine from which two wordings are one question, where nothing else speaks against it."""
-
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
-# Words that turn a question around; "on" and "off" are stop words elsewhere.
-_TURNING = frozenset(
-    "not no never none without with before after on off in out up down over under above below "
-    "more less most least first last from into until since only except instead "
-    "min max minimum maximum start stop open close opened closed best worst".split()
-)
+# Words that two wordings of one question may differ in. No other stop word is among them: "when"
+# and "where", "must" and "may", "by" and "to" ask for different things.
+_SLIGHT = frozenset("a an the do does is are please".split())
 
 
 def asked_again(
-    question: str,
-    before: Sequence[Turn],
-    now: datetime,
-    *,
-    close: Callable[[str, str], float] | None = None,
+    question: str, before: Sequence[Turn], now: datetime, *, mended: str | None = None
 ) -> Turn | None:
     """The latest turn whose question this is, asked anew; None where it is another question.
 
@@ -44,30 +38,43 @@ def asked_again(
         question: the new one.
         before: earlier turns of the same conversation, oldest first.
         now: when the new one came, with a time zone.
-        close: cosine of two texts; None: only the same words count.
+        mended: the new one with its misspelt words corrected; None: there were none.
     """
+    if not stands_alone(question):
+        return None
     recent = [t for t in before if timedelta(0) <= now - t.asked <= WITHIN]
-    return next((t for t in reversed(recent) if _same(question, t.question, close)), None)
+    return next((t for t in reversed(recent) if _same(question, mended, t)), None)
 
 
-def _same(one: str, other: str, close: Callable[[str, str], float] | None) -> bool:
-    if _plain(one) == _plain(other):
-        return True
-    if _particulars(one) != _particulars(other):
+def mended_spelling(details: Mapping[str, Any]) -> str | None:
+    """The corrected wording that was searched beside a question, in an answer's details."""
+    also = details.get("also_searched", ())
+    return next((a["text"] for a in also if a["why"] == "spelling"), None)
+
+
+def _same(question: str, mended: str | None, turn: Turn) -> bool:
+    if not stands_alone(turn.question):
         return False
-    if content_words(one) == content_words(other):
+    if _alike(question, turn.question):
         return True
-    return close is not None and close(one, other) >= CLOSE
+    # One of the two was misspelt. Where both are mended, two guesses would have to be right.
+    earlier = mended_spelling(turn.details)
+    return (mended is not None and _alike(mended, turn.question)) or (
+        earlier is not None and _alike(question, earlier)
+    )
 
 
-def _plain(text: str) -> list[str]:
-    return [w.lower() for w in _WORD.findall(text)]
+def _alike(one: str, other: str) -> bool:
+    """The same words in the same order; a clause at the end may have moved to the front.
+
+    "Can I convert PDF to Word?" and "Can I convert Word to PDF?" have the same words, too.
+    """
+    first, second = _stems(one), _stems(other)
+    if len(first) != len(second):
+        return False
+    return any(first[i:] + first[:i] == second for i in range(max(1, len(first))))
 
 
-def _particulars(text: str) -> frozenset[str]:
-    """Numbers, names (capitals after the first word), and what turns a question around."""
-    words = _WORD.findall(text)
-    names = {w.lower() for w in words[1:] if w[:1].isupper()}
-    telling = {w.lower() for w in words if any(c.isdigit() for c in w) or w.lower() in _TURNING}
-    negated = {"not" for w in words if w.lower().endswith(("n't", "n\u2019t"))}
-    return frozenset(names | telling | negated)
+def _stems(text: str) -> list[frozenset[str]]:
+    words = (w.lower().replace("\u2019", "'") for w in _WORD.findall(text))
+    return [content_words(w) for w in words if w not in _SLIGHT]

@@ -229,9 +229,11 @@ class Settings(BaseSettings):
     @classmethod
     def _known_scorer(cls, value: str) -> str:
         kind, colon, name = value.partition(":")
-        named = colon and name.strip() and kind in ("late-interaction", "cross-encoder")
-        if value == "late-interaction" or named:
+        if value == "late-interaction":
             return value
+        if colon and name.strip() and kind in ("late-interaction", "cross-encoder"):
+            # No shell does it behind a colon.
+            return f"{kind}:{_at_home(name)}" if name.startswith("~") else value
         raise ValueError(
             "must be late-interaction, late-interaction:FILE, or cross-encoder:NAME_OR_PATH"
         )
@@ -338,9 +340,27 @@ def _read(file: Path, known: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(f"{file}: {_unknown('key', key, known)}")
     for key in _PATHS:
         # A file that names its folder relatively means the same whoever reads it from wherever.
-        if isinstance(values.get(key), str) and file.parent != Path():
-            values[key] = file.parent / Path(values[key]).expanduser()
+        if isinstance(values.get(key), str):
+            values[key] = file.parent / _at_home(values[key])
+    if isinstance(values.get("scorer"), str):
+        values["scorer"] = _beside(file.parent, values["scorer"])
     return values
+
+
+def _beside(folder: Path, scorer: str) -> str:
+    """The scorer with its path from the file's folder; what is a hub's name stays one."""
+    kind, _, name = scorer.partition(":")
+    if not name.strip() or kind not in ("late-interaction", "cross-encoder"):
+        return scorer
+    path = folder / _at_home(name)
+    return f"{kind}:{path}" if kind == "late-interaction" or path.exists() else scorer
+
+
+def _at_home(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # no home, or nobody of that name: a path like any other
+        return Path(name)
 
 
 def _refuse_unknown_variables(known: Iterable[str]) -> None:

@@ -35,7 +35,7 @@ FEEDBACK_FILE = "feedback.jsonl"
 FEEDBACK_SOURCES = ("thumb", "reask", "opened", "cited")
 """How a judgement came about, the strongest evidence first, except `cited`."""
 
-_OPTIONAL = ("rank", "relevance_score", "outcome", "policy", "session")
+_OPTIONAL = ("rank", "relevance_score", "outcome", "policy", "session", "collection")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,8 @@ class Judgement:
         outcome: status of the query: `reranked`, `skipped`, `degraded` or `refused`.
         policy: name of the policy in force.
         session: groups the judgements of one visit; no name of a person.
+        collection: in which the passage was shown; None in logs written before there was this
+            field.
     """
 
     query: str
@@ -68,6 +70,7 @@ class Judgement:
     outcome: str | None = None
     policy: str | None = None
     session: str | None = None
+    collection: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in the log; what is None is left out.

@@ -24,7 +24,7 @@ from rankgate_eval.latency import check_budget, summarise_latency
 from rankgate_eval.listings import moved_lists, worst_queries
 from rankgate_eval.metrics import METRICS, headroom, measure, recall_curve
 from rankgate_eval.provenance import fitted_on_warnings
-from rankgate_eval.recall import alternative_recall, measure_recall
+from rankgate_eval.recall import alternative_recall, measure_recall, reached_depth
 from rankgate_eval.refusals import count_refusals, unanswerable_rows
 from rankgate_eval.reliability import reliability_at_top
 from rankgate_eval.result import ARMS, Result
@@ -341,6 +341,13 @@ def _warnings(e: Experiment) -> list[str]:
             f"The first stage failed on {len(failed)} queries, which count 0 in every arm; "
             f"first: {failed[0]!r}: {first}"
         )
+    _, shallow = reached_depth(
+        [p.found for p in e.pool.values()],
+        k=e.k,
+        depth=max(e.k, e.settings.depth),
+        max_failures=e.settings.max_failures,
+    )
+    found += [] if shallow is None else [shallow]
     broken = [q for q, p in e.pool.items() if p.scorer_error is not None]
     if broken:
         found.append(

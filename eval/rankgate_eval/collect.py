@@ -30,6 +30,7 @@ class Found:
         error: why it failed; None where it did not.
         repeated: results left out because their passage stood further up.
         unknown: results whose id is not in the corpus; they are kept, and count as irrelevant.
+        deeper_error: why asking deeper failed; what was found by k stands nevertheless.
     """
 
     query_id: str
@@ -39,6 +40,7 @@ class Found:
     error: str | None = None
     repeated: int = 0
     unknown: int = 0
+    deeper_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,8 @@ def collect(
 
     What the system raises is recorded with the query and counts as finding nothing; it is
     never left out of a mean. Stops as soon as more than `max_failures` of all queries failed.
+    A system that will not be asked deeper keeps what it gave for k; where that is so for more
+    than `max_failures` of all queries, the rest is not asked deeper at all.
 
     Args:
         stage: the system under test.
@@ -110,10 +114,12 @@ def collect(
         raise InputError(f"{data.name} has no query {strange[0]!r}")
     found: dict[str, Found] = {}
     failed: list[str] = []
+    shallow = 0
     total = len(dict.fromkeys(query_ids))
     for query_id in dict.fromkeys(query_ids):
-        one = _ask(stage, data, query_id, k, deep, clock)
+        one = _ask(stage, data, query_id, k, k if shallow > max_failures * total else deep, clock)
         found[query_id] = one
+        shallow += one.deeper_error is not None
         if one.error is not None:
             failed.append(query_id)
             logger.warning("query %s: the system under test failed: %s", query_id, one.error)
@@ -161,12 +167,17 @@ def _ask(
         unique = _unique(listed)
         repeated = len(listed) - len(unique)
         head = unique[:k]
-        # A system that gives fewer than k has no more; one that gives all it has was read whole.
-        deeper = ask(depth) if depth > k and len(listed) == k else listed
     except Exception as exc:  # the user's system may raise anything; one query is not the run
         ms = (clock() - begun) * 1000.0 if ms is None else ms
         error = f"{type(exc).__name__}: {exc}"
         return Found(query_id=query_id, query=query, candidates=(), ms=ms, error=error)
+    deeper, refused = listed, None
+    # A system that gives fewer than k has no more; one that gives all it has was read whole.
+    if depth > k and len(listed) == k:
+        try:
+            deeper = ask(depth)
+        except Exception as exc:  # users never ask for so many: what they get has been read
+            refused = f"{type(exc).__name__}: {exc}"
     kept = tuple(
         candidate if candidate.rank == rank else replace(candidate, rank=rank)
         for rank, candidate in enumerate(_unique([*head, *deeper])[:depth], start=1)
@@ -178,6 +189,7 @@ def _ask(
         ms=ms,
         repeated=repeated,
         unknown=sum(candidate.id not in data.corpus for candidate in kept),
+        deeper_error=refused,
     )
 
 

@@ -18,6 +18,7 @@ from rankgate_eval.collect import Collected, collect
 from rankgate_eval.dataset import Dataset
 from rankgate_eval.encoding import fill_store
 from rankgate_eval.pool import Pooled, score_pool
+from rankgate_eval.recall import reached_depth
 from rankgate_eval.system import FirstStage, IndexStage
 from rankgate_eval.system_choice import kind_of, profile_of
 from rankgate_eval.verdict import Standards
@@ -93,7 +94,7 @@ class Experiment:
         unjudged: queries without, taken as unanswerable.
         pool: both, read once.
         arms: both, in every arm.
-        k, depth, top_n: as used.
+        k, depth, top_n: as used; depth is k where the first stage cannot be asked deeper.
         settings: as given.
         scorer: who scored.
         lexicon: words of the corpus.
@@ -158,6 +159,9 @@ def run_experiment(
         max_failures=settings.max_failures,
         tell=say,
         clock=clock,
+    )
+    depth, _ = reached_depth(
+        [p.found for p in pool.values()], k=k, depth=depth, max_failures=settings.max_failures
     )
     kind = kind_of(c for p in pool.values() for c in p.candidates)
     arms = run_arms(

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from rankgate.types import FirstStageKind
+from rankgate_eval.collect import Found
 from rankgate_eval.dataset import Dataset
 from rankgate_eval.metrics import recall_curve
 from rankgate_eval.result_parts import CurvePoint, RecallCurve
 from rankgate_eval.sections import interval
 from rankgate_eval.system import FirstStage, IndexStage
 
-__all__ = ["DEPTHS", "KNEE_METHOD", "alternative_recall", "find_knee", "measure_recall"]
+__all__ = [
+    "DEPTHS",
+    "KNEE_METHOD",
+    "alternative_recall",
+    "find_knee",
+    "measure_recall",
+    "reached_depth",
+]
 
 DEPTHS = (1, 2, 3, 5, 10, 15, 20, 30, 50, 75, 100, 150, 200)
 KNEE_METHOD = (
@@ -78,6 +86,37 @@ def measure_recall(
         knee=find_knee(depths, [float(m) for m in means]),
         method=KNEE_METHOD,
         depth=depth,
+    )
+
+
+def reached_depth(
+    found: Collection[Found], *, k: int, depth: int, max_failures: float
+) -> tuple[int, str | None]:
+    """How deep the curve can go, and what a reader should know of it.
+
+    Args:
+        found: of every query, by `collect`.
+        k: candidates that the second stage reads.
+        depth: that were asked for beyond them.
+        max_failures: share of the queries up to which the curve goes on where asking failed.
+
+    Returns:
+        `depth`, or k where asking deeper failed too often; and a sentence where it failed at all.
+    """
+    refused = [f for f in found if f.deeper_error is not None]
+    if not refused:
+        return depth, None
+    few = len(refused) <= max_failures * len(found) and len(refused) < len(found)
+    consequence = (
+        f"for these only {k} count, so the recall curve is a lower bound beyond {k}"
+        if few
+        else f"so the recall curve ends at {k}"
+    )
+    first = refused[0]
+    return depth if few else k, (
+        f"Asked for {depth} candidates instead of {k}, the first stage failed on {len(refused)} "
+        f"queries, {consequence}; what it found by {k} is measured as usual. "
+        f"First: {first.query_id!r}: {first.deeper_error}"
     )
 
 

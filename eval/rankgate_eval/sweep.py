@@ -33,7 +33,7 @@ from rankgate_eval.latency import summarise_latency
 from rankgate_eval.metrics import measure, recall_curve
 from rankgate_eval.plain import to_plain
 from rankgate_eval.pool import Pooled, score_pool
-from rankgate_eval.recall import measure_recall
+from rankgate_eval.recall import measure_recall, reached_depth
 from rankgate_eval.result_parts import Estimate, LatencyResult, RecallCurve
 from rankgate_eval.sections import estimate, latency_result
 from rankgate_eval.significance import compare
@@ -151,10 +151,14 @@ def run_sweep(
         stage,
         data,
         judged,
-        k=depth,
+        k=wanted[-1],
+        depth=depth,
         max_failures=asked.max_failures,
         progress=lambda done, total: say("retrieving", done, total),
         clock=clock,
+    )
+    depth, shallow = reached_depth(
+        list(collected.found.values()), k=wanted[-1], depth=depth, max_failures=asked.max_failures
     )
     clusters = [data.group_of(q) for q in judged]
     sweep = _Sweep(
@@ -170,7 +174,7 @@ def run_sweep(
         clock=clock,
         points=[],
         columns=[],
-        notes=[],
+        notes=[] if shallow is None else [shallow],
     )
     for scorer in scorers:
         sweep.add(scorer, collected, wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Container
 from contextlib import closing
 from dataclasses import replace
 from enum import StrEnum
@@ -20,7 +21,7 @@ from rag_app.commands.options import (
 )
 from rag_app.commands.render import print_json
 from rankgate.errors import InputError
-from rankgate.feedback import FEEDBACK_FILE, FEEDBACK_SOURCES, read_feedback
+from rankgate.feedback import FEEDBACK_FILE, FEEDBACK_SOURCES, FeedbackLog, read_feedback
 from rankgate.feedback_export import Exported, export_beir, export_jsonl, of_sources
 
 __all__ = ["register"]
@@ -60,7 +61,7 @@ def export(
     data_dir: DataDirOption = None,
     collection: CollectionOption = None,
 ) -> None:
-    """Write the verdicts that count: thumbs, opened sources, questions asked again."""
+    """Write a collection's verdicts that count: thumbs, opened sources, questions asked again."""
     settings = load_settings(config, data_dir=data_dir, collection=collection)
     wanted = [s.strip() for s in sources.split(",") if s.strip()]
     unknown = [s for s in wanted if s not in FEEDBACK_SOURCES]
@@ -68,23 +69,41 @@ def export(
         raise InputError(
             f"--sources takes {', '.join(FEEDBACK_SOURCES)}, separated by commas; got {sources!r}"
         )
+    if judged_only and form is Form.JSONL:
+        raise InputError("--judged-only goes with --format beir; a log has nothing else anyway")
     file = settings.data_dir / FEEDBACK_FILE
     if not file.is_file():
         raise InputError(
             f"there is no {file}: a server writes it with feedback = true, once people rate "
             "answers, open sources or ask again"
         )
+    name = settings.collection
     log = of_sources(read_feedback(file), wanted)
+    whole = form is Form.BEIR and not judged_only
+    passages: dict[str, str] = {}
+    if whole or any(j.collection is None for j in log.judgements):
+        passages = _passages(settings.data_dir, name)
+    if whole and not passages:
+        raise InputError(
+            f"collection {name!r} holds no passage; name another with --collection, or use "
+            "--judged-only"
+        )
+    here = _of_collection(log, name, passages)
+    unsaid = sum(j.collection is None and j.passage_id not in passages for j in log.judgements)
+    if unsaid:
+        typer.echo(
+            f"{unsaid} judgements of an older version do not say their collection, and their "
+            f"passages are not in {name!r}; they are left out.",
+            err=True,
+        )
+    if log.judgements and not here.judgements:
+        raise InputError(
+            f"nothing was said about collection {name!r}; name another with --collection"
+        )
     if form is Form.JSONL:
-        done = export_jsonl(log, out)
+        done = export_jsonl(here, out)
     else:
-        passages = None
-        if not judged_only:
-            passages, elsewhere = _passages(settings.data_dir, settings.collection)
-            # What was said about another collection is no label of this one.
-            here = tuple(j for j in log.judgements if j.passage_id not in elsewhere)
-            log = replace(log, judgements=here)
-        done = export_beir(log, out, passages=passages)
+        done = export_beir(here, out, passages=passages if whole else None)
     if as_json:
         print_json(_row(done))
         return
@@ -110,33 +129,36 @@ def _row(done: Exported) -> dict[str, object]:
     }
 
 
-def _passages(data_dir: Path, collection: str) -> tuple[dict[str, str], set[str]]:
-    """A collection's passages, and the ids that only others have.
+def _of_collection(log: FeedbackLog, name: str, passages: Container[str]) -> FeedbackLog:
+    """What was said about one collection; what was said about another is no label of it.
 
-    Read beside whatever has the folder open.
+    Args:
+        log: of a data folder, which may have several.
+        name: of the collection.
+        passages: the ids of its passages. A line that does not say its collection, as older
+            versions wrote them, counts where its passage is among these.
     """
+    here = tuple(
+        j
+        for j in log.judgements
+        if (j.passage_id in passages if j.collection is None else j.collection == name)
+    )
+    return replace(log, judgements=here)
+
+
+def _passages(data_dir: Path, collection: str) -> dict[str, str]:
+    """A collection's passages by id, read beside whatever has the folder open."""
     file = data_dir / "manifest.sqlite"
-    here: dict[str, str] = {}
-    others: set[str] = set()
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
-            for name, identifier, text in db.execute(
-                "SELECT collection, id, indexed_text FROM chunk ORDER BY document_id, position"
-            ):
-                if name == collection:
-                    here[identifier] = text
-                else:
-                    others.add(identifier)
+            rows = db.execute(
+                "SELECT id, indexed_text FROM chunk WHERE collection = ? "
+                "ORDER BY document_id, position",
+                (collection,),
+            )
+            return dict(rows.fetchall())
     except sqlite3.Error as exc:
-        raise InputError(
-            f"the passages in {file} cannot be read: {exc}. --judged-only does without them"
-        ) from exc
-    if not here:
-        raise InputError(
-            f"collection {collection!r} holds no passage; name another with --collection, or use "
-            "--judged-only"
-        )
-    return here, others - set(here)
+        raise InputError(f"the passages in {file} cannot be read: {exc}") from exc
 
 
 def register(app: typer.Typer) -> None:

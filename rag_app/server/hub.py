@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -25,6 +25,7 @@ from rankgate.errors import InputError
 
 if TYPE_CHECKING:
     from rag_app.embeddings import Embedder
+    from rag_app.records import Passage
     from rag_app.settings import Settings
 
 __all__ = ["CollectionInfo", "Hub", "UnknownCollectionError", "check_name"]
@@ -146,6 +147,10 @@ class Hub:
             documents=sum(d.state == "indexed" for d in documents),
             passages=sum(d.chunks for d in documents if d.state == "indexed"),
         )
+
+    def passages(self, name: str, ids: Iterable[str]) -> dict[str, Passage]:
+        """The named passages of a collection, by id; unknown ones are absent. Opens no index."""
+        return self._folder.manifest.passages(name, ids)
 
     def store(self, name: str, *, create: bool = False) -> Store:
         """The collection's store, for reading; opened with the first call.

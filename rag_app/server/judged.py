@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rag_app.conversations import Conversation, Turn
 from rag_app.errors import UnknownDocumentError
-from rag_app.reask import asked_again
-from rankgate.errors import RankgateError
+from rag_app.reask import asked_again, mended_spelling
 from rankgate.feedback import FEEDBACK_FILE, Judgement, append_feedback
 
 if TYPE_CHECKING:
@@ -63,6 +60,7 @@ def judge(
             outcome=turn.details.get("retrieval", {}).get("status"),
             policy=turn.details.get("trace", {}).get("policy"),
             session=kept.id,
+            collection=kept.collection,
         )
         for source in sources
         if (text := _text(store, source["chunk_id"])) is not None
@@ -71,7 +69,9 @@ def judge(
     return len(rows)
 
 
-def note_reask(server: ServerState, kept: Conversation, question: str) -> int:
+def note_reask(
+    server: ServerState, kept: Conversation, question: str, details: Mapping[str, Any]
+) -> int:
     """Where a question is an earlier one asked again, judge what was shown for that.
 
     Never fails: the answer to the new question has nothing to do with it.
@@ -80,6 +80,7 @@ def note_reask(server: ServerState, kept: Conversation, question: str) -> int:
         server: whose data folder it is.
         kept: the conversation before this question.
         question: the new one.
+        details: of its answer; the corrected spelling is read from them.
 
     Returns:
         How many passages were judged.
@@ -87,19 +88,15 @@ def note_reask(server: ServerState, kept: Conversation, question: str) -> int:
     if not server.settings.feedback or not kept.turns:
         return 0
     try:
-        embedder = server.hub.store(kept.collection).embedder
-
-        def close(one: str, other: str) -> float:
-            first, second = embedder.embed([one, other])
-            return float(np.dot(first, second))
-
-        earlier = asked_again(question, kept.turns, datetime.now(UTC), close=close)
+        earlier = asked_again(
+            question, kept.turns, datetime.now(UTC), mended=mended_spelling(details)
+        )
         if earlier is None:
             return 0
         sources = list(earlier.details.get("sources", ()))
         return judge(server, kept, earlier, sources, relevant=False, kind="reask")
-    except (RankgateError, OSError) as exc:
-        logger.warning("a question asked again could not be noted: %s", exc)
+    except Exception:  # whatever it was, the answer is finished and has to be kept and sent
+        logger.exception("a question asked again could not be noted")
         return 0
 
 

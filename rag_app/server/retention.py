@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from rag_app.conversations import Conversations
-from rag_app.errors import StoreError
 
 __all__ = ["forgetting"]
 
@@ -49,8 +48,8 @@ async def _daily(conversations: Conversations, days: float, every_s: float) -> N
         await asyncio.sleep(every_s)
         try:
             await _forget(conversations, days)
-        except StoreError as exc:  # a full disk today is no reason to keep things for ever
-            logger.error("old conversations could not be deleted: %s", exc)
+        except Exception:  # a full disk today is no reason to keep things for ever
+            logger.exception("old conversations could not be deleted")
 
 
 async def _forget(conversations: Conversations, days: float) -> None:

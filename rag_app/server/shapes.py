@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from rag_app.generate.answer import Source
 from rag_app.markdown_html import answer_html
+from rag_app.records import Passage as StoredPassage
 from rag_app.records import shown_name
 from rag_app.result import AnswerResult
 from rag_app.retrieve import AlsoSearched
@@ -14,9 +16,12 @@ from rag_app.server.access import Principal
 from rag_app.trace import passage_row
 from rankgate.types import Outcome, Passage
 
-__all__ = ["answer_shape", "document_ref", "passage_shape", "source_shape"]
+__all__ = ["answer_shape", "document_ref", "kept_shape", "passage_shape", "source_shape"]
 
 _SCORES = ("dense", "bm25", "fused", "raw_score", "relevance_score", "before", "after", "dropped")
+# Of a kept answer; whatever else stands in it, now or in an older version's, is for evaluators.
+_OF_ANSWER = ("mode", "sources", "nearest_topics", "searched_for", "also_searched", "error")
+_OF_OUTCOME = ("status", "degraded", "degraded_reason")
 
 
 def document_ref(identifier: str) -> str:
@@ -98,4 +103,44 @@ def answer_shape(result: AnswerResult, principal: Principal) -> dict[str, Any]:
     }
     if principal.evaluator:
         shape["trace"] = result.trace.to_dict()
+    return shape
+
+
+def kept_shape(
+    details: Mapping[str, Any], known: Mapping[str, StoredPassage], principal: Principal
+) -> dict[str, Any]:
+    """An answer's details as they were kept, as far as the caller may know them today.
+
+    The key may have had another role when it asked, and older versions kept whole paths.
+
+    Args:
+        details: of the turn.
+        known: the passages of its collection by chunk id; those that are gone are absent.
+        principal: the caller.
+    """
+    shape = dict(details)
+    if not principal.evaluator:
+        shape = {k: shape[k] for k in _OF_ANSWER if k in shape}
+        outcome = details.get("retrieval", {})
+        shape["retrieval"] = {k: outcome[k] for k in _OF_OUTCOME if k in outcome}
+    sources = details.get("sources", ())
+    shape["sources"] = [
+        _kept_source(s, known.get(s.get("chunk_id", "")), principal) for s in sources
+    ]
+    return shape
+
+
+def _kept_source(
+    source: Mapping[str, Any], passage: StoredPassage | None, principal: Principal
+) -> dict[str, Any]:
+    shape = dict(source)
+    # Nothing to open where the passage is gone: what the offsets point into has changed, too.
+    shape["document"] = None if passage is None else document_ref(passage.document_id)
+    if principal.evaluator:
+        return shape
+    shape.pop("relevance_score", None)
+    if passage is None:
+        shape["source"] = shown_name("", str(source.get("source", "")))
+    else:
+        shape["source"] = shown_name(passage.name, passage.source)
     return shape

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 from rankgate.models.encoder import TokenEncoder
@@ -25,10 +24,4 @@ def bundled_query_encoder(encoder: TokenEncoder) -> QueryEncoder | None:
     """
     if encoder.sha256 != MINILM_SHA256:
         return None
-    return _loaded_once(_FOLDER / "query-encoder.safetensors", encoder)
-
-
-@functools.lru_cache(maxsize=4)
-def _loaded_once(file: Path, encoder: TokenEncoder) -> QueryEncoder:
-    # Every collection of an application has its scorer; the layers take 43 MB.
-    return QueryEncoder.load(file, encoder, sha256=QUERY_SHA256)
+    return QueryEncoder.load(_FOLDER / "query-encoder.safetensors", encoder, sha256=QUERY_SHA256)

@@ -8,7 +8,9 @@ of 50 passages.
 
 from __future__ import annotations
 
+import functools
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,14 +39,16 @@ class QueryEncoder:
     Made by `load`. Thread-safe as `TokenEncoder` is; pickled as its file and hash.
 
     Attributes:
-        file: what `save_query_layers` wrote.
+        file: what `save_query_layers` wrote, as an absolute path.
         sha256: of the file.
         encoder: whose passages it was tuned for.
     """
 
-    def __init__(self, file: Path, encoder: TokenEncoder, reader: TokenEncoder) -> None:
+    def __init__(
+        self, file: Path, sha256: str, encoder: TokenEncoder, reader: TokenEncoder
+    ) -> None:
         self.file = file
-        self.sha256 = file_sha256(file)
+        self.sha256 = sha256
         self.encoder = encoder
         self._reader = reader
 
@@ -52,7 +56,9 @@ class QueryEncoder:
     def load(
         cls, file: str | Path, encoder: TokenEncoder, *, sha256: str | None = None
     ) -> QueryEncoder:
-        """Read layers; nothing in the file is executed.
+        """Read layers, once a process for each file and encoder; nothing in it is executed.
+
+        A file that was changed since gives new layers; who has the old ones keeps them.
 
         Args:
             file: as `save_query_layers` wrote it.
@@ -67,13 +73,20 @@ class QueryEncoder:
         """
         source = Path(file)
         if not source.is_file():
-            raise ModelNotFoundError(f"no query encoder at {source}")
+            raise ModelNotFoundError(
+                f"no query encoder at {source}: train one with `rankgate train DATA --method query`"
+                ", or set scorer = late-interaction"
+            )
         found = file_sha256(source)
         if sha256 is not None and found != sha256:
             raise WeightsMismatchError(
                 f"{source} has sha256 {found}, expected {sha256}: it is damaged or another file; "
                 "reinstall rankgate, or give the file's own sha256"
             )
+        return _loaded_once(source.resolve(), found, encoder)
+
+    @classmethod
+    def _parsed(cls, source: Path, sha256: str, encoder: TokenEncoder) -> QueryEncoder:
         state, about = _read(source)
         if about.get("encoder") != encoder.sha256:
             raise WeightsMismatchError(
@@ -89,11 +102,12 @@ class QueryEncoder:
             body.load_state_dict({n: t.float() for n, t in state.items()}, strict=False)
         except RuntimeError as exc:  # torch's word for shapes that differ
             raise ConfigError(f"{source} holds layers of another shape: {exc}") from exc
-        return cls(source, encoder, TokenEncoder(encoder.files, body.eval(), encoder.tokenizer))
+        reader = TokenEncoder(encoder.files, body.eval(), encoder.tokenizer)
+        return cls(source, sha256, encoder, reader)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # With the hash: what is loaded elsewhere must be the same file.
-        return (_loaded, (self.file.resolve(), self.encoder, self.sha256))
+        return (_loaded, (self.file, self.encoder, self.sha256))
 
     def encode(
         self, texts: Sequence[str], *, should_stop: Callable[[], bool] | None = None
@@ -104,6 +118,20 @@ class QueryEncoder:
 
 def _loaded(file: Path, encoder: TokenEncoder, sha256: str) -> QueryEncoder:
     return QueryEncoder.load(file, encoder, sha256=sha256)
+
+
+_loading = threading.Lock()
+
+
+def _loaded_once(file: Path, sha256: str, encoder: TokenEncoder) -> QueryEncoder:
+    # Every collection of an application has its scorer; the layers take 43 MB.
+    with _loading:
+        return _kept(file, sha256, encoder)
+
+
+@functools.lru_cache(maxsize=4)
+def _kept(file: Path, sha256: str, encoder: TokenEncoder) -> QueryEncoder:
+    return QueryEncoder._parsed(file, sha256, encoder)
 
 
 def save_query_layers(state: Mapping[str, torch.Tensor], file: str | Path, *, encoder: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from rankgate.errors import ConfigError
 from rankgate.training.checkpoint import RunFolder
-from rankgate.training.evaluation import DevSet, Look, list_scores, mean_list_loss
+from rankgate.training.evaluation import DevSet, list_scores, mean_list_loss
 from rankgate.training.lists import ListBuilder, TrainingList
 from rankgate.training.loss import list_loss
 from rankgate.training.model import Ranker
@@ -117,7 +117,6 @@ class Trainer:
         self.settings = settings
         self.folder = folder
         self.identity = {**identity, "settings": asdict(settings)}
-        self.best_look: Look | None = None
         self._report = (lambda *_: None) if report is None else report
         self._clock = clock
 
@@ -286,7 +285,6 @@ class Trainer:
         if look.ndcg > state.best:
             state.best, state.best_step, state.since_best = look.ndcg, state.step, 0
             self.ranker.save(self.folder.best)
-            self.best_look = look
         else:
             state.since_best += 1
         self.folder.write_json("history.json", [asdict(point) for point in state.history])

@@ -7,7 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from rag_app.conversations import Conversations, UnknownConversationError
+from rag_app.conversations import (
+    Conversations,
+    UnknownConversationError,
+    export_json,
+    export_markdown,
+)
 from rag_app.errors import StoreError
 from rankgate.errors import InputError
 
@@ -54,7 +59,7 @@ def test_the_list_is_the_owners_latest_first(kept):
     assert all(c.turns == () for c in kept.all("ann"))
 
 
-@pytest.mark.parametrize("call", ["get", "append", "rename", "truncate", "delete", "export_json"])
+@pytest.mark.parametrize("call", ["get", "append", "rename", "truncate", "delete"])
 def test_nobody_reaches_what_is_somebody_elses(kept, call):
     made = kept.create(owner="ann", collection="default")
     turn = add(kept, made.id, "secret")
@@ -64,7 +69,6 @@ def test_nobody_reaches_what_is_somebody_elses(kept, call):
         "rename": lambda: kept.rename(made.id, "x", owner="bob"),
         "truncate": lambda: kept.truncate(made.id, turn.id, owner="bob"),
         "delete": lambda: kept.delete(made.id, owner="bob"),
-        "export_json": lambda: kept.export_json(made.id, owner="bob"),
     }
     with pytest.raises(UnknownConversationError):
         calls[call]()
@@ -110,10 +114,10 @@ def test_exports(kept):
     kept.append(
         made.id, owner="ann", question="Broken?", answer="", status="generator_failed", details={}
     )
-    data = json.loads(kept.export_json(made.id, owner="ann"))
+    data = json.loads(export_json(kept.get(made.id, owner="ann")))
     assert data["title"] == "How?" and "owner" not in data
     assert data["turns"][0]["details"]["sources"] == [SOURCE]
-    text = kept.export_markdown(made.id, owner="ann")
+    text = export_markdown(kept.get(made.id, owner="ann"))
     assert text.startswith(
         "# How?\n\n## How?\n\nYes. [1]\n\n- [1] Guide: Guide > Install, page 3\n"
     )

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -135,8 +136,10 @@ def test_the_hash_is_checked_where_it_is_given(tiny, file):
 
 
 def test_no_file_and_another_encoders_file(tiny, other, file, tmp_path):
-    with pytest.raises(ModelNotFoundError, match="no query encoder at"):
+    with pytest.raises(ModelNotFoundError, match="no query encoder at") as caught:
         QueryEncoder.load(tmp_path / "none", tiny)
+    assert "`rankgate train DATA --method query`" in str(caught.value)
+    assert "scorer = late-interaction" in str(caught.value)
     with pytest.raises(ModelNotFoundError):
         QueryEncoder.load(tmp_path, tiny)
     with pytest.raises(WeightsMismatchError, match="tuned for the encoder"):
@@ -203,6 +206,30 @@ def test_word_embeddings_are_the_encoders_own(tiny, layers):
         if "encoder.layer." in name:
             assert parameter.data_ptr() != theirs[name].data_ptr(), "layers are not shared"
     assert not any(m.training for m in own.modules())
+
+
+def test_a_file_is_read_once_for_each_encoder_and_anew_when_it_has_changed(tiny, folder, tmp_path):
+    file = tmp_path / "q.safetensors"
+    save_query_layers(changed_layers(tiny), file, encoder=tiny.sha256)
+    first = QueryEncoder.load(file, tiny)
+    assert QueryEncoder.load(file, tiny, sha256=first.sha256) is first
+    assert pickle.loads(pickle.dumps(first)) is first, "what is unpickled here is here already"
+    twin = TokenEncoder(tiny.files, tiny.copied_model(), tiny.tokenizer)
+    assert QueryEncoder.load(file, twin).encoder is twin, "each encoder shares its own embeddings"
+    before = first.encode(QUESTIONS[:1])[0].tokens
+    save_query_layers(changed_layers(tiny, by=0.3), file, encoder=tiny.sha256)
+    second = QueryEncoder.load(file, tiny)
+    assert second is not first and second.sha256 == file_sha256(file) != first.sha256
+    assert np.abs(second.encode(QUESTIONS[:1])[0].tokens.astype(float) - before).max() > 0.05
+    assert (first.encode(QUESTIONS[:1])[0].tokens == before).all()
+
+
+def test_threads_that_load_at_once_get_the_same_layers(tiny, file, tmp_path):
+    copy = tmp_path / "q.safetensors"
+    copy.write_bytes(file.read_bytes())
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: QueryEncoder.load(copy, tiny), range(8)))
+    assert len({id(one) for one in found}) == 1
 
 
 def test_the_encoder_reads_as_before(folder, tiny, file):

@@ -205,6 +205,8 @@ def test_full_with_adapt_stays_a_cross_encoder(world, tmp_path):
         (["--method", "query", "--remine"], "takes them all"),
         (["--method", "query", "--device", "cuda"], "computes on the CPU"),
         (["--method", "head", "--device", "cuda"], "computes on the CPU"),
+        (["--method", "full", "--prior"], "--prior is for --method query"),
+        (["--method", "head", "--prior"], "--prior is for --method query"),
         (["--method", "quary"], "the method is full, query or head, got 'quary'"),
         (["--adapt", "--start", "nowhere"], "holds no query encoder"),
         (["--adapt", "--split", "test"], "too few"),
@@ -264,3 +266,15 @@ def test_a_copy_of_the_file_elsewhere_is_the_same_scorer(trained, tmp_path):
         for file in (out / "best" / FILE, tmp_path / "mine.safetensors")
     )
     assert one == other != choose_scorer().info
+
+
+@pytest.mark.parametrize("method", ["full", "head"])
+def test_a_prior_without_a_scale_to_match_is_refused_before_anything_is_read(tmp_path, method):
+    from rankgate.training import TrainingSettings
+    from rankgate_eval.training import TrainingJob, run_training
+
+    settings = TrainingSettings(prior=True)
+    job = TrainingJob(out=tmp_path / "out", method=method, settings=settings, start="nowhere")
+    with pytest.raises(InputError, match=f"is for --method query, got --method {method}"):
+        run_training([], job, embedder=None)
+    assert not (tmp_path / "out").exists()

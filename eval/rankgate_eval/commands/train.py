@@ -103,7 +103,8 @@ def train(
         bool | None,
         typer.Option(
             "--prior/--no-prior",
-            help="Learn beside the first stage's part of the order; usual with query.",
+            help="Learn beside the first stage's part of the order; with query only, and usual "
+            "there.",
         ),
     ] = None,
     evaluate_every: Annotated[
@@ -279,6 +280,11 @@ def _settings(
     from rankgate.training.adapt import adapting_settings, query_settings
 
     questions = sum(len(s.train) for s in sources)
+    if given["prior"] and method != "query":
+        raise InputError(
+            f"--prior is for --method query; the scores of --method {method} have no scale that "
+            "is matched with the first stage's part"
+        )
     if method == "query":
         if remine:
             raise InputError("--remine chooses among candidates, and --method query takes them all")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rankgate.errors import ConfigError
+from rankgate.errors import ConfigError, InputError
 from rankgate.models import TokenStore
 from rankgate.models.locate import file_sha256
 from rankgate.scorers.onnx import OnnxScorer
@@ -51,7 +51,7 @@ class TrainingJob:
             that read questions for late interaction; or `head`, a few numbers over it.
         head_parts: of a new head; see `load_head_ranker`.
         start: see `load_ranker`, `load_query_ranker` and `load_head_ranker`.
-        settings: of the training.
+        settings: of the training; its `prior` is for `query` alone.
         max_length: tokens of query and passage together; None: 256.
         adapting: small data: word embeddings stay as they are.
         margin: of the rule by which likely answers are left out; see `MarginRule`.
@@ -127,11 +127,16 @@ def run_training(
         report: told about progress.
 
     Raises:
-        InputError: the data cannot be learned from.
+        InputError: the data cannot be learned from, or a prior with another method than `query`.
         ConfigError: the folder holds another training, or a setting cannot be used.
         ModelNotFoundError: no model to start from.
     """
     say: Report = (lambda *_: None) if report is None else report
+    if job.settings.prior and job.method != "query":
+        raise InputError(
+            f"the first stage's prior is for --method query, got --method {job.method}: its scale "
+            "is matched with the scores of question layers only; leave --prior out"
+        )
     rule = MarginRule(margin=job.margin)
     import torch
 
@@ -242,13 +247,12 @@ def _builder(
     ranker: PairRanker | HeadRanker | QueryRanker, plan: TrainingPlan, job: TrainingJob, say: Report
 ) -> ListBuilder:
     """The plan's builder, with a prior where the settings want one; then it sets the scale too."""
-    if not job.settings.prior:
+    if not job.settings.prior or not isinstance(ranker, QueryRanker):
         return plan.builder
     fit = plan.dev.fit
     raw = raw_scores(ranker, fit, progress=lambda d, t: say("fitting the first stage's part", d, t))
     prior = FirstStagePrior.fitted(fit, raw)
-    if isinstance(ranker, QueryRanker):
-        ranker.rescale(prior.slope)
+    ranker.rescale(prior.slope)
     return replace(plan.builder, prior=prior)
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_app.conversations import Conversation, Turn
+from rag_app.conversations import Conversation, Turn, export_json, export_markdown
 from rag_app.markdown_html import answer_html
 from rag_app.ratings import Ratings
-from rag_app.server.access import SignedIn
-from rag_app.server.state import Server
+from rag_app.server.access import Principal, SignedIn
+from rag_app.server.shapes import kept_shape
+from rag_app.server.state import Server, ServerState
 from rag_app.server.text import Text
 
 __all__ = ["router"]
@@ -67,7 +69,7 @@ async def read(conversation: str, server: Server, principal: SignedIn) -> dict[s
     """One conversation with its turns, and how each answer was rated."""
 
     def look() -> dict[str, Any]:
-        found = server.conversations.get(conversation, owner=principal.id)
+        found = _kept(server, conversation, principal)
         rated = Ratings(Path(server.settings.data_dir)).latest({t.id for t in found.turns})
         turns = [{**turn_shape(t), "rating": _rating(rated.get(t.id))} for t in found.turns]
         return {**_head(found), "turns": turns}
@@ -112,21 +114,32 @@ async def export(
     format: Literal["markdown", "json"] = "markdown",
 ) -> Response:
     """The conversation as a file."""
-    kept = server.conversations
+    found = await asyncio.to_thread(_kept, server, conversation, principal)
     if format == "json":
-        text = await asyncio.to_thread(lambda: kept.export_json(conversation, owner=principal.id))
-        media, ending = "application/json", "json"
+        text, media, ending = export_json(found), "application/json", "json"
     else:
-        text = await asyncio.to_thread(
-            lambda: kept.export_markdown(conversation, owner=principal.id)
-        )
-        media, ending = "text/markdown; charset=utf-8", "md"
+        text, media, ending = export_markdown(found), "text/markdown; charset=utf-8", "md"
     name = f"conversation-{conversation[:8]}.{ending}"
     return Response(
         text,
         media_type=media,
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
+
+
+def _kept(server: ServerState, identifier: str, principal: Principal) -> Conversation:
+    """A conversation as its owner may see it now: kept is what they might see then.
+
+    Raises:
+        UnknownConversationError: there is none, or it is somebody else's.
+    """
+    found = server.conversations.get(identifier, owner=principal.id)
+    cited = [s.get("chunk_id", "") for t in found.turns for s in t.details.get("sources", ())]
+    # The manifest alone is asked: a collection that cannot be opened is no reason to hide answers.
+    reachable = cited and found.collection in principal.visible(server.hub)
+    known = server.hub.passages(found.collection, cited) if reachable else {}
+    turns = (replace(t, details=kept_shape(t.details, known, principal)) for t in found.turns)
+    return replace(found, turns=tuple(turns))
 
 
 def turn_shape(turn: Turn) -> dict[str, Any]:

@@ -78,16 +78,23 @@ async function show() {
   const text = byId("source-text");
   text.replaceChildren();
   const still = () => shown === here && shown.index === index;
+  const quoted = (said) => [
+    ...source.quotes.flatMap((quote) => [make("mark", {}, quote.text), "\n\n"]),
+    make("span", { class: "gap" }, said),
+  ];
+  if (source.document === null) {
+    // A kept answer, and its passage is not in the index any more: there is nothing to read.
+    text.replaceChildren(...quoted("The source is gone: its document was deleted or has changed."));
+    here.note?.(source.number);
+    return;
+  }
   try {
     const parts = await excerpts(source, collection);
     if (still()) text.replaceChildren(...parts);
   } catch (error) {
     // The document may have gone since; what it said is still in the answer's record.
     if (still()) {
-      text.replaceChildren(
-        ...source.quotes.flatMap((quote) => [make("mark", {}, quote.text), "\n\n"]),
-        make("span", { class: "gap" }, `The document cannot be read now: ${error.message}`),
-      );
+      text.replaceChildren(...quoted(`The document cannot be read now: ${error.message}`));
     }
   }
   if (still()) text.querySelector("mark")?.scrollIntoView({ block: "center" });
@@ -96,6 +103,8 @@ async function show() {
 
 function link(source, collection) {
   const anchor = byId("source-file");
+  anchor.hidden = source.document === null;
+  if (anchor.hidden) return;
   const file = `/v1/documents/${source.document}/file?collection=${encodeURIComponent(collection)}`;
   const pdf = source.page !== null;
   anchor.href = pdf ? `${file}#page=${source.page}` : file;
