@@ -124,16 +124,15 @@ def kept_shape(
         outcome = details.get("retrieval", {})
         shape["retrieval"] = {k: outcome[k] for k in _OF_OUTCOME if k in outcome}
     sources = details.get("sources", ())
-    shape["sources"] = [
-        _kept_source(s, known.get(s.get("chunk_id", "")), principal) for s in sources
-    ]
+    shape["sources"] = [_kept_source(source, known, principal) for source in sources]
     return shape
 
 
 def _kept_source(
-    source: Mapping[str, Any], passage: StoredPassage | None, principal: Principal
+    source: Mapping[str, Any], known: Mapping[str, StoredPassage], principal: Principal
 ) -> dict[str, Any]:
     shape = dict(source)
+    passage = known.get(source.get("chunk_id", ""))
     # Nothing to open where the passage is gone: what the offsets point into has changed, too.
     shape["document"] = None if passage is None else document_ref(passage.document_id)
     if principal.evaluator:

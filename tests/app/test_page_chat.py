@@ -300,6 +300,23 @@ def test_a_thumb_that_is_not_kept_is_taken_back(eyes, served):
     assert turn.locator("[data-do=up]").get_attribute("aria-pressed") == "false"
 
 
+def test_a_kept_answer_says_that_its_source_is_gone(eyes, served, tmp_path):
+    note = tmp_path / "almanac.md"
+    note.write_text("# Almanac\n\nThe almanac lists every eclipse of the coming century.\n")
+    page = eyes.page()
+    page.set_input_files("#files", str(note))
+    page.locator(".composer-dock .upload").filter(has_text="Ready").wait_for(timeout=90_000)
+    kit.ask(page, "What does the almanac list?")
+    (told,) = kept(served)
+    (source,) = told["turns"][0]["details"]["sources"]
+    httpx.delete(f"{served.url}/v1/documents/{source['document']}").raise_for_status()
+    page = eyes.page(f"/c/{told['id']}")
+    page.locator(".turn a.cite").first.click()
+    expect(page.locator("#source-text")).to_contain_text("The source is gone")
+    assert "every eclipse" in page.locator("#source-text mark").first.inner_text()
+    assert page.locator("#source-file").is_hidden()
+
+
 def test_an_empty_collection_says_how_to_begin(eyes, served, tmp_path):
     served.hub.store("beginning", create=True)
     page = eyes.page("/?collection=beginning")

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from rag_app.server.keys import KeyStore
+from rag_app.server.shapes import document_ref
+
 
 def _load(name):
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
@@ -18,6 +21,7 @@ files = _load("ingest_files")
 rig = _load("server_rig")
 
 ASKED = "How long does a sourdough rest?"
+SECRET = "/srv/secret"
 
 
 @pytest.fixture
@@ -131,3 +135,92 @@ async def test_a_conversation_stays_in_its_collection(tmp_path):
         await ask(client, {}, one, "When did the board meet?", model="rankgate:minutes")
         answer = await client.post("/v1/conversations", json={"collection": "nothing"})
         assert answer.status_code == 404
+
+
+def older(server, conversation, owner, *, gone=False):
+    """A turn as an evaluator's was kept by an older version: whole paths, their ids, scores."""
+    store = server.hub.store("default")
+    bread = next(d for d in store.documents() if d.source.endswith("bread.txt"))
+    chunk = "0" * 32 if gone else store.manifest.chunk_ids("default")[0]
+    if not gone:
+        ((_, found),) = store.fetch([chunk])
+        bread = next(d for d in store.documents() if d.id == found["document_id"])
+    source = {
+        "number": 1,
+        "title": "bread",
+        "heading": "",
+        "page": None,
+        "source": f"{SECRET}/{bread.name}" if gone else bread.source,
+        "document": "L3Nydi9zZWNyZXQvYnJlYWQudHh0",
+        "chunk_id": chunk,
+        "relevance_score": 0.625,
+        "quotes": [],
+    }
+    server.conversations.append(
+        conversation,
+        owner=owner,
+        question=ASKED,
+        answer="Twelve hours. [1]",
+        status="answered",
+        details={
+            "mode": "extractive",
+            "sources": [source],
+            "searched_for": ASKED,
+            "retrieval": {"status": "reranked", "degraded": False, "reason": "R", "detail": "D"},
+            "trace": {"policy": "p", "passages": [{"source": SECRET}]},
+        },
+    )
+    return source, bread
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_kept_turn_is_shown_as_the_role_of_today_allows(client, gone):
+    """The key was an evaluator's when it asked, or the version an older one."""
+    one = await begin(client, client.ada)
+    server = client.app.state.server
+    owner = next(r.id for r in KeyStore(client.settings.data_dir).all() if r.name == "Ada")
+    source, document = older(server, one, owner, gone=gone)
+    at = f"/v1/conversations/{one}"
+    whole = await client.get(at, headers=client.ada)
+    exported = await client.get(f"{at}/export?format=json", headers=client.ada)
+    markdown = await client.get(f"{at}/export", headers=client.ada)
+    for text in (whole.text, exported.text, markdown.text):
+        assert str(Path(document.source).parent) not in text and SECRET not in text
+        assert source["document"] not in text, "the old id is the path in other letters"
+        assert "0.625" not in text and "trace" not in text
+    for answer in (whole, exported):
+        details = answer.json()["turns"][0]["details"]
+        assert details["retrieval"] == {"status": "reranked", "degraded": False}
+        (shown,) = details["sources"]
+        assert (shown["source"], shown["number"]) == (document.name, 1)
+        assert "relevance_score" not in shown
+        if gone:
+            assert shown["document"] is None
+            continue
+        opened = await client.get(f"/v1/documents/{shown['document']}/text", headers=client.ada)
+        assert opened.status_code == 200 and opened.json()["name"] == document.name
+
+
+async def test_an_evaluator_sees_all_of_it_and_the_document_of_today(client):
+    one = await begin(client, client.bob)
+    owner = next(r.id for r in KeyStore(client.settings.data_dir).all() if r.name == "Bob")
+    source, document = older(client.app.state.server, one, owner)
+    kept = (await client.get(f"/v1/conversations/{one}", headers=client.bob)).json()
+    details = kept["turns"][0]["details"]
+    assert details["trace"]["policy"] == "p" and details["retrieval"]["reason"] == "R"
+    (shown,) = details["sources"]
+    assert shown.pop("document") == document_ref(document.id)
+    assert shown == {k: v for k, v in source.items() if k != "document"}
+
+
+async def test_a_collection_that_is_no_longer_reached_leaves_the_answer_without_links(tmp_path):
+    texts = {"default": rig.TEXTS, "minutes": {"m.txt": "The board met on Monday."}}
+    async with rig.in_process(tmp_path, files, collections=texts) as client:
+        mine = rig.bearer(rig.key(client.settings, name="Ada", collections=("minutes",)))
+        owner = next(r.id for r in KeyStore(client.settings.data_dir).all() if r.name == "Ada")
+        server = client.app.state.server
+        one = server.conversations.create(owner=owner, collection="default").id
+        older(server, one, owner)
+        kept = (await client.get(f"/v1/conversations/{one}", headers=mine)).json()
+        assert kept["turns"][0]["answer"] == "Twelve hours. [1]"
+        assert kept["turns"][0]["details"]["sources"][0]["document"] is None

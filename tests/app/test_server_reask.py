@@ -77,7 +77,8 @@ async def test_a_question_asked_again_speaks_against_what_was_shown(client, stre
     )
     assert [j.passage_id for j in rows] == [s["chunk_id"] for s in first["sources"]]
     assert rows[0].passage_text.endswith(rig.TEXTS["bread.txt"])
-    assert rows[0].session == one and rows[0].outcome == "reranked"
+    assert (rows[0].session, rows[0].collection) == (one, "default")
+    assert rows[0].outcome == "reranked"
 
 
 async def test_in_another_conversation_or_later_it_is_a_new_need(client, tmp_path):
@@ -111,6 +112,39 @@ async def test_a_log_that_cannot_be_written_costs_no_answer(client):
     (client.settings.data_dir / "feedback.jsonl").mkdir()
     told = await ask(client, one, BREAD)
     assert told["status"] == "answered"
+
+
+async def test_a_question_that_leans_on_another_is_new_each_time(client):
+    one = await begin(client)
+    for question in (BREAD, "And in winter?", GATE, "And in winter?"):
+        await ask(client, one, question)
+    assert log_of(client) == ()
+
+
+@pytest.mark.parametrize("first_wrong", [True, False])
+async def test_a_misspelt_question_is_the_one_that_was_meant(client, first_wrong):
+    one = await begin(client)
+    asked = [BREAD.replace("sourdough", "sourdouhg"), BREAD]
+    first, second = [await ask(client, one, q) for q in (asked if first_wrong else reversed(asked))]
+    wrong = first if first_wrong else second
+    assert [a["why"] for a in wrong["also_searched"]] == ["spelling"]
+    assert {j.passage_id for j in log_of(client)} == {s["chunk_id"] for s in first["sources"]}
+
+
+async def test_a_turn_that_cannot_be_read_costs_no_answer(client, caplog):
+    one = await begin(client)
+    kept = client.app.state.server.conversations
+    kept.append(
+        one,
+        owner="local",
+        question=BREAD,
+        answer="Twelve hours. [1]",
+        status="answered",
+        details={"sources": [{"number": 1}]},  # no chunk_id: a KeyError where it is judged
+    )
+    told = await ask(client, one, BREAD)
+    assert told["status"] == "answered" and "could not be noted" in caplog.text
+    assert [t.id for t in kept.get(one, owner="local").turns][1:] == [told["turn"]]
 
 
 async def used(client):
@@ -180,7 +214,7 @@ async def test_rankgate_eval_takes_both_forms(client, tmp_path):
         assert result["n"] == 2, "both questions are measured"
 
 
-async def test_what_was_said_about_another_collection_stays_out_of_a_folder(tmp_path):
+async def test_what_was_said_about_another_collection_stays_out(tmp_path):
     texts = {"default": rig.TEXTS, "minutes": {"m.txt": "The board met on Monday."}}
     async with rig.in_process(tmp_path, files, collections=texts, feedback=True) as client:
         await used(client)
@@ -195,6 +229,46 @@ async def test_what_was_said_about_another_collection_stays_out_of_a_folder(tmp_
         data, _ = load_dataset(tmp_path / "m")
         assert list(data.queries.values()) == ["When did the board meet?"]
         assert list(data.corpus.values()) == ["m\n\nThe board met on Monday."]
+        # Its passages are gone: only the line itself says where it belongs.
+        server = client.app.state.server
+        record = server.hub.store("minutes").documents()[0]
+        server.hub.write("minutes", lambda store: store.remove([record.id])).result(60)
+        wanted = {"default": [BREAD, GATE], "minutes": ["When did the board meet?"]}
+        for name, questions in wanted.items():
+            out = tmp_path / f"judged-{name}"
+            more = ("--collection", name)
+            done = invoke(client, str(out), "--format", "beir", "--judged-only", *more)
+            assert done.exit_code == 0, done.output
+            assert list(load_dataset(out)[0].queries.values()) == questions
+            done = invoke(client, f"{out}.jsonl", *more)
+            assert done.exit_code == 0 and done.stderr.count("older version") == 0, done.output
+            rows = read_feedback(f"{out}.jsonl").judgements
+            assert {j.query for j in rows if j.relevant} == set(questions)
+            assert {j.collection for j in rows} == {name}
+        done = invoke(client, str(tmp_path / "none.jsonl"), "--collection", "other")
+        assert done.exit_code == 2 and "nothing was said about collection 'other'" in done.stderr
+
+
+async def test_a_line_of_an_older_log_counts_where_its_passage_is(tmp_path):
+    texts = {"default": rig.TEXTS, "minutes": {"m.txt": "The board met on Monday."}}
+    async with rig.in_process(tmp_path, files, collections=texts, feedback=True) as client:
+        await used(client)
+        log = client.settings.data_dir / "feedback.jsonl"
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+        for row in rows:
+            assert row.pop("collection") == "default"
+        gone = {**rows[-1], "query": "Who left?", "passage": {"id": "gone", "text": "Bo left."}}
+        log.write_text("".join(json.dumps(row) + "\n" for row in [*rows, gone]))
+        for form in ("jsonl", "beir"):
+            more = ("--format", form, *(("--judged-only",) if form == "beir" else ()))
+            done = invoke(client, str(tmp_path / form), *more)
+            assert done.exit_code == 0, done.output
+            assert "1 judgements of an older version" in done.stderr
+            done = invoke(client, str(tmp_path / f"m-{form}"), *more, "--collection", "minutes")
+            assert done.exit_code == 2 and "nothing was said" in done.stderr
+        found = {j.query for j in read_feedback(tmp_path / "jsonl").judgements}
+        assert found == {BREAD, GATE, HARBOUR}
+        assert set(load_dataset(tmp_path / "beir")[0].queries.values()) == {BREAD, GATE}
 
 
 async def test_what_cannot_be_exported_is_said(client, tmp_path):
@@ -205,6 +279,7 @@ async def test_what_cannot_be_exported_is_said(client, tmp_path):
         (("--sources", "thumb,guess"), "--sources takes thumb, reask, opened, cited"),
         (("--sources", "cited"), "nothing to export"),
         (("--format", "beir", "--collection", "empty"), "holds no passage"),
+        (("--judged-only",), "--judged-only goes with --format beir"),
     ):
         done = invoke(client, str(tmp_path / "out"), *args)
         assert done.exit_code == 2 and said in done.stderr, done.output

@@ -108,6 +108,30 @@ async def test_a_day_on_which_it_fails_is_not_the_last_one(tmp_path, caplog):
     kept.close()
 
 
+class Failing:
+    """Fails as nobody expected, the second time that it is asked."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def forget_older_than(self, days):
+        self.asked += 1
+        if self.asked == 2:
+            raise RuntimeError("a broken engine")
+        return 0
+
+
+async def test_nor_is_a_day_on_which_it_fails_as_nobody_expected(caplog):
+    kept = Failing()
+    async with forgetting(kept, 1, every_s=0.01):
+        for _ in range(1000):
+            if kept.asked > 3:
+                break
+            await asyncio.sleep(0.01)
+        assert kept.asked > 3, "it went on"
+    assert "could not be deleted" in caplog.text and "a broken engine" in caplog.text
+
+
 @pytest.mark.parametrize("days", [0, -1, 1e9])
 def test_days_are_more_than_none(days):
     with pytest.raises(ValueError, match="conversation_days"):

@@ -1,6 +1,7 @@
 """The feedback log: what goes in comes out, what is torn is counted, what is wrong is named."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -42,12 +43,15 @@ def test_the_schema_is_a_schema_and_knows_the_same_sources():
 def test_what_is_appended_is_read_back(tmp_path):
     log = tmp_path / "feedback.jsonl"
     first = judged(rank=3, relevance_score=0.0, outcome="reranked", policy="p", session="s")
+    first = replace(first, collection="handbook")
     second = judged(query="ümlaut \u2028 line", relevant=False, source="reask")
     append_feedback(log, [first])
     append_feedback(log, [second])
     read = read_feedback(log)
     assert read.judgements == (first, second)
     assert read.torn == 0
+    older = json.loads(log.read_text("utf-8").split("\n")[1])
+    assert "collection" not in older and read.judgements[1].collection is None
     assert log.stat().st_mode & 0o077 == 0, "questions are nobody else's business"
     assert json.loads(log.read_text("utf-8").split("\n")[0])["relevance_score"] == 0.0
 

@@ -101,7 +101,7 @@ def test_a_sweep_asks_for_its_greatest_k_and_deeper_apart():
         for stage in (Shallow(), Shallow(most=1000))
     ]
     shallow, deep = results
-    assert [p.k for p in shallow.points] == [p.k for p in deep.points] == [20, 20, 50, 50]
+    assert [p.k for p in shallow.points] == [p.k for p in deep.points] == [0, 0, 20, 20, 50, 50]
     assert [p.ndcg for p in shallow.points] == [p.ndcg for p in deep.points]
     assert (shallow.recall_curve.depth, deep.recall_curve.depth) == (50, 100)
     assert len(noted(shallow.notes)) == 1 and noted(deep.notes) == []
