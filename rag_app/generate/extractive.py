@@ -202,9 +202,9 @@ def _parts(question: str) -> list[str]:
 
 
 def _pieces(sources: Sequence[SourceText]) -> list[_Piece]:
-    """What can be quoted: sentences; fragments, table rows and code only where there are none."""
+    """What can be quoted: sentences; questions, fragments, table rows, code only without any."""
     sentences = _unique(sources, split_sentences)
-    telling = [p for p in sentences if not p.sentence.fragment]
+    telling = [p for p in sentences if not p.sentence.fragment and not p.sentence.asks]
     if telling:
         return telling
     return sentences if sentences else _unique(sources, other_lines)

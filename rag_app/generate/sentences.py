@@ -70,6 +70,11 @@ class Sentence:
         )
 
     @property
+    def asks(self) -> bool:
+        """Whether it is a question: what a document asks answers nothing."""
+        return self.shown.rstrip("\"'\u201d\u2019)]*_`").endswith(("?", "\uff1f"))
+
+    @property
     def announces(self) -> bool:
         """Whether it ends with a colon, so that what it says stands in the lines after it."""
         return not self.led and self.shown.endswith((":", "\uff1a"))

@@ -133,6 +133,14 @@ def test_markup_is_gone_from_the_text_but_not_from_the_quote():
     assert "It compares [probabilities](prob.md), never raw scores." in quotes
 
 
+def test_what_a_document_asks_is_no_answer():
+    index = index_of('How long does dough rest? It rests for twelve hours in a cool "larder".')
+    answer = GENERATOR.answer("How long does dough rest?", context_of(["d-0"], index))
+    assert answer.text == 'It rests for twelve hours in a cool "larder". [1]'
+    asking = index_of("How long does dough rest?")
+    assert "How long" in GENERATOR.answer("How long?", context_of(["d-0"], asking)).text
+
+
 def test_overlapping_chunks_do_not_repeat_a_sentence():
     index = fake_index.FakeIndex()
     body = "The gate skips reranking when the first stage is right."
