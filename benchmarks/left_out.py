@@ -102,8 +102,8 @@ def arms(
     rows: Sequence[tuple[JudgedList, Retrieved]],
     policy: Policy,
     scorer: LateInteractionScorer,
-) -> dict[str, Any]:
-    """nDCG@10 of always reranking and of the policy, and what the policy decided."""
+) -> dict[str, npt.NDArray[Any]]:
+    """nDCG@10 of always reranking and of the policy, and what the policy decided; (n,) each."""
     known = KnownScores(scorer.info)
     reranker = Reranker(known, policy=policy, first_stage="hybrid", lexicon=index.bm25.lexicon)
     asked = scorer.read_queries([one.query for one, _ in rows])
@@ -119,8 +119,8 @@ def arms(
     return {
         "always": np.array(always),
         "policy": np.array(decided),
-        "skipped": float(np.mean(skipped)),
-        "refused": float(np.mean(refused)),
+        "skipped": np.array(skipped),
+        "refused": np.array(refused),
     }
 
 
@@ -137,6 +137,16 @@ def variants(data: Dataset, folder: Path) -> dict[str, Dataset]:
         spoilt = {row["_id"]: row["text"] for row in map(json.loads, lines)}
         found[label] = replace(data, queries={**data.queries, **spoilt})
     return found
+
+
+def parts_of(label: str, data: Dataset, ids: Sequence[str]) -> dict[str, list[int]]:
+    """Name of a row of the table to the positions of its questions: all, then by domain."""
+    parts = {label: list(range(len(ids)))}
+    for i, query_id in enumerate(ids):
+        domain = data.fields.get(query_id, {}).get("domain")
+        if domain is not None:
+            parts.setdefault(f"{label}, {domain}", []).append(i)
+    return parts
 
 
 def measure(name: str, args: argparse.Namespace, encoder: TokenEncoder) -> dict[str, Any]:
@@ -171,24 +181,28 @@ def measure(name: str, args: argparse.Namespace, encoder: TokenEncoder) -> dict[
             "tuned": np.array([ndcg_at_10(tuned.logits(one, None), one) for one, _ in rows]),
         }
         groups = [one.group for one, _ in rows]
+        parts = parts_of(label, data, [one.query_id for one, _ in rows])
         for mode, (policy, scorer) in settings.items():
             made = arms(index, rows, policy, scorer)
             values = {**base, "always": made["always"], "policy": made["policy"]}
-            table.setdefault(label, {"n": len(rows), "tuned_on": teacher})[mode] = {
-                "ndcg10": {arm: round(float(values[arm].mean()), 4) for arm in ARMS},
-                "skipped": round(made["skipped"], 4),
-                "false_refusals": round(made["refused"], 4),
-                **{
-                    f"{a}-{b}": difference(values[b], values[a], groups, args.seed)
-                    for a, b in (
-                        ("policy", "tuned"),
-                        ("policy", "fused"),
-                        ("policy", "always"),
-                    )
-                },
-            }
-            said = table[label][mode]
-            print(f"{label}, {mode}: {said['ndcg10']} {said['policy-tuned']}", file=sys.stderr)
+            for part, at in parts.items():
+                some = {arm: values[arm][at] for arm in ARMS}
+                names = [groups[i] for i in at]
+                table.setdefault(part, {"n": len(at), "tuned_on": teacher})[mode] = {
+                    "ndcg10": {arm: round(float(v.mean()), 4) for arm, v in some.items()},
+                    "skipped": round(float(made["skipped"][at].mean()), 4),
+                    "false_refusals": round(float(made["refused"][at].mean()), 4),
+                    **{
+                        f"{a}-{b}": difference(some[b], some[a], names, args.seed)
+                        for a, b in (
+                            ("policy", "tuned"),
+                            ("policy", "fused"),
+                            ("policy", "always"),
+                        )
+                    },
+                }
+                said = table[part][mode]
+                print(f"{part}, {mode}: {said['ndcg10']} {said['policy-tuned']}", file=sys.stderr)
     return table
 
 

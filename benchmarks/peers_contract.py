@@ -6,11 +6,11 @@ python benchmarks/peers_contract.py --out eval/results/peers_contract
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import platform
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,6 @@ VERSIONS = (
     "sentence-transformers",
 )
 MARKS = {"passed": "yes", "failed": "**no**", "not offered": "-"}
-
-
-def load(name: str) -> Any:
-    """A module of the test suite, under its own name."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ADAPTERS / f"{name}.py")
-        if spec is None or spec.loader is None:
-            raise SystemExit(f"cannot load {name} from {ADAPTERS}")
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
 
 
 def table(found: dict[str, Any]) -> str:
@@ -76,7 +65,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    adapters, checks = load("contract_adapters"), load("contract_checks")
+    sys.path.insert(0, str(ADAPTERS))  # modules of the test suite, under their own names
+    adapters, checks = import_module("contract_adapters"), import_module("contract_checks")
     components = []
     for made in (*adapters.OUR_ADAPTERS, *adapters.PEER_ADAPTERS):
         results = {c.run.__name__: adapters.kit.result_of(c, made()) for c in checks.CHECKS}
