@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rankgate.errors import InputError
+from rankgate.firststage import DEFAULT_K
 from rankgate.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def query_settings(questions: int, *, seed: int = 0) -> TrainingSettings:
         warmup=0.1,
         negatives=45,
         randoms=3,
-        depth=50,
+        depth=DEFAULT_K,
         spoiled=0.3,
         mine_again=None,
         prior=True,

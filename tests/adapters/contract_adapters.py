@@ -1,11 +1,9 @@
 """The components that the contract kit is run over: ours, and the peers' own classes."""
 
-import importlib.util
 import math
-import sys
 import warnings
-from pathlib import Path
 
+import contract_kit as kit
 import numpy as np
 from langchain_classic.retrievers.document_compressors import (
     CrossEncoderReranker,
@@ -28,17 +26,6 @@ from rankgate import Floor, Gate, Policy, RelevanceModel, ScorerInfo, Scores, Se
 from rankgate.gate import Condition, Rule
 from rankgate.logistic import Feature, Logistic, sigmoid
 
-
-def _load(name):
-    if name not in sys.modules:  # one copy of each class, or pickling finds another
-        file = Path(__file__).with_name(f"{name}.py")
-        spec = importlib.util.spec_from_file_location(name, file)
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-kit = _load("contract_kit")
 Adapter, Row, QUERY = kit.Adapter, kit.Row, kit.QUERY
 
 

@@ -2,23 +2,11 @@
 
 import asyncio
 import copy
-import importlib.util
 import math
 import pickle
-import sys
-from pathlib import Path
 
+import contract_kit as kit
 
-def _load(name):
-    if name not in sys.modules:  # one copy of each class, or pickling finds another
-        file = Path(__file__).with_name(f"{name}.py")
-        spec = importlib.util.spec_from_file_location(name, file)
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-kit = _load("contract_kit")
 QUERY, FOUR, BEST_FIRST, P = kit.QUERY, kit.FOUR, kit.BEST_FIRST, kit.P
 Check, Model, overlap = kit.Check, kit.Model, kit.overlap
 

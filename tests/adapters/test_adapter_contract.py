@@ -2,11 +2,10 @@
 
 import asyncio
 import copy
-import importlib.util
 import json
 import math
-from pathlib import Path
 
+import adapter_drivers as kit
 import pytest
 
 from rankgate import Candidate, Policy, Reranker
@@ -14,15 +13,6 @@ from rankgate.annotations import METADATA_KEYS
 from rankgate.errors import ConfigError, InputError, PolicyError
 from rankgate.testing import FailingScorer, FakeScorer
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-kit = _load("adapter_drivers")
 QUERY, FOUR, P, DRIVERS, ids = kit.QUERY, kit.FOUR, kit.P, kit.DRIVERS, kit.ids
 
 

@@ -1,23 +1,12 @@
 """The contract suite of all adapters, run against every constructor of LlamaIndex's retriever."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
+import test_adapter_contract as suite
 from llama_index.core.base.base_retriever import BaseRetriever
 
 from llama_index.postprocessor.rankgate import RankGateRetriever
 from rankgate import Candidate
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-suite = _load("test_adapter_contract")
 # Collected here once more, with the `driver` of this module.
 globals().update({n: f for n, f in vars(suite).items() if n.startswith("test_")})
 

@@ -1,27 +1,17 @@
 """The contract kit over our components, and over ones that are broken on purpose."""
 
-import importlib.util
 import json
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import contract_adapters as adapters
+import contract_checks as checks
 import pytest
 
 RESULTS = Path(__file__).resolve().parents[2] / "eval" / "results" / "peers_contract.json"
 
 
-def _load(name):
-    if name not in sys.modules:  # one copy of each class, or pickling finds another
-        file = Path(__file__).with_name(f"{name}.py")
-        spec = importlib.util.spec_from_file_location(name, file)
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-adapters = _load("contract_adapters")
-kit, checks = adapters.kit, _load("contract_checks")
+kit = adapters.kit
 BY_NAME = {check.run.__name__: check for check in checks.CHECKS}
 
 

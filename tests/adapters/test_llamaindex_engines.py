@@ -1,9 +1,8 @@
 """Query and chat engines of LlamaIndex around our components, over a real index, scripted LLM."""
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
+import llamaindex_index as kit
 import pytest
 from llama_index.core.base.llms.types import ChatMessage, CompletionResponse, LLMMetadata
 from llama_index.core.chat_engine import CondensePlusContextChatEngine, ContextChatEngine
@@ -15,15 +14,6 @@ from llama_index.core.tools import QueryEngineTool, RetrieverTool
 from llama_index.postprocessor.rankgate import RankGateRerank, RankGateRetriever
 from rankgate.testing import FakeScorer
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-kit = _load("llamaindex_index")
 QUERY, index_in = kit.QUERY, kit.index_in
 
 

@@ -1,8 +1,6 @@
 """What LlamaIndex's retriever tells of itself: events, reasons, metadata."""
 
-import importlib.util
-from pathlib import Path
-
+import llamaindex_index as kit
 from llama_index.core.callbacks import CallbackManager, CBEventType
 from llama_index.core.callbacks.llama_debug import LlamaDebugHandler
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
@@ -15,15 +13,6 @@ from llama_index.core.schema import MetadataMode
 from llama_index.postprocessor.rankgate import RankGateOutcomeEvent, RankGateRetriever
 from rankgate.testing import FakeScorer
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-kit = _load("llamaindex_index")
 QUERY, COSINES, THREE, nodes_of = kit.QUERY, kit.COSINES, kit.THREE, kit.nodes_of
 Listed, Sized, ids = kit.Listed, kit.Sized, kit.ids
 index_in, events = kit.index_in, kit.events

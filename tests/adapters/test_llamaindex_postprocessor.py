@@ -1,12 +1,11 @@
 """The LlamaIndex postprocessor: over a real Chroma index, events, scores, prompts, copies."""
 
 import copy
-import importlib.util
 import json
 import math
 import pickle
-from pathlib import Path
 
+import llamaindex_index as kit
 import pytest
 from llama_index.core import Settings
 from llama_index.core.callbacks import CallbackManager, CBEventType
@@ -22,15 +21,6 @@ from rankgate.errors import ConfigError, InputError, ProfileMismatchError
 from rankgate.firststage import cosine_from_distance
 from rankgate.testing import FailingScorer, FakeScorer, candidates_of
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-kit = _load("llamaindex_index")
 QUERY, COSINES, THREE, nodes_of = kit.QUERY, kit.COSINES, kit.THREE, kit.nodes_of
 index_in, events = kit.index_in, kit.events
 

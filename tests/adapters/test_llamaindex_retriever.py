@@ -1,10 +1,9 @@
 """LlamaIndex's retriever: K asked, gate before the cut, spaces, policies, copies."""
 
 import copy
-import importlib.util
 import pickle
-from pathlib import Path
 
+import llamaindex_index as kit
 import pytest
 from llama_index.core.schema import QueryBundle
 
@@ -14,15 +13,6 @@ from rankgate.errors import ConfigError, InputError, PolicyError
 from rankgate.gate import Condition, Gate, Rule
 from rankgate.testing import FailingScorer, FakeScorer
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-kit = _load("llamaindex_index")
 QUERY, COSINES, THREE, nodes_of = kit.QUERY, kit.COSINES, kit.THREE, kit.nodes_of
 Listed, Sized, ids = kit.Listed, kit.Sized, kit.ids
 index_in, events = kit.index_in, kit.events

@@ -4,20 +4,15 @@ Usage: server_process.py FOLDER READY: prints its port, streams pieces while the
 missing, and says at the end that it closed its folder.
 """
 
-import importlib.util
 import sys
 import time
 from pathlib import Path
 
+import ingest_files as files
+import server_rig as rig
+
 from rag_app.commands.serve import run_server
 from rag_app.generate.answer import Answer
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
 
 
 class Waiting:
@@ -39,7 +34,6 @@ class Waiting:
 def main(folder, ready):
     import socket
 
-    files, rig = _load("ingest_files"), _load("server_rig")
     settings, hub = rig.make(folder, files, generator=Waiting(ready), request_timeout_s=30)
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))

@@ -1,15 +1,14 @@
 """Backup and restore, done: what is copied answers as the original did, at another place."""
 
-import importlib.util
 import json
 import os
 import shutil
 import sqlite3
 import stat
-import sys
 import threading
 from pathlib import Path
 
+import ingest_files as files
 import pytest
 
 from rag_app.backup import back_up
@@ -21,16 +20,6 @@ from rag_app.server.keys import KeyStore
 from rag_app.server.uploads import Uploads
 from rag_app.store import Store
 from rankgate.errors import InputError
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
 
 
 @pytest.fixture

@@ -1,26 +1,14 @@
 """Follow-up questions over HTTP: earlier messages and kept turns, what is shown, and shadowing."""
 
 import asyncio
-import importlib.util
-import sys
-from pathlib import Path
 
+import ingest_files as files
 import pytest
+import server_rig as rig
 
 from rankgate import Policy, RelevanceModel
 from rankgate.gate import Condition, Gate, Rule
 from rankgate.logistic import Feature, Logistic
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
 
 FIRST = "How long does a sourdough rest?"
 NEXT = "And where?"

@@ -1,7 +1,6 @@
 """Vectors on a real `chroma run`: the same answers as embedded, and plain words when it is down."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
+import ingest_files as files
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -25,16 +25,6 @@ from rag_app.settings import Settings
 from rag_app.store import Store
 
 CHROMA = str(Path(sys.executable).parent / "chroma")
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
 
 
 def free_port():

@@ -1,11 +1,9 @@
 """Chunks: exact slices, small enough, under their headings, nothing lost."""
 
-import importlib.util
 import itertools
 import re
-import sys
-from pathlib import Path
 
+import ingest_files as files
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,15 +14,6 @@ from rag_app.ingest.markdown import parse
 from rag_app.ingest.units import TokenIndex, sentences
 from rankgate.errors import ConfigError
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
 TOKENIZER = files.small_tokenizer()
 LIMITS = Limits(max_bytes=10**7, max_pages=10, timeout_s=10, memory_mb=512)
 

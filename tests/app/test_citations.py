@@ -1,9 +1,6 @@
 """Citations: only of sources that exist, numbered from 1, supported by words at a known place."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import fake_index
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,15 +8,6 @@ from hypothesis import strategies as st
 from rag_app.generate.citations import CitationNumbering, cite, locate
 from rag_app.generate.context import build_context
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-fake_index = _load("fake_index")
 INDEX = fake_index.FakeIndex()
 SOURCES = build_context(
     fake_index.passages_of(INDEX, ["gate-0", "gate-1", "floor-0"]),

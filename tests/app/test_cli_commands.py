@@ -1,13 +1,13 @@
 """The application's commands on a real index: real files, real Chroma, the real encoder."""
 
 import importlib.metadata
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import fake_openai
 import pytest
 from typer.testing import CliRunner
 
@@ -44,16 +44,6 @@ FILES = {
 }
 
 pytestmark = pytest.mark.model
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-fake_openai = _load("fake_openai")
 
 
 def invoke(*args, **kwargs):

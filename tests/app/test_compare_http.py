@@ -1,22 +1,10 @@
 """Compare over HTTP: which scorers there are, which was asked for, and who may ask."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import browser_kit as kit
+import ingest_files as files
 import pytest
+import server_rig as rig
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
-kit = _load("browser_kit")
 pytestmark = pytest.mark.model
 QUESTION = "What does the gate decide?"
 PLAIN = "late-interaction/all-MiniLM-L6-v2"

@@ -1,9 +1,6 @@
 """Compare: the scorers that an application has, and what a policy means for each."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import browser_kit as kit
 import pytest
 
 from rag_app.comparison import compare
@@ -15,15 +12,6 @@ from rankgate import Floor
 from rankgate.errors import InputError, PolicyError
 from rankgate.testing import FakeScorer
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-kit = _load("browser_kit")
 pytestmark = pytest.mark.model
 QUESTION = "On what is a gate fitted?"
 PLAIN = "late-interaction/all-MiniLM-L6-v2"

@@ -1,12 +1,12 @@
 """The extractive generator: verbatim sentences, one to three, from as many sources as needed."""
 
-import importlib.util
 import re
 import sys
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
+import fake_index
 import numpy as np
 import pytest
 
@@ -18,15 +18,6 @@ from rag_app.generate.sentences import clean
 from rankgate.models import TokenStore, TokenVectors
 from rankgate.scorers.late_interaction import maxsim
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-fake_index = _load("fake_index")
 INDEX = fake_index.FakeIndex()
 GENERATOR = ExtractiveGenerator()
 

@@ -1,10 +1,9 @@
 """The LLM generator against a real server on 127.0.0.1 that can misbehave."""
 
-import importlib.util
-import sys
 import time
-from pathlib import Path
 
+import fake_index
+import fake_openai
 import pytest
 
 from rag_app.generate.answer import REFUSAL, Answer
@@ -14,16 +13,6 @@ from rag_app.generate.openai import OpenAIGenerator
 from rag_app.settings import Settings
 from rankgate.errors import ConfigError
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-fake_index = _load("fake_index")
-fake_openai = _load("fake_openai")
 Reply = fake_openai.Reply
 INDEX = fake_index.FakeIndex()
 KEY = "sk-test-123"

@@ -1,10 +1,8 @@
 """`rankgate ingest`: the table, the JSON, the exit codes."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
+import ingest_files as files
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -12,16 +10,6 @@ from typer.testing import CliRunner
 from rag_app.commands.ingest import register
 from rag_app.embeddings import Identity
 from rankgate.errors import RankgateError
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 undisturbed one does.
 """
 
-import importlib.util
 import random
 import shutil
 import signal
@@ -11,20 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import ingest_files as files
 import pytest
 
 from rag_app.ingest import ingest
 from rag_app.store import Store
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
 
 # Says when everything is imported, so that the kill falls into the work and not before it.
 CHILD = """

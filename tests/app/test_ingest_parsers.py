@@ -1,13 +1,12 @@
 """Parsers, in their process: what comes out of real files, and what broken ones are called."""
 
 import codecs
-import importlib.util
 import os
 import sys
 import time
 import zipfile
-from pathlib import Path
 
+import ingest_files as files
 import psutil
 import pytest
 
@@ -16,15 +15,6 @@ from rag_app.ingest.decode import KINDS
 from rag_app.ingest.document import Limits, ParsedDocument
 from rag_app.ingest.parser_process import ParserProcess
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
 LIMITS = Limits(max_bytes=20 * 2**20, max_pages=5, timeout_s=30, memory_mb=1024)
 
 

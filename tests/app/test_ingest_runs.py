@@ -1,10 +1,9 @@
 """Ingestion: added, changed, unchanged, removed, renamed, broken; ids that do not wander."""
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 
+import ingest_files as files
 import pytest
 
 from rag_app.errors import NothingToIngestError, StoreMismatchError
@@ -12,16 +11,6 @@ from rag_app.ingest import ingest
 from rag_app.ingest.walk import walk
 from rag_app.store import Store
 from rankgate.errors import ConfigError
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
 
 
 @pytest.fixture

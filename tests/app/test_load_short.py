@@ -1,25 +1,12 @@
 """The load benchmark, ten seconds of it: nothing fails, and nobody gets another's passages."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import load
 import pytest
-
-FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "load.py"
-
-
-@pytest.fixture(scope="module")
-def load():
-    spec = importlib.util.spec_from_file_location("load", FILE)
-    module = sys.modules.setdefault("load", importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow
 @pytest.mark.model
-def test_ten_seconds(load):
+def test_ten_seconds():
     result = load.measured(clients=12, seconds=10, documents=16, seed=1)
     # Ten seconds say nothing about memory; everything else has to hold.
     wrong = [w for w in load.verdict(result) if "memory" not in w]
@@ -27,7 +14,7 @@ def test_ten_seconds(load):
     assert result["own"] > 0 and result["foreign"] == 0
 
 
-def good(load):
+def good():
     return {
         "statuses": {"200": 5, "429": 2},
         "own": 3,
@@ -52,12 +39,12 @@ def good(load):
         ({"server_exit": 1}, "the server ended with 1"),
     ],
 )
-def test_whatever_does_not_hold_is_said(load, change, said):
-    found = load.verdict({**good(load), **change})
+def test_whatever_does_not_hold_is_said(change, said):
+    found = load.verdict({**good(), **change})
     assert (found == []) if said is None else (len(found) == 1 and said in found[0])
 
 
-def test_memory_over_time_shows_what_grows(load):
+def test_memory_over_time_shows_what_grows():
     mb = 2**20
     flat = load.over_time([(t, (500 + (t < 20) * t) * mb) for t in range(120)], 120)
     assert flat["slope_mb_per_minute"] == 0 and flat["samples"] == 120
@@ -69,9 +56,9 @@ def test_memory_over_time_shows_what_grows(load):
     assert short["slope_mb_per_minute"] is None and short["tenths_mb"] == [1.0, *[None] * 9]
 
 
-def test_the_result_is_a_table_with_every_tenth(load):
+def test_the_result_is_a_table_with_every_tenth():
     result = {
-        **good(load),
+        **good(),
         "command": "c",
         "commit": "x",
         "date": "d",
@@ -93,7 +80,7 @@ def test_the_result_is_a_table_with_every_tenth(load):
     assert "60.0 MB a minute" in text and "Held: everything." in text
 
 
-def test_a_leak_is_seen(load):
+def test_a_leak_is_seen():
     seen = load.Seen()
     seen.look("alpha", f"text of {load.MARKERS['alpha']}")
     seen.look("alpha", f"text of {load.MARKERS['alpha']} and of {load.MARKERS['beta']}")

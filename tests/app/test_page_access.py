@@ -1,22 +1,10 @@
 """The page for everybody: keyboard, phone, dark, axe, and two keys that see only their own."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import browser_kit as kit
 import pytest
 
 from rag_app.server.keys import KeyStore, Role
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-kit = _load("browser_kit")
 pytestmark = kit.needs_browser
 browser = kit.browser
 QUESTION = "What decides before the second stage?"

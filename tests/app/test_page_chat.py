@@ -1,23 +1,13 @@
 """The chat page in a real Chromium: ask, watch, stop, sources, refusal, upload, history."""
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 
+import browser_kit as kit
 import httpx
 import pytest
 from playwright.sync_api import expect
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-kit = _load("browser_kit")
 pytestmark = kit.needs_browser
 browser = kit.browser
 QUESTION = "What decides before the second stage?"

@@ -1,27 +1,16 @@
 """Compare and Quality in a real Chromium."""
 
-import importlib.util
 import json
 import re
-import sys
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import browser_kit as kit
 import httpx
 import pytest
 from playwright.sync_api import expect
 
 from rankgate.scorers import LateInteractionScorer
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-kit = _load("browser_kit")
 pytestmark = kit.needs_browser
 browser = kit.browser
 QUESTION = "What decides before the second stage?"

@@ -1,11 +1,9 @@
 """What stands behind the page, over HTTP: signing in, feedback, quality, static files."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
+import browser_kit as kit
 import httpx
 import pytest
 
@@ -16,15 +14,6 @@ from rag_app.server.pages import _local
 from rag_app.server.recent import Recent
 from rankgate.feedback import read_feedback
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-kit = _load("browser_kit")
 QUESTION = "What decides before the second stage?"
 
 

@@ -1,9 +1,6 @@
 """Pages of a PDF: a quote's own, where its passage goes on over several."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import ingest_files as files
 import pytest
 
 from rag_app.generate.answer import Quote, Source
@@ -14,15 +11,6 @@ from rag_app.page_starts import page_at
 from rag_app.store import Store
 from rankgate.types import Candidate, Passage
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
 PAGES = [
     "The keeper counts the ships at dawn.",
     "The lens is polished every Tuesday.",

@@ -1,11 +1,9 @@
 """The pipeline: what comes out for answered, refused, skipped, degraded and failed questions."""
 
 import hashlib
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
+import fake_index
 import pytest
 
 from rag_app.condense import Exchange
@@ -20,15 +18,6 @@ from rankgate.gate import Action, Condition, Gate, Rule
 from rankgate.logistic import Feature, Logistic
 from rankgate.testing import FailingScorer, FakeScorer
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-fake_index = _load("fake_index")
 INDEX = fake_index.FakeIndex()
 QUESTION = "When does the gate skip reranking?"
 

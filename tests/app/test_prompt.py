@@ -1,9 +1,6 @@
 """What an LLM is told: sources as data, and single lines for rewording questions."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import fake_openai
 import pytest
 
 from rag_app.condense import Exchange, condense
@@ -12,16 +9,6 @@ from rag_app.generate.errors import GeneratorError
 from rag_app.generate.openai import OpenAIGenerator
 from rag_app.generate.prompt import source_block
 from rankgate import Candidate, Passage
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-fake_openai = _load("fake_openai")
 
 
 def source(text):

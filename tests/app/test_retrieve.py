@@ -1,23 +1,11 @@
 """The first stage: both scores on every candidate, computed and never imputed."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import fake_index
 import pytest
 
 from rag_app.retrieve import AlsoSearched, HybridFirstStage
 from rankgate.firststage import Fusion, fuse_candidates, reciprocal_rank_fusion
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-fake_index = _load("fake_index")
 INDEX = fake_index.FakeIndex()
 
 

@@ -1,14 +1,11 @@
 """The setting `scorer`: late interaction with question layers of one's own."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
-from test_training_models import build_encoder
+from tiny_models import build_encoder
 
 from rag_app.diagnosis import diagnose
 from rag_app.scorer import scorer_for

@@ -1,28 +1,16 @@
 """Who gets in, and what they see: keys, collections, roles, cookies."""
 
-import importlib.util
 import json
 import logging
-import sys
-from pathlib import Path
 
+import ingest_files as files
 import pytest
+import server_rig as rig
 from itsdangerous import URLSafeTimedSerializer
 
 from rag_app.server.access import COOKIE, Access
 from rag_app.server.keys import KeyStore
 from rag_app.server.shapes import document_ref
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
 
 APPLES = {"apples.txt": "Apples ripen in autumn and are kept in the cellar."}
 BRIDGES = {"bridges.txt": "Bridges rust in winter and are painted in spring."}

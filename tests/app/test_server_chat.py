@@ -1,27 +1,15 @@
 """OpenAI's chat interface: whole answers, streams, usage, errors in OpenAI's shape."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
+import ingest_files as files
 import pytest
+import server_rig as rig
 
 from rag_app.generate.answer import REFUSAL
 from rag_app.generate.errors import GeneratorError
 from rankgate import Floor, Policy, RelevanceModel
 from rankgate.logistic import Feature, Logistic
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
 
 ASKED = "How long does a sourdough rest?"
 

@@ -1,28 +1,18 @@
 """The official clients of the interfaces that the server speaks, over a real connection."""
 
 import contextlib
-import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
+import ingest_files as files
 import openai
 import pytest
+import server_rig as rig
 
 from rag_app.generate.errors import GeneratorError
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
 
 ASKED = [{"role": "user", "content": "How long does a sourdough rest?"}]
 ANSWER = "A sourdough rests for twelve hours in a cool place. [1]"

@@ -1,24 +1,13 @@
 """Conversations over HTTP: kept, exported, deleted; each caller's own."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
+import ingest_files as files
 import pytest
+import server_rig as rig
 
 from rag_app.server.keys import KeyStore
 from rag_app.server.shapes import document_ref
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
 
 ASKED = "How long does a sourdough rest?"
 SECRET = "/srv/secret"

@@ -1,27 +1,16 @@
 """Documents over HTTP: upload with a fate for each file, restart, read, delete."""
 
 import asyncio
-import importlib.util
-import sys
 import threading
 from pathlib import Path
 
+import ingest_files as files
 import pytest
+import server_rig as rig
 
 from rag_app.server.app import create_app
 from rag_app.server.hub import Hub
 from rag_app.server.uploads import Uploads, safe_name
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
 
 WORDS = b"Gulls cry over the pier in the evening."
 

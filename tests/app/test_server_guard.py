@@ -1,26 +1,14 @@
 """What stands around every request: hosts, origins, sizes, headers, log lines, broken routes."""
 
-import importlib.util
 import json
 import logging
-import sys
-from pathlib import Path
 
 import httpx
+import ingest_files as files
 import pytest
+import server_rig as rig
 
 from rag_app.server.logs import JsonLines
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
 
 HERE = "http://127.0.0.1:8000"
 

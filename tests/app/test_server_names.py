@@ -1,24 +1,12 @@
 """Lists of documents page by page, and what of a document's path a user may see."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
+import ingest_files as files
 import pytest
+import server_rig as rig
 
 from rag_app.ingest.ingestion import ingest_into
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
 
 
 def fill(client, folder, *names):

@@ -1,23 +1,10 @@
 """The description of the interface, and requests made up from it."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import ingest_files as files
 import pytest
+import server_rig as rig
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
 
 PATHS = {
     "/healthz",

@@ -1,13 +1,12 @@
 """Behind a proxy, over real HTTP: whose X-Forwarded-* is believed, and what that changes."""
 
 import contextlib
-import importlib.util
-import sys
 import threading
-from pathlib import Path
 
 import httpx
+import ingest_files as files
 import pytest
+import server_rig as rig
 import uvicorn
 from typer.testing import CliRunner
 
@@ -15,17 +14,6 @@ from rag_app.commands.serve import server_config
 from rag_app.settings import Settings
 from rankgate.cli import build_app
 from rankgate.errors import ConfigError
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
 
 HTTPS = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
 

@@ -1,11 +1,10 @@
 """Thumbs, opened sources and re-asks of a running server, exported, and read by both readers."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
+import ingest_files as files
 import pytest
+import server_rig as rig
 from typer.testing import CliRunner
 
 from rag_app.reask import WITHIN
@@ -13,17 +12,6 @@ from rankgate.cli import build_app
 from rankgate.feedback import read_feedback
 from rankgate_eval.loading import load_dataset
 from rankgate_eval.training.sources import load_source
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
 
 BREAD = "How long does a sourdough rest?"
 GATE = "What does the gate decide?"

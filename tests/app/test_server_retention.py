@@ -1,28 +1,17 @@
 """Old conversations go at the start and once a day, from the file too; the rest stays."""
 
 import asyncio
-import importlib.util
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import ingest_files as files
 import pytest
+import server_rig as rig
 from sqlalchemy import text
 
 from rag_app.conversations import Conversations
 from rag_app.server.retention import forgetting
 from rag_app.settings import Settings
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
 
 OLD, NEW = "quokka-0815", "wombat-4711"
 

@@ -1,25 +1,12 @@
 """Search, rerank in two dialects, compare, health and metrics."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import ingest_files as files
 import pytest
+import server_rig as rig
 
 from rankgate.errors import ScorerError
 from rankgate.scorers.protocol import ScorerInfo
 from rankgate.testing import FailingScorer, FakeScorer
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
 
 DOCUMENTS = ["bread and butter", "the gate decides", "the gate decides about bread"]
 

@@ -1,6 +1,5 @@
 """`rankgate serve` as a process: what it refuses to start with, and how it stops."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -11,21 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import server_rig as rig
 from typer.testing import CliRunner
 
 from rag_app.datafolder import DataFolder
 from rankgate.cli import build_app
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
 
 RUNNER = CliRunner()
 TESTS = Path(__file__).parent

@@ -1,30 +1,18 @@
 """Blocking work beside the event loop: 429, 504, clients that leave, a loop that stays awake."""
 
 import asyncio
-import importlib.util
 import os
-import sys
 import threading
-from pathlib import Path
 
 import httpx
+import ingest_files as files
 import pytest
+import server_rig as rig
 
 from rag_app.server.errors import ApiError
 from rag_app.server.slots import Slots
 from rag_app.server.sse import EventStream
 from rankgate.testing import SlowScorer
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
-rig = _load("server_rig")
 
 SEARCH = {"query": "What does the gate decide?"}
 CHAT = {"messages": [{"role": "user", "content": "What does the gate decide?"}]}

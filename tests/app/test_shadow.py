@@ -1,32 +1,20 @@
 """Skipped questions reranked after the answer: what is kept, what is dropped, what it says."""
 
-import importlib.util
 import sqlite3
-import sys
 import threading
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
+import fake_index
 import pytest
 
 from rag_app.errors import StoreError
+from rag_app.pipeline import Pipeline
+from rag_app.settings import Settings
 from rag_app.shadow import Shadow, ShadowRow, _exact, compared
 from rankgate import Candidate, Passage
 from rankgate.gate import Action
 from rankgate.testing import FailingScorer, FakeScorer
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-fake_index = _load("fake_index")
-from rag_app.pipeline import Pipeline  # noqa: E402
-from rag_app.settings import Settings  # noqa: E402
 
 QUESTION = "When does the gate skip reranking?"
 

@@ -1,10 +1,8 @@
 """One process, several collections, readers while documents are being replaced."""
 
-import importlib.util
-import sys
 import threading
-from pathlib import Path
 
+import ingest_files as files
 import pytest
 
 from rag_app.datafolder import DataFolder
@@ -12,16 +10,6 @@ from rag_app.errors import StoreLockedError
 from rag_app.ingest.ingestion import ingest_into
 from rag_app.retrieve import HybridFirstStage
 from rag_app.store import Store
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
 
 
 def test_collections_share_an_opened_folder_and_not_their_passages(tmp_path):

@@ -1,13 +1,12 @@
 """The store: what it answers, who may open it, and what it mends when it is opened."""
 
-import importlib.util
 import json
 import logging
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
+import ingest_files as files
 import numpy as np
 import pytest
 
@@ -16,16 +15,6 @@ from rag_app.ingest import ingest
 from rag_app.store import Store
 from rankgate.errors import ConfigError
 from rankgate.firststage import Fusion, fuse_candidates
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-files = _load("ingest_files")
 
 
 @pytest.fixture

@@ -1,27 +1,14 @@
 """What the contract suites share: every scorer, how they differ, and inputs that hurt."""
 
-import importlib.util
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+import rerank_servers as servers
+import tiny_models as tiny
 
 from rankgate.stages import Cascade
 from rankgate.testing import FakeScorer
 from rankgate.wrappers import Batched, Breaker, Cached, Timed, Windowed
-
-
-def _load(name):
-    if name not in sys.modules:
-        file = Path(__file__).with_name(f"{name}.py")
-        spec = importlib.util.spec_from_file_location(name, file)
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-servers, tiny = _load("rerank_servers"), _load("tiny_models")
 
 QUERY = "what is the capital of france"
 TEXTS = [

@@ -1,96 +1,20 @@
 """Breaker: opens, waits, probes, closes; and counts only what says something of the scorer."""
 
-import asyncio
 import pickle
-import threading
 from dataclasses import replace
 
+import breaker_kit
 import pytest
+from breaker_kit import Script, call, down, opened, play
 
 from rankgate import Policy, Reranker, Status
 from rankgate.deadline import Deadline
 from rankgate.errors import BreakerOpenError, ConfigError, InputError, ScorerError
-from rankgate.scorers import ScoreContext, ScorerInfo
+from rankgate.scorers import ScoreContext
 from rankgate.testing import FakeScorer, candidates_of
 from rankgate.wrappers import Batched, Breaker, BreakerState, Cached, Timed, Windowed
 
-
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-class Script:
-    """Does what the next entry of the script says: an error, seconds to take, or nothing."""
-
-    info = ScorerInfo(id="script", scale="s")
-
-    def __init__(self, clock=None):
-        self.clock = clock
-        self.next = []
-        self.calls = 0
-
-    def score(self, query, texts, context=None):
-        self.calls += 1
-        step = self.next.pop(0) if self.next else None
-        if isinstance(step, BaseException):
-            raise step
-        if step is not None:
-            self.clock.now += step
-        return FakeScorer().score(query, texts)
-
-
-def down():
-    return ScorerError("down")
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def script(clock):
-    return Script(clock)
-
-
-@pytest.fixture
-def breaker(script, clock):
-    return Breaker(
-        script,
-        window=10,
-        min_calls=4,
-        failure_rate=0.5,
-        slow_call_ms=100,
-        slow_rate=0.75,
-        open_for_s=30,
-        clock=clock,
-    )
-
-
-def call(breaker, context=None):
-    return breaker.score("red", ["red"], context).values[0]
-
-
-def play(breaker, *steps):
-    """One call a step; errors are swallowed."""
-    for step in steps:
-        breaker.inner.next.append(step)
-        try:
-            call(breaker)
-        except BreakerOpenError:
-            breaker.inner.next.clear()
-            raise
-        except (ScorerError, InputError):
-            pass
-
-
-def opened(breaker):
-    play(breaker, *[down() for _ in range(4)])
-    assert breaker.state is BreakerState.OPEN
+clock, script, breaker = breaker_kit.clock, breaker_kit.script, breaker_kit.breaker
 
 
 def test_closed_it_only_passes_on(breaker, script):
@@ -207,157 +131,6 @@ def test_calls_without_time_or_caller_say_nothing(breaker, script):
     with pytest.raises(ScorerError):
         call(other, left)
     assert not breaker.is_open and not other.is_open
-
-
-class Held:
-    """Waits until it is let go; remembers how many are inside."""
-
-    info = ScorerInfo(id="held", scale="s")
-
-    def __init__(self):
-        self.go = threading.Event()
-        self.inside = threading.Semaphore(0)
-        self.fail = False
-
-    def score(self, query, texts, context=None):
-        self.inside.release()
-        assert self.go.wait(10)
-        if self.fail:
-            raise down()
-        return FakeScorer().score(query, texts)
-
-
-def in_thread(breaker):
-    results = []
-
-    def ask():
-        try:
-            results.append(float(call(breaker)))
-        except ScorerError as exc:
-            results.append(exc)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    return thread, results
-
-
-def test_while_one_probes_the_others_are_refused():
-    clock, held = Clock(), Held()
-    breaker = Breaker(held, min_calls=1, window=1, clock=clock)
-    held.fail = True
-    held.go.set()
-    with pytest.raises(ScorerError):
-        call(breaker)
-    assert held.inside.acquire(timeout=5)
-    held.go.clear()
-    held.fail = False
-    clock.now += 30
-    thread, results = in_thread(breaker)
-    assert held.inside.acquire(timeout=5)
-    assert breaker.state is BreakerState.HALF_OPEN and breaker.is_open
-    with pytest.raises(BreakerOpenError):
-        call(breaker)
-    held.go.set()
-    thread.join(10)
-    assert results == [1.0]
-    assert not breaker.is_open
-
-
-def test_a_probe_that_hangs_does_not_keep_it_shut_for_ever():
-    clock, held = Clock(), Held()
-    breaker = Breaker(held, min_calls=1, window=1, clock=clock)
-    held.fail = True
-    held.go.set()
-    with pytest.raises(ScorerError):
-        call(breaker)
-    assert held.inside.acquire(timeout=5)
-    held.go.clear()
-    clock.now += 30
-    thread, results = in_thread(breaker)
-    assert held.inside.acquire(timeout=5)
-    clock.now += 30
-    assert not breaker.is_open
-    breaker.inner = FakeScorer()
-    call(breaker)
-    assert breaker.state is BreakerState.CLOSED
-    held.go.set()
-    thread.join(10)
-    assert isinstance(results[0], ScorerError)
-    assert breaker.state is BreakerState.CLOSED  # the old probe's failure is of another time
-
-
-def test_what_began_before_it_opened_does_not_count_afterwards():
-    clock, held = Clock(), Held()
-    breaker = Breaker(held, min_calls=2, window=2, clock=clock)
-    held.fail = True
-    threads = [in_thread(breaker)[0] for _ in range(4)]
-    for _ in threads:
-        assert held.inside.acquire(timeout=5)
-    held.go.set()
-    for thread in threads:
-        thread.join(10)
-    assert breaker.is_open
-    clock.now += 30
-    held.fail = False
-    call(breaker)
-    assert breaker.state is BreakerState.CLOSED
-
-
-async def test_async_counts_alike_and_a_cancelled_probe_gives_its_place_back(clock):
-    class Native:
-        info = ScorerInfo(id="native", scale="s")
-        hang = fail = False
-
-        def score(self, query, texts, context=None):
-            raise AssertionError("the async path is wanted")
-
-        async def ascore(self, query, texts, context=None):
-            if self.hang:
-                await asyncio.sleep(60)
-            if self.fail:
-                raise down()
-            return FakeScorer().score(query, texts)
-
-    native = Native()
-    breaker = Breaker(native, min_calls=2, window=2, clock=clock)
-    native.fail = True
-    for _ in range(2):
-        with pytest.raises(ScorerError):
-            await breaker.ascore("red", ["red"])
-    with pytest.raises(BreakerOpenError):
-        await breaker.ascore("red", ["red"])
-    clock.now += 30
-    native.fail, native.hang = False, True
-    task = asyncio.create_task(breaker.ascore("red", ["red"]))
-    await asyncio.sleep(0.01)
-    assert breaker.is_open
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert not breaker.is_open
-    native.hang = False
-    assert (await breaker.ascore("red", ["red"])).values[0] == 1.0
-    assert breaker.state is BreakerState.CLOSED
-
-
-def test_many_threads_leave_the_count_right():
-    class Fails(Script):
-        def score(self, query, texts, context=None):
-            raise down()
-
-    breaker = Breaker(Fails(), window=400, min_calls=400)
-    threads = [
-        threading.Thread(target=lambda: [in_thread(breaker)[0].join() for _ in range(19)])
-        for _ in range(21)
-    ]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert not breaker.is_open  # 399
-    with pytest.raises(ScorerError):
-        call(breaker)
-    assert breaker.is_open
 
 
 @pytest.mark.parametrize("wrap", [Windowed, Cached, Timed, Batched, Breaker])

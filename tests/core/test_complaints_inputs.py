@@ -5,14 +5,12 @@ short.
 """
 
 import asyncio
-import importlib.util
 import math
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from rerank_servers import serving
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -262,16 +260,6 @@ def test_khora_340_the_model_is_not_loaded_for_each_query(encoder):
     assert LateInteractionScorer.load().encoder is encoder
 
 
-def _servers():
-    name = "rerank_servers"
-    if name not in sys.modules:
-        file = Path(__file__).with_name(f"{name}.py")
-        spec = importlib.util.spec_from_file_location(name, file)
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
 def test_text_embeddings_inference_378_more_texts_than_a_server_takes():
     """Naive: all 75 texts in one request; TEI answers 413, since its limit is 32."""
     import httpx
@@ -279,7 +267,7 @@ def test_text_embeddings_inference_378_more_texts_than_a_server_takes():
     from rankgate.scorers.remote import RemoteScorer
 
     texts = [f"paris {i}" for i in range(75)]
-    with _servers().serving("tei") as server:
+    with serving("tei") as server:
         naive = httpx.post(f"{server.url}/rerank", json={"query": "paris", "texts": texts})
         assert naive.status_code == 413
         with RemoteScorer(server.url, dialect="tei", model="m") as scorer:

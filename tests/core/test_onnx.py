@@ -1,6 +1,5 @@
 """OnnxScorer against torch and the tokenizers library, on a tiny exported cross-encoder."""
 
-import importlib.util
 import json
 import pickle
 import shutil
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_models as tiny
 from tokenizers import Tokenizer
 
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError
@@ -17,17 +17,6 @@ from rankgate.models.locate import file_sha256
 from rankgate.scorers.onnx import OnnxScorer
 from rankgate.scorers.pairs import PairEncoder, share_tokens
 
-
-def _load(name):
-    if name not in sys.modules:
-        file = Path(__file__).with_name(f"{name}.py")
-        spec = importlib.util.spec_from_file_location(name, file)
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-tiny = _load("tiny_models")
 QUERY = "what is the capital of france"
 TEXTS = [
     "paris is the capital of france",

@@ -7,13 +7,10 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_training_models import build_encoder
+from tiny_models import build_encoder
 
 from rankgate.errors import ConfigError, ModelNotFoundError, WeightsMismatchError
 from rankgate.models import (

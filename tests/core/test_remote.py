@@ -3,18 +3,16 @@
 import asyncio
 import contextlib
 import gc
-import importlib.util
 import json
 import logging
 import os
 import pickle
-import sys
 import threading
-from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+import rerank_servers as servers
 
 from rankgate.deadline import Deadline
 from rankgate.errors import (
@@ -28,17 +26,6 @@ from rankgate.scorers.dialects import DIALECTS
 from rankgate.scorers.protocol import Job, ScoreContext
 from rankgate.scorers.remote import RemoteScorer
 
-
-def _load(name):
-    if name not in sys.modules:
-        file = Path(__file__).with_name(f"{name}.py")
-        spec = importlib.util.spec_from_file_location(name, file)
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-servers = _load("rerank_servers")
 serving, expected, MODEL = servers.serving, servers.expected, servers.MODEL
 ALL = sorted(servers.RULES)
 QUERY = "capital of france"

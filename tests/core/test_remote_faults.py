@@ -1,15 +1,13 @@
 """RemoteScorer against servers that fail: every failure has its error, and none waits too long."""
 
 import asyncio
-import importlib.util
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
+import rerank_servers as servers
 
 from rankgate.deadline import Deadline
 from rankgate.errors import (
@@ -28,17 +26,6 @@ from rankgate.testing import candidates_of
 from rankgate.types import Path as Stage
 from rankgate.types import Status
 
-
-def _load(name):
-    if name not in sys.modules:
-        file = Path(__file__).with_name(f"{name}.py")
-        spec = importlib.util.spec_from_file_location(name, file)
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-servers = _load("rerank_servers")
 Fault, MODEL = servers.Fault, servers.MODEL
 QUERY = "capital of france"
 TEXTS = ["berlin is a city", "paris is the capital of france", "the capital"]

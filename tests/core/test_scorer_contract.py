@@ -5,30 +5,17 @@ Threads, pickling and forks: test_scorer_contract_workers.py.
 
 import asyncio
 import copy
-import importlib.util
 import random
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import scorer_contract_kit as kit
 
 from rankgate.deadline import Deadline
 from rankgate.errors import InputError
 from rankgate.scorers.drive import ascore_many
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, check_scores
 
-
-def _load(name):
-    if name not in sys.modules:
-        file = Path(__file__).with_name(f"{name}.py")
-        spec = importlib.util.spec_from_file_location(name, file)
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-kit = _load("scorer_contract_kit")
 QUERY, TEXTS, SCORERS, over = kit.QUERY, kit.TEXTS, kit.SCORERS, kit.over
 contract_folder, contract_scorers = kit.contract_folder, kit.contract_scorers
 scorer, traits = kit.scorer, kit.traits

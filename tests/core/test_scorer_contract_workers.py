@@ -13,29 +13,17 @@ copied; `rankgate.models.forking` gives it one thread. A *fresh* process (`spawn
 """
 
 import gc
-import importlib.util
 import os
 import pickle
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+import scorer_contract_kit as kit
 
-
-def _load(name):
-    if name not in sys.modules:
-        file = Path(__file__).with_name(f"{name}.py")
-        spec = importlib.util.spec_from_file_location(name, file)
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-kit = _load("scorer_contract_kit")
 QUERY, TEXTS, SCORERS, FEW, over = kit.QUERY, kit.TEXTS, kit.SCORERS, kit.FEW, kit.over
 contract_folder, contract_scorers = kit.contract_folder, kit.contract_scorers
 scorer, traits = kit.scorer, kit.traits

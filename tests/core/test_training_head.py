@@ -1,13 +1,8 @@
 """The head over late interaction: what it computes, what it saves, how it is trained."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_training_models import build_encoder
+from tiny_models import build_encoder
 
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError, WeightsMismatchError
 from rankgate.models import TokenEncoder, TokenHead, TokenStore, TokenVectors

@@ -1,12 +1,7 @@
 """Mining: hard negatives come from the top, duplicates and likely answers do not."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from training_kit import WordEmbedder, small_corpus
 
 from rankgate.errors import InputError

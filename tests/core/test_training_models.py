@@ -1,14 +1,10 @@
 """Models that are trained: where they start, what they save, what their exports give."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_models import build_cross_encoder
+from tiny_models import build_cross_encoder, build_encoder
 
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError
 from rankgate.scorers import CrossEncoderScorer
@@ -21,31 +17,6 @@ LISTS = [
     ("where is the cat of paris", ["the red cat sat in paris", "a dog in berlin", "blue sky no"]),
     ("bread for people", ["water", "many people bread and water in the river", "the cat", "no"]),
 ]
-
-
-def build_encoder(folder, *, max_length=64):
-    """A tiny sentence encoder, as sentence-transformers saves its transformer."""
-    import torch
-    from tiny_models import build_tokenizer
-    from transformers import BertConfig, BertModel
-
-    folder.mkdir(parents=True, exist_ok=True)
-    size = build_tokenizer(folder, max_length)
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        model = BertModel(
-            BertConfig(
-                vocab_size=size,
-                hidden_size=32,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                intermediate_size=64,
-                max_position_embeddings=max_length,
-                initializer_range=0.3,
-            )
-        )
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

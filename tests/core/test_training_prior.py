@@ -1,14 +1,10 @@
 """Long lists, and the first stage's part that stands beside the scores in them."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_training_query import builder_of, mined_corpus
+from training_kit import builder_of, mined_corpus
 
 from rankgate.relevance import relevance_features
 from rankgate.training import FirstStagePrior, judged_list

@@ -1,14 +1,9 @@
 """Question layers in training: what they compute, what they share, what a list holds for them."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_training_models import build_encoder
-from training_kit import WordEmbedder, small_corpus
+from tiny_models import build_encoder
+from training_kit import builder_of, mined_corpus
 
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError, WeightsMismatchError
 from rankgate.models import QueryEncoder, TokenEncoder, TokenHead, TokenStore
@@ -16,8 +11,6 @@ from rankgate.scorers.late_interaction import LateInteractionScorer
 from rankgate.training import (
     DevSet,
     FirstStagePrior,
-    ListBuilder,
-    Miner,
     RunFolder,
     Trainer,
     TrainingSettings,
@@ -170,20 +163,6 @@ def test_starts_that_are_none(tiny, other, tmp_path):
     started = load_query_ranker(str(tmp_path), encoder=tiny)
     assert started.start_sha256 == QueryEncoder.load(tmp_path / QUERY_FILE, tiny).sha256
     assert ranker.start_sha256 == tiny.sha256
-
-
-def mined_corpus(k=12):
-    corpus = small_corpus()
-    miner = Miner(corpus, embedder=WordEmbedder(), k=k)
-    return corpus, {m.query.id: m for m in miner.mine(corpus.queries)}
-
-
-def builder_of(corpus, mined, **changed):
-    return ListBuilder(
-        corpora={corpus.name: corpus},
-        mined={corpus.name: mined},
-        **{"negatives": 45, "randoms": 3, "depth": 50, "spoiled": 0.0, "seed": 1, **changed},
-    )
 
 
 # --- settings and the trainer ---------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Builds a tiny cross-encoder with random weights on disk, and exports it to ONNX."""
+"""Builds tiny models with random weights on disk, and exports a cross-encoder to ONNX."""
 
 import json
 import warnings
@@ -62,6 +62,30 @@ def build_cross_encoder(folder: Path, *, labels: int = 1, max_length: int = 64) 
                 # Large weights, so that different texts get clearly different scores.
                 initializer_range=0.4,
                 attn_implementation="eager",
+            )
+        )
+    model.save_pretrained(folder)
+    return folder
+
+
+def build_encoder(folder: Path, *, max_length: int = 64) -> Path:
+    """A tiny sentence encoder, as sentence-transformers saves its transformer."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    size = build_tokenizer(folder, max_length)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = BertModel(
+            BertConfig(
+                vocab_size=size,
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=64,
+                max_position_embeddings=max_length,
+                initializer_range=0.3,
             )
         )
     model.save_pretrained(folder)

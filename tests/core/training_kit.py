@@ -54,6 +54,21 @@ def small_corpus(name="colours"):
     return TrainingCorpus(name=name, passages=passages, queries=tuple(queries))
 
 
+def mined_corpus(k=12):
+    """The small corpus with what its first stage finds for each question."""
+    corpus = small_corpus()
+    miner = Miner(corpus, embedder=WordEmbedder(), k=k)
+    return corpus, {m.query.id: m for m in miner.mine(corpus.queries)}
+
+
+def builder_of(corpus, mined, **changed):
+    return ListBuilder(
+        corpora={corpus.name: corpus},
+        mined={corpus.name: mined},
+        **{"negatives": 45, "randoms": 3, "depth": 50, "spoiled": 0.0, "seed": 1, **changed},
+    )
+
+
 def small_trainer(folder, model, *, report=None, clock=None, **changed):
     """A trainer over the small corpus: 16 questions to learn from, 8 kept back, 8 for dev."""
     corpus = small_corpus()

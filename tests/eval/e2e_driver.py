@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from pathlib import Path
+
+import e2e_planted as planted
 
 from rankgate_eval.end_to_end import Limits, compare_answers
-
-_SPEC = importlib.util.spec_from_file_location(
-    "e2e_planted", Path(__file__).with_name("e2e_planted.py")
-)
-planted = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(planted)
 
 QUESTIONS = 8
 CONCURRENCY = 4

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
-from pathlib import Path
 
+import e2e_planted as planted
 import instructor
 import openai
 import pytest
@@ -16,12 +15,6 @@ from rankgate_eval.end_to_end.calls import Calls
 from rankgate_eval.end_to_end.ledger import Ledger
 from rankgate_eval.end_to_end.ragas_metrics import import_ragas
 from rankgate_eval.end_to_end.scripted_server import Fault
-
-_SPEC = importlib.util.spec_from_file_location(
-    "e2e_planted", Path(__file__).with_name("e2e_planted.py")
-)
-planted = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(planted)
 
 
 @pytest.fixture(autouse=True)

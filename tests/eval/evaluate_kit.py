@@ -1,23 +1,11 @@
 """Evaluations of a planted world, quick and with policies of one's own."""
 
-import importlib.util
-import sys
-from pathlib import Path
+import eval_world as w
 
 from rankgate import Policy, RelevanceModel
 from rankgate.logistic import Feature, Logistic
 from rankgate.policy import Section
 from rankgate_eval import evaluate
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-w = _load("eval_world")
 
 QUICK = {"resamples": 200, "permutations": 199}
 

@@ -1,10 +1,8 @@
 """The single fits: threshold bounds, the gate's frontier, relevance weights and their signs."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
+from calibrate_world import world
 
 from rankgate.errors import InputError
 from rankgate.firststage.signals import Signals
@@ -28,15 +26,6 @@ from rankgate_eval.calibrate.relevance_fit import LEVEL, ORDERING, fit_relevance
 from rankgate_eval.calibrate.serve import place_by_scores
 from rankgate_eval.significance import clopper_pearson
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-world = _load("calibrate_world").world
 HYBRID = FirstStageKind.HYBRID
 
 

@@ -1,13 +1,12 @@
 """The whole fit on rows whose truth is known, and the arithmetic that stands in for the engine."""
 
 import functools
-import importlib.util
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from calibrate_world import world
 
 from rankgate.gate import Gate
 from rankgate.logistic import Logistic
@@ -27,15 +26,6 @@ from rankgate_eval.calibrate.measure import describe, separation
 from rankgate_eval.calibrate.rows import row_of
 from rankgate_eval.calibrate.serve import serve
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-world = _load("calibrate_world").world
 HYBRID = FitOptions(kind=FirstStageKind.HYBRID, lexicon=True, folds=2)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections import Counter
-from pathlib import Path
 
+import e2e_planted as planted
 import pytest
 
 from rankgate_eval.end_to_end import (
@@ -16,12 +15,6 @@ from rankgate_eval.end_to_end import (
     rehearse,
 )
 from rankgate_eval.end_to_end.scripted_server import ScriptedServer, serving
-
-_SPEC = importlib.util.spec_from_file_location(
-    "e2e_planted", Path(__file__).with_name("e2e_planted.py")
-)
-planted = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(planted)
 
 
 def test_a_dry_run_counts_what_a_run_sends_and_sends_nothing(tmp_path):

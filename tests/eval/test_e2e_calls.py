@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import importlib.util
 import json
 import time
-from pathlib import Path
 
+import e2e_planted as planted
 import pytest
 
 from rankgate.errors import ConfigError, InputError
@@ -18,12 +17,6 @@ from rankgate_eval.end_to_end.errors import BudgetReached, CallFailed, EndpointE
 from rankgate_eval.end_to_end.ledger import Ledger, digest
 from rankgate_eval.end_to_end.limits import Budget, Retries, Usage, most_tokens, retry_after
 from rankgate_eval.end_to_end.scripted_server import Fault, ScriptedServer, serving
-
-_SPEC = importlib.util.spec_from_file_location(
-    "e2e_planted", Path(__file__).with_name("e2e_planted.py")
-)
-planted = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(planted)
 
 LABEL = Label(role="judge", sample="q", purpose="faithfulness")
 

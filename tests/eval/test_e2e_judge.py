@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
-from pathlib import Path
 
+import e2e_judging as kit
 import instructor
 import pytest
 
@@ -18,15 +17,6 @@ from rankgate_eval.end_to_end.judge import refuse_own_scorer
 from rankgate_eval.end_to_end.ledger import Ledger
 from rankgate_eval.end_to_end.scripted_server import Fault, ScriptedServer, serving
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-kit = _load("e2e_judging")
 planted, home = kit.planted, kit.home
 scored, plain, asks = kit.scored, kit.plain, kit.asks
 QUESTION, TEXTS, ANSWER = kit.QUESTION, kit.TEXTS, kit.ANSWER

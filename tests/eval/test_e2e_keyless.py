@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
+import e2e_planted as planted
 import pytest
 
 from rankgate_eval.end_to_end import (
     Plan,
 )
 from rankgate_eval.end_to_end.keyless import containment, context_precision, token_f1
-
-_SPEC = importlib.util.spec_from_file_location(
-    "e2e_planted", Path(__file__).with_name("e2e_planted.py")
-)
-planted = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(planted)
 
 
 def test_containment_wants_the_words_in_a_row():

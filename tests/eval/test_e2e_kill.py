@@ -6,7 +6,6 @@ way at the kill may be: at most `concurrency` of them a kill.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 import signal
@@ -16,21 +15,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import e2e_driver as driver
+import e2e_planted as planted
 import pytest
 
 from rankgate_eval.end_to_end.scripted_server import Fault, ScriptedServer, serving
 
 HERE = Path(__file__).parent
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-planted, driver = _load("e2e_planted"), _load("e2e_driver")
 
 
 def server():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
+
+import e2e_planted as planted
 
 from rankgate_eval.end_to_end import (
     Handed,
@@ -14,12 +14,6 @@ from rankgate_eval.end_to_end import (
 )
 from rankgate_eval.end_to_end.scripted import best_sentence
 from rankgate_eval.end_to_end.scripted_server import Fault, ScriptedServer, serving
-
-_SPEC = importlib.util.spec_from_file_location(
-    "e2e_planted", Path(__file__).with_name("e2e_planted.py")
-)
-planted = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(planted)
 
 
 def test_equal_contexts_are_answered_and_judged_once():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
+import e2e_planted as planted
 import pytest
 
 from rankgate.errors import InputError
@@ -13,12 +11,6 @@ from rankgate_eval.end_to_end import (
 )
 from rankgate_eval.end_to_end.questions import sample_questions
 from rankgate_eval.errors import DatasetError
-
-_SPEC = importlib.util.spec_from_file_location(
-    "e2e_planted", Path(__file__).with_name("e2e_planted.py")
-)
-planted = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(planted)
 
 
 def test_own_questions_are_read(tmp_path):

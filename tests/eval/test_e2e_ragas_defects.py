@@ -6,11 +6,10 @@ Each has two halves: what the plain metric says, and what ours says instead.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
+import e2e_judging as kit
 import instructor
 import openai
 import pytest
@@ -20,15 +19,6 @@ from rankgate_eval.end_to_end.ledger import Ledger
 from rankgate_eval.end_to_end.ragas_metrics import import_ragas
 from rankgate_eval.end_to_end.scripted_server import ScriptedServer, serving
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-kit = _load("e2e_judging")
 planted, home = kit.planted, kit.home
 scored, plain, asks, reply = kit.scored, kit.plain, kit.asks, kit.reply
 QUESTION, TEXTS, ANSWER = kit.QUESTION, kit.TEXTS, kit.ANSWER

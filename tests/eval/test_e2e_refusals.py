@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
+import e2e_planted as planted
 import pytest
 
 from rankgate_eval.end_to_end import (
@@ -16,12 +15,6 @@ from rankgate_eval.end_to_end import (
 from rankgate_eval.end_to_end.prompt import REFUSAL, human, is_refusal
 from rankgate_eval.end_to_end.scripted import best_sentence
 from rankgate_eval.end_to_end.scripted_server import Fault, ScriptedServer, serving
-
-_SPEC = importlib.util.spec_from_file_location(
-    "e2e_planted", Path(__file__).with_name("e2e_planted.py")
-)
-planted = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(planted)
 
 
 def test_a_pair_counts_only_with_both_sides_and_every_gap_has_a_reason():

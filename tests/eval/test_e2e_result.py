@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
-from pathlib import Path
 
+import e2e_planted as planted
 import pytest
 
 from rankgate.errors import InputError
@@ -17,12 +16,6 @@ from rankgate_eval.end_to_end import (
 )
 from rankgate_eval.end_to_end.section import markdown
 from rankgate_eval.end_to_end.summary import summarise
-
-_SPEC = importlib.util.spec_from_file_location(
-    "e2e_planted", Path(__file__).with_name("e2e_planted.py")
-)
-planted = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(planted)
 
 
 def test_the_files_hold_everything_and_hostile_text_stays_text(tmp_path):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
+import e2e_planted as planted
 import pytest
 
 from rankgate.errors import InputError
@@ -16,12 +14,6 @@ from rankgate_eval.end_to_end import (
     compare_systems,
 )
 from rankgate_eval.end_to_end.scripted import best_sentence
-
-_SPEC = importlib.util.spec_from_file_location(
-    "e2e_planted", Path(__file__).with_name("e2e_planted.py")
-)
-planted = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(planted)
 
 
 def test_systems_of_every_kind_are_compared():

@@ -1,11 +1,10 @@
 """`rankgate eval check`: non-inferiority against an earlier result."""
 
 import dataclasses
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
+import eval_world as w
 import pytest
 from typer.testing import CliRunner
 
@@ -13,16 +12,6 @@ from rankgate.cli import build_app
 from rankgate.errors import InputError
 from rankgate.testing import FakeScorer
 from rankgate_eval import Result, compare_results, evaluate
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-w = _load("eval_world")
 
 QUICK = {"resamples": 400, "permutations": 999}
 

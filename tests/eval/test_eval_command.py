@@ -1,11 +1,11 @@
 """`rankgate eval` as a user types it: exit codes, JSON alone on stdout, files, messages."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import eval_world as w
 import jsonschema
 import pytest
 from typer.testing import CliRunner
@@ -13,16 +13,6 @@ from typer.testing import CliRunner
 from rankgate.cli import build_app
 from rankgate_eval import Result, result_schema
 from rankgate_eval.commands import telling
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-w = _load("eval_world")
 
 RUNNER = CliRunner()
 

@@ -1,10 +1,8 @@
 """`evaluate` from data set to result: arms, settings, warnings, rows."""
 
 import dataclasses
-import importlib.util
-import sys
-from pathlib import Path
 
+import evaluate_kit as kit
 import numpy as np
 import pytest
 
@@ -18,15 +16,6 @@ from rankgate_eval import Dataset, MemoryIndex, Result, evaluate
 from rankgate_eval.fingerprint import fingerprint
 from rankgate_eval.result import ARMS
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-kit = _load("evaluate_kit")
 w, QUICK = kit.w, kit.QUICK
 run, policy = kit.run, kit.policy
 

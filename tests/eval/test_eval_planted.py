@@ -15,13 +15,13 @@ Twelve seeds run always, two hundred with the slow suites.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import planted
 import pytest
 
 from rankgate_eval.evaluation import evaluate
@@ -31,16 +31,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SEEDS = [12, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
 SHIPS = ("ship", "ship_behind_gate")
 PROGRAM = str(Path(sys.executable).parent / "rankgate")
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-planted = _load("planted")
 
 
 @functools.cache
@@ -150,10 +140,9 @@ def test_planted_results_are_deterministic():
 
 
 SYSTEM = """
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("planted", {source!r})
-planted = sys.modules.setdefault("planted", importlib.util.module_from_spec(spec))
-spec.loader.exec_module(planted)
+import sys
+sys.path.insert(0, {folder!r})
+import planted
 made = planted.plant({kind!r}, {seed})
 stage, scorer = made.stage, made.scorer
 """
@@ -167,8 +156,8 @@ def test_the_command_says_the_same_with_its_exit_code(kind, code, tmp_path):
     plant = planted.plant(kind, 0)
     planted.write_beir(plant, tmp_path / "data")
     plant.policy.save(tmp_path / "policy.json")
-    source = str(Path(planted.__file__))
-    (tmp_path / "system.py").write_text(SYSTEM.format(source=source, kind=kind, seed=0), "utf-8")
+    folder = str(Path(planted.__file__).parent)
+    (tmp_path / "system.py").write_text(SYSTEM.format(folder=folder, kind=kind, seed=0), "utf-8")
     options = ["--system", "system:stage", "--scorer", "system:scorer", "--policy", "policy.json"]
     done = subprocess.run(
         [PROGRAM, "eval", "data", *options, "--field", "spelling", "--out", "out", "--json"],

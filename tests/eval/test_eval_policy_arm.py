@@ -1,10 +1,8 @@
 """What the policy's arm counts: decisions, refusals, latency, and what failed."""
 
 import dataclasses
-import importlib.util
-import sys
-from pathlib import Path
 
+import evaluate_kit as kit
 import numpy as np
 import pytest
 
@@ -19,15 +17,6 @@ from rankgate_eval import MemoryIndex, evaluate
 from rankgate_eval.result import ARMS
 from rankgate_eval.system import IndexStage
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-kit = _load("evaluate_kit")
 w, QUICK = kit.w, kit.QUICK
 run, model, policy = kit.run, kit.model, kit.policy
 

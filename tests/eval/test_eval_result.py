@@ -1,12 +1,10 @@
 """A result as a file: round trip, schema, versions."""
 
 import dataclasses
-import importlib.util
 import json
 import math
-import sys
-from pathlib import Path
 
+import eval_world as w
 import jsonschema
 import pytest
 
@@ -14,16 +12,6 @@ from rankgate.errors import ConfigError, InputError
 from rankgate_eval import Result, evaluate, result_schema
 from rankgate_eval import result_parts as parts
 from rankgate_eval.plain import from_plain, to_plain
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-w = _load("eval_world")
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,9 @@
 """`rankgate eval sweep`: the recall curve and its knee, K against latency, the budget."""
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
+import eval_world as w
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -15,16 +14,6 @@ from rankgate.scorers import ScorerInfo
 from rankgate.testing import FakeScorer
 from rankgate_eval import Settings, run_sweep
 from rankgate_eval.recall import find_knee
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-w = _load("eval_world")
 
 
 class Clock:

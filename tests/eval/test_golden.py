@@ -5,14 +5,14 @@ A page that was edited fails here with the question to mend, not with a lower sc
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import record
+from corpus import write_corpus
 from typer.testing import CliRunner
 
 from rankgate.cli import build_app
@@ -106,18 +106,11 @@ def test_two_source_questions_have_gold_in_two_places():
             assert len(row["spans"]) >= 2, row["_id"]
 
 
-def _load(name):
-    spec = importlib.util.spec_from_file_location(f"golden_{name}", GOLDEN / f"{name}.py")
-    module = sys.modules.setdefault(spec.name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     """docs/ as the application cuts them."""
     folder = tmp_path_factory.mktemp("golden")
-    _load("corpus").write_corpus(DOCS, folder)
+    write_corpus(DOCS, folder)
     return folder / "corpus.jsonl"
 
 
@@ -184,5 +177,5 @@ def test_a_bad_ranking_fails_the_check(corpus, vectors, tmp_path, monkeypatch):
 def test_the_committed_result_is_that_of_the_baseline():
     baseline = Result.load(GOLDEN / "baseline.json")
     brief = json.loads((ROOT / "eval" / "results" / "golden.json").read_text("utf-8"))
-    assert brief == json.loads(json.dumps(_load("record").brief(baseline)))
+    assert brief == json.loads(json.dumps(record.brief(baseline)))
     assert f"--margin {MARGIN}" in (ROOT / "Makefile").read_text("utf-8")

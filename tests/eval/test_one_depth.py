@@ -4,12 +4,11 @@ A gate is fitted on signals of the candidates. If evaluation, calibration and ap
 lists of different depth, its skip share in production would not be the one that was measured.
 """
 
-import importlib.util
 import random
-import sys
 import zlib
-from pathlib import Path
 
+import corpus_index
+import fake_index
 import numpy as np
 import pytest
 
@@ -29,19 +28,6 @@ from rankgate_eval.experiment import Settings, run_experiment
 from rankgate_eval.index import MemoryIndex
 from rankgate_eval.sweep import run_sweep
 from rankgate_eval.system import IndexStage
-
-ROOT = Path(__file__).parents[2]
-
-
-def _load(name, folder):
-    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-fake_index = _load("fake_index", "tests/app")
-corpus_index = _load("corpus_index", "benchmarks")
 
 _DRAW = random.Random(7)
 WORDS = [f"{a}{b}" for a in ("bar", "lin", "mos", "tek", "ruv") for b in ("an", "el", "is", "or")]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
+import report_example as sample
 from markdown_it import MarkdownIt
 
 from rankgate_eval.report import render_markdown, summarise, write_report
@@ -19,15 +17,6 @@ from rankgate_eval.report.numbers import signed
 from rankgate_eval.report.safe_text import clean, clip, code, prose
 from rankgate_eval.report.words import lead
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-sample = _load("report_example")
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 

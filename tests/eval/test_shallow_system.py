@@ -1,24 +1,12 @@
 """A system that gives what users ask for, and refuses to be asked deeper for the recall curve."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import evaluate_kit as kit
 import pytest
 
 from rankgate import Candidate
 from rankgate_eval import Settings, run_sweep
 from rankgate_eval.collect import collect
 
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
-kit = _load("evaluate_kit")
 w = kit.w
 DATA = w.world(40)
 STAGE = w.stage_of(DATA)

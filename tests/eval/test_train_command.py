@@ -1,19 +1,16 @@
 """`rankgate train` from data to a model that the engine loads, and its exit codes."""
 
-import importlib.util
 import json
 import shutil
-import sys
-from pathlib import Path
+from datetime import UTC, datetime
 
 import pytest
-from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
 from tiny_models import build_cross_encoder
 from training_kit import write_beir
+from typer.testing import CliRunner
 
 from rankgate.cli import build_app
+from rankgate.feedback import Judgement, append_feedback
 from rankgate.models.locate import file_sha256
 from rankgate.scorers.late_interaction import LateInteractionScorer
 from rankgate.scorers.onnx import OnnxScorer
@@ -21,7 +18,6 @@ from rankgate.training import load_ranker
 from rankgate_eval.commands.train import EXIT_NOT_BETTER
 from rankgate_eval.training import load_source
 
-CORE = Path(__file__).resolve().parents[1] / "core"
 QUICK = [
     *("--max-length", "48", "--bm25-only", "--lists", "96", "--epochs", "4", "--lr", "2e-3"),
     *("--evaluate-every", "24", "--negatives", "2", "--spoiled", "0", "--k", "10"),
@@ -163,6 +159,17 @@ def test_wrong_usage_is_a_sentence_and_exit_code_2(world, tmp_path, arguments, s
     assert said in done.output.replace("\n", " ")
 
 
+def judged(query, passage_id):
+    return Judgement(
+        query=query,
+        passage_id=passage_id,
+        passage_text="hold the button",
+        relevant=True,
+        source="thumb",
+        time=datetime(2026, 5, 4, 12, 0, tzinfo=UTC),
+    )
+
+
 def test_triples_feedback_and_documents_are_told_apart(tmp_path):
     rows = [{"query": f"q{i}", "positive": f"p{i}", "negative": "n"} for i in range(20)]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
@@ -170,11 +177,8 @@ def test_triples_feedback_and_documents_are_told_apart(tmp_path):
     assert triples.corpus.source == "triples"
     assert len(triples.dev) == 4 and len(triples.train) == 16
     assert not set(triples.dev) & set(triples.train)
-    spec = importlib.util.spec_from_file_location("fb", CORE / "test_feedback.py")
-    fb = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fb)
     log = tmp_path / "log.jsonl"
-    fb.append_feedback(log, [fb.judged(query=f"q{i}", passage_id=f"p{i}") for i in range(10)])
+    append_feedback(log, [judged(f"q{i}", f"p{i}") for i in range(10)])
     assert load_source(log).corpus.source == "feedback"
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.md").write_text("# Routine vacuuming\n" + "word " * 40)

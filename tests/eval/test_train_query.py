@@ -2,16 +2,12 @@
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
 from tiny_models import build_cross_encoder
 from training_kit import write_beir
+from typer.testing import CliRunner
 
 from rankgate.cli import build_app
 from rankgate.errors import InputError, ModelNotFoundError

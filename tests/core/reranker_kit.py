@@ -1,0 +1,36 @@
+"""Four candidates, a scorer's table, and policies for the reranker's tests."""
+
+from rankgate import Gate, Policy, RelevanceModel, Section
+from rankgate.gate import Condition, Rule
+from rankgate.logistic import Feature, Logistic
+from rankgate.testing import candidates_of
+
+TABLE = {"a": 1.0, "b": 3.0, "c": 2.0, "d": -4.0}
+PLATT = RelevanceModel(model=Logistic(features=(Feature(name="raw", weight=1.0),)), scale="fake")
+BY_DENSE = RelevanceModel(
+    model=Logistic(intercept=-5.0, features=(Feature(name="dense", weight=10.0),))
+)
+SKIP_ALL = Gate(
+    rules=(Rule(name="always", conditions=(Condition(signal="candidates", op=">=", value=0),)),)
+)
+
+
+def policy(**section):
+    return Policy(
+        name="test",
+        sections=dict.fromkeys(("order", "dense", "hybrid", "bm25"), Section(**section)),
+    )
+
+
+def abcd(**scores):
+    return candidates_of(list("abcd"), **scores)
+
+
+def texts(passages):
+    return [p.candidate.text for p in passages]
+
+
+def everything_once(outcome, candidates):
+    assert sorted(p.index for p in outcome.passages) == list(range(len(candidates)))
+    assert [p.rank for p in outcome.passages] == list(range(1, len(candidates) + 1))
+    assert all(p.candidate is candidates[p.index] for p in outcome.passages)

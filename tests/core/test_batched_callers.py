@@ -1,0 +1,167 @@
+"""Batched: none of the callers pays for another's error, deadline or leaving."""
+
+import asyncio
+import time
+
+import batched_kit
+import pytest
+from batched_kit import TEXTS, ask, queued, wait_for
+
+from rankgate.deadline import Deadline
+from rankgate.errors import BreakerOpenError, InputError, ScorerError
+from rankgate.scorers import ScoreContext
+from rankgate.scorers.protocol import Job
+from rankgate.testing import FailingScorer, FakeScorer
+from rankgate.wrappers import Batched, Breaker
+
+held = batched_kit.held
+
+
+class Picky(FakeScorer):
+    """Fails the whole call if one of its jobs is bad."""
+
+    def score_many(self, jobs, context=None):
+        if any("bad" in j.query for j in jobs):
+            self.calls += 1
+            raise ScorerError("a bad one is among them")
+        return super().score_many(jobs, context)
+
+
+def test_an_error_reaches_only_the_caller_it_belongs_to():
+    inner = Picky()
+    with Batched(inner, max_wait_ms=100) as batched:
+        asked = [ask(batched, q) for q in ("red", "bad red", "red", "bad", "red")]
+        for thread, _ in asked:
+            thread.join(10)
+    results = [out[0] for _, out in asked]
+    assert [isinstance(r, ScorerError) for r in results] == [False, True, False, True, False]
+    assert all(results[i].values.tolist() == [1.0] for i in (0, 2, 4))
+    assert inner.calls == 6  # once together, once each
+
+
+def test_wrong_input_never_reaches_the_others():
+    with Batched(FakeScorer()) as batched:
+        with pytest.raises(InputError):
+            batched.score("q", [None])
+        with pytest.raises(InputError):
+            batched.score_many([Job(query="q", texts=["x"]), Job(query=None, texts=["x"])])
+        assert queued(batched) == 0
+        assert batched.score("red", ["red"]).complete
+
+
+def test_an_open_breaker_is_not_asked_again_for_each():
+    inner = FailingScorer(ScorerError("down"))
+    breaker = Breaker(inner, min_calls=1, window=1)
+    with pytest.raises(ScorerError):
+        breaker.score("q", ["x"])
+    with Batched(breaker, max_wait_ms=50) as batched:
+        asked = [ask(batched, "red") for _ in range(4)]
+        for thread, out in asked:
+            thread.join(10)
+            assert isinstance(out[0], BreakerOpenError)
+    assert inner.calls == 1
+
+
+def test_a_scorer_that_stops_the_program_does_not_leave_the_callers_waiting():
+    with Batched(FailingScorer(SystemExit(3), times=1), max_wait_ms=0) as batched:
+        with pytest.raises(SystemExit):
+            batched.score("q", ["x"])
+        assert batched.score("red", ["red"]).values[0] == 1.0
+
+
+def test_each_caller_stops_waiting_at_its_own_deadline(held):
+    inner, batched = held
+    patient = ask(batched, "patient")
+    hurried = ask(batched, "hurried", ["a", "b"], ScoreContext(deadline=Deadline.after(0.2)))
+    wait_for(lambda: queued(batched) == 2)
+    inner.go.release()  # both now are in a batch that is not done
+    hurried[0].join(5)
+    assert hurried[1][0].scored.tolist() == [False, False]
+    assert not patient[1]
+    assert inner.contexts[1].deadline is None  # the patient one has all the time
+    inner.go.release()
+    patient[0].join(10)
+    assert patient[1][0].complete
+
+
+def test_the_batch_has_the_latest_deadline(held):
+    inner, batched = held
+    soon, late = Deadline.after(5), Deadline.after(50)
+    asked = [ask(batched, "q", ["x"], ScoreContext(deadline=d)) for d in (soon, late, soon)]
+    wait_for(lambda: queued(batched) == 3)
+    for _ in range(3):
+        inner.go.release()
+    for thread, _ in asked:
+        thread.join(10)
+    assert inner.contexts[1].deadline is late
+
+
+def test_without_time_nothing_is_asked():
+    inner = FakeScorer()
+    with Batched(inner) as batched:
+        over = ScoreContext(deadline=Deadline.after(0))
+        scores = batched.score("red", ["red", "x"], over)
+        assert scores.scored.tolist() == [False, False] and scores.scale == "fake"
+        batched.score("red", ["red"])
+    assert [j.query for j in inner.jobs] == ["red"] and inner.calls == 1
+
+
+def test_what_was_read_until_the_deadline_is_kept():
+    inner = FakeScorer(lambda _q, _t: time.sleep(0.04) or 1.0)
+    with Batched(inner, max_wait_ms=0) as batched:
+        scores = batched.score("q", ["x"] * 50, ScoreContext(deadline=Deadline.after(0.3)))
+    assert 0 < scores.scored.sum() < 50  # one batch that stopped in time
+    with Batched(inner, max_pairs=2, max_wait_ms=0) as batched:
+        scores = batched.score("q", ["x"] * 50, ScoreContext(deadline=Deadline.after(0.3)))
+        assert 0 < scores.scored.sum() < 50  # several batches, the last ones not begun
+        read = int(scores.scored.sum())
+        assert scores.scored.tolist() == [True] * read + [False] * (50 - read)
+
+
+async def test_a_cancelled_caller_does_not_harm_its_batch_mates(held):
+    inner, batched = held
+    leaves = asyncio.create_task(batched.ascore("leaves", ["leaves"]))
+    stays = asyncio.create_task(batched.ascore("stays", ["stays"]))
+    waits = asyncio.create_task(batched.ascore("never asked", ["x"]))
+    while queued(batched) < 3:
+        await asyncio.sleep(0.001)
+    waits.cancel()
+    await asyncio.sleep(0.01)
+    inner.go.release()
+    while len(inner.batches) < 2:
+        await asyncio.sleep(0.001)
+    leaves.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaves
+    with pytest.raises(asyncio.CancelledError):
+        await waits
+    assert not inner.contexts[1].cancelled.is_set()
+    inner.go.release()
+    assert (await stays).values.tolist() == [1.0]
+    assert [q for q, _ in inner.batches[1]] == ["leaves", "stays"]
+
+
+async def test_a_batch_for_which_nobody_waits_is_stopped(held):
+    inner, batched = held
+    task = asyncio.create_task(batched.ascore("leaves", ["leaves"] * 10))
+    while queued(batched) < 1:
+        await asyncio.sleep(0.001)
+    inner.go.release()
+    while len(inner.batches) < 2:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert inner.contexts[1].cancelled.is_set()
+
+
+async def test_async_deadlines_and_errors():
+    with Batched(FakeScorer(lambda _q, _t: time.sleep(0.05) or 1.0), max_wait_ms=0) as batched:
+        context = ScoreContext(deadline=Deadline.after(0.12))
+        scores = await batched.ascore("q", ["x"] * 40, context)
+        assert scores.scored.sum() < 40
+    with Batched(FailingScorer(ScorerError("down"))) as batched, pytest.raises(ScorerError):
+        await batched.ascore_many([Job(query="q", texts=["x"]), Job(query="r", texts=["x"])])
+    with Batched(FakeScorer(), count=len) as batched:
+        many = await batched.ascore_many([Job(query="red", texts=TEXTS), Job(query="x", texts=[])])
+        assert many[0].values.tolist() == [1.0, 0.0, 0.0, 1.0] and many[1].values.size == 0
