@@ -1,0 +1,90 @@
+"""The search for the default gate's thresholds: what it may lose, and on whose scores."""
+
+import numpy as np
+import pytest
+from policy_search import search_gate
+
+from rankgate.firststage import Signals
+from rankgate.logistic import Feature, Logistic
+from rankgate_eval.calibrate.rows import Row, Seen
+
+RERANKED = Logistic(intercept=0.0, features=(Feature(name="raw_gap", weight=1.0),))
+FIRST = Logistic(intercept=0.0, features=(Feature(name="reciprocal_rank", weight=1.0),))
+# nDCG@10 of the only relevant passage at rank 1 and at rank 2.
+HARM = 1.0 - 1.0 / np.log2(3)
+
+
+def question(margin, outcome="same", corpus="a", **markers):
+    """Two candidates, the first stage's order and the scorer's; the best dense one leads by
+    `margin`. `outcome` is what skipping does: `same`, `harms` or `helps`."""
+    relevant = np.array([outcome != "harms", outcome == "harms"])
+    raw_gap = np.array([0.0, -1.0]) if outcome == "same" else np.array([-1.0, 0.0])
+    seen = Seen(
+        columns={"raw_gap": raw_gap, "reciprocal_rank": np.array([1.0, 0.5])},
+        relevant=relevant,
+        index=np.arange(2),
+    )
+    return Row(
+        query_id=f"{corpus}{margin}{outcome}",
+        stratum="answerable",
+        group="",
+        corpus=corpus,
+        signals=Signals(
+            candidates=2, query_words=3, dense_margin_12=margin, dense_top1=0.9, **markers
+        ),
+        reranked=seen,
+        first_stage=seen,
+        behind=np.empty(0, dtype=np.intp),
+        relevant=relevant,
+        gold=1,
+    )
+
+
+def searched(max_loss=0.002, **views):
+    return search_gate(views, RERANKED, FIRST, "dense", max_loss)
+
+
+def margin_of(found):
+    conditions, _ = found
+    return {c.signal: c.value for c in conditions}
+
+
+def test_a_question_that_skipping_helps_does_not_pay_for_one_that_it_harms():
+    sure = [question(0.25) for _ in range(98)]
+    found = searched(stranger=[*sure, question(0.05, "harms"), question(0.05, "helps")])
+    assert margin_of(found) == {"dense_margin_12": 0.06}
+    assert found[1]["stranger"]["ndcg10_harm_by_corpus"] == {"a": 0.0}
+    # Harm of a hundredth of .37 is allowed where the loss may be twice that, and only there.
+    rows = [*sure, sure[0], question(0.05, "harms")]
+    note = searched(2.0 * HARM / 100 + 1e-9, stranger=rows)[1]
+    assert note["skip_rate"] == 1.0
+    assert note["stranger"]["ndcg10_harm_by_corpus"]["a"] == pytest.approx(HARM / 100, abs=1e-5)
+    assert searched(2.0 * HARM / 100 - 1e-6, stranger=rows)[1]["skip_rate"] == 0.99
+
+
+def test_what_skipping_costs_on_the_scores_that_ship_counts_as_well():
+    strangers = [question(0.25), question(0.05), question(0.12)]
+    home = [question(0.25), question(0.05), question(0.12, "harms")]
+    assert searched(stranger=strangers)[1]["skip_rate"] == 1.0
+    found = searched(stranger=strangers, at_home=home)
+    assert margin_of(found) == {"dense_margin_12": 0.15}
+    assert found[1]["skip_rate"] == pytest.approx(1 / 3, abs=1e-4)
+
+
+def test_the_worst_corpus_decides_however_many_questions_the_others_have():
+    many = [question(0.1) for _ in range(990)]
+    few = [question(0.1, "harms", corpus="b"), *[question(0.3, corpus="b") for _ in range(9)]]
+    found = searched(stranger=[*many, *few])
+    assert margin_of(found) == {"dense_margin_12": 0.15}
+    assert found[1]["skip_rate_by_corpus"] == {"a": 0.0, "b": 0.9}
+
+
+def test_marked_questions_are_never_counted_as_skipped():
+    rows = [question(0.25), question(0.25, negation=1.0), question(0.25, "harms", conditional=1.0)]
+    found = searched(stranger=rows)
+    assert found[1]["skip_rate"] == pytest.approx(1 / 3, abs=1e-4)
+    assert found[1]["stranger"]["ndcg10_harm_by_corpus"] == {"a": 0.0}
+
+
+def test_no_thresholds_where_even_the_surest_question_is_harmed():
+    assert searched(stranger=[question(0.9, "harms"), question(0.1)]) is None
