@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rankgate.errors import InputError
 from rankgate.gate import Action
@@ -22,7 +23,7 @@ from rankgate_eval.end_to_end.questions import Question
 from rankgate_eval.experiment import Teller, corpus_lexicon, read_questions, sizes
 from rankgate_eval.pool import Pooled
 from rankgate_eval.system import FirstStage
-from rankgate_eval.system_choice import kind_of
+from rankgate_eval.system_choice import kind_of, profile_of
 
 __all__ = ["ARMS", "HandOver", "hand_over"]
 
@@ -88,7 +89,8 @@ def hand_over(
 
     Raises:
         InputError: an unknown arm, or k below top_n.
-        PolicyError: the policy does not fit.
+        PolicyError: the policy has no section for this kind of first stage.
+        ProfileMismatchError: the policy was fitted for another scorer or first stage.
         SystemFailedError: too many failures.
     """
     strange = [a for a in arms if a not in ARMS]
@@ -120,9 +122,14 @@ def hand_over(
     seen = kind_of(c for p in pool.values() for c in p.candidates)
     wanted = seen if kind is None else FirstStageKind(kind)
     replay = ReplayScorer(scorer.info)
-    base = Reranker(replay, policy=policy, first_stage=wanted, lexicon=lexicon)
+    parts: dict[str, Any] = {
+        "first_stage": wanted,
+        "profile": profile_of(stage),
+        "lexicon": lexicon,
+    }
+    base = Reranker(replay, policy=policy, **parts)
     used = base.policy.with_section(wanted, k=k, top_n=top_n, deadline_ms=None)
-    reranker = Reranker(replay, policy=used, first_stage=wanted, lexicon=lexicon)
+    reranker = Reranker(replay, policy=used, **parts)
     found: dict[str, dict[str, Handed]] = {arm: {} for arm in ARMS if arm in arms}
     skipped = 0
     for question in questions:
