@@ -140,7 +140,8 @@ def search_floor(
 ) -> tuple[float, dict[str, Any]]:
     """The highest refusal threshold at which no corpus has too many false refusals.
 
-    The worst corpus decides, not the average: a stranger's documents are unlike all of these.
+    The worst corpus decides, not the average: a stranger's documents are unlike all of these, and
+    refuse more, so it may use half of `false_refusals`.
     An answerable query counts where a relevant passage is among its candidates: a refusal where
     retrieval has missed everything is right.
     """
@@ -153,7 +154,11 @@ def search_floor(
         for c in names
     }
     grid = np.round(np.arange(0.005, 0.5, 0.0025), 4)
-    ok = [t for t in grid if max(np.mean(np.array(v) < t) for v in both.values()) <= false_refusals]
+    ok = [
+        t
+        for t in grid
+        if max(np.mean(np.array(v) < t) for v in both.values()) <= false_refusals
+    ]
     threshold = float(max(ok, default=0.005))
     note: dict[str, Any] = {"max_false_refusals": false_refusals}
     for name, model in (("reranked", reranked), ("first_stage", first)):
