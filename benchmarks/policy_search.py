@@ -154,11 +154,8 @@ def search_floor(
         for c in names
     }
     grid = np.round(np.arange(0.005, 0.5, 0.0025), 4)
-    ok = [
-        t
-        for t in grid
-        if max(np.mean(np.array(v) < t) for v in both.values()) <= false_refusals
-    ]
+    most = false_refusals / 2.0
+    ok = [t for t in grid if max(np.mean(np.array(v) < t) for v in both.values()) <= most]
     threshold = float(max(ok, default=0.005))
     note: dict[str, Any] = {"max_false_refusals": false_refusals}
     for name, model in (("reranked", reranked), ("first_stage", first)):

@@ -93,18 +93,21 @@ def test_no_thresholds_where_even_the_surest_question_is_harmed():
 
 
 def test_the_floor_keeps_false_refusals_of_the_worst_corpus_within_half_of_the_share():
-    def asked(probability, corpus):
+    def asked(probability, corpus, stratum="answerable"):
         logit = float(np.log(probability / (1.0 - probability)))
         row = question(0.1, corpus=corpus)
         seen = replace(row.reranked, columns={"raw_gap": np.array([logit, -9.0])})
-        return replace(row, reranked=seen)
+        return replace(row, reranked=seen, stratum=stratum)
 
     # Of 100 questions in each corpus, 2 below .1 in one, 3 below .1 and 1 below .05 in the other.
     easy = [asked(p, "a") for p in [0.08] * 2 + [0.4] * 98]
     hard = [asked(p, "b") for p in [0.03] + [0.08] * 2 + [0.4] * 97]
-    threshold, note = search_floor([*easy, *hard], RERANKED, None, 0.06)
+    others = [asked(0.2, c, s) for c in "ab" for s in ("removed", "foreign")]
+    threshold, note = search_floor([*easy, *hard, *others], RERANKED, None, 0.06)
     assert 0.35 < threshold <= 0.4, "three of a hundred is half of six"
     assert note["reranked"]["b"]["false_refusals"] == 0.03
-    lower, note = search_floor([*easy, *hard], RERANKED, None, 0.05)
+    assert note["reranked"]["a"]["false_answers_removed"] == 0.0
+    lower, note = search_floor([*easy, *hard, *others], RERANKED, None, 0.05)
     assert 0.03 < lower <= 0.08
     assert note["reranked"]["a"]["false_refusals"] == 0.0
+    assert note["reranked"]["a"]["false_answers_foreign"] == 1.0
