@@ -10,11 +10,7 @@ python benchmarks/condense.py --data DATA --cache CACHE --split dev --out eval/r
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from corpus_index import CorpusIndex
+from question_runs import difference, first_stage, options, write_part
 
 from rag_app.condense import Exchange, condense, history_of
 from rag_app.generate.answer import is_refusal
@@ -31,13 +28,13 @@ from rag_app.generate.sentences import clean
 from rag_app.retrieve import AlsoSearched, HybridFirstStage
 from rag_app.searched import Searched
 from rag_app.standalone import stands_alone
-from rankgate import Policy, Reranker
+from rankgate import Reranker
 from rankgate.models import TokenEncoder, TokenStore
 from rankgate.scorers import LateInteractionScorer
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval.dataset import Dataset
 from rankgate_eval.groups import document_groups
-from rankgate_eval.significance import bootstrap_interval, compare
+from rankgate_eval.significance import bootstrap_interval
 
 Wording = Callable[[str, Sequence[Exchange]], Searched]
 
@@ -51,34 +48,6 @@ class Case:
     history: tuple[Exchange, ...]
     relevant: frozenset[str]
     answerability: str
-
-
-class Index:
-    """A benchmark's corpus as the application's first stage sees a store."""
-
-    def __init__(self, corpus: CorpusIndex) -> None:
-        self.corpus = corpus
-        self.embedder = corpus.encoder
-        self.bm25 = corpus.bm25
-
-    def dense(self, vector: Any, k: int) -> dict[str, float]:
-        """The k closest passages."""
-        cosines = self.corpus.pooled @ np.asarray(vector)
-        best = np.argsort(-cosines, kind="stable")[:k]
-        return {self.corpus.ids[i]: float(cosines[i]) for i in best}
-
-    def cosines(self, vector: Any, ids: Sequence[str]) -> list[float]:
-        """Cosines of these passages."""
-        rows = [self.corpus.position[i] for i in ids]
-        return [float(v) for v in self.corpus.pooled[rows] @ np.asarray(vector)]
-
-    def present(self, ids: Sequence[str]) -> set[str]:
-        """All of them."""
-        return set(ids)
-
-    def fetch(self, ids: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
-        """Their texts."""
-        return [(self.corpus.data.corpus[i], {}) for i in ids]
 
 
 def last_turn(question: str, history: Sequence[Exchange]) -> Searched:
@@ -191,12 +160,6 @@ def measured(
     return rows
 
 
-def difference(other: Sequence[float], rule: Sequence[float], clusters: Sequence[str]) -> Any:
-    """The rule's mean less another's, with its interval."""
-    d = compare(other, rule, clusters=clusters, seed=0)
-    return {n: round(getattr(d, n), 4) for n in ("mean", "low", "high", "p")}
-
-
 def summary(
     rows: Mapping[str, dict[str, list[float]]],
     foreign: Mapping[str, dict[str, list[float]]],
@@ -275,13 +238,9 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Measure one part and write it beside what the file has of the other."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the corpora")
-    parser.add_argument("--cache", type=Path, required=True, help="folder of token vectors")
-    parser.add_argument("--split", choices=("dev", "test"), required=True)
+    parser = options(__doc__)
     parser.add_argument("--foreign", default="xquad-en", help="corpus of the foreign questions")
     parser.add_argument("--foreign-questions", type=int, default=120, help="at most so many")
-    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     encoder = TokenEncoder.load()
     corpus = CorpusIndex(Dataset.load(args.data / "mtrag"), args.cache, encoder)
@@ -291,8 +250,7 @@ def main() -> None:
     asked = foreign_cases(cases, args.data / args.foreign, "dev", args.foreign_questions)
     groups = document_groups([c.id for c in judged], {c.id: c.relevant for c in judged})
     clusters = [groups[c.id] for c in judged]
-    fusion = Policy.default().section(FirstStageKind.HYBRID).fusion
-    stage = HybridFirstStage(Index(corpus), fusion)
+    stage = first_stage(corpus)
     with tempfile.TemporaryDirectory() as folder:
         store = TokenStore(
             Path(folder) / "tokens.sqlite", encoder=encoder.sha256, dimension=encoder.dimension
@@ -309,17 +267,6 @@ def main() -> None:
             print(name, file=sys.stderr)
             rows[name] = measured(arm, cases, stage, reranker)
             foreign[name] = measured(arm, asked, stage, reranker)
-    file = args.out.with_suffix(".json")
-    result: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    result |= {
-        "command": f"python benchmarks/condense.py --data DATA --cache CACHE --split SPLIT "
-        f"--out {args.out}",
-        "commit": commit,
-        "hardware": f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs",
-    }
     part = summary(rows, foreign, cases, clusters)
     part |= {
         "n": len(judged),
@@ -329,10 +276,7 @@ def main() -> None:
         "foreign": len(asked),
         "unanswerable": sum(c.answerability == "unanswerable" for c in cases),
     }
-    result["splits"] = {**result.get("splits", {}), args.split: part}
-    file.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    args.out.with_suffix(".md").write_text(markdown(result), "utf-8")
-    print(markdown(result))
+    write_part(args.out, "condense.py", args.split, part, markdown)
 
 
 if __name__ == "__main__":

@@ -8,28 +8,19 @@ python benchmarks/rewrite.py --data DATA --cache CACHE --split dev --out eval/re
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import os
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from condense import Index
 from corpus_index import CorpusIndex
+from question_runs import difference, first_stage, options, write_part
 
 from rag_app.retrieve import HybridFirstStage
 from rag_app.rewrite import Spelling, rewrite
 from rag_app.searched import Searched
-from rankgate import Policy
 from rankgate.models import TokenEncoder
-from rankgate.types import FirstStageKind
 from rankgate_eval.dataset import Dataset
-from rankgate_eval.significance import compare
 
 FILES = {"with typos": "queries-typos.jsonl", "clean": "queries.jsonl"}
 METRICS = ("recall5", "ndcg10")
@@ -74,13 +65,7 @@ def measured(
         result[name] = {m: round(float(np.mean([r[m] for r in row])), 4) for m in METRICS}
     for metric in METRICS:
         before, after = ([r[metric] for r in rows[n]] for n in rows)
-        d = compare(before, after, clusters=clusters, seed=0)
-        result[f"difference_{metric}"] = {
-            "mean": round(d.mean, 4),
-            "low": round(d.low, 4),
-            "high": round(d.high, 4),
-            "p": round(d.p, 4),
-        }
+        result[f"difference_{metric}"] = difference(before, after, clusters)
     return result
 
 
@@ -114,37 +99,18 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Measure one part and write it beside what the file has of the other."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the corpora")
-    parser.add_argument("--cache", type=Path, required=True, help="folder of token vectors")
-    parser.add_argument("--split", choices=("dev", "test"), required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+    args = options(__doc__).parse_args()
     encoder = TokenEncoder.load()
     data = Dataset.load(args.data / "xquad-en")
     corpus = CorpusIndex(data, args.cache, encoder)
-    stage = HybridFirstStage(Index(corpus), Policy.default().section(FirstStageKind.HYBRID).fusion)
+    stage = first_stage(corpus)
     spelling = Spelling.of(corpus.bm25, encoder)
     part = {}
     for name, queries in FILES.items():
         texts = Dataset.load(args.data / "xquad-en", queries=queries).queries
         asked = {q: texts[q] for q in data.judged(args.split) if q in texts}
         part[name] = measured(data, asked, stage, spelling)
-    file = args.out.with_suffix(".json")
-    result: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    result |= {
-        "command": f"python benchmarks/rewrite.py --data DATA --cache CACHE --split SPLIT "
-        f"--out {args.out}",
-        "commit": commit,
-        "hardware": f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs",
-    }
-    result["splits"] = {**result.get("splits", {}), args.split: part}
-    file.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    args.out.with_suffix(".md").write_text(markdown(result), "utf-8")
-    print(markdown(result))
+    write_part(args.out, "rewrite.py", args.split, part, markdown)
 
 
 if __name__ == "__main__":

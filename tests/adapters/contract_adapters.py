@@ -67,6 +67,18 @@ OURS = frozenset(
 )  # fmt: skip
 
 
+def ours(model, *, top_n=None, keep=False, on_outcome=None, topn=None, **how):
+    """The arguments that all of ours take; `keep` is what they do anyway, `topn` is a mistake."""
+    further = {} if topn is None else {"topn": topn}
+    return {
+        "scorer": ModelScorer(model),
+        "policy": policy_of(**how),
+        "top_n": top_n,
+        "on_outcome": on_outcome,
+        **further,
+    }
+
+
 class Documents(Adapter):
     """What is common to components over LangChain's documents."""
 
@@ -109,12 +121,8 @@ class OursOverDocuments(Documents):
     name = "langchain_rankgate.RankGateRerank"
     offers = OURS
 
-    def make(self, model, *, top_n=None, keep=False, on_outcome=None, topn=None, **how):
-        further = {} if topn is None else {"topn": topn}
-        return langchain_rankgate.RankGateRerank(
-            scorer=ModelScorer(model), policy=policy_of(**how), dense_key="cosine", top_n=top_n,
-            on_outcome=on_outcome, **further,
-        )  # fmt: skip
+    def make(self, model, **options):
+        return langchain_rankgate.RankGateRerank(dense_key="cosine", **ours(model, **options))
 
     def refused(self, model, inputs):
         told = []
@@ -138,12 +146,10 @@ class OursAsRetriever(OursOverDocuments):
     name = "langchain_rankgate.RankGateRetriever"
     offers = OURS - {"retrieval score"}  # from_retriever: there is none
 
-    def make(self, model, *, top_n=None, keep=False, on_outcome=None, topn=None, **how):
-        further = {} if topn is None else {"topn": topn}
+    def make(self, model, **options):
         return langchain_rankgate.RankGateRetriever.from_retriever(
-            GivenDocuments(rows=[]), scorer=ModelScorer(model), policy=policy_of(**how),
-            top_n=top_n, on_outcome=on_outcome, **further,
-        )  # fmt: skip
+            GivenDocuments(rows=[]), **ours(model, **options)
+        )
 
     def run(self, component, inputs, query=QUERY):
         component.source.retriever.rows = inputs
@@ -161,6 +167,8 @@ class OursAsRetriever(OursOverDocuments):
 
 class Nodes(Adapter):
     """What is common to components over LlamaIndex's nodes."""
+
+    before = "retrieval_score"  # where the first stage's score is kept
 
     def inputs(self, passages):
         return [
@@ -191,7 +199,7 @@ class Nodes(Adapter):
             text=result.node.text,
             metadata=result.node.metadata,
             score=result.score,
-            before=result.node.metadata.get("retrieval_score"),
+            before=result.node.metadata.get(self.before),
         )
 
     def prompt(self, result):
@@ -208,25 +216,13 @@ class Nodes(Adapter):
 class OursOverNodes(Nodes):
     name = "llama_index.postprocessor.rankgate.RankGateRerank"
     offers = OURS | {"prompts"}
+    before = "rankgate_dense"
 
     def first_stage_score(self, score):
         return math.exp(score - 1.0)  # as ChromaVectorStore gives a cosine
 
-    def row(self, result):
-        return Row(
-            id=result.node_id,
-            text=result.node.text,
-            metadata=result.node.metadata,
-            score=result.score,
-            before=result.node.metadata.get("rankgate_dense"),
-        )
-
-    def make(self, model, *, top_n=None, keep=False, on_outcome=None, topn=None, **how):
-        further = {} if topn is None else {"topn": topn}
-        return llama_rankgate.RankGateRerank(
-            scorer=ModelScorer(model), policy=policy_of(**how), chroma_space="cosine", top_n=top_n,
-            on_outcome=on_outcome, **further,
-        )  # fmt: skip
+    def make(self, model, **options):
+        return llama_rankgate.RankGateRerank(chroma_space="cosine", **ours(model, **options))
 
     refused = OursOverDocuments.refused
 
@@ -243,12 +239,10 @@ class GivenNodes(LlamaRetriever):
 class OursAsNodeRetriever(OursOverNodes):
     name = "llama_index.postprocessor.rankgate.RankGateRetriever"
 
-    def make(self, model, *, top_n=None, keep=False, on_outcome=None, topn=None, **how):
-        further = {} if topn is None else {"topn": topn}
+    def make(self, model, **options):
         return llama_rankgate.RankGateRetriever.from_chroma(
-            GivenNodes(), space="cosine", scorer=ModelScorer(model), policy=policy_of(**how),
-            top_n=top_n, on_outcome=on_outcome, **further,
-        )  # fmt: skip
+            GivenNodes(), space="cosine", **ours(model, **options)
+        )
 
     def run(self, component, inputs, query=QUERY):
         component._source.retriever.nodes = inputs

@@ -28,16 +28,21 @@ from rankgate.testing import FakeScorer
 __all__ = [
     "ARGUMENTS",
     "CHROMIUM",
+    "COMPARE",
     "GATE",
+    "QUESTION",
     "Breakable",
     "Eyes",
     "FakeEncoder",
     "SlowWords",
     "ask",
     "browser",
+    "eyes",
+    "looking",
     "needs_browser",
     "policy_file",
     "serving",
+    "serving_collection",
     "small_collection",
 ]
 
@@ -58,6 +63,9 @@ needs_browser = [
         reason="no chromium here; CI installs one (.ci/run)",
     ),
 ]
+
+QUESTION = "What decides before the second stage?"
+COMPARE = "/compare?q=What+decides+before+the+second+stage%3F"
 
 # Letters beyond 16 bits come first: offsets must count them as one, as Python does.
 GATE = """# Gate \N{GRINNING FACE}\N{ROCKET}
@@ -309,3 +317,27 @@ class Eyes:
         self.rest()
         if self._usual is not None:
             self._usual.close()
+
+
+@contextmanager
+def serving_collection(tmp_path_factory, **changes):
+    """A server with a policy that has every part, and the small collection."""
+    base = tmp_path_factory.mktemp("served")
+    with serving(base, policy=policy_file(base), **changes) as server:
+        small_collection(server, base)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def looking(browser, served):
+    """One pair of eyes for all tests of a module."""
+    found = Eyes(browser, served.url)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def eyes(looking):
+    """They rest after each test, and have seen nothing wrong."""
+    yield looking
+    assert looking.rest() == []

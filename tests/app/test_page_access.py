@@ -6,16 +6,13 @@ import pytest
 from rag_app.server.keys import KeyStore, Role
 
 pytestmark = kit.needs_browser
-browser = kit.browser
-QUESTION = "What decides before the second stage?"
-COMPARE = "/compare?q=What+decides+before+the+second+stage%3F"
+browser, looking, eyes = kit.browser, kit.looking, kit.eyes
+QUESTION, COMPARE = kit.QUESTION, kit.COMPARE
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    base = tmp_path_factory.mktemp("served")
-    with kit.serving(base, policy=kit.policy_file(base), feedback=True) as server:
-        kit.small_collection(server, base)
+    with kit.serving_collection(tmp_path_factory, feedback=True) as server:
         server.hub.store("nothing-yet", create=True)
         yield server
 
@@ -33,19 +30,6 @@ def locked(tmp_path_factory):
         _, server.alpha = keys.create(name="Ada", role=Role.EVALUATOR, collections=["alpha"])
         _, server.beta = keys.create(name="Bob", role=Role.USER, collections=["beta"])
         yield server
-
-
-@pytest.fixture(scope="module")
-def looking(browser, served):
-    found = kit.Eyes(browser, served.url)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def eyes(looking):
-    yield looking
-    assert looking.rest() == []
 
 
 @pytest.fixture

@@ -9,24 +9,15 @@ import pytest
 from playwright.sync_api import expect
 
 pytestmark = kit.needs_browser
-browser = kit.browser
-QUESTION = "What decides before the second stage?"
+browser, looking = kit.browser, kit.looking
+QUESTION = kit.QUESTION
 SENTENCE = "The gate decides before the second stage whether reranking is worth its time."
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    base = tmp_path_factory.mktemp("served")
-    with kit.serving(base, policy=kit.policy_file(base), feedback=True) as server:
-        kit.small_collection(server, base)
+    with kit.serving_collection(tmp_path_factory, feedback=True) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def looking(browser, served):
-    found = kit.Eyes(browser, served.url)
-    yield found
-    found.close()
 
 
 @pytest.fixture

@@ -12,30 +12,14 @@ from playwright.sync_api import expect
 from rankgate.scorers import LateInteractionScorer
 
 pytestmark = kit.needs_browser
-browser = kit.browser
-QUESTION = "What decides before the second stage?"
-LINK = "/compare?q=What+decides+before+the+second+stage%3F"
+browser, looking, eyes = kit.browser, kit.looking, kit.eyes
+QUESTION, LINK = kit.QUESTION, kit.COMPARE
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    base = tmp_path_factory.mktemp("served")
-    with kit.serving(base, policy=kit.policy_file(base), condense="off", shadow_rate=1.0) as server:
-        kit.small_collection(server, base)
+    with kit.serving_collection(tmp_path_factory, condense="off", shadow_rate=1.0) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def looking(browser, served):
-    found = kit.Eyes(browser, served.url)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def eyes(looking):
-    yield looking
-    assert looking.rest() == []
 
 
 def numbers(page, column):

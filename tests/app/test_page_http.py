@@ -14,7 +14,7 @@ from rag_app.server.pages import _local
 from rag_app.server.recent import Recent
 from rankgate.feedback import read_feedback
 
-QUESTION = "What decides before the second stage?"
+QUESTION = kit.QUESTION
 
 
 @pytest.fixture(scope="module")

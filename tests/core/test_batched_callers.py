@@ -5,7 +5,7 @@ import time
 
 import batched_kit
 import pytest
-from batched_kit import TEXTS, ask, queued, wait_for
+from batched_kit import TEXTS, ask, queued, until, wait_for
 
 from rankgate.deadline import Deadline
 from rankgate.errors import BreakerOpenError, InputError, ScorerError
@@ -123,13 +123,11 @@ async def test_a_cancelled_caller_does_not_harm_its_batch_mates(held):
     leaves = asyncio.create_task(batched.ascore("leaves", ["leaves"]))
     stays = asyncio.create_task(batched.ascore("stays", ["stays"]))
     waits = asyncio.create_task(batched.ascore("never asked", ["x"]))
-    while queued(batched) < 3:
-        await asyncio.sleep(0.001)
+    await until(lambda: queued(batched) == 3)
     waits.cancel()
     await asyncio.sleep(0.01)
     inner.go.release()
-    while len(inner.batches) < 2:
-        await asyncio.sleep(0.001)
+    await until(lambda: len(inner.batches) == 2)
     leaves.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaves
@@ -144,11 +142,9 @@ async def test_a_cancelled_caller_does_not_harm_its_batch_mates(held):
 async def test_a_batch_for_which_nobody_waits_is_stopped(held):
     inner, batched = held
     task = asyncio.create_task(batched.ascore("leaves", ["leaves"] * 10))
-    while queued(batched) < 1:
-        await asyncio.sleep(0.001)
+    await until(lambda: queued(batched) == 1)
     inner.go.release()
-    while len(inner.batches) < 2:
-        await asyncio.sleep(0.001)
+    await until(lambda: len(inner.batches) == 2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -47,8 +47,8 @@ def in_thread(breaker):
     return thread, results
 
 
-def test_while_one_probes_the_others_are_refused():
-    clock, held = Clock(), Held()
+def probed(clock, held, *, fails):
+    """A breaker that opened and whose probe is inside, to fail or not; the probe's thread."""
     breaker = Breaker(held, min_calls=1, window=1, clock=clock)
     held.fail = True
     held.go.set()
@@ -56,10 +56,16 @@ def test_while_one_probes_the_others_are_refused():
         call(breaker)
     assert held.inside.acquire(timeout=5)
     held.go.clear()
-    held.fail = False
+    held.fail = fails
     clock.now += 30
     thread, results = in_thread(breaker)
     assert held.inside.acquire(timeout=5)
+    return breaker, thread, results
+
+
+def test_while_one_probes_the_others_are_refused(clock):
+    held = Held()
+    breaker, thread, results = probed(clock, held, fails=False)
     assert breaker.state is BreakerState.HALF_OPEN and breaker.is_open
     with pytest.raises(BreakerOpenError):
         call(breaker)
@@ -69,18 +75,9 @@ def test_while_one_probes_the_others_are_refused():
     assert not breaker.is_open
 
 
-def test_a_probe_that_hangs_does_not_keep_it_shut_for_ever():
-    clock, held = Clock(), Held()
-    breaker = Breaker(held, min_calls=1, window=1, clock=clock)
-    held.fail = True
-    held.go.set()
-    with pytest.raises(ScorerError):
-        call(breaker)
-    assert held.inside.acquire(timeout=5)
-    held.go.clear()
-    clock.now += 30
-    thread, results = in_thread(breaker)
-    assert held.inside.acquire(timeout=5)
+def test_a_probe_that_hangs_does_not_keep_it_shut_for_ever(clock):
+    held = Held()
+    breaker, thread, results = probed(clock, held, fails=True)
     clock.now += 30
     assert not breaker.is_open
     breaker.inner = FakeScorer()

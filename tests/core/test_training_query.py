@@ -1,9 +1,12 @@
 """Question layers in training: what they compute, what they share, what a list holds for them."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+import training_kit
 from tiny_models import build_encoder
-from training_kit import builder_of, mined_corpus
+from training_kit import builder_of, mined_corpus, run_in_parts
 
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError, WeightsMismatchError
 from rankgate.models import QueryEncoder, TokenEncoder, TokenHead, TokenStore
@@ -23,17 +26,10 @@ from rankgate.training.adapt import query_settings
 from rankgate.training.query import QUERY_FILE
 
 torch = pytest.importorskip("torch")
+_one_thread = training_kit.one_thread
 
 TEXTS = ["the red cat sat in paris", "a dog in berlin", "", "blue sky and green water " * 12, "no"]
 LISTS = [("cat of paris", TEXTS), ("blue sky", TEXTS[::-1]), ("", TEXTS), ("bread", ["", ""])]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -263,13 +259,7 @@ def test_the_scale_moves_by_its_pace_and_weights_by_the_rate(tmp_path, tiny):
 def test_stopped_by_time_and_resumed_it_ends_with_identical_weights(tmp_path, tiny):
     whole = query_trainer(tmp_path / "whole", tiny)
     expected = whole.run()
-    ticks = iter(range(10_000))
-    parts = []
-    for _ in range(12):
-        part = query_trainer(tmp_path / "parts", tiny, clock=lambda: float(next(ticks)))
-        parts.append(part.run(resume=True, time_limit=1.0))
-        if parts[-1].stopped == "finished":
-            break
+    part, parts = run_in_parts(partial(query_trainer, tmp_path / "parts", tiny), most=12)
     assert [p.stopped for p in parts] == ["time"] * 7 + ["finished"]
     assert parts[-1].history == expected.history
     one, two = state_of(whole), state_of(part)

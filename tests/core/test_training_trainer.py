@@ -6,28 +6,22 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+import training_kit
 from tiny_models import build_cross_encoder
-from training_kit import small_trainer
+from training_kit import run_in_parts, small_trainer
 
 from rankgate.errors import ConfigError
+
+_one_thread = training_kit.one_thread
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return build_cross_encoder(tmp_path_factory.mktemp("tiny"), max_length=64)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def weights_of(trainer):
@@ -65,13 +59,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path, mod
 def test_stopped_by_time_in_either_epoch_and_resumed_it_ends_the_same(tmp_path, model):
     whole = small_trainer(tmp_path / "whole", model)
     expected = whole.run()
-    ticks = iter(range(10_000))
-    parts = []
-    for _ in range(9):
-        part = small_trainer(tmp_path / "parts", model, clock=lambda: float(next(ticks)))
-        parts.append(part.run(resume=True, time_limit=1.0))
-        if parts[-1].stopped == "finished":
-            break
+    part, parts = run_in_parts(partial(small_trainer, tmp_path / "parts", model), most=9)
     assert [p.stopped for p in parts[:-1]] == ["time"] * (len(parts) - 1)
     assert len(parts) == 6, "one step at a time, in a new process's state each time"
     assert parts[-1].stopped == "finished"

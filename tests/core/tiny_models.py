@@ -3,6 +3,7 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 WORDS = (
     "the a of is in and to for with how what who where paris berlin capital france germany river "
@@ -43,41 +44,37 @@ def build_tokenizer(folder: Path, max_length: int) -> int:
 
 def build_cross_encoder(folder: Path, *, labels: int = 1, max_length: int = 64) -> Path:
     """Write config.json, model.safetensors and the tokenizer; the same weights each time."""
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification
+    from transformers import BertForSequenceClassification
 
-    folder.mkdir(parents=True, exist_ok=True)
-    size = build_tokenizer(folder, max_length)
-    with torch.random.fork_rng():
-        torch.manual_seed(7)
-        model = BertForSequenceClassification(
-            BertConfig(
-                vocab_size=size,
-                hidden_size=32,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                intermediate_size=64,
-                max_position_embeddings=max_length,
-                num_labels=labels,
-                # Large weights, so that different texts get clearly different scores.
-                initializer_range=0.4,
-                attn_implementation="eager",
-            )
-        )
-    model.save_pretrained(folder)
-    return folder
+    return _build(
+        folder,
+        BertForSequenceClassification,
+        seed=7,
+        max_length=max_length,
+        num_labels=labels,
+        # Large weights, so that different texts get clearly different scores.
+        initializer_range=0.4,
+        attn_implementation="eager",
+    )
 
 
 def build_encoder(folder: Path, *, max_length: int = 64) -> Path:
     """A tiny sentence encoder, as sentence-transformers saves its transformer."""
+    from transformers import BertModel
+
+    return _build(folder, BertModel, seed=3, max_length=max_length, initializer_range=0.3)
+
+
+def _build(folder: Path, kind: Any, *, seed: int, max_length: int, **config: Any) -> Path:
+    """A BERT of two narrow layers with random weights, and the tokenizer."""
     import torch
-    from transformers import BertConfig, BertModel
+    from transformers import BertConfig
 
     folder.mkdir(parents=True, exist_ok=True)
     size = build_tokenizer(folder, max_length)
     with torch.random.fork_rng():
-        torch.manual_seed(3)
-        model = BertModel(
+        torch.manual_seed(seed)
+        model = kind(
             BertConfig(
                 vocab_size=size,
                 hidden_size=32,
@@ -85,7 +82,7 @@ def build_encoder(folder: Path, *, max_length: int = 64) -> Path:
                 num_attention_heads=2,
                 intermediate_size=64,
                 max_position_embeddings=max_length,
-                initializer_range=0.3,
+                **config,
             )
         )
     model.save_pretrained(folder)

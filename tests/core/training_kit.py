@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+import pytest
 
 from rankgate.training import (
     DevSet,
@@ -20,6 +21,17 @@ from rankgate.training import (
 THINGS = ["cat", "dog", "bird", "river", "bread", "water", "mat", "sky"]
 COLOURS = ["red", "green", "blue"]
 PLACES = ["paris", "berlin", "france", "germany"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tiny batches: torch's threads would mostly wait for one another."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class WordEmbedder:
@@ -118,6 +130,21 @@ def small_trainer(folder, model, *, report=None, clock=None, **changed):
         report=report,
         **more,
     )
+
+
+def run_in_parts(make, *, most):
+    """Trainers from `make(clock=...)`, each stopped by time and resumed: the last, and all results.
+
+    At most so many, each a step or so long; none after the one that finished.
+    """
+    ticks = iter(range(10_000))
+    results = []
+    for _ in range(most):
+        trainer = make(clock=lambda: float(next(ticks)))
+        results.append(trainer.run(resume=True, time_limit=1.0))
+        if results[-1].stopped == "finished":
+            break
+    return trainer, results
 
 
 def write_beir(folder, *, name="answers", useless=False):

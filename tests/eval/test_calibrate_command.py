@@ -5,12 +5,12 @@ import os
 import pickle
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_kit import invoke
 
-from rankgate.cli import build_app
 from rankgate.errors import InputError
 from rankgate.policy import Policy
 from rankgate.types import Candidate, FirstStageKind
@@ -88,8 +88,7 @@ def write(folder, *, dev, test=20, harmful_test=False, order=1):
     (folder / "splits.json").write_text(json.dumps(splits), "utf-8")
 
 
-def run(*arguments):
-    return CliRunner().invoke(build_app(), ["calibrate", *map(str, arguments)])
+run = partial(invoke, "calibrate")
 
 
 SYSTEM_OPTIONS = (

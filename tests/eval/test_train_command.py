@@ -3,13 +3,14 @@
 import json
 import shutil
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
+import training_kit
+from command_kit import invoke
 from tiny_models import build_cross_encoder
 from training_kit import write_beir
-from typer.testing import CliRunner
 
-from rankgate.cli import build_app
 from rankgate.feedback import Judgement, append_feedback
 from rankgate.models.locate import file_sha256
 from rankgate.scorers.late_interaction import LateInteractionScorer
@@ -18,6 +19,8 @@ from rankgate.training import load_ranker
 from rankgate_eval.commands.train import EXIT_NOT_BETTER
 from rankgate_eval.training import load_source
 
+_one_thread = training_kit.one_thread
+rankgate = partial(invoke, "train")
 QUICK = [
     *("--max-length", "48", "--bm25-only", "--lists", "96", "--epochs", "4", "--lr", "2e-3"),
     *("--evaluate-every", "24", "--negatives", "2", "--spoiled", "0", "--k", "10"),
@@ -34,25 +37,8 @@ def world(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def rankgate(*arguments):
-    return CliRunner().invoke(build_app(), ["train", *map(str, arguments)])
-
-
 @pytest.fixture(scope="module")
 def trained(world):
-    import torch
-
-    torch.set_num_threads(1)
     out = world / "out"
     done = rankgate(
         world / "answers", "--start", world / "tiny", "--out", out, *QUICK, "--json",

@@ -2,14 +2,15 @@
 
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
+import training_kit
+from command_kit import invoke
 from tiny_models import build_cross_encoder
 from training_kit import write_beir
-from typer.testing import CliRunner
 
-from rankgate.cli import build_app
 from rankgate.errors import InputError, ModelNotFoundError
 from rankgate.models import MINILM_SHA256, TokenStore, bundled
 from rankgate.models.locate import file_sha256
@@ -18,6 +19,8 @@ from rankgate_eval.commands.train import EXIT_NOT_BETTER
 from rankgate_eval.commands.train import _start as start_of
 from rankgate_eval.scorer_choice import choose_scorer, reads_tokens
 
+_one_thread = training_kit.one_thread
+rankgate = partial(invoke, "train")
 FILE = "query-encoder.safetensors"
 QUICK = [
     *("--lists", "48", "--epochs", "3", "--batch", "8", "--lr", "2e-4", "--negatives", "9"),
@@ -41,25 +44,8 @@ def world(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def rankgate(*arguments):
-    return CliRunner().invoke(build_app(), ["train", *map(str, arguments)])
-
-
 @pytest.fixture(scope="module")
 def trained(world):
-    import torch
-
-    torch.set_num_threads(1)
     out = world / "out"
     return rankgate(
         world / "answers", *OWN, "--out", out, "--cache", world / "cache", *QUICK, "--json"
