@@ -140,8 +140,7 @@ def search_floor(
 ) -> tuple[float, dict[str, Any]]:
     """The highest refusal threshold at which no corpus has too many false refusals.
 
-    The worst corpus decides, not the average: a stranger's documents are unlike all of these, and
-    refuse more, so it may use half of `false_refusals`.
+    The worst corpus decides, not the average: a stranger's documents are unlike all of these.
     An answerable query counts where a relevant passage is among its candidates: a refusal where
     retrieval has missed everything is right.
     """
@@ -154,8 +153,7 @@ def search_floor(
         for c in names
     }
     grid = np.round(np.arange(0.005, 0.5, 0.0025), 4)
-    most = false_refusals / 2.0
-    ok = [t for t in grid if max(np.mean(np.array(v) < t) for v in both.values()) <= most]
+    ok = [t for t in grid if max(np.mean(np.array(v) < t) for v in both.values()) <= false_refusals]
     threshold = float(max(ok, default=0.005))
     note: dict[str, Any] = {"max_false_refusals": false_refusals}
     for name, model in (("reranked", reranked), ("first_stage", first)):

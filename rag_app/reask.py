@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rag_app.conversations import Turn
+from rag_app.generate.words import content_words
 from rag_app.standalone import stands_alone
-from rankgate.firststage.words import content_words
 
 __all__ = ["WITHIN", "asked_again", "mended_spelling"]
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from rag_app.condense import Writer
 from rag_app.generate.errors import GeneratorError
 from rag_app.generate.sentences import clean
+from rag_app.generate.words import content_words
 from rag_app.markdown_html import plain_text
 from rag_app.retrieve import AlsoSearched
 from rag_app.searched import Searched
 from rankgate.firststage import BM25Index
-from rankgate.firststage.words import content_words
 
 __all__ = ["Spelling", "rewrite"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from rankgate.firststage.words import content_words
+from rag_app.generate.words import content_words
 
 __all__ = ["stands_alone"]
 

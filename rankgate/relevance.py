@@ -40,7 +40,6 @@ _QUERY = tuple(
         "dense_top",
         "bm25_log_top",
         "unknown_share",
-        "coverage",
         "words_log",
         "dense_entropy",
         "bm25_entropy",
@@ -102,7 +101,6 @@ def relevance_features(
         if signals.bm25_top1 is None
         else float(np.log1p(max(signals.bm25_top1, 0.0))),
         "query_unknown_share": signals.unknown_share,
-        "query_coverage": signals.coverage,
         "query_words_log": float(np.log1p(signals.query_words)),
         "query_dense_entropy": signals.dense_entropy,
         "query_bm25_entropy": signals.bm25_entropy,

@@ -21,8 +21,7 @@ from rag_app.generate.closeness import Closeness, TokenReader
 from rag_app.generate.context import Context, SourceText
 from rag_app.generate.lead_in import completed
 from rag_app.generate.sentences import Sentence, other_lines, split_sentences
-from rag_app.generate.words import asks_for_number, has_number
-from rankgate.firststage.words import content_words
+from rag_app.generate.words import asks_for_number, content_words, has_number
 from rankgate.models.token_store import TokenStore
 
 __all__ = ["ExtractiveGenerator"]

@@ -1,13 +1,19 @@
-"""What two texts share, and what a question wants: words and numbers."""
+"""Content words: what two texts must share to speak of the same thing."""
 
 from __future__ import annotations
 
 import re
 
-from rankgate.firststage.words import content_words
+from bm25s.stopwords import STOPWORDS_EN
 
-__all__ = ["asks_for_number", "has_number", "overlap"]
+__all__ = ["asks_for_number", "content_words", "has_number", "overlap"]
 
+_WORD = re.compile(r"\w+")
+_STOP = frozenset(STOPWORDS_EN) | frozenset(
+    "what which who whom whose when where why how does do did done can could should would may "
+    "might must have has had were been being am i you we he she them me my your our its it's "
+    "any some there here than too very also just only so".split()
+)
 _ASKS_FOR_NUMBER = re.compile(
     r"\b(?:when|how (?:many|much|long|old|often|far|tall|big|large)|"
     r"(?:what|which) (?:year|date|day|number|age|percent|percentage))\b",
@@ -18,6 +24,23 @@ _NUMBER = re.compile(
     r"half|once|twice)\b",
     re.IGNORECASE,
 )
+_ENDINGS = ("ings", "ing", "edly", "ies", "ied", "ed", "es", "s")
+
+
+def _stem(word: str) -> str:
+    """A crude stem, the same for question and passage; it is compared, never shown."""
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
+            break
+    return word[:-1] if word.endswith("e") and len(word) > 3 else word
+
+
+def content_words(text: str) -> frozenset[str]:
+    """Stems of the words that are not stop words; all words where nothing else is left."""
+    words = _WORD.findall(text.lower().replace("_", " "))
+    telling = [w for w in words if w not in _STOP]
+    return frozenset(_stem(w) for w in (telling if telling else words))
 
 
 def overlap(wanted: frozenset[str], text: str) -> float:

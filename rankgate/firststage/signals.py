@@ -14,7 +14,6 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.firststage.words import coverage
 from rankgate.types import Candidate
 
 __all__ = ["Signals", "compute_signals", "query_words"]
@@ -48,8 +47,6 @@ class Signals:
         query_words: number of words of the query.
         unknown_share: share of the query's words that the corpus does not contain (typos,
             foreign words), in [0, 1].
-        coverage: largest share of the query's content words that one candidate has, rare words
-            weighing more, in [0, 1]; English stop words are left out.
         dense_top1: best cosine.
         bm25_top1: best BM25 score.
         top1_agrees: 1.0 where both lists put the same candidate first, else 0.0.
@@ -64,7 +61,6 @@ class Signals:
     candidates: int
     query_words: int
     unknown_share: float | None = None
-    coverage: float | None = None
     dense_top1: float | None = None
     dense_margin_12: float | None = None
     dense_margin_13: float | None = None
@@ -186,7 +182,6 @@ def compute_signals(
         candidates=len(candidates),
         query_words=len(words),
         unknown_share=unknown,
-        coverage=coverage(query, [c.text for c in candidates]),
         dense_top1=None if dense is None else float(dense.max()),
         dense_margin_12=d[0],
         dense_margin_13=d[1],

@@ -6,7 +6,6 @@ from calibrate_world import world
 
 from rankgate.errors import InputError
 from rankgate.firststage.signals import Signals
-from rankgate.testing import candidates_of
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.floor_fit import (
     binomial_upper,
@@ -24,7 +23,6 @@ from rankgate_eval.calibrate.gate_fit import (
     thinned,
 )
 from rankgate_eval.calibrate.relevance_fit import LEVEL, ORDERING, fit_relevance
-from rankgate_eval.calibrate.rows import row_of
 from rankgate_eval.calibrate.serve import place_by_scores
 from rankgate_eval.significance import clopper_pearson
 
@@ -287,15 +285,3 @@ def test_nothing_relevant_among_the_candidates_is_an_error():
     rows = [r for r in world(0, queries=10) if not r.answerable]
     with pytest.raises(InputError, match="none of 10 queries has a relevant passage"):
         fit_relevance(rows, ORDERING[HYBRID], LEVEL[HYBRID], scored=True)
-
-
-@pytest.mark.parametrize(("n", "expected"), [(1, 1.0), (2, 0.5), (10, 0.5), (40, 0.5)])
-def test_the_candidate_that_the_floor_reads_weighs_as_much_as_the_others_together(n, expected):
-    candidates = candidates_of([str(i) for i in range(n)])
-    rows = [
-        row_of(candidates, signals(), None, gold={candidates[0].id}, query_id=str(q))
-        for q in range(3)
-    ]
-    model = fit_relevance(rows, (), (), scored=False).model
-    probability = 1.0 / (1.0 + np.exp(-model.intercept))
-    assert probability == pytest.approx(expected, abs=1e-3)

@@ -92,7 +92,7 @@ def test_no_thresholds_where_even_the_surest_question_is_harmed():
     assert searched(stranger=[question(0.9, "harms"), question(0.1)]) is None
 
 
-def test_the_floor_keeps_false_refusals_of_the_worst_corpus_within_half_of_the_share():
+def test_the_floor_keeps_false_refusals_of_the_worst_corpus_within_the_share():
     def asked(probability, corpus, stratum="answerable"):
         logit = float(np.log(probability / (1.0 - probability)))
         row = question(0.1, corpus=corpus)
@@ -103,11 +103,11 @@ def test_the_floor_keeps_false_refusals_of_the_worst_corpus_within_half_of_the_s
     easy = [asked(p, "a") for p in [0.08] * 2 + [0.4] * 98]
     hard = [asked(p, "b") for p in [0.03] + [0.08] * 2 + [0.4] * 97]
     others = [asked(0.2, c, s) for c in "ab" for s in ("removed", "foreign")]
-    threshold, note = search_floor([*easy, *hard, *others], RERANKED, None, 0.06)
-    assert 0.35 < threshold <= 0.4, "three of a hundred is half of six"
+    threshold, note = search_floor([*easy, *hard, *others], RERANKED, None, 0.03)
+    assert 0.35 < threshold <= 0.4, "three of a hundred"
     assert note["reranked"]["b"]["false_refusals"] == 0.03
     assert note["reranked"]["a"]["false_answers_removed"] == 0.0
-    lower, note = search_floor([*easy, *hard, *others], RERANKED, None, 0.05)
+    lower, note = search_floor([*easy, *hard, *others], RERANKED, None, 0.025)
     assert 0.03 < lower <= 0.08
     assert note["reranked"]["a"]["false_refusals"] == 0.0
     assert note["reranked"]["a"]["false_answers_foreign"] == 1.0

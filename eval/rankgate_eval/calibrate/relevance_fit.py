@@ -3,8 +3,7 @@
 The features that differ within a query are fitted list-wise (softmax over a query's candidates,
 ListNet's top-one loss: Cao et al., ICML 2007, doi:10.1145/1273496.1273513), because they order.
 Slope, intercept and the features of the query are then fitted point-wise on the ten best
-candidates, answerable and unanswerable queries together, because they make the probability. The
-best one weighs as much as the others together: it is the one that the floor reads.
+candidates, answerable and unanswerable queries together, because they make the probability.
 """
 
 from __future__ import annotations
@@ -57,10 +56,10 @@ FIRST_STAGE_ORDERING: dict[FirstStageKind, tuple[str, ...]] = {
 }
 # What differs between queries, so that it moves the probability and never the order.
 LEVEL: dict[FirstStageKind, tuple[str, ...]] = {
-    FirstStageKind.HYBRID: ("query_raw_top", "query_dense_top", "query_coverage"),
-    FirstStageKind.DENSE: ("query_raw_top", "query_dense_top", "query_coverage"),
-    FirstStageKind.BM25: ("query_raw_top", "query_bm25_log_top", "query_coverage"),
-    FirstStageKind.ORDER: ("query_raw_top", "query_coverage"),
+    FirstStageKind.HYBRID: ("query_raw_top", "query_dense_top"),
+    FirstStageKind.DENSE: ("query_raw_top", "query_dense_top"),
+    FirstStageKind.BM25: ("query_raw_top", "query_bm25_log_top"),
+    FirstStageKind.ORDER: ("query_raw_top",),
 }
 # Raw order untouched, with a probability: Platt's scaling, split into gap and top.
 PLATT = ("raw_gap",)
@@ -236,7 +235,7 @@ def _pointwise(
         ordering = s[top, None] if within else np.empty((top.size, 0))
         xs.append(np.hstack([ordering, seen.matrix(across)[top]]))
         ys.append(seen.relevant[top])
-        shares.append(_shares(top.size) / counts[corpus])
+        shares.append(np.full(top.size, 1.0 / (counts[corpus] * top.size)))
     x, y, share = np.concatenate(xs), np.concatenate(ys).astype(np.float64), np.concatenate(shares)
     mean, spread = x.mean(0), x.std(0) + 1e-9
     z = (x - mean) / spread
@@ -255,13 +254,6 @@ def _pointwise(
     if within:
         return float(own[0]), own[1:], intercept
     return 1.0, own, intercept
-
-
-def _shares(n: int) -> FloatArray:
-    """(n,) weights of a query's candidates, best first; they sum to 1."""
-    if n == 1:
-        return np.ones(1)
-    return np.concatenate([[0.5], np.full(n - 1, 0.5 / (n - 1))])
 
 
 def _minimum(loss: Any, size: int) -> FloatArray:
