@@ -74,7 +74,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--left-out", type=Path, help="folder for policies that miss a domain")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--max-loss", type=float, default=0.002)
+    parser.add_argument(
+        "--max-loss", type=float, default=0.002, help="nDCG@10; half of it may be used on dev"
+    )
     parser.add_argument("--false-refusals", type=float, default=0.05)
     args = parser.parse_args()
     found = load(args.data, args.cache, args.encoders, args.seed, list(RETRIEVAL))
@@ -105,7 +107,8 @@ def policy(
         print(left_out, kind, json.dumps(report[kind], indent=1), file=sys.stderr)
     commit, changed = git_state()
     provenance = {
-        "command": "python benchmarks/default_policy.py",
+        "command": f"python benchmarks/default_policy.py --encoders {args.encoders} "
+        f"--seed {args.seed} --max-loss {args.max_loss} --false-refusals {args.false_refusals}",
         "commit": f"{commit}{' (with changes)' if changed else ''}",
         "seed": args.seed,
         "data": {r: "dev" for r in CORPORA if domain_of(r) != left_out},
