@@ -6,7 +6,9 @@ the worst corpus decides, where `rankgate calibrate` fits to one.
 
     python benchmarks/bundle.py --out .rankgate/bundle
     python benchmarks/default_policy.py --encoders .rankgate/bundle \
-        --out rankgate/policies/default.json --left-out .rankgate/policies
+        --out .rankgate/policies/default.json --left-out .rankgate/policies
+
+The first of these files ships as rankgate/policies/default.json.
 """
 
 from __future__ import annotations

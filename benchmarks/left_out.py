@@ -10,7 +10,8 @@ Two rows a corpus: `left out`, with query encoder and policy that know nothing o
 `shipped`, as installed. Baselines: the first stage's fused order, and `tuned`, its own relevance
 model fitted on the corpus's *own* train questions (dev where there is no train split, which then
 flatters the baseline), so that nothing is credited to the reranker that better fusion weights
-would bring. Reads a test split only where --split says so. Writes FILE.json and FILE.md.
+would bring. mtrag stands once more by its domains, xquad-en with its spoilt questions; neither
+counts in the mean. Reads a test split only where --split says so. Writes FILE.json and FILE.md.
 """
 
 from __future__ import annotations

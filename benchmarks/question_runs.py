@@ -22,6 +22,8 @@ from rankgate import Policy
 from rankgate.types import FirstStageKind
 from rankgate_eval.significance import compare
 
+__all__ = ["Index", "difference", "first_stage", "options", "write_part"]
+
 
 class Index:
     """A benchmark's corpus as the application's first stage sees a store."""

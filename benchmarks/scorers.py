@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gc
-import importlib.util
+import importlib
 import json
 import os
 import platform
@@ -31,16 +31,12 @@ from rankgate_eval.dataset import Dataset
 ROOT = Path(__file__).resolve().parents[1]
 
 
+sys.path.insert(0, str(ROOT / "tests" / "core"))  # the ONNX export, the strict loopback server
+
+
 def helper(name: str) -> Any:
-    """A helper module of the tests: the ONNX export and the strict loopback server."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "core" / f"{name}.py")
-        if spec is None or spec.loader is None:
-            raise SystemExit(f"tests/core/{name}.py is not there")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+    """A helper module of the tests."""
+    return importlib.import_module(name)
 
 
 def cross_encoder_folder(folder: Path) -> Path:

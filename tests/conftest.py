@@ -11,7 +11,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 # Their checks are parts of tests: a failure says what was compared.
-pytest.register_assert_rewrite("batched_kit", "breaker_kit", "browser_kit", "reranker_kit")
+pytest.register_assert_rewrite(
+    "batched_kit", "breaker_kit", "browser_kit", "reranker_kit", "server_rig"
+)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -1,4 +1,4 @@
-"""What the arms hand over is decided by a policy that fits; another one is refused before that."""
+"""What the arms hand over is decided by a policy that fits; another one hands over nothing."""
 
 import eval_world as w
 import pytest
