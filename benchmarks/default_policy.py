@@ -81,6 +81,7 @@ def main() -> None:
     )
     parser.add_argument("--false-refusals", type=float, default=0.05)
     args = parser.parse_args()
+    args.git = git_state()  # now: a tree that changes while this runs changes nothing of it
     found = load(args.data, args.cache, args.encoders, args.seed, list(RETRIEVAL))
     encoder = TokenEncoder.load()
     for left_out in (None, *(LEFT_OUT if args.left_out is not None else ())):
@@ -107,7 +108,7 @@ def policy(
         }
         sections[FirstStageKind(kind)], report[kind] = section(views, kind, info, encoder, args)
         print(left_out, kind, json.dumps(report[kind], indent=1), file=sys.stderr)
-    commit, changed = git_state()
+    commit, changed = args.git
     provenance = {
         "command": f"python benchmarks/default_policy.py --encoders {args.encoders} "
         f"--seed {args.seed} --max-loss {args.max_loss} --false-refusals {args.false_refusals}",

@@ -225,7 +225,8 @@ def markdown(result: dict[str, Any]) -> str:
         "first stage's relevance model fitted on the corpus's own train questions (mtrag: dev, "
         "which flatters it on dev). On test all of cranfield's questions are asked, its train "
         "questions among them, which flatters `tuned`, and its dev was looked at before. A "
-        "quarter of mtrag is Wikipedia, which the encoder has seen in xquad-en and nq-oracle.",
+        "quarter of mtrag is Wikipedia, which the encoder has seen in xquad-en and nq-oracle. Rows "
+        "by domain and of spoilt questions do not count in the mean.",
         "",
         "| corpus | n | made | fused | tuned | always | policy | policy - tuned | "
         "policy - fused | policy - always | skipped | false refusals |",
