@@ -22,19 +22,19 @@ import numpy as np
 from corpus_index import CorpusIndex
 from question_runs import difference, first_stage, options, write_part
 
-from rag_app.condense import Exchange, condense, history_of
+from rag_app.ask.condense import Exchange, condense, history_of
+from rag_app.ask.first_stage import AlsoSearched, HybridFirstStage
+from rag_app.ask.searched import Searched
+from rag_app.ask.standalone import stands_alone
 from rag_app.generate.answer import is_refusal
 from rag_app.generate.sentences import clean
-from rag_app.retrieve import AlsoSearched, HybridFirstStage
-from rag_app.searched import Searched
-from rag_app.standalone import stands_alone
 from rankgate import Reranker
-from rankgate.models import TokenEncoder, TokenStore
+from rankgate.encoders import TokenEncoder, TokenStore
 from rankgate.scorers import LateInteractionScorer
 from rankgate.types import Candidate, FirstStageKind
-from rankgate_eval.dataset import Dataset
-from rankgate_eval.groups import document_groups
-from rankgate_eval.significance import bootstrap_interval
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.data.groups import document_groups
+from rankgate_eval.stats.significance import bootstrap_interval
 
 Wording = Callable[[str, Sequence[Exchange]], Searched]
 

@@ -12,18 +12,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.firststage import (
-    BM25Index,
-    Fusion,
-    compute_signals,
-    fuse_candidates,
-    list_depth,
-)
-from rankgate.firststage.signals import Signals
-from rankgate.models import TokenEncoder, TokenVectors
+from rankgate.decide.signals import Signals, compute_signals
+from rankgate.encoders import TokenEncoder, TokenVectors
+from rankgate.retrieve import BM25Index, Fusion, fuse_candidates, list_depth
 from rankgate.scorers import LateInteractionScorer
 from rankgate.types import Candidate
-from rankgate_eval.dataset import Dataset
+from rankgate_eval.data.dataset import Dataset
 
 __all__ = ["CorpusIndex", "Retrieved"]
 

@@ -28,10 +28,10 @@ from policy_rows import CORPORA, LEFT_OUT, PER_CORPUS, RETRIEVAL, Found, load, r
 from policy_search import VETO, columns_of, logits_of, quality, search_floor, search_gate
 
 from rankgate import FirstStageKind, Floor, Gate, Policy, Profile, RelevanceModel, Section
-from rankgate.firststage import Analyser
-from rankgate.gate import Rule
-from rankgate.logistic import Logistic
-from rankgate.models import TokenEncoder
+from rankgate.decide.gate import Rule
+from rankgate.decide.logistic import Logistic
+from rankgate.encoders import TokenEncoder
+from rankgate.retrieve import Analyser
 from rankgate.scorers import ScorerInfo
 from rankgate_eval.calibrate.relevance_fit import (
     FIRST_STAGE_ORDERING,
@@ -41,7 +41,7 @@ from rankgate_eval.calibrate.relevance_fit import (
     fit_relevance,
 )
 from rankgate_eval.calibrate.rows import Row
-from rankgate_eval.provenance import git_state
+from rankgate_eval.verdict.provenance import git_state
 
 TOP_N = 5
 _RIDGE = 0.05  # of the list-wise step; six corpora sum up

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rankgate.models import QueryEncoder, TokenEncoder, TokenHead
+from rankgate.encoders import QueryEncoder, TokenEncoder, TokenHead
 from rankgate.scorers import LateInteractionScorer
 
 __all__ = [

@@ -36,8 +36,8 @@ from parity import LangChainVectors, Sample, arguments, langchain_store, llama_i
 from langchain_rankgate import RankGateRetriever
 from llama_index.postprocessor.rankgate import RankGateRerank as LlamaRerank
 from rankgate.scorers import LateInteractionScorer
-from rankgate_eval.metrics import measure
-from rankgate_eval.significance import compare
+from rankgate_eval.run.metrics import measure
+from rankgate_eval.stats.significance import compare
 
 TOP_N = 5
 NAMES = ("ndcg@5", "recall@5")

@@ -22,10 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from rag_app.generate.factory import BareExtractive
-from rankgate.models import TokenEncoder
-from rankgate_eval.dataset import Dataset
-from rankgate_eval.encoding import open_store
-from rankgate_eval.end_to_end import (
+from rankgate.encoders import TokenEncoder
+from rankgate_eval.answers import (
     EndToEnd,
     LocalGenerator,
     Plan,
@@ -34,10 +32,12 @@ from rankgate_eval.end_to_end import (
     hand_over,
     questions_of,
 )
-from rankgate_eval.end_to_end.questions import sample_questions
-from rankgate_eval.evaluation import open_under_test
-from rankgate_eval.loading import load_dataset
-from rankgate_eval.provenance import git_state, hardware
+from rankgate_eval.answers.questions import sample_questions
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.data.loading import load_dataset
+from rankgate_eval.run.encoding import open_store
+from rankgate_eval.run.evaluation import open_under_test
+from rankgate_eval.verdict.provenance import git_state, hardware
 
 CORPORA = ("covid-qa", "nq-oracle", "xquad-en", "mtrag")
 _ANSWERABILITY = {"answerable": True, "partial": True, "unanswerable": False}

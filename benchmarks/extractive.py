@@ -35,10 +35,10 @@ from rag_app.generate.extractive import ExtractiveGenerator
 from rag_app.generate.sentences import split_sentences
 from rag_app.generate.words import content_words
 from rankgate import Action, Policy, Reranker
-from rankgate.models import TokenEncoder, TokenStore
+from rankgate.encoders import TokenEncoder, TokenStore
 from rankgate.scorers.late_interaction import LateInteractionScorer
 from rankgate.types import Candidate, FirstStageKind
-from rankgate_eval.dataset import Dataset
+from rankgate_eval.data.dataset import Dataset
 
 CORPORA = ("xquad-en", "nq-oracle", "covid-qa")
 

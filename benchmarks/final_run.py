@@ -29,8 +29,8 @@ from final_table import dev_markdown, markdown
 
 from rankgate.policy import Policy
 from rankgate.scorers import Scorer
+from rankgate.scorers.wrappers import Cached
 from rankgate.types import FirstStageKind
-from rankgate.wrappers import Cached
 from rankgate_eval.calibrate import (
     LEAST_JUDGED,
     Calibration,
@@ -45,15 +45,21 @@ from rankgate_eval.calibrate.measure import describe
 from rankgate_eval.calibrate.reading import read_rows, with_fusion
 from rankgate_eval.calibrate.rows import pooled_row
 from rankgate_eval.calibrate.serve import serve
-from rankgate_eval.dataset import Dataset
-from rankgate_eval.evaluation import evaluate, open_under_test
-from rankgate_eval.fingerprint import fingerprint
-from rankgate_eval.folds import spread
-from rankgate_eval.loading import load_dataset
-from rankgate_eval.pool import read_pool
-from rankgate_eval.provenance import git_state, hardware, now, package_version, policy_sha256
-from rankgate_eval.result import Result
-from rankgate_eval.system import FirstStage, IndexStage
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.data.fingerprint import fingerprint
+from rankgate_eval.data.loading import load_dataset
+from rankgate_eval.result.result import Result
+from rankgate_eval.run.evaluation import evaluate, open_under_test
+from rankgate_eval.run.pool import read_pool
+from rankgate_eval.run.system import FirstStage, IndexStage
+from rankgate_eval.stats.folds import spread
+from rankgate_eval.verdict.provenance import (
+    git_state,
+    hardware,
+    now,
+    package_version,
+    policy_sha256,
+)
 
 # The small ones first: what is done is written after each.
 CORPORA = ("mtrag", "cranfield", "pubmedqa", "covid-qa", "xquad-en", "nq-oracle", "medquad")

@@ -30,10 +30,10 @@ from corpus_index import CorpusIndex
 
 from rankgate import Action, Outcome, Reranker, Status
 from rankgate import Path as OutcomePath
-from rankgate.firststage import Fusion
-from rankgate.models import TokenEncoder
+from rankgate.encoders import TokenEncoder
+from rankgate.retrieve import Fusion
 from rankgate.scorers import LateInteractionScorer, ScoreContext, ScorerInfo, Scores
-from rankgate_eval.dataset import Dataset
+from rankgate_eval.data.dataset import Dataset
 
 CORPORA = ("xquad-en", "nq-oracle", "cranfield", "covid-qa", "pubmedqa", "medquad", "mtrag")
 ARMS = ("dense", "bm25", "hybrid", "tuned", "raw", "reranked", "policy")

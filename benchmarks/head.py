@@ -26,12 +26,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from corpus_index import CorpusIndex
 
-from rankgate.firststage import Fusion
-from rankgate.models import TokenEncoder, TokenHead, TokenVectors
-from rankgate.training.refit import JudgedList, fit_order, ndcg_at_10
-from rankgate_eval.dataset import Dataset
-from rankgate_eval.provenance import git_state, hardware
-from rankgate_eval.significance import compare
+from rankgate.encoders import TokenEncoder, TokenHead, TokenVectors
+from rankgate.retrieve import Fusion
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.stats.significance import compare
+from rankgate_eval.train.engine.refit import JudgedList, fit_order, ndcg_at_10
+from rankgate_eval.verdict.provenance import git_state, hardware
 
 DOMAINS = {
     "encyclopedia": ("xquad-en", "nq-oracle"),
@@ -106,8 +106,8 @@ def likely_relevant(row: Row) -> np.ndarray:
 
 def trained(parts: Sequence[str], rows: Sequence[Row], args: argparse.Namespace) -> TokenHead:
     """A head that was learned list-wise over all candidates of these rows."""
-    from rankgate.training.head import HeadRanker
-    from rankgate.training.modules import HeadModule
+    from rankgate_eval.train.engine.head import HeadRanker
+    from rankgate_eval.train.engine.modules import HeadModule
 
     torch.manual_seed(args.seed)
     reader = TokenEncoder.load()

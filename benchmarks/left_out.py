@@ -35,13 +35,13 @@ from first_stage import KnownScores
 
 from rankgate import Action, Outcome, Policy, Reranker, Status
 from rankgate import Path as OutcomePath
-from rankgate.firststage import Fusion
-from rankgate.models import TokenEncoder, TokenVectors
+from rankgate.encoders import TokenEncoder, TokenVectors
+from rankgate.retrieve import Fusion
 from rankgate.scorers import LateInteractionScorer
-from rankgate.training.refit import JudgedList, fit_order, ndcg_at_10
-from rankgate_eval.dataset import Dataset
-from rankgate_eval.provenance import git_state, hardware
-from rankgate_eval.significance import compare
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.stats.significance import compare
+from rankgate_eval.train.engine.refit import JudgedList, fit_order, ndcg_at_10
+from rankgate_eval.verdict.provenance import git_state, hardware
 
 SPOILT = {"xquad-en": {"xquad-en, typos": "queries-typos", "xquad-en, misheard": "queries-asr"}}
 ARMS = ("fused", "tuned", "always", "policy")

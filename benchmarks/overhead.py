@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from rankgate import Action, Policy, Reranker, ScorerInfo, Scores
-from rankgate.firststage import compute_signals
+from rankgate.decide.signals import compute_signals
 from rankgate.testing import candidates_of
 from rankgate.types import FirstStageKind
 

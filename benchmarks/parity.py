@@ -39,15 +39,15 @@ from corpus_index import CorpusIndex
 
 from langchain_rankgate import RankGateRetriever
 from llama_index.postprocessor.rankgate import RankGateRetriever as LlamaRetriever
-from rag_app.retrieve import HybridFirstStage
-from rag_app.vectors import VectorIndex
+from rag_app.ask.first_stage import HybridFirstStage
+from rag_app.index.vectors import VectorIndex
 from rankgate import Candidate, Outcome, Policy, Reranker
-from rankgate.firststage import cosine_from_distance
-from rankgate.models import TokenEncoder, TokenVectors
+from rankgate.encoders import TokenEncoder, TokenVectors
+from rankgate.retrieve import cosine_from_distance
 from rankgate.scorers import LateInteractionScorer
-from rankgate_eval.dataset import Dataset
-from rankgate_eval.metrics import measure
-from rankgate_eval.significance import compare
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.run.metrics import measure
+from rankgate_eval.stats.significance import compare
 
 SPACES = ("cosine", "l2", "ip")
 # So deep that Chroma's approximate search finds the true neighbours in every space. The
@@ -162,7 +162,7 @@ def llama_index(sample: Sample, space: str, vectors: Embeddings) -> VectorStoreI
 
 
 class AppIndex:
-    """What `rag_app.retrieve` needs of a store, over the application's own Chroma index."""
+    """What `rag_app.ask.first_stage` needs of a store, over the application's own Chroma index."""
 
     def __init__(self, sample: Sample, folder: Path, vectors: LangChainVectors) -> None:
         self.sample, self.bm25, self.embedder = sample, sample.index.bm25, self

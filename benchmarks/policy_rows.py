@@ -12,11 +12,12 @@ import numpy.typing as npt
 from corpus_index import CorpusIndex, Retrieved
 from domains import domain_of, encoder_name, scorer_without
 
-from rankgate.firststage import DEFAULT_K, Fusion, compute_signals
-from rankgate.models import TokenEncoder
+from rankgate.decide.signals import compute_signals
+from rankgate.encoders import TokenEncoder
+from rankgate.retrieve import DEFAULT_K, Fusion
 from rankgate.scorers import Scores
 from rankgate_eval.calibrate.rows import Row, row_of
-from rankgate_eval.dataset import Dataset
+from rankgate_eval.data.dataset import Dataset
 
 __all__ = [
     "CORPORA",

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.gate import Condition
-from rankgate.logistic import Logistic
+from rankgate.decide.gate import Condition
+from rankgate.decide.logistic import Logistic
 from rankgate_eval.calibrate.rows import Row, ndcg10
 
 __all__ = [

@@ -25,11 +25,11 @@ from corpus_index import CorpusIndex
 from domains import CORPORA, LEARNED
 from left_out import difference, drawn, passages_of, retrieved
 
-from rankgate.models import TokenEncoder, TokenHead
+from rankgate.encoders import TokenEncoder, TokenHead
 from rankgate.scorers import LateInteractionScorer
-from rankgate.training.refit import JudgedList, fit_order, ndcg_at_10
-from rankgate_eval.dataset import Dataset
-from rankgate_eval.provenance import git_state, hardware
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.train.engine.refit import JudgedList, fit_order, ndcg_at_10
+from rankgate_eval.verdict.provenance import git_state, hardware
 
 FOLDS = 5
 Raw = list[npt.NDArray[np.float32]]

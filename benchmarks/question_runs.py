@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from corpus_index import CorpusIndex
 
-from rag_app.retrieve import HybridFirstStage
+from rag_app.ask.first_stage import HybridFirstStage
 from rankgate import Policy
 from rankgate.types import FirstStageKind
-from rankgate_eval.significance import compare
+from rankgate_eval.stats.significance import compare
 
 __all__ = ["Index", "difference", "first_stage", "options", "write_part"]
 

@@ -16,11 +16,11 @@ import numpy as np
 from corpus_index import CorpusIndex
 from question_runs import difference, first_stage, options, write_part
 
-from rag_app.retrieve import HybridFirstStage
-from rag_app.rewrite import Spelling, rewrite
-from rag_app.searched import Searched
-from rankgate.models import TokenEncoder
-from rankgate_eval.dataset import Dataset
+from rag_app.ask.first_stage import HybridFirstStage
+from rag_app.ask.rewrite import Spelling, rewrite
+from rag_app.ask.searched import Searched
+from rankgate.encoders import TokenEncoder
+from rankgate_eval.data.dataset import Dataset
 
 FILES = {"with typos": "queries-typos.jsonl", "clean": "queries.jsonl"}
 METRICS = ("recall5", "ndcg10")

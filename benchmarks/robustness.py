@@ -17,10 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rankgate.models import TokenEncoder
+from rankgate.encoders import TokenEncoder
 from rankgate.scorers import LateInteractionScorer
-from rankgate_eval.provenance import git_state, hardware
-from rankgate_eval.robustness import (
+from rankgate_eval.run.robustness import (
     PairScores,
     SuiteResult,
     bm25_pairs,
@@ -29,7 +28,8 @@ from rankgate_eval.robustness import (
     measure_suites,
     scorer_pairs,
 )
-from rankgate_eval.scorer_choice import choose_scorer
+from rankgate_eval.run.scorer_choice import choose_scorer
+from rankgate_eval.verdict.provenance import git_state, hardware
 
 SUITES = Path(__file__).resolve().parents[1] / "eval" / "robustness"
 

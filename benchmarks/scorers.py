@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from rankgate.models import TokenEncoder, TokenStore, find_minilm
+from rankgate.encoders import TokenEncoder, TokenStore, find_minilm
 from rankgate.scorers import CrossEncoderScorer, LateInteractionScorer, OnnxScorer, RemoteScorer
-from rankgate_eval.dataset import Dataset
+from rankgate_eval.data.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 

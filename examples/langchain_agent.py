@@ -13,7 +13,7 @@ from langchain_openai import ChatOpenAI
 from scripted_openai import serving, tool_call
 
 from langchain_rankgate import RankGateRetriever
-from rankgate.models import TokenEncoder
+from rankgate.encoders import TokenEncoder
 
 PASSAGES = [
     "The dishwasher's filter must be rinsed once a month under running water.",

@@ -7,7 +7,7 @@ import asyncio
 
 from langchain_rankgate import RankGateRetriever
 from rankgate import Candidate, Policy
-from rankgate.firststage import BM25Index
+from rankgate.retrieve import BM25Index
 from rankgate.testing import FakeScorer
 
 PASSAGES = {

@@ -8,7 +8,7 @@ from langchain_chroma import Chroma
 from langchain_core.embeddings import Embeddings
 
 from langchain_rankgate import RankGateRetriever
-from rankgate.models import TokenEncoder
+from rankgate.encoders import TokenEncoder
 
 PASSAGES = [
     "The dishwasher's filter must be rinsed once a month under running water.",

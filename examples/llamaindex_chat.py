@@ -16,7 +16,7 @@ from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.schema import NodeWithScore, TextNode
 
 from llama_index.postprocessor.rankgate import RankGateOutcomeEvent, RankGateRerank
-from rankgate.models import TokenEncoder
+from rankgate.encoders import TokenEncoder
 
 PASSAGES = [
     "Parcels up to two kilograms are delivered within three working days.",

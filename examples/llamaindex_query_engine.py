@@ -13,7 +13,7 @@ from llama_index.core.schema import TextNode
 from llama_index.vector_stores.chroma import ChromaVectorStore
 
 from llama_index.postprocessor.rankgate import RankGateRetriever
-from rankgate.models import TokenEncoder
+from rankgate.encoders import TokenEncoder
 
 PASSAGES = [
     "The museum is closed on Mondays and on public holidays.",

@@ -8,7 +8,7 @@ import math
 from llama_index.core.schema import NodeWithScore, TextNode
 
 from llama_index.postprocessor.rankgate import RankGateRerank
-from rankgate.models import TokenEncoder
+from rankgate.encoders import TokenEncoder
 
 PASSAGES = [
     "The museum is closed on Mondays and on public holidays.",

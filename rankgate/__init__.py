@@ -3,11 +3,11 @@
 import logging
 
 from rankgate.deadline import Deadline
-from rankgate.floor import Floor
-from rankgate.gate import Action, Decision, Gate
+from rankgate.decide.floor import Floor
+from rankgate.decide.gate import Action, Decision, Gate
+from rankgate.decide.relevance import RelevanceModel
 from rankgate.policy import Policy, Section
 from rankgate.profile import Profile
-from rankgate.relevance import RelevanceModel
 from rankgate.reranker import Request, Reranker
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScorerInfo, Scores, ScoreStats
 from rankgate.types import Candidate, Dropped, FirstStageKind, Outcome, Passage, Path, Status

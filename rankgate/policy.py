@@ -11,14 +11,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from rankgate.decide.floor import Floor
+from rankgate.decide.gate import Condition, Gate, Rule
+from rankgate.decide.logistic import Logistic
+from rankgate.decide.relevance import RelevanceModel
 from rankgate.errors import PolicyError, ProfileMismatchError
-from rankgate.firststage.depth import DEFAULT_K
-from rankgate.firststage.fusion import Fusion
-from rankgate.floor import Floor
-from rankgate.gate import Condition, Gate, Rule
-from rankgate.logistic import Logistic
 from rankgate.profile import Profile
-from rankgate.relevance import RelevanceModel
+from rankgate.retrieve.depth import DEFAULT_K
+from rankgate.retrieve.fusion import Fusion
 from rankgate.types import FirstStageKind
 
 __all__ = ["Policy", "Section", "policy_schema"]

@@ -8,15 +8,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from rankgate.deadline import Deadline
-from rankgate.digits import beside
+from rankgate.decide.gate import Action, Decision
+from rankgate.decide.ordering import Plan, cut, ordered
+from rankgate.decide.rounding import beside
+from rankgate.decide.signals import compute_signals
 from rankgate.errors import InputError, ProfileMismatchError, ScorerError
-from rankgate.firststage.signals import compute_signals
-from rankgate.gate import Action, Decision
-from rankgate.ordering import Plan, cut, ordered
 from rankgate.policy import Policy
 from rankgate.profile import Profile
-from rankgate.scorers.drive import Call, Steps, arun, run
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScoreStats
+from rankgate.scorers.steps import Call, Steps, arun, run
 from rankgate.types import Candidate, Dropped, FirstStageKind, Outcome, Status
 
 __all__ = ["Request", "Reranker"]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from rankgate.decide.signals import query_words
 from rankgate.errors import InputError
-from rankgate.firststage.signals import query_words
 from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, ScoreStats
 from rankgate.texts import checked_texts
 from rankgate.types import Candidate

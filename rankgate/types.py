@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rankgate.errors import InputError
 
 if TYPE_CHECKING:
-    from rankgate.firststage.signals import Signals
-    from rankgate.gate import Decision
+    from rankgate.decide.gate import Decision
+    from rankgate.decide.signals import Signals
     from rankgate.scorers.protocol import ScorerInfo, ScoreStats
 
 __all__ = ["Candidate", "Dropped", "FirstStageKind", "Outcome", "Passage", "Path", "Status"]

@@ -42,6 +42,6 @@ def shared_data():
 @pytest.fixture(scope="session")
 def encoder():
     """all-MiniLM-L6-v2, loaded once."""
-    from rankgate.models import TokenEncoder
+    from rankgate.encoders import TokenEncoder
 
     return TokenEncoder.load()

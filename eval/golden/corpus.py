@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag_app.embeddings import load_embedder
+from rag_app.index.embeddings import load_embedder
 from rag_app.ingest.chunk import Chunker
 from rag_app.ingest.document import Limits
 from rag_app.ingest.parser_process import ParserProcess

@@ -8,17 +8,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rankgate_eval.check import CheckResult, compare_results
-    from rankgate_eval.dataset import Dataset
+    from rankgate_eval.data.dataset import Dataset
+    from rankgate_eval.data.loading import load_dataset
     from rankgate_eval.errors import DatasetError, EvalError, SystemFailedError
-    from rankgate_eval.evaluation import evaluate
-    from rankgate_eval.experiment import Settings
-    from rankgate_eval.index import MemoryIndex
-    from rankgate_eval.loading import load_dataset
-    from rankgate_eval.result import Result, result_schema
-    from rankgate_eval.sweep import SweepResult, run_sweep
-    from rankgate_eval.system import FirstStage, as_first_stage
-    from rankgate_eval.verdict import Standards
+    from rankgate_eval.result.result import Result, result_schema
+    from rankgate_eval.run.evaluation import evaluate
+    from rankgate_eval.run.experiment import Settings
+    from rankgate_eval.run.index import MemoryIndex
+    from rankgate_eval.run.sweep import SweepResult, run_sweep
+    from rankgate_eval.run.system import FirstStage, as_first_stage
+    from rankgate_eval.verdict.check import CheckResult, compare_results
+    from rankgate_eval.verdict.verdict import Standards
 
 __all__ = [
     "CheckResult",
@@ -41,23 +41,23 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CheckResult": "check",
-    "Dataset": "dataset",
+    "CheckResult": "verdict.check",
+    "Dataset": "data.dataset",
     "DatasetError": "errors",
     "EvalError": "errors",
-    "FirstStage": "system",
-    "MemoryIndex": "index",
-    "Result": "result",
-    "Settings": "experiment",
-    "Standards": "verdict",
-    "SweepResult": "sweep",
+    "FirstStage": "run.system",
+    "MemoryIndex": "run.index",
+    "Result": "result.result",
+    "Settings": "run.experiment",
+    "Standards": "verdict.verdict",
+    "SweepResult": "run.sweep",
     "SystemFailedError": "errors",
-    "as_first_stage": "system",
-    "compare_results": "check",
-    "evaluate": "evaluation",
-    "load_dataset": "loading",
-    "result_schema": "result",
-    "run_sweep": "sweep",
+    "as_first_stage": "run.system",
+    "compare_results": "verdict.check",
+    "evaluate": "run.evaluation",
+    "load_dataset": "data.loading",
+    "result_schema": "result.result",
+    "run_sweep": "run.sweep",
 }
 
 

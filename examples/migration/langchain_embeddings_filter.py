@@ -11,7 +11,7 @@ from langchain_classic.retrievers.document_compressors import EmbeddingsFilter
 from langchain_core.embeddings import Embeddings
 
 from langchain_rankgate import RankGateRetriever
-from rankgate.models import TokenEncoder
+from rankgate.encoders import TokenEncoder
 
 PASSAGES = [
     "The ferry leaves the mainland every two hours from six in the morning.",

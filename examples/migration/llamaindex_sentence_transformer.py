@@ -14,7 +14,7 @@ from llama_index.core.schema import NodeWithScore, TextNode
 
 from llama_index.postprocessor.rankgate import RankGateRerank
 from rankgate import Floor, Policy, RelevanceModel, Section
-from rankgate.logistic import Feature, Logistic
+from rankgate.decide.logistic import Feature, Logistic
 from rankgate.scorers import CrossEncoderScorer
 
 FOUND = [

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from rag_app.generate.context import Context, SourceText
-from rag_app.page_starts import page_at
+from rag_app.index.page_starts import page_at
 
 __all__ = ["REFUSAL", "Answer", "Generator", "Quote", "Source", "is_refusal", "refusal"]
 

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_app.generate.context import SourceText
-from rankgate.models.encoder import TokenVectors
-from rankgate.models.token_store import TokenStore
+from rankgate.encoders.encoder import TokenVectors
+from rankgate.encoders.token_store import TokenStore
 from rankgate.scorers.late_interaction import maxsim
 from rankgate.texts import clean_text
 
@@ -24,7 +24,7 @@ __all__ = ["Closeness", "TokenReader"]
 
 @runtime_checkable
 class TokenReader(Protocol):
-    """An encoder that gives token vectors, as `rankgate.models.TokenEncoder` does."""
+    """An encoder that gives token vectors, as `rankgate.encoders.TokenEncoder` does."""
 
     @property
     def tokenizer(self) -> Any:

@@ -22,7 +22,7 @@ from rag_app.generate.context import Context, SourceText
 from rag_app.generate.lead_in import completed
 from rag_app.generate.sentences import Sentence, other_lines, split_sentences
 from rag_app.generate.words import asks_for_number, content_words, has_number
-from rankgate.models.token_store import TokenStore
+from rankgate.encoders.token_store import TokenStore
 
 __all__ = ["ExtractiveGenerator"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from rag_app.generate.context import Context, SourceText
 from rag_app.generate.extractive import ExtractiveGenerator
-from rankgate.models.token_store import TokenStore
+from rankgate.encoders.token_store import TokenStore
 from rankgate.types import Candidate, Passage
 
 __all__ = ["BareExtractive", "extractive"]
@@ -35,7 +35,7 @@ class BareExtractive:
     def _reader(self) -> Any:
         if self._given is not None:
             return self._given
-        from rankgate.models import TokenEncoder
+        from rankgate.encoders import TokenEncoder
 
         return TokenEncoder.load()
 

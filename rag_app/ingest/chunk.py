@@ -13,7 +13,7 @@ from rag_app.ingest.units import TokenIndex, Unit, units_of
 from rankgate.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rag_app.embeddings import Tokenizer
+    from rag_app.index.embeddings import Tokenizer
 
 __all__ = ["CHUNKER_VERSION", "Chunk", "Chunker"]
 

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag_app.errors import NothingToIngestError, ParseError
+from rag_app.index.records import DocumentRecord, Entry
+from rag_app.index.store import Store
 from rag_app.ingest.chunk import Chunker
 from rag_app.ingest.decode import KINDS
 from rag_app.ingest.document import Limits
 from rag_app.ingest.parser_process import ParserProcess
 from rag_app.ingest.report import FailedFile, IngestReport, Progress
 from rag_app.ingest.walk import Found, Walk, walk
-from rag_app.records import DocumentRecord, Entry
-from rag_app.store import Store
 
 if TYPE_CHECKING:
-    from rag_app.embeddings import Embedder
+    from rag_app.index.embeddings import Embedder
     from rag_app.settings import Settings
 
 __all__ = ["document_id", "ingest", "ingest_into"]
@@ -32,7 +32,7 @@ _FRESH_NS = 2_000_000_000
 
 
 def document_id(path: Path, data_dir: Path) -> str:
-    """A document's id; see `rag_app.manifest`."""
+    """A document's id; see `rag_app.index.manifest`."""
     home = data_dir.resolve().parent
     return (path.relative_to(home) if path.is_relative_to(home) else path).as_posix()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rag_app.ingest.document import Block
 
 if TYPE_CHECKING:
-    from rag_app.embeddings import Tokenizer
+    from rag_app.index.embeddings import Tokenizer
 
 __all__ = ["TokenIndex", "Unit", "sentences", "units_of"]
 

@@ -17,8 +17,8 @@ from fastapi import Depends, Request, Response
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.requests import HTTPConnection
 
+from rag_app.server.collections import Hub, UnknownCollectionError
 from rag_app.server.errors import ApiError
-from rag_app.server.hub import Hub, UnknownCollectionError
 from rag_app.server.keys import KeyRecord, KeyStore, Role
 
 __all__ = [

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from rag_app.conversations import Conversations
+from rag_app.ask.conversations import Conversations
+from rag_app.quality.skip_audit import Shadow
 from rag_app.server.access import Access, is_local
+from rag_app.server.collections import Hub
 from rag_app.server.errors import add_error_handlers
-from rag_app.server.guard import Guard
-from rag_app.server.hub import Hub
 from rag_app.server.metrics import Metrics
+from rag_app.server.middleware import Guard
 from rag_app.server.openapi import describe
 from rag_app.server.pages import add_pages
 from rag_app.server.retention import forgetting
@@ -33,10 +34,9 @@ from rag_app.server.routes import (
 from rag_app.server.routes import (
     conversations as conversation_routes,
 )
-from rag_app.server.slots import Slots
 from rag_app.server.state import ServerState
 from rag_app.server.uploads import Uploads
-from rag_app.shadow import Shadow
+from rag_app.server.workers import Slots
 
 if TYPE_CHECKING:
     from rag_app.settings import Settings

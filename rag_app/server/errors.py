@@ -3,7 +3,7 @@
 `{"error": {"message", "type", "param", "code"}, "message"}`: the second message is for clients of
 Cohere's interface. What was raised on purpose is told, but what is wrong with the server itself
 (settings, files, models) to evaluators only, because it names folders and hosts. Anything
-unforeseen is a 500 of `rag_app.server.guard`, with the request's id and nothing else.
+unforeseen is a 500 of `rag_app.server.middleware`, with the request's id and nothing else.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from rag_app.conversations import UnknownConversationError
+from rag_app.ask.conversations import UnknownConversationError
+from rag_app.ask.pipeline import EmptyIndexError
 from rag_app.errors import StoreError, UnknownDocumentError
 from rag_app.generate.errors import GeneratorError
-from rag_app.pipeline import EmptyIndexError
-from rag_app.server.hub import UnknownCollectionError
+from rag_app.server.collections import UnknownCollectionError
 from rankgate.errors import ConfigError, InputError, RankgateError, ScorerError
 
 __all__ = ["ApiError", "add_error_handlers", "error_body", "error_response", "mapped", "told"]

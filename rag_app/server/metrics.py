@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from rag_app.result import AnswerResult
-from rag_app.server.recent import Recent
+from rag_app.ask.result import AnswerResult
+from rag_app.quality.recent import Recent
 from rankgate.types import Outcome, Path
 
 __all__ = ["Metrics"]

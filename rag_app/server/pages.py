@@ -22,13 +22,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from rag_app import quality
-from rag_app.conversations import Conversation
+from rag_app.ask.conversations import Conversation
 from rag_app.ingest.decode import KINDS
+from rag_app.quality import figures
 from rag_app.server import words
 from rag_app.server.access import Access, Evaluator, Principal, SignedIn
+from rag_app.server.collections import UnknownCollectionError
 from rag_app.server.errors import ApiError, mapped
-from rag_app.server.hub import UnknownCollectionError
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import RankgateError
 
@@ -117,7 +117,7 @@ async def measured(server: Server, principal: Evaluator, collection: Collection 
     def read() -> dict[str, Any]:
         return {
             **_context(server, principal, collection),
-            "quality": quality.summary(server),
+            "quality": figures.summary(server),
             "feedback_on": server.settings.feedback,
         }
 
@@ -129,7 +129,7 @@ async def measured(server: Server, principal: Evaluator, collection: Collection 
 async def report(name: str, server: Server, principal: Evaluator) -> Response:
     """An evaluation report, shut off from everything."""
     folder = Path(server.settings.data_dir)
-    found = await asyncio.to_thread(quality.find_report, folder, name)
+    found = await asyncio.to_thread(figures.find_report, folder, name)
     if found is None:
         raise ApiError(404, "report_not_found", f"there is no report {name!r}")
     return FileResponse(

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from rag_app.conversations import Conversations
+from rag_app.ask.conversations import Conversations
 
 __all__ = ["forgetting"]
 

@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from rag_app.ask.first_stage import AlsoSearched
+from rag_app.ask.result import AnswerResult
+from rag_app.ask.trace import passage_row
 from rag_app.generate.answer import Source
-from rag_app.markdown_html import answer_html
-from rag_app.records import Passage as StoredPassage
-from rag_app.records import shown_name
-from rag_app.result import AnswerResult
-from rag_app.retrieve import AlsoSearched
+from rag_app.index.records import Passage as StoredPassage
+from rag_app.index.records import shown_name
 from rag_app.server.access import Principal
-from rag_app.trace import passage_row
+from rag_app.server.markdown_html import answer_html
 from rankgate.types import Outcome, Passage
 
 __all__ = ["answer_shape", "document_ref", "kept_shape", "passage_shape", "source_shape"]

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
-from rag_app.conversations import Conversations
+from rag_app.ask.conversations import Conversations
+from rag_app.quality.skip_audit import Shadow
 from rag_app.server.access import Access, Principal
+from rag_app.server.collections import Hub, UnknownCollectionError, check_name
 from rag_app.server.errors import ApiError
-from rag_app.server.hub import Hub, UnknownCollectionError, check_name
 from rag_app.server.metrics import Metrics
-from rag_app.server.slots import Slots
 from rag_app.server.uploads import Uploads
-from rag_app.shadow import Shadow
+from rag_app.server.workers import Slots
 
 if TYPE_CHECKING:
-    from rag_app.pipeline import Pipeline
+    from rag_app.ask.pipeline import Pipeline
     from rag_app.settings import Settings
     from rankgate import Scorer
 

@@ -17,13 +17,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rag_app.index.records import DocumentRecord
+from rag_app.index.store import Store
 from rag_app.ingest.decode import KINDS, check_type
 from rag_app.ingest.document import ParseFailure
 from rag_app.ingest.ingestion import document_id, ingest_into
 from rag_app.ingest.report import IngestReport, Progress
-from rag_app.records import DocumentRecord
-from rag_app.server.hub import Hub, check_name
-from rag_app.store import Store
+from rag_app.server.collections import Hub, check_name
 from rankgate.errors import InputError, RankgateError
 
 __all__ = ["FileState", "Job", "Uploads", "safe_name"]

@@ -1,5 +1,6 @@
 """Scorers: one file an engine, behind one protocol."""
 
+from rankgate.scorers.cascade import Cascade
 from rankgate.scorers.cross_encoder import CrossEncoderScorer
 from rankgate.scorers.late_interaction import LateInteractionScorer
 from rankgate.scorers.onnx import OnnxScorer
@@ -12,9 +13,10 @@ from rankgate.scorers.protocol import (
     ScoreStats,
     check_scores,
 )
-from rankgate.scorers.remote import RemoteScorer
+from rankgate.scorers.remote.scorer import RemoteScorer
 
 __all__ = [
+    "Cascade",
     "CrossEncoderScorer",
     "Job",
     "LateInteractionScorer",

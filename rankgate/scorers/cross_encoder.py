@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from rankgate.encoders.forking import survive_fork
+from rankgate.encoders.locate import file_sha256
 from rankgate.errors import ConfigError, MissingExtraError, ModelNotFoundError
-from rankgate.models.forking import survive_fork
-from rankgate.models.locate import file_sha256
 from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, ScoreStats
 from rankgate.texts import checked_texts
 

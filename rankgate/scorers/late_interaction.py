@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.encoders.bundled import bundled_query_encoder
+from rankgate.encoders.encoder import TokenEncoder, TokenVectors
+from rankgate.encoders.head import TokenHead
+from rankgate.encoders.query_encoder import QueryEncoder
+from rankgate.encoders.token_store import TokenStore
 from rankgate.errors import ConfigError, WeightsMismatchError
-from rankgate.models.bundled import bundled_query_encoder
-from rankgate.models.encoder import TokenEncoder, TokenVectors
-from rankgate.models.head import TokenHead
-from rankgate.models.query_encoder import QueryEncoder
-from rankgate.models.token_store import TokenStore
 from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, ScoreStats
 from rankgate.texts import checked_texts
 

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from rankgate.encoders.locate import file_sha256
 from rankgate.errors import BadScoresError, ConfigError, ModelNotFoundError
-from rankgate.models.locate import file_sha256
 from rankgate.scorers.pairs import PairBatch, PairEncoder
 from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, ScoreStats
 from rankgate.texts import checked_texts

@@ -154,7 +154,7 @@ class Scorer(Protocol):
 
     Optional, found by name: `score_many(jobs, context) -> list[Scores]` for several queries
     in one go, and the native async twins `ascore` and `ascore_many`. Where they are absent,
-    `rankgate.scorers.drive` supplies them.
+    `rankgate.scorers.steps` supplies them.
     """
 
     @property

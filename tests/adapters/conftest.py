@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from rankgate import Floor, Gate, Policy, RelevanceModel, Section
-from rankgate.gate import Condition, Rule
-from rankgate.logistic import Feature, Logistic
+from rankgate.decide.gate import Condition, Rule
+from rankgate.decide.logistic import Feature, Logistic
 
 RAW = RelevanceModel(
     model=Logistic(intercept=-2.0, features=(Feature(name="raw", weight=4.0),)), scale="fake"

@@ -23,8 +23,8 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
 import langchain_rankgate
 import llama_index.postprocessor.rankgate as llama_rankgate
 from rankgate import Floor, Gate, Policy, RelevanceModel, ScorerInfo, Scores, Section
-from rankgate.gate import Condition, Rule
-from rankgate.logistic import Feature, Logistic, sigmoid
+from rankgate.decide.gate import Condition, Rule
+from rankgate.decide.logistic import Feature, Logistic, sigmoid
 
 Adapter, Row, QUERY = kit.Adapter, kit.Row, kit.QUERY
 

@@ -9,7 +9,7 @@ import adapter_drivers as kit
 import pytest
 
 from rankgate import Candidate, Policy, Reranker
-from rankgate.annotations import METADATA_KEYS
+from rankgate.adapters.annotations import METADATA_KEYS
 from rankgate.errors import ConfigError, InputError, PolicyError
 from rankgate.testing import FailingScorer, FakeScorer
 

@@ -11,7 +11,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_rankgate import RankGateRetriever
 from rankgate import FirstStageKind, Status
 from rankgate.errors import InputError
-from rankgate.firststage import reciprocal_rank_fusion
+from rankgate.retrieve import reciprocal_rank_fusion
 from rankgate.testing import FakeScorer
 
 QUERY = "red green"

@@ -193,7 +193,7 @@ def test_any_runnable_is_a_child(policies):
 
 def test_a_rule_on_margins_cannot_hold_over_a_child_and_says_why(policies):
     from rankgate import Gate
-    from rankgate.gate import Condition, Rule
+    from rankgate.decide.gate import Condition, Rule
 
     margin = Rule(name="m", conditions=(Condition(signal="dense_margin_12", op=">=", value=0.0),))
     retriever = RankGateRetriever.from_retriever(

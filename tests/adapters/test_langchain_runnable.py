@@ -248,7 +248,7 @@ def test_settings_can_be_changed_but_not_to_nonsense(runnable):
 
 
 def test_bands_at_their_edges():
-    from rankgate.annotations import probability_band
+    from rankgate.adapters.annotations import probability_band
 
     values = (0.0, 0.2499, 0.25, 0.7499, 0.75, 1.0)
     assert [probability_band(v) for v in values] == [

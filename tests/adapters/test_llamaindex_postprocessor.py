@@ -18,7 +18,7 @@ from llama_index.core.schema import ImageNode, MetadataMode, NodeWithScore, Quer
 from llama_index.postprocessor.rankgate import RankGateOutcomeEvent, RankGateRerank
 from rankgate import FirstStageKind, Profile, Reranker, ScorerInfo
 from rankgate.errors import ConfigError, InputError, ProfileMismatchError
-from rankgate.firststage import cosine_from_distance
+from rankgate.retrieve import cosine_from_distance
 from rankgate.testing import FailingScorer, FakeScorer, candidates_of
 
 QUERY, COSINES, THREE, nodes_of = kit.QUERY, kit.COSINES, kit.THREE, kit.nodes_of

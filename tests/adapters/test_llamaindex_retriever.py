@@ -9,8 +9,8 @@ from llama_index.core.schema import QueryBundle
 
 from llama_index.postprocessor.rankgate import RankGateRetriever
 from rankgate import Candidate, Deadline, FirstStageKind, Policy, Reranker
+from rankgate.decide.gate import Condition, Gate, Rule
 from rankgate.errors import ConfigError, InputError, PolicyError
-from rankgate.gate import Condition, Gate, Rule
 from rankgate.testing import FailingScorer, FakeScorer
 
 QUERY, COSINES, THREE, nodes_of = kit.QUERY, kit.COSINES, kit.THREE, kit.nodes_of

@@ -18,11 +18,11 @@ import uvicorn
 from rag_app.generate.extractive import ExtractiveGenerator
 from rag_app.ingest.ingestion import ingest_into
 from rag_app.server.app import create_app
-from rag_app.server.hub import Hub
+from rag_app.server.collections import Hub
 from rankgate import Floor, Policy, Profile, RelevanceModel
+from rankgate.decide.gate import Condition, Gate, Rule
+from rankgate.decide.logistic import Feature, Logistic
 from rankgate.errors import ScorerError
-from rankgate.gate import Condition, Gate, Rule
-from rankgate.logistic import Feature, Logistic
 from rankgate.testing import FakeScorer
 
 __all__ = [

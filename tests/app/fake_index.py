@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 
 from rankgate import Candidate, Passage, Profile
-from rankgate.firststage import BM25Index
+from rankgate.retrieve import BM25Index
 
 __all__ = ["FakeIndex", "HashEmbedder", "passages_of"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from rag_app.settings import Settings
-from rankgate.models.encoder import TokenVectors
+from rankgate.encoders.encoder import TokenVectors
 
 __all__ = [
     "GUIDE",

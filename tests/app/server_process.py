@@ -11,7 +11,7 @@ from pathlib import Path
 import ingest_files as files
 import server_rig as rig
 
-from rag_app.commands.serve import run_server
+from rag_app.cli.serve import run_server
 from rag_app.generate.answer import Answer
 
 

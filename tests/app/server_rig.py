@@ -15,7 +15,7 @@ import uvicorn
 from rag_app.generate.answer import Answer
 from rag_app.ingest.ingestion import ingest_into
 from rag_app.server.app import create_app
-from rag_app.server.hub import Hub
+from rag_app.server.collections import Hub
 from rag_app.server.keys import KeyStore, Role
 from rankgate.testing import FakeScorer
 

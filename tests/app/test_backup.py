@@ -11,14 +11,14 @@ from pathlib import Path
 import ingest_files as files
 import pytest
 
-from rag_app.backup import back_up
-from rag_app.conversations import Conversations
+from rag_app.ask.conversations import Conversations
 from rag_app.errors import StoreError
+from rag_app.index.backup import back_up
+from rag_app.index.store import Store
 from rag_app.ingest import ingest
-from rag_app.server.hub import Hub
+from rag_app.server.collections import Hub
 from rag_app.server.keys import KeyStore
 from rag_app.server.uploads import Uploads
-from rag_app.store import Store
 from rankgate.errors import InputError
 
 

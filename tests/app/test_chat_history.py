@@ -7,8 +7,8 @@ import pytest
 import server_rig as rig
 
 from rankgate import Policy, RelevanceModel
-from rankgate.gate import Condition, Gate, Rule
-from rankgate.logistic import Feature, Logistic
+from rankgate.decide.gate import Condition, Gate, Rule
+from rankgate.decide.logistic import Feature, Logistic
 
 FIRST = "How long does a sourdough rest?"
 NEXT = "And where?"

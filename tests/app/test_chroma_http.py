@@ -19,10 +19,10 @@ import pytest
 from pydantic import ValidationError
 
 from rag_app.errors import StoreError
+from rag_app.index.store import Store
 from rag_app.ingest import ingest
 from rag_app.ingest.ingestion import ingest_into
 from rag_app.settings import Settings
-from rag_app.store import Store
 
 CHROMA = str(Path(sys.executable).parent / "chroma")
 
@@ -312,7 +312,7 @@ def test_the_server_tells_that_it_is_not_ready(tmp_path, docs, embedder, own_ser
     from fastapi.testclient import TestClient
 
     from rag_app.server.app import create_app
-    from rag_app.server.hub import Hub
+    from rag_app.server.collections import Hub
 
     settings = files.make_settings(tmp_path, chroma_url=own_server.url)
     ingest([docs], settings, embedder=embedder)

@@ -11,13 +11,13 @@ import fake_openai
 import pytest
 from typer.testing import CliRunner
 
-from rag_app.commands.demo import QUESTIONS
+from rag_app.cli.demo import QUESTIONS
 from rag_app.generate.answer import REFUSAL
 from rag_app.ingest import ingest
 from rag_app.settings import Settings
 from rankgate import Floor, Policy, RelevanceModel
 from rankgate.cli import GROUP, build_app
-from rankgate.logistic import Feature, Logistic
+from rankgate.decide.logistic import Feature, Logistic
 
 ROOT = Path(__file__).parents[2]
 RUNNER = CliRunner()
@@ -48,7 +48,7 @@ pytestmark = pytest.mark.model
 
 def invoke(*args, **kwargs):
     plugins = [
-        importlib.metadata.EntryPoint(name, f"rag_app.commands.{name}:register", GROUP)
+        importlib.metadata.EntryPoint(name, f"rag_app.cli.{name}:register", GROUP)
         for name in COMMANDS
     ]
     return RUNNER.invoke(build_app(plugins), list(args), **kwargs)
@@ -116,7 +116,7 @@ def test_ask_json_is_json_alone_and_quotes_are_in_the_file():
     quote = data["sources"][0]["quotes"][0]
     assert quote["text"] == "A sourdough needs twelve hours of rest in a cool place."
     assert quote["text"] in FILES["bread.md"]
-    from rag_app.store import Store
+    from rag_app.index.store import Store
 
     with Store.open(Settings.load()) as store:
         text = store.document_text(data["sources"][0]["document_id"])
@@ -333,7 +333,7 @@ def test_demo_without_docs_says_what_is_missing():
 def test_as_a_process_stdout_is_json_alone(data_dir):
     # The package may be installed or not; its commands are registered by hand here.
     code = (
-        "import sys; from rankgate.cli import build_app; from rag_app.commands import ask;"
+        "import sys; from rankgate.cli import build_app; from rag_app.cli import ask;"
         "app = build_app([]); app.command('other')(lambda: None); ask.register(app); app()"
     )
     done = subprocess.run(

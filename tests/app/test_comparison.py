@@ -3,10 +3,10 @@
 import browser_kit as kit
 import pytest
 
-from rag_app.comparison import compare
 from rag_app.ingest.ingestion import ingest_into
-from rag_app.scorer_choices import scorer_choices
-from rag_app.server.hub import Hub
+from rag_app.quality.comparison import compare
+from rag_app.quality.scorer_choices import scorer_choices
+from rag_app.server.collections import Hub
 from rag_app.settings import Settings
 from rankgate import Floor
 from rankgate.errors import InputError, PolicyError

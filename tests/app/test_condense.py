@@ -2,7 +2,7 @@
 
 import pytest
 
-from rag_app.condense import Exchange, condense, history_of
+from rag_app.ask.condense import Exchange, condense, history_of
 from rag_app.generate.answer import REFUSAL
 from rag_app.generate.errors import GeneratorError
 
@@ -135,7 +135,7 @@ def test_messages_become_exchanges():
 
 
 def test_an_empty_wording_or_weight_is_refused():
-    from rag_app.retrieve import AlsoSearched
+    from rag_app.ask.first_stage import AlsoSearched
     from rankgate.errors import InputError
 
     with pytest.raises(InputError, match="above 0, got 0"):

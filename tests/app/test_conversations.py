@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from rag_app.conversations import (
+from rag_app.ask.conversations import (
     Conversations,
     UnknownConversationError,
     export_json,

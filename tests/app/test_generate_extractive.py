@@ -15,7 +15,7 @@ from rag_app.generate.closeness import Closeness, TokenReader
 from rag_app.generate.context import build_context
 from rag_app.generate.extractive import ExtractiveGenerator
 from rag_app.generate.sentences import clean
-from rankgate.models import TokenStore, TokenVectors
+from rankgate.encoders import TokenStore, TokenVectors
 from rankgate.scorers.late_interaction import maxsim
 
 INDEX = fake_index.FakeIndex()
@@ -328,7 +328,7 @@ def test_extractive_mode_loads_no_llm_client():
     import subprocess
 
     code = (
-        "import sys; import rag_app.pipeline, rag_app.generate.extractive;"
+        "import sys; import rag_app.ask.pipeline, rag_app.generate.extractive;"
         "print([m for m in ('langchain_openai', 'openai', 'torch', 'chromadb')"
         " if m in sys.modules])"
     )

@@ -7,20 +7,20 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from rag_app.commands.ingest import register
-from rag_app.embeddings import Identity
+from rag_app.cli.ingest import register
+from rag_app.index.embeddings import Identity
 from rankgate.errors import RankgateError
 
 
 @pytest.fixture
 def invoke(monkeypatch, tmp_path):
     """The command with the small embedder in place of the 90 MB one, in an empty folder."""
-    import rag_app.store
+    import rag_app.index.store
 
     embedder = files.FakeEmbedder()
     known = Identity(name=embedder.name, sha256=embedder.sha256)
-    monkeypatch.setattr(rag_app.store, "identify", lambda settings, given=None: known)
-    monkeypatch.setattr(rag_app.store, "load_embedder", lambda settings: embedder)
+    monkeypatch.setattr(rag_app.index.store, "identify", lambda settings, given=None: known)
+    monkeypatch.setattr(rag_app.index.store, "load_embedder", lambda settings: embedder)
     monkeypatch.chdir(tmp_path)
     app = typer.Typer()
     app.callback()(lambda: None)

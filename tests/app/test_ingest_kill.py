@@ -13,8 +13,8 @@ from pathlib import Path
 import ingest_files as files
 import pytest
 
+from rag_app.index.store import Store
 from rag_app.ingest import ingest
-from rag_app.store import Store
 
 # Says when everything is imported, so that the kill falls into the work and not before it.
 CHILD = """

@@ -7,9 +7,9 @@ import ingest_files as files
 import pytest
 
 from rag_app.errors import NothingToIngestError, StoreMismatchError
+from rag_app.index.store import Store
 from rag_app.ingest import ingest
 from rag_app.ingest.walk import walk
-from rag_app.store import Store
 from rankgate.errors import ConfigError
 
 

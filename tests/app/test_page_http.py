@@ -7,11 +7,11 @@ import browser_kit as kit
 import httpx
 import pytest
 
-from rag_app import quality
-from rag_app.ratings import Ratings
+from rag_app.quality import figures
+from rag_app.quality.ratings import Ratings
+from rag_app.quality.recent import Recent
 from rag_app.server.keys import KeyStore
 from rag_app.server.pages import _local
-from rag_app.server.recent import Recent
 from rankgate.feedback import read_feedback
 
 QUESTION = kit.QUESTION
@@ -200,7 +200,7 @@ def summary(tmp_path, recent):
         metrics=SimpleNamespace(recent=recent),
         shadow=SimpleNamespace(summary=lambda: None),
     )
-    return quality.summary(server)
+    return figures.summary(server)
 
 
 def test_percentiles_appear_once_the_samples_carry_them(tmp_path):
@@ -235,8 +235,8 @@ def test_reports_are_found_by_name_and_never_by_path(tmp_path):
     (folder / "result.json").write_text("not JSON")
     (tmp_path / "reports" / "june.html").write_text("<h1>June</h1>")
     (tmp_path / "report.html").write_text("secret")
-    assert {(r.name, r.verdict) for r in quality.reports(tmp_path)} == {("may", ""), ("june", "")}
-    assert quality.find_report(tmp_path, "..") is None
+    assert {(r.name, r.verdict) for r in figures.reports(tmp_path)} == {("may", ""), ("june", "")}
+    assert figures.find_report(tmp_path, "..") is None
     (folder / "result.json").write_text(json.dumps({"verdict": "ship", "n": 7}))
-    found = quality.find_report(tmp_path, "may")
+    found = figures.find_report(tmp_path, "may")
     assert (found.verdict, found.queries) == ("ship", 7)

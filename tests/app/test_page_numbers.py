@@ -6,9 +6,9 @@ import pytest
 from rag_app.generate.answer import Quote, Source
 from rag_app.generate.citations import locate
 from rag_app.generate.context import SourceText
+from rag_app.index.page_starts import page_at
+from rag_app.index.store import Store
 from rag_app.ingest.ingestion import ingest
-from rag_app.page_starts import page_at
-from rag_app.store import Store
 from rankgate.types import Candidate, Passage
 
 PAGES = [

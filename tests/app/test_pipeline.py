@@ -6,16 +6,16 @@ import json
 import fake_index
 import pytest
 
-from rag_app.condense import Exchange
+from rag_app.ask.condense import Exchange
+from rag_app.ask.pipeline import EmptyIndexError, Pipeline
+from rag_app.ask.scorer import LazyScorer, scorer_for
 from rag_app.generate.answer import REFUSAL, refusal
 from rag_app.generate.errors import GeneratorError
-from rag_app.pipeline import EmptyIndexError, Pipeline
-from rag_app.scorer import LazyScorer, scorer_for
 from rag_app.settings import Settings
 from rankgate import Floor, Policy, RelevanceModel, ScorerInfo
+from rankgate.decide.gate import Action, Condition, Gate, Rule
+from rankgate.decide.logistic import Feature, Logistic
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError, PolicyError
-from rankgate.gate import Action, Condition, Gate, Rule
-from rankgate.logistic import Feature, Logistic
 from rankgate.testing import FailingScorer, FakeScorer
 
 INDEX = fake_index.FakeIndex()

@@ -3,7 +3,7 @@
 import fake_openai
 import pytest
 
-from rag_app.condense import Exchange, condense
+from rag_app.ask.condense import Exchange, condense
 from rag_app.generate.context import SourceText
 from rag_app.generate.errors import GeneratorError
 from rag_app.generate.openai import OpenAIGenerator

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from rag_app.conversations import Turn
-from rag_app.reask import WITHIN, asked_again, mended_spelling
+from rag_app.ask.conversations import Turn
+from rag_app.quality.reask import WITHIN, asked_again, mended_spelling
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

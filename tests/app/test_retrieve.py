@@ -3,8 +3,8 @@
 import fake_index
 import pytest
 
-from rag_app.retrieve import AlsoSearched, HybridFirstStage
-from rankgate.firststage import Fusion, fuse_candidates, reciprocal_rank_fusion
+from rag_app.ask.first_stage import AlsoSearched, HybridFirstStage
+from rankgate.retrieve import Fusion, fuse_candidates, reciprocal_rank_fusion
 
 INDEX = fake_index.FakeIndex()
 

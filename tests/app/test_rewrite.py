@@ -2,11 +2,11 @@
 
 import pytest
 
-from rag_app.condense import Exchange, condense
+from rag_app.ask.condense import Exchange, condense
+from rag_app.ask.rewrite import Spelling, rewrite
+from rag_app.ask.searched import Searched
 from rag_app.generate.errors import GeneratorError
-from rag_app.rewrite import Spelling, rewrite
-from rag_app.searched import Searched
-from rankgate.firststage import BM25Index
+from rankgate.retrieve import BM25Index
 
 CORPUS = BM25Index.build(
     [

@@ -7,11 +7,11 @@ import pytest
 from pydantic import ValidationError
 from tiny_models import build_encoder
 
-from rag_app.diagnosis import diagnose
-from rag_app.scorer import scorer_for
+from rag_app.ask.scorer import scorer_for
+from rag_app.cli.checks import diagnose
 from rag_app.settings import Settings
+from rankgate.encoders import TokenEncoder, TokenStore, save_query_layers
 from rankgate.errors import ConfigError, ModelNotFoundError
-from rankgate.models import TokenEncoder, TokenStore, save_query_layers
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import server_rig as rig
 from rag_app.generate.answer import REFUSAL
 from rag_app.generate.errors import GeneratorError
 from rankgate import Floor, Policy, RelevanceModel
-from rankgate.logistic import Feature, Logistic
+from rankgate.decide.logistic import Feature, Logistic
 
 ASKED = "How long does a sourdough rest?"
 

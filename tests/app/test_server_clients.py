@@ -182,7 +182,7 @@ def test_cohere_maps_our_errors_to_its_classes(server):
 
 def test_our_own_remote_scorer_reads_our_own_server(server):
     """What we serve as Cohere's and Jina's interface, our client of them understands."""
-    from rankgate.scorers.remote import RemoteScorer
+    from rankgate.scorers.remote.scorer import RemoteScorer
 
     url, secret = server
     for dialect in ("cohere", "jina"):

@@ -9,7 +9,7 @@ import pytest
 import server_rig as rig
 
 from rag_app.server.app import create_app
-from rag_app.server.hub import Hub
+from rag_app.server.collections import Hub
 from rag_app.server.uploads import Uploads, safe_name
 
 WORDS = b"Gulls cry over the pier in the evening."

@@ -10,7 +10,7 @@ import server_rig as rig
 import uvicorn
 from typer.testing import CliRunner
 
-from rag_app.commands.serve import server_config
+from rag_app.cli.serve import server_config
 from rag_app.settings import Settings
 from rankgate.cli import build_app
 from rankgate.errors import ConfigError

@@ -7,11 +7,11 @@ import pytest
 import server_rig as rig
 from typer.testing import CliRunner
 
-from rag_app.reask import WITHIN
+from rag_app.quality.reask import WITHIN
 from rankgate.cli import build_app
 from rankgate.feedback import read_feedback
-from rankgate_eval.loading import load_dataset
-from rankgate_eval.training.sources import load_source
+from rankgate_eval.data.loading import load_dataset
+from rankgate_eval.train.sources import load_source
 
 BREAD = "How long does a sourdough rest?"
 GATE = "What does the gate decide?"

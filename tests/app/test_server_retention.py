@@ -9,7 +9,7 @@ import pytest
 import server_rig as rig
 from sqlalchemy import text
 
-from rag_app.conversations import Conversations
+from rag_app.ask.conversations import Conversations
 from rag_app.server.retention import forgetting
 from rag_app.settings import Settings
 

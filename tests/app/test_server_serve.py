@@ -13,7 +13,7 @@ import pytest
 import server_rig as rig
 from typer.testing import CliRunner
 
-from rag_app.datafolder import DataFolder
+from rag_app.index.data_folder import DataFolder
 from rankgate.cli import build_app
 
 RUNNER = CliRunner()

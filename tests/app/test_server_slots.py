@@ -10,8 +10,8 @@ import pytest
 import server_rig as rig
 
 from rag_app.server.errors import ApiError
-from rag_app.server.slots import Slots
 from rag_app.server.sse import EventStream
+from rag_app.server.workers import Slots
 from rankgate.testing import SlowScorer
 
 SEARCH = {"query": "What does the gate decide?"}

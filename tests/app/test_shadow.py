@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import fake_index
 import pytest
 
+from rag_app.ask.pipeline import Pipeline
 from rag_app.errors import StoreError
-from rag_app.pipeline import Pipeline
+from rag_app.quality.skip_audit import Shadow, ShadowRow, _exact, compared
 from rag_app.settings import Settings
-from rag_app.shadow import Shadow, ShadowRow, _exact, compared
 from rankgate import Candidate, Passage
-from rankgate.gate import Action
+from rankgate.decide.gate import Action
 from rankgate.testing import FailingScorer, FakeScorer
 
 QUESTION = "When does the gate skip reranking?"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rag_app.standalone import stands_alone
+from rag_app.ask.standalone import stands_alone
 
 ALONE = """
 What is the capital of Mongolia?

@@ -5,11 +5,11 @@ import threading
 import ingest_files as files
 import pytest
 
-from rag_app.datafolder import DataFolder
+from rag_app.ask.first_stage import HybridFirstStage
 from rag_app.errors import StoreLockedError
+from rag_app.index.data_folder import DataFolder
+from rag_app.index.store import Store
 from rag_app.ingest.ingestion import ingest_into
-from rag_app.retrieve import HybridFirstStage
-from rag_app.store import Store
 
 
 def test_collections_share_an_opened_folder_and_not_their_passages(tmp_path):

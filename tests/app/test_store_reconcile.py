@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from rag_app.errors import StoreError, StoreLockedError, UnknownDocumentError
+from rag_app.index.store import Store
 from rag_app.ingest import ingest
-from rag_app.store import Store
 from rankgate.errors import ConfigError
-from rankgate.firststage import Fusion, fuse_candidates
+from rankgate.retrieve import Fusion, fuse_candidates
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_second_opener_is_told_who_holds_it(settings, embedder):
 
 def test_another_process_is_told_the_pid(settings, embedder):
     code = (
-        "import sys, time; from pathlib import Path; from rag_app.datalock import DataLock;"
+        "import sys, time; from pathlib import Path; from rag_app.index.lock import DataLock;"
         "lock = DataLock(Path(sys.argv[1]), wait_s=1); print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen(

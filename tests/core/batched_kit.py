@@ -7,8 +7,8 @@ import time
 import pytest
 
 from rankgate.scorers import Scores
+from rankgate.scorers.wrappers import Batched
 from rankgate.testing import FakeScorer
-from rankgate.wrappers import Batched
 
 TEXTS = ["red cat", "dog", "", "red"]
 

@@ -4,8 +4,8 @@ import pytest
 
 from rankgate.errors import BreakerOpenError, InputError, ScorerError
 from rankgate.scorers import ScorerInfo
+from rankgate.scorers.wrappers import Breaker, BreakerState
 from rankgate.testing import FakeScorer
-from rankgate.wrappers import Breaker, BreakerState
 
 
 class Clock:

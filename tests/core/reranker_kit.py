@@ -1,8 +1,8 @@
 """Four candidates, a scorer's table, and policies for the reranker's tests."""
 
 from rankgate import Gate, Policy, RelevanceModel, Section
-from rankgate.gate import Condition, Rule
-from rankgate.logistic import Feature, Logistic
+from rankgate.decide.gate import Condition, Rule
+from rankgate.decide.logistic import Feature, Logistic
 from rankgate.testing import candidates_of
 
 TABLE = {"a": 1.0, "b": 3.0, "c": 2.0, "d": -4.0}

@@ -6,9 +6,9 @@ import pytest
 import rerank_servers as servers
 import tiny_models as tiny
 
-from rankgate.stages import Cascade
+from rankgate.scorers import Cascade
+from rankgate.scorers.wrappers import Batched, Breaker, Cached, Timed, Windowed
 from rankgate.testing import FakeScorer
-from rankgate.wrappers import Batched, Breaker, Cached, Timed, Windowed
 
 QUERY = "what is the capital of france"
 TEXTS = [
@@ -121,7 +121,7 @@ def contract_scorers(contract_folder):
             from rankgate.scorers.onnx import OnnxScorer
 
             return OnnxScorer(contract_folder, threads=1)
-        from rankgate.scorers.remote import RemoteScorer
+        from rankgate.scorers.remote.scorer import RemoteScorer
 
         server = servers.RerankServer(name.removeprefix("remote_"))
         running.append(server)

@@ -10,10 +10,9 @@ from batched_kit import TEXTS, Gated, ask, queued, wait_for
 
 from rankgate.deadline import Deadline
 from rankgate.errors import BadScoresError, ConfigError
-from rankgate.scorers import ScoreContext, Scores
-from rankgate.stages import Cascade
+from rankgate.scorers import Cascade, ScoreContext, Scores
+from rankgate.scorers.wrappers import Batched
 from rankgate.testing import FakeScorer
-from rankgate.wrappers import Batched
 
 held = batched_kit.held
 

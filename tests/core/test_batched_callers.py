@@ -11,8 +11,8 @@ from rankgate.deadline import Deadline
 from rankgate.errors import BreakerOpenError, InputError, ScorerError
 from rankgate.scorers import ScoreContext
 from rankgate.scorers.protocol import Job
+from rankgate.scorers.wrappers import Batched, Breaker
 from rankgate.testing import FailingScorer, FakeScorer
-from rankgate.wrappers import Batched, Breaker
 
 held = batched_kit.held
 

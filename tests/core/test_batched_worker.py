@@ -13,8 +13,8 @@ from batched_kit import Gated, ask, queued, wait_for
 
 from rankgate.errors import ScorerError
 from rankgate.scorers import ScorerInfo
+from rankgate.scorers.wrappers import Batched
 from rankgate.testing import FakeScorer
-from rankgate.wrappers import Batched
 
 held = batched_kit.held
 
@@ -67,7 +67,7 @@ def test_closing_refuses_what_waits_and_finishes_what_runs():
 
 
 def test_no_thread_before_the_first_query_and_none_when_idle(monkeypatch):
-    monkeypatch.setattr("rankgate.wrappers.worker._IDLE", 0.05)
+    monkeypatch.setattr("rankgate.scorers.wrappers.worker._IDLE", 0.05)
     batched = Batched(FakeScorer())
     worker = batched._worker
     assert worker._thread is None

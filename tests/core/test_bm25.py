@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rankgate.errors import ConfigError, InputError
-from rankgate.firststage import Analyser, BM25Index
+from rankgate.retrieve import Analyser, BM25Index
 
 DOCS = [("d1", "red fox jumps"), ("d2", "red red hen sleeps deeply"), ("d3", "blue whale")]
 

@@ -11,8 +11,8 @@ from rankgate import Policy, Reranker, Status
 from rankgate.deadline import Deadline
 from rankgate.errors import BreakerOpenError, ConfigError, InputError, ScorerError
 from rankgate.scorers import ScoreContext
+from rankgate.scorers.wrappers import Batched, Breaker, BreakerState, Cached, Timed, Windowed
 from rankgate.testing import FakeScorer, candidates_of
-from rankgate.wrappers import Batched, Breaker, BreakerState, Cached, Timed, Windowed
 
 clock, script, breaker = breaker_kit.clock, breaker_kit.script, breaker_kit.breaker
 

@@ -9,8 +9,8 @@ from breaker_kit import Clock, Script, call, down
 
 from rankgate.errors import BreakerOpenError, ScorerError
 from rankgate.scorers import ScorerInfo
+from rankgate.scorers.wrappers import Breaker, BreakerState
 from rankgate.testing import FakeScorer
-from rankgate.wrappers import Breaker, BreakerState
 
 clock = breaker_kit.clock
 

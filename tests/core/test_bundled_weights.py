@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import rankgate.models.bundled as bundled
+import rankgate.encoders.bundled as bundled
+from rankgate.encoders import MINILM_SHA256
 from rankgate.errors import WeightsMismatchError
-from rankgate.models import MINILM_SHA256
 from rankgate.scorers import LateInteractionScorer
 
 FOLDER = Path(bundled.__file__).parent / "weights"

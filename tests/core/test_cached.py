@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 
 from rankgate.errors import ConfigError, InputError, MissingExtraError, ScorerError
-from rankgate.scorers import ScoreContext, ScorerInfo, Scores
+from rankgate.scorers import Cascade, ScoreContext, ScorerInfo, Scores
 from rankgate.scorers.protocol import Job
-from rankgate.stages import Cascade
+from rankgate.scorers.wrappers import Cached
+from rankgate.scorers.wrappers.disk import ScoreDisk
+from rankgate.scorers.wrappers.memory import ENTRY_BYTES, ScoreMemory
 from rankgate.testing import FailingScorer, FakeScorer
-from rankgate.wrappers import Cached
-from rankgate.wrappers.disk import ScoreDisk
-from rankgate.wrappers.memory import ENTRY_BYTES, ScoreMemory
 
 TEXTS = ["red cat", "dog", "", "red", "dog"]
 QUERY = "red cat"

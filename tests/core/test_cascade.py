@@ -8,11 +8,10 @@ import pytest
 from rankgate import Policy, Reranker, Status
 from rankgate.deadline import Deadline
 from rankgate.errors import ConfigError, InputError, ScorerError
-from rankgate.scorers import ScoreContext, ScorerInfo, Scores
+from rankgate.scorers import Cascade, ScoreContext, ScorerInfo, Scores
 from rankgate.scorers.protocol import Job, check_scores
-from rankgate.stages import Cascade
+from rankgate.scorers.wrappers import Breaker
 from rankgate.testing import FailingScorer, FakeScorer, candidates_of
-from rankgate.wrappers import Breaker
 
 TEXTS = ["t0", "t1", "t2", "t3", "t4"]
 FAST = {"t0": 1.0, "t1": 5.0, "t2": 3.0, "t3": 4.0, "t4": 3.0}

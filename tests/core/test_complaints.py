@@ -12,13 +12,12 @@ import pytest
 from rankgate import Action, Dropped, Policy, Reranker, Status
 from rankgate import Path as ResultPath
 from rankgate.deadline import Deadline
+from rankgate.decide.floor import Floor
+from rankgate.decide.logistic import Feature, Logistic
+from rankgate.decide.relevance import RelevanceModel
 from rankgate.errors import PolicyError, RemoteScorerError, ScorerError
-from rankgate.floor import Floor
-from rankgate.logistic import Feature, Logistic
 from rankgate.policy import Section
-from rankgate.relevance import RelevanceModel
-from rankgate.scorers import ScorerInfo
-from rankgate.stages import Cascade
+from rankgate.scorers import Cascade, ScorerInfo
 from rankgate.testing import FailingScorer, FakeScorer, SlowScorer, candidates_of
 from rankgate.types import FirstStageKind
 

@@ -17,19 +17,18 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from rankgate import Action, Candidate, Policy, Reranker, Status
 from rankgate.deadline import Deadline
+from rankgate.decide.gate import Condition, Gate, Rule
+from rankgate.decide.logistic import Feature, Logistic
+from rankgate.decide.relevance import RelevanceModel
 from rankgate.errors import BadScoresError
-from rankgate.firststage.bm25 import BM25Index
-from rankgate.firststage.candidates import fuse_candidates
-from rankgate.firststage.fusion import Fusion
-from rankgate.gate import Condition, Gate, Rule
-from rankgate.logistic import Feature, Logistic
-from rankgate.relevance import RelevanceModel
-from rankgate.scorers import ScoreContext, ScorerInfo, Scores
-from rankgate.stages import Cascade
+from rankgate.retrieve.bm25 import BM25Index
+from rankgate.retrieve.candidates import fuse_candidates
+from rankgate.retrieve.fusion import Fusion
+from rankgate.scorers import Cascade, ScoreContext, ScorerInfo, Scores
+from rankgate.scorers.wrappers import Batched, Windowed
+from rankgate.scorers.wrappers.spans import TokenizerSpans
 from rankgate.testing import FakeScorer, SlowScorer, candidates_of
 from rankgate.types import FirstStageKind
-from rankgate.wrappers import Batched, Windowed
-from rankgate.wrappers.spans import TokenizerSpans
 
 LOGIT = ScorerInfo(id="model", scale="logit")
 
@@ -253,7 +252,7 @@ async def test_openwebui_19900_the_event_loop_is_not_frozen():
 @pytest.mark.model
 def test_khora_340_the_model_is_not_loaded_for_each_query(encoder):
     """Naive: the model is built in the request handler."""
-    from rankgate.models import TokenEncoder
+    from rankgate.encoders import TokenEncoder
     from rankgate.scorers import LateInteractionScorer
 
     assert TokenEncoder.load() is encoder
@@ -264,7 +263,7 @@ def test_text_embeddings_inference_378_more_texts_than_a_server_takes():
     """Naive: all 75 texts in one request; TEI answers 413, since its limit is 32."""
     import httpx
 
-    from rankgate.scorers.remote import RemoteScorer
+    from rankgate.scorers.remote.scorer import RemoteScorer
 
     texts = [f"paris {i}" for i in range(75)]
     with serving("tei") as server:

@@ -10,14 +10,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rankgate import Policy, Reranker, Status
+from rankgate.decide.floor import Floor
+from rankgate.decide.gate import Action, Condition, Gate, Rule
+from rankgate.decide.logistic import Feature, Logistic, sigmoid
+from rankgate.decide.relevance import FEATURE_NAMES, RelevanceModel, relevance_features
+from rankgate.decide.signals import Signals, compute_signals
 from rankgate.errors import PolicyError
-from rankgate.firststage.fusion import Fusion, reciprocal_rank_fusion, weighted_fusion
-from rankgate.firststage.signals import Signals, compute_signals
-from rankgate.floor import Floor
-from rankgate.gate import Action, Condition, Gate, Rule
-from rankgate.logistic import Feature, Logistic, sigmoid
 from rankgate.policy import Section
-from rankgate.relevance import FEATURE_NAMES, RelevanceModel, relevance_features
+from rankgate.retrieve.fusion import Fusion, reciprocal_rank_fusion, weighted_fusion
 from rankgate.testing import FakeScorer, candidates_of
 from rankgate.types import Dropped, FirstStageKind
 

@@ -3,8 +3,8 @@
 import pytest
 
 from rankgate import FirstStageKind, Policy, Reranker
-from rankgate.models import MINILM_SHA256, TokenHead
-from rankgate.models.bundled import QUERY_SHA256
+from rankgate.encoders import MINILM_SHA256, TokenHead
+from rankgate.encoders.bundled import QUERY_SHA256
 from rankgate.scorers import LateInteractionScorer
 
 

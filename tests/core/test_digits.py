@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rankgate.digits import beside
-from rankgate.gate import Condition
+from rankgate.decide.gate import Condition
+from rankgate.decide.rounding import beside
 
 PROBABILITY = st.floats(0, 1)
 

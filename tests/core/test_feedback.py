@@ -15,7 +15,7 @@ from rankgate.feedback import (
     feedback_schema,
     read_feedback,
 )
-from rankgate.training import corpus_from_feedback
+from rankgate_eval.train.engine import corpus_from_feedback
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 

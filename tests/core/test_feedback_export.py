@@ -8,7 +8,7 @@ import pytest
 from rankgate.errors import InputError
 from rankgate.feedback import Judgement, append_feedback, read_feedback
 from rankgate.feedback_export import export_beir, export_jsonl, of_sources
-from rankgate.training import corpus_from_feedback
+from rankgate_eval.train.engine import corpus_from_feedback
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from rankgate.errors import ConfigError, InputError, PolicyError
-from rankgate.firststage import (
+from rankgate.retrieve import (
     Fusion,
     cosine_from_distance,
     cosine_from_exp_distance,

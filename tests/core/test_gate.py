@@ -3,11 +3,10 @@
 import pytest
 
 from rankgate import Action, Gate
+from rankgate.decide.gate import Condition, Rule
+from rankgate.decide.logistic import Feature, Logistic
+from rankgate.decide.signals import Signals, compute_signals
 from rankgate.errors import PolicyError
-from rankgate.firststage import compute_signals
-from rankgate.firststage.signals import Signals
-from rankgate.gate import Condition, Rule
-from rankgate.logistic import Feature, Logistic
 from rankgate.testing import candidates_of
 
 CLEAR = Gate(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rankgate import Deadline, ScoreContext
+from rankgate.encoders import MINILM_SHA256, TokenStore, TokenVectors, find_minilm
 from rankgate.errors import ModelNotFoundError, WeightsMismatchError
-from rankgate.models import MINILM_SHA256, TokenStore, TokenVectors, find_minilm
 from rankgate.scorers import LateInteractionScorer
 from rankgate.scorers.late_interaction import maxsim
 
@@ -108,7 +108,7 @@ def test_the_model_is_the_published_one_or_named_by_its_hash(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"mine")
     mine = find_minilm(tmp_path)
     assert mine.name.startswith(tmp_path.name) and mine.found_in == "path"
-    from rankgate.models.locate import _checked
+    from rankgate.encoders.locate import _checked
 
     with pytest.raises(WeightsMismatchError, match=MINILM_SHA256):
         _checked(tmp_path, "package")

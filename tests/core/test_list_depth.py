@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rankgate import Policy, Section
 from rankgate.errors import InputError
-from rankgate.firststage import (
+from rankgate.retrieve import (
     DEFAULT_K,
     LIST_DEPTH,
     Fusion,

@@ -12,8 +12,8 @@ import pytest
 import tiny_models as tiny
 from tokenizers import Tokenizer
 
+from rankgate.encoders.locate import file_sha256
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError
-from rankgate.models.locate import file_sha256
 from rankgate.scorers.onnx import OnnxScorer
 from rankgate.scorers.pairs import PairEncoder, share_tokens
 

@@ -7,11 +7,11 @@ import jsonschema
 import pytest
 
 from rankgate import Floor, Gate, Policy, Profile, RelevanceModel, Section
+from rankgate.decide.gate import Condition, Rule
+from rankgate.decide.logistic import Feature, Logistic
 from rankgate.errors import PolicyError, ProfileMismatchError
-from rankgate.firststage import Fusion
-from rankgate.gate import Condition, Rule
-from rankgate.logistic import Feature, Logistic
 from rankgate.policy import policy_schema
+from rankgate.retrieve import Fusion
 
 FULL = Policy(
     name="full",

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from tiny_models import build_encoder
 
-from rankgate.errors import ConfigError, ModelNotFoundError, WeightsMismatchError
-from rankgate.models import (
+from rankgate.encoders import (
     QueryEncoder,
     TokenEncoder,
     TokenHead,
@@ -21,7 +20,8 @@ from rankgate.models import (
     bundled,
     save_query_layers,
 )
-from rankgate.models.locate import file_sha256
+from rankgate.encoders.locate import file_sha256
+from rankgate.errors import ConfigError, ModelNotFoundError, WeightsMismatchError
 from rankgate.scorers.late_interaction import LateInteractionScorer, maxsim
 from rankgate.scorers.protocol import ScoreContext
 
@@ -258,7 +258,7 @@ def test_a_scorer_with_it_travels_too(layers, tiny):
 
 FORKING = """
 import os, sys, threading
-import rankgate.models as models
+import rankgate.encoders as models
 encoder = models.TokenEncoder.load(sys.argv[1])
 layers = models.QueryEncoder.load(sys.argv[2], encoder)
 text = "where is the cat of paris " * 20

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from rankgate import Floor, RelevanceModel
+from rankgate.decide.logistic import Feature, Logistic, sigmoid
+from rankgate.decide.relevance import relevance_features
+from rankgate.decide.signals import compute_signals
 from rankgate.errors import PolicyError
-from rankgate.firststage import compute_signals
-from rankgate.logistic import Feature, Logistic, sigmoid
-from rankgate.relevance import relevance_features
 from rankgate.testing import candidates_of
 
 

@@ -22,9 +22,9 @@ from rankgate.errors import (
     RemoteLimitError,
     RemoteScorerError,
 )
-from rankgate.scorers.dialects import DIALECTS
 from rankgate.scorers.protocol import Job, ScoreContext
-from rankgate.scorers.remote import RemoteScorer
+from rankgate.scorers.remote.dialects import DIALECTS
+from rankgate.scorers.remote.scorer import RemoteScorer
 
 serving, expected, MODEL = servers.serving, servers.expected, servers.MODEL
 ALL = sorted(servers.RULES)

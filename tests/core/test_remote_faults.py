@@ -19,9 +19,9 @@ from rankgate.errors import (
 )
 from rankgate.policy import Policy
 from rankgate.reranker import Reranker
-from rankgate.scorers.dialects import server_message
 from rankgate.scorers.protocol import ScoreContext
-from rankgate.scorers.remote import RemoteScorer
+from rankgate.scorers.remote.dialects import server_message
+from rankgate.scorers.remote.scorer import RemoteScorer
 from rankgate.testing import candidates_of
 from rankgate.types import Path as Stage
 from rankgate.types import Status

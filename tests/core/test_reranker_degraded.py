@@ -105,7 +105,7 @@ async def test_a_stray_stop_iteration_degrades_instead_of_hanging():
 
 
 def test_a_failed_cascade_never_puts_the_fast_logits_under_the_accurate_floor():
-    from rankgate.stages import Cascade
+    from rankgate.scorers import Cascade
 
     fast = FakeScorer(TABLE, info=ScorerInfo(id="small", scale="logit"))
 

@@ -5,7 +5,7 @@ import pytest
 from reranker_kit import BY_DENSE, PLATT, SKIP_ALL, TABLE, abcd, everything_once, policy, texts
 
 from rankgate import Deadline, Dropped, Floor, Path, RelevanceModel, Reranker, Status
-from rankgate.logistic import Feature, Logistic
+from rankgate.decide.logistic import Feature, Logistic
 from rankgate.testing import FailingScorer, FakeScorer, SlowScorer
 
 

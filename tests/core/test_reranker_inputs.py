@@ -81,7 +81,7 @@ def test_nothing_found_needs_no_section_for_it():
 
 
 def test_a_policy_for_windows_is_refused_without_them():
-    from rankgate.wrappers import Windowed
+    from rankgate.scorers.wrappers import Windowed
 
     plain = FakeScorer()
     cut = Windowed(FakeScorer())

@@ -13,8 +13,8 @@ import scorer_contract_kit as kit
 
 from rankgate.deadline import Deadline
 from rankgate.errors import InputError
-from rankgate.scorers.drive import ascore_many
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, check_scores
+from rankgate.scorers.steps import ascore_many
 
 QUERY, TEXTS, SCORERS, over = kit.QUERY, kit.TEXTS, kit.SCORERS, kit.over
 contract_folder, contract_scorers = kit.contract_folder, kit.contract_scorers

@@ -9,7 +9,7 @@
 | RemoteScorer    | yes        | yes: opens connections | yes: opens its own connections   |
 
 A forked child of a process that has run torch would wait for ever for threads that were not
-copied; `rankgate.models.forking` gives it one thread. A *fresh* process (`spawn`) has them all.
+copied; `rankgate.encoders.forking` gives it one thread. A *fresh* process (`spawn`) has them all.
 """
 
 import gc

@@ -6,9 +6,9 @@ import threading
 import pytest
 
 from rankgate import Action, Deadline, Policy, Reranker
-from rankgate.assembly import as_action, as_count, as_deadline, candidates_wanted
+from rankgate.adapters.options import as_action, as_count, as_deadline, candidates_wanted
 from rankgate.errors import ConfigError, InputError
-from rankgate.firststage import (
+from rankgate.retrieve import (
     CandidateSupplier,
     RetrieverFusion,
     chroma_space,

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from rankgate.firststage import compute_signals
+from rankgate.decide.signals import compute_signals
 from rankgate.testing import candidates_of
 
 

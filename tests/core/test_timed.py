@@ -8,14 +8,14 @@ import threading
 import pytest
 
 from rankgate import Policy, Reranker
+from rankgate.decide.floor import Floor
+from rankgate.decide.logistic import Feature, Logistic
+from rankgate.decide.relevance import RelevanceModel
 from rankgate.errors import ConfigError, MissingExtraError, ScorerError
-from rankgate.floor import Floor
-from rankgate.logistic import Feature, Logistic
-from rankgate.relevance import RelevanceModel
 from rankgate.scorers import ScorerInfo
+from rankgate.scorers.wrappers import Breaker, PrometheusMetrics, Timed
 from rankgate.testing import FailingScorer, FakeScorer, candidates_of
 from rankgate.types import FirstStageKind
-from rankgate.wrappers import Breaker, PrometheusMetrics, Timed
 
 
 class Clock:

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from rankgate.errors import InputError
-from rankgate.training import TrainingCorpus, TrainingQuery, read_documents, read_triples
-from rankgate.training.sections import html_sections, markdown_sections, python_sections
+from rankgate_eval.train.engine import TrainingCorpus, TrainingQuery, read_documents, read_triples
+from rankgate_eval.train.engine.sections import html_sections, markdown_sections, python_sections
 
 
 def corpus(**changed):

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankgate.errors import ConfigError, InputError
-from rankgate.training import TrainingSettings
-from rankgate.training.adapt import adapting_settings
-from rankgate.training.augment import spoil, with_speech_errors, with_typos
-from rankgate.training.sampling import corpus_shares, epoch_plan
+from rankgate_eval.train.engine import TrainingSettings
+from rankgate_eval.train.engine.adapt import adapting_settings
+from rankgate_eval.train.engine.augment import spoil, with_speech_errors, with_typos
+from rankgate_eval.train.engine.sampling import corpus_shares, epoch_plan
 
 QUESTIONS = {"small": [f"s{i}" for i in range(10)], "large": [f"l{i}" for i in range(1000)]}
 
@@ -71,7 +71,7 @@ def test_typos_change_letters_of_a_few_words_and_nothing_else():
 
 
 def test_a_neighbouring_key_is_a_neighbour():
-    from rankgate.training.augment import _NEAR
+    from rankgate_eval.train.engine.augment import _NEAR
 
     assert set(_NEAR["g"]) == set("fhtyvb")
     assert set(_NEAR["q"]) == set("wa")

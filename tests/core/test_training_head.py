@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from tiny_models import build_encoder
 
+from rankgate.encoders import TokenEncoder, TokenHead, TokenStore, TokenVectors
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError, WeightsMismatchError
-from rankgate.models import TokenEncoder, TokenHead, TokenStore, TokenVectors
 from rankgate.scorers.late_interaction import LateInteractionScorer, maxsim
-from rankgate.training import list_loss
-from rankgate.training.head import load_head_ranker
+from rankgate_eval.train.engine import list_loss
+from rankgate_eval.train.engine.head import load_head_ranker
 
 RNG = np.random.default_rng(0)
 

@@ -5,7 +5,7 @@ import pytest
 from training_kit import WordEmbedder, small_corpus
 
 from rankgate.errors import InputError
-from rankgate.training import (
+from rankgate_eval.train.engine import (
     ListBuilder,
     MarginRule,
     Miner,

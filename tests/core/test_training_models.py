@@ -9,9 +9,9 @@ from tiny_models import build_cross_encoder, build_encoder
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError
 from rankgate.scorers import CrossEncoderScorer
 from rankgate.scorers.onnx import OnnxScorer
-from rankgate.training import list_loss, load_ranker
-from rankgate.training.adapt import freeze_embeddings
-from rankgate.training.export import export_onnx, quantise
+from rankgate_eval.train.engine import list_loss, load_ranker
+from rankgate_eval.train.engine.adapt import freeze_embeddings
+from rankgate_eval.train.engine.export import export_onnx, quantise
 
 LISTS = [
     ("where is the cat of paris", ["the red cat sat in paris", "a dog in berlin", "blue sky no"]),

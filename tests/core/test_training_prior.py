@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from training_kit import builder_of, mined_corpus
 
-from rankgate.relevance import relevance_features
-from rankgate.training import FirstStagePrior, judged_list
-from rankgate.training.evaluation import list_scores, mean_list_loss
+from rankgate.decide.relevance import relevance_features
+from rankgate_eval.train.engine import FirstStagePrior, judged_list
+from rankgate_eval.train.engine.evaluation import list_scores, mean_list_loss
 
 torch = pytest.importorskip("torch")
 

@@ -8,10 +8,10 @@ import training_kit
 from tiny_models import build_encoder
 from training_kit import builder_of, mined_corpus, run_in_parts
 
+from rankgate.encoders import QueryEncoder, TokenEncoder, TokenHead, TokenStore
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError, WeightsMismatchError
-from rankgate.models import QueryEncoder, TokenEncoder, TokenHead, TokenStore
 from rankgate.scorers.late_interaction import LateInteractionScorer
-from rankgate.training import (
+from rankgate_eval.train.engine import (
     DevSet,
     FirstStagePrior,
     RunFolder,
@@ -22,8 +22,8 @@ from rankgate.training import (
     load_query_ranker,
     raw_scores,
 )
-from rankgate.training.adapt import query_settings
-from rankgate.training.query import QUERY_FILE
+from rankgate_eval.train.engine.adapt import query_settings
+from rankgate_eval.train.engine.query import QUERY_FILE
 
 torch = pytest.importorskip("torch")
 _one_thread = training_kit.one_thread

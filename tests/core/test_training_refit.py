@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from ir_measures import nDCG
 
+from rankgate.decide.relevance import relevance_features
+from rankgate.decide.signals import compute_signals
 from rankgate.errors import InputError
-from rankgate.firststage import compute_signals
-from rankgate.relevance import relevance_features
-from rankgate.training import DevSet
-from rankgate.training.refit import JudgedList, ListwiseOrder, fit_order, ndcg_at_10
 from rankgate.types import Candidate
+from rankgate_eval.train.engine import DevSet
+from rankgate_eval.train.engine.refit import JudgedList, ListwiseOrder, fit_order, ndcg_at_10
 
 
 def judged(relevant, *, corpus="c", query="q", dense=None, bm25=None, gold=None):

@@ -8,12 +8,11 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from rankgate.deadline import Deadline
 from rankgate.errors import ConfigError, InputError
-from rankgate.scorers import LateInteractionScorer, ScoreContext, ScorerInfo, Scores
+from rankgate.scorers import Cascade, LateInteractionScorer, ScoreContext, ScorerInfo, Scores
 from rankgate.scorers.protocol import Job
-from rankgate.stages import Cascade
+from rankgate.scorers.wrappers import Breaker, Timed, Windowed
+from rankgate.scorers.wrappers.spans import TokenizerSpans, cut_windows, estimated_spans
 from rankgate.testing import FakeScorer
-from rankgate.wrappers import Breaker, Timed, Windowed
-from rankgate.wrappers.spans import TokenizerSpans, cut_windows, estimated_spans
 
 
 def words(text):

@@ -9,13 +9,17 @@ from tokenizers import Tokenizer, decoders
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
-from rankgate.scorers import Job, ScoreContext, ScorerInfo, Scores, check_scores
-from rankgate.stages import Cascade
+from rankgate.scorers import Cascade, Job, ScoreContext, ScorerInfo, Scores, check_scores
+from rankgate.scorers.wrappers import Batched, Breaker, Cached, Timed, Windowed
+from rankgate.scorers.wrappers.key import delimited, score_keys
+from rankgate.scorers.wrappers.memory import ENTRY_BYTES, ScoreMemory
+from rankgate.scorers.wrappers.spans import (
+    TokenizerSpans,
+    cut_windows,
+    estimated_spans,
+    window_bounds,
+)
 from rankgate.testing import FakeScorer
-from rankgate.wrappers import Batched, Breaker, Cached, Timed, Windowed
-from rankgate.wrappers.key import delimited, score_keys
-from rankgate.wrappers.memory import ENTRY_BYTES, ScoreMemory
-from rankgate.wrappers.spans import TokenizerSpans, cut_windows, estimated_spans, window_bounds
 
 quick = settings(max_examples=50, deadline=None)
 anything = st.text(alphabet=st.sampled_from("ab 1\n\t") | st.characters(), max_size=60)

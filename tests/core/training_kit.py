@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from rankgate.training import (
+from rankgate_eval.train.engine import (
     DevSet,
     ListBuilder,
     Miner,

@@ -6,7 +6,7 @@ known amounts; everything else is noise. Two queries share a document group.
 
 import numpy as np
 
-from rankgate.firststage import compute_signals
+from rankgate.decide.signals import compute_signals
 from rankgate.scorers import Scores
 from rankgate.types import Candidate
 from rankgate_eval.calibrate.rows import row_of

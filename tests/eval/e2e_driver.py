@@ -6,7 +6,7 @@ import sys
 
 import e2e_planted as planted
 
-from rankgate_eval.end_to_end import Limits, compare_answers
+from rankgate_eval.answers import Limits, compare_answers
 
 QUESTIONS = 8
 CONCURRENCY = 4

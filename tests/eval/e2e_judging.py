@@ -10,11 +10,11 @@ import instructor
 import openai
 import pytest
 
-from rankgate_eval.end_to_end import Question
-from rankgate_eval.end_to_end.calls import Calls
-from rankgate_eval.end_to_end.ledger import Ledger
-from rankgate_eval.end_to_end.ragas_metrics import import_ragas
-from rankgate_eval.end_to_end.scripted_server import Fault
+from rankgate_eval.answers import Question
+from rankgate_eval.answers.calls import Calls
+from rankgate_eval.answers.ledger import Ledger
+from rankgate_eval.answers.ragas_metrics import import_ragas
+from rankgate_eval.answers.scripted_server import Fault
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rankgate_eval.end_to_end import (
+from rankgate_eval.answers import (
     ApiGenerator,
     Endpoint,
     Handed,
@@ -15,10 +15,10 @@ from rankgate_eval.end_to_end import (
     Question,
     compare_answers,
 )
-from rankgate_eval.end_to_end.judge import DEFAULT_PARAMETERS
-from rankgate_eval.end_to_end.limits import Retries
-from rankgate_eval.end_to_end.scripted import answer_words, best_sentence, sentences
-from rankgate_eval.end_to_end.scripted_server import ScriptedServer, serving
+from rankgate_eval.answers.judge import DEFAULT_PARAMETERS
+from rankgate_eval.answers.limits import Retries
+from rankgate_eval.answers.scripted import answer_words, best_sentence, sentences
+from rankgate_eval.answers.scripted_server import ScriptedServer, serving
 
 QUICK = Retries(first_s=0.001, longest_s=0.01, patience_s=5.0)
 

@@ -8,9 +8,9 @@ everything to win, and one that hates gold everything to lose.
 import json
 
 from rankgate.testing import FakeScorer
-from rankgate_eval.dataset import Dataset
-from rankgate_eval.index import MemoryIndex
-from rankgate_eval.system import IndexStage
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.run.index import MemoryIndex
+from rankgate_eval.run.system import IndexStage
 
 RIVALS = 6
 

@@ -3,7 +3,7 @@
 import eval_world as w
 
 from rankgate import Policy, RelevanceModel
-from rankgate.logistic import Feature, Logistic
+from rankgate.decide.logistic import Feature, Logistic
 from rankgate.policy import Section
 from rankgate_eval import evaluate
 

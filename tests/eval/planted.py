@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rankgate import Candidate, Policy
-from rankgate.firststage import reciprocal_rank_fusion
-from rankgate.gate import Condition, Gate, Rule
+from rankgate.decide.gate import Condition, Gate, Rule
+from rankgate.retrieve import reciprocal_rank_fusion
 from rankgate.testing import FakeScorer
-from rankgate_eval.dataset import Dataset
+from rankgate_eval.data.dataset import Dataset
 
 __all__ = ["WORLDS", "Planted", "plant", "write_beir"]
 

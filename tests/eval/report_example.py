@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rankgate_eval.result import ARMS, Result
-from rankgate_eval.result_parts import (
+from rankgate_eval.result.parts import (
     ArmResult,
     BudgetResult,
     Change,
@@ -31,6 +30,7 @@ from rankgate_eval.result_parts import (
     StratumRow,
     WorstQuery,
 )
+from rankgate_eval.result.result import ARMS, Result
 
 METRICS = ("ndcg@5", "ndcg@10", "recall@5", "recall@100", "map")
 

@@ -19,10 +19,10 @@ from rankgate_eval.calibrate.calibration import fit_material
 from rankgate_eval.calibrate.fit import FitOptions
 from rankgate_eval.calibrate.material import read_material
 from rankgate_eval.calibrate.unanswerable import WithoutStage, hidden_passages, questions_data
-from rankgate_eval.dataset import Dataset
-from rankgate_eval.index import MemoryIndex
-from rankgate_eval.loading import load_dataset
-from rankgate_eval.system import IndexStage, as_first_stage
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.data.loading import load_dataset
+from rankgate_eval.run.index import MemoryIndex
+from rankgate_eval.run.system import IndexStage, as_first_stage
 
 # The system knows which passage belongs to which query, and gets it wrong now and then; the
 # scorer nearly never does. Both are deterministic.

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from calibrate_world import world
 
+from rankgate.decide.signals import Signals
 from rankgate.errors import InputError
-from rankgate.firststage.signals import Signals
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.floor_fit import (
     binomial_upper,
@@ -24,7 +24,7 @@ from rankgate_eval.calibrate.gate_fit import (
 )
 from rankgate_eval.calibrate.relevance_fit import LEVEL, ORDERING, fit_relevance
 from rankgate_eval.calibrate.serve import place_by_scores
-from rankgate_eval.significance import clopper_pearson
+from rankgate_eval.stats.significance import clopper_pearson
 
 HYBRID = FirstStageKind.HYBRID
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from calibrate_world import world
 
-from rankgate.gate import Gate
-from rankgate.logistic import Logistic
+from rankgate.decide.gate import Gate
+from rankgate.decide.logistic import Logistic
+from rankgate.decide.relevance import RelevanceModel
 from rankgate.policy import Policy, Section
-from rankgate.relevance import RelevanceModel
 from rankgate.reranker import Reranker
 from rankgate.scorers import ScorerInfo, Scores
 from rankgate.types import Candidate, FirstStageKind
@@ -277,7 +277,7 @@ def test_rows_are_served_as_the_engine_serves_them():
 
 def test_a_stage_that_read_only_a_part_keeps_its_own_order_behind():
     candidates = [Candidate(id=str(i), text="t", rank=i + 1, dense=0.5) for i in range(4)]
-    from rankgate.firststage import compute_signals
+    from rankgate.decide.signals import compute_signals
 
     scores = Scores(
         values=np.array([0.1, 0.9, 0.0, 0.0], dtype=np.float32),

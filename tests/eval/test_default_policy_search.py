@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from policy_search import search_floor, search_gate
 
-from rankgate.firststage import Signals
-from rankgate.logistic import Feature, Logistic
+from rankgate.decide.logistic import Feature, Logistic
+from rankgate.decide.signals import Signals
 from rankgate_eval.calibrate.rows import Row, Seen
 
 RERANKED = Logistic(intercept=0.0, features=(Feature(name="raw_gap", weight=1.0),))

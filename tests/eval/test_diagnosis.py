@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rankgate.errors import InputError
-from rankgate_eval.diagnosis import Limits, Observations, diagnose
-from rankgate_eval.significance import Difference
+from rankgate_eval.stats.significance import Difference
+from rankgate_eval.verdict.diagnosis import Limits, Observations, diagnose
 
 GOOD = {5: 0.80, 25: 0.97, 50: 0.98, 100: 0.985}
 

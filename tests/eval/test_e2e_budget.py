@@ -8,13 +8,13 @@ from collections import Counter
 import e2e_planted as planted
 import pytest
 
-from rankgate_eval.end_to_end import (
+from rankgate_eval.answers import (
     Limits,
     Prices,
     compare_answers,
     rehearse,
 )
-from rankgate_eval.end_to_end.scripted_server import ScriptedServer, serving
+from rankgate_eval.answers.scripted_server import ScriptedServer, serving
 
 
 def test_a_dry_run_counts_what_a_run_sends_and_sends_nothing(tmp_path):

@@ -11,12 +11,12 @@ import e2e_planted as planted
 import pytest
 
 from rankgate.errors import ConfigError, InputError
-from rankgate_eval.end_to_end import Prices
-from rankgate_eval.end_to_end.calls import Calls, Label, spent_before
-from rankgate_eval.end_to_end.errors import BudgetReached, CallFailed, EndpointError
-from rankgate_eval.end_to_end.ledger import Ledger, digest
-from rankgate_eval.end_to_end.limits import Budget, Retries, Usage, most_tokens, retry_after
-from rankgate_eval.end_to_end.scripted_server import Fault, ScriptedServer, serving
+from rankgate_eval.answers import Prices
+from rankgate_eval.answers.calls import Calls, Label, spent_before
+from rankgate_eval.answers.errors import BudgetReached, CallFailed, EndpointError
+from rankgate_eval.answers.ledger import Ledger, digest
+from rankgate_eval.answers.limits import Budget, Retries, Usage, most_tokens, retry_after
+from rankgate_eval.answers.scripted_server import Fault, ScriptedServer, serving
 
 LABEL = Label(role="judge", sample="q", purpose="faithfulness")
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from rankgate_eval.end_to_end.scripted_server import ScriptedServer, serving
+from rankgate_eval.answers.scripted_server import ScriptedServer, serving
 
 THINGS = ("copper", "silver", "zinc", "nickel", "cobalt", "chromium", "titanium", "tungsten")
 N = 60

@@ -7,7 +7,7 @@ from rankgate import Policy
 from rankgate.errors import ProfileMismatchError
 from rankgate.policy import Section
 from rankgate.profile import Profile
-from rankgate_eval.end_to_end import Question, hand_over
+from rankgate_eval.answers import Question, hand_over
 
 DATA = w.world()
 ASKED = [Question(id=q, text=text) for q, text in list(DATA.queries.items())[:3]]

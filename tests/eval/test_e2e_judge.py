@@ -10,12 +10,12 @@ import instructor
 import pytest
 
 from rankgate.errors import ConfigError, InputError
-from rankgate_eval.end_to_end import Question
-from rankgate_eval.end_to_end.calls import Calls
-from rankgate_eval.end_to_end.errors import EndpointError
-from rankgate_eval.end_to_end.judge import refuse_own_scorer
-from rankgate_eval.end_to_end.ledger import Ledger
-from rankgate_eval.end_to_end.scripted_server import Fault, ScriptedServer, serving
+from rankgate_eval.answers import Question
+from rankgate_eval.answers.calls import Calls
+from rankgate_eval.answers.errors import EndpointError
+from rankgate_eval.answers.judge import refuse_own_scorer
+from rankgate_eval.answers.ledger import Ledger
+from rankgate_eval.answers.scripted_server import Fault, ScriptedServer, serving
 
 planted, home = kit.planted, kit.home
 scored, plain, asks = kit.scored, kit.plain, kit.asks
@@ -163,7 +163,7 @@ def test_a_wrong_key_stops_the_run_and_is_not_shown():
 
 
 def planted_secret(text):
-    from rankgate.scorers.secret import Secret
+    from rankgate.scorers.remote.secret import Secret
 
     return Secret(text)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import e2e_planted as planted
 import pytest
 
-from rankgate_eval.end_to_end import (
+from rankgate_eval.answers import (
     Plan,
 )
-from rankgate_eval.end_to_end.keyless import containment, context_precision, token_f1
+from rankgate_eval.answers.keyless import containment, context_precision, token_f1
 
 
 def test_containment_wants_the_words_in_a_row():

@@ -19,7 +19,7 @@ import e2e_driver as driver
 import e2e_planted as planted
 import pytest
 
-from rankgate_eval.end_to_end.scripted_server import Fault, ScriptedServer, serving
+from rankgate_eval.answers.scripted_server import Fault, ScriptedServer, serving
 
 HERE = Path(__file__).parent
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import e2e_planted as planted
 
-from rankgate_eval.end_to_end import (
+from rankgate_eval.answers import (
     Handed,
     compare_answers,
 )
-from rankgate_eval.end_to_end.scripted import best_sentence
-from rankgate_eval.end_to_end.scripted_server import Fault, ScriptedServer, serving
+from rankgate_eval.answers.scripted import best_sentence
+from rankgate_eval.answers.scripted_server import Fault, ScriptedServer, serving
 
 
 def test_equal_contexts_are_answered_and_judged_once():

@@ -6,10 +6,10 @@ import e2e_planted as planted
 import pytest
 
 from rankgate.errors import InputError
-from rankgate_eval.end_to_end import (
+from rankgate_eval.answers import (
     read_own_questions,
 )
-from rankgate_eval.end_to_end.questions import sample_questions
+from rankgate_eval.answers.questions import sample_questions
 from rankgate_eval.errors import DatasetError
 
 

@@ -14,10 +14,10 @@ import instructor
 import openai
 import pytest
 
-from rankgate_eval.end_to_end.calls import Calls
-from rankgate_eval.end_to_end.ledger import Ledger
-from rankgate_eval.end_to_end.ragas_metrics import import_ragas
-from rankgate_eval.end_to_end.scripted_server import ScriptedServer, serving
+from rankgate_eval.answers.calls import Calls
+from rankgate_eval.answers.ledger import Ledger
+from rankgate_eval.answers.ragas_metrics import import_ragas
+from rankgate_eval.answers.scripted_server import ScriptedServer, serving
 
 planted, home = kit.planted, kit.home
 scored, plain, asks, reply = kit.scored, kit.plain, kit.asks, kit.reply
@@ -191,8 +191,8 @@ def test_defect_empty_contexts_raise_and_are_ruled_on():
 def test_defect_telemetry():
     program = (
         "import os, sys; os.environ.pop('RAGAS_DO_NOT_TRACK', None)\n"
-        "import rankgate_eval.end_to_end\n"
-        "from rankgate_eval.end_to_end.ragas_metrics import import_ragas\n"
+        "import rankgate_eval.answers\n"
+        "from rankgate_eval.answers.ragas_metrics import import_ragas\n"
         "assert 'ragas' not in sys.modules and 'httpx' not in sys.modules\n"
         # Somebody has imported it before, and it has made up its mind.
         "from ragas import _analytics\n"

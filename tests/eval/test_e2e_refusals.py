@@ -7,14 +7,14 @@ from dataclasses import replace
 import e2e_planted as planted
 import pytest
 
-from rankgate_eval.end_to_end import (
+from rankgate_eval.answers import (
     Handed,
     LocalGenerator,
     compare_answers,
 )
-from rankgate_eval.end_to_end.prompt import REFUSAL, human, is_refusal
-from rankgate_eval.end_to_end.scripted import best_sentence
-from rankgate_eval.end_to_end.scripted_server import Fault, ScriptedServer, serving
+from rankgate_eval.answers.prompt import REFUSAL, human, is_refusal
+from rankgate_eval.answers.scripted import best_sentence
+from rankgate_eval.answers.scripted_server import Fault, ScriptedServer, serving
 
 
 def test_a_pair_counts_only_with_both_sides_and_every_gap_has_a_reason():

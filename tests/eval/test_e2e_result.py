@@ -9,13 +9,13 @@ import e2e_planted as planted
 import pytest
 
 from rankgate.errors import InputError
-from rankgate_eval.end_to_end import (
+from rankgate_eval.answers import (
     Handed,
     Plan,
     Question,
 )
-from rankgate_eval.end_to_end.section import markdown
-from rankgate_eval.end_to_end.summary import summarise
+from rankgate_eval.answers.section import markdown
+from rankgate_eval.answers.summary import summarise
 
 
 def test_the_files_hold_everything_and_hostile_text_stays_text(tmp_path):

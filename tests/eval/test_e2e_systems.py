@@ -6,14 +6,14 @@ import e2e_planted as planted
 import pytest
 
 from rankgate.errors import InputError
-from rankgate_eval.end_to_end import (
+from rankgate_eval.answers import (
     LocalGenerator,
     Plan,
     SystemAnswer,
     as_system,
     compare_systems,
 )
-from rankgate_eval.end_to_end.scripted import best_sentence
+from rankgate_eval.answers.scripted import best_sentence
 
 
 def test_systems_of_every_kind_are_compared():

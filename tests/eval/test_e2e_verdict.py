@@ -7,11 +7,11 @@ from dataclasses import replace
 import e2e_planted as planted
 import pytest
 
-from rankgate_eval.end_to_end import (
+from rankgate_eval.answers import (
     Handed,
 )
-from rankgate_eval.end_to_end.verdict import decide
-from rankgate_eval.significance import compare
+from rankgate_eval.answers.verdict import decide
+from rankgate_eval.stats.significance import compare
 
 
 def test_a_good_reranker_ships():

@@ -5,19 +5,19 @@ import sys
 import numpy as np
 import pytest
 
+from rankgate.encoders import TokenStore
+from rankgate.encoders.encoder import TokenVectors
 from rankgate.errors import InputError, ModelNotFoundError
-from rankgate.firststage import Fusion
-from rankgate.models import TokenStore
-from rankgate.models.encoder import TokenVectors
+from rankgate.retrieve import Fusion
 from rankgate.scorers import LateInteractionScorer
 from rankgate.testing import FakeScorer
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval import Dataset
-from rankgate_eval.attribute import is_attribute_name, load_object
-from rankgate_eval.encoding import build_index, fill_store, open_store
-from rankgate_eval.evaluation import open_under_test
-from rankgate_eval.scorer_choice import choose_scorer
-from rankgate_eval.system_choice import choose_system, index_stage, kind_of, profile_of
+from rankgate_eval.data.attribute import is_attribute_name, load_object
+from rankgate_eval.run.encoding import build_index, fill_store, open_store
+from rankgate_eval.run.evaluation import open_under_test
+from rankgate_eval.run.scorer_choice import choose_scorer
+from rankgate_eval.run.system_choice import choose_system, index_stage, kind_of, profile_of
 
 MODULE = """
 from rankgate.testing import FakeScorer
@@ -131,7 +131,7 @@ class Tokens:
 @pytest.fixture
 def tokens(monkeypatch):
     """The tiny encoder, taken for a `TokenEncoder` where the code asks for one."""
-    monkeypatch.setattr("rankgate_eval.encoding.TokenEncoder", Tokens)
+    monkeypatch.setattr("rankgate_eval.run.encoding.TokenEncoder", Tokens)
     return Tokens()
 
 

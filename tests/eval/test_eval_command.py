@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from rankgate.cli import build_app
 from rankgate_eval import Result, result_schema
-from rankgate_eval.commands import telling
+from rankgate_eval.cli import progress
 
 RUNNER = CliRunner()
 
@@ -173,7 +173,7 @@ def test_as_a_process(here):
 
 def test_progress_is_silent_for_two_seconds_and_then_on_stderr(capsys):
     now = [0.0]
-    tell = telling.Teller(clock=lambda: now[0])
+    tell = progress.Teller(clock=lambda: now[0])
     tell("retrieving", 1, 9)
     now[0] = 1.9
     tell("retrieving", 2, 9)

@@ -13,8 +13,8 @@ from rankgate.profile import Profile
 from rankgate.testing import FakeScorer
 from rankgate.types import Candidate
 from rankgate_eval import Dataset, MemoryIndex, Result, evaluate
-from rankgate_eval.fingerprint import fingerprint
-from rankgate_eval.result import ARMS
+from rankgate_eval.data.fingerprint import fingerprint
+from rankgate_eval.result.result import ARMS
 
 w, QUICK = kit.w, kit.QUICK
 run, policy = kit.run, kit.policy

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from rankgate import Floor
+from rankgate.decide.gate import Condition, Gate, Rule
+from rankgate.decide.logistic import Feature, Logistic
 from rankgate.errors import ScorerError
-from rankgate.gate import Condition, Gate, Rule
-from rankgate.logistic import Feature, Logistic
 from rankgate.scorers import Scores
 from rankgate.testing import FakeScorer
 from rankgate.types import FirstStageKind
 from rankgate_eval import MemoryIndex, evaluate
-from rankgate_eval.result import ARMS
-from rankgate_eval.system import IndexStage
+from rankgate_eval.result.result import ARMS
+from rankgate_eval.run.system import IndexStage
 
 w, QUICK = kit.w, kit.QUICK
 run, model, policy = kit.run, kit.model, kit.policy
@@ -55,7 +55,7 @@ def test_a_gate_that_skips_the_wrong_half_loses_what_it_skips():
 def test_latency_of_the_policy_counts_the_scorer_only_where_it_ran():
     ticks = iter(range(10**9))
     rule = Rule(name="sure", conditions=(Condition(signal="bm25_margin_12", op=">=", value=0.05),))
-    from rankgate_eval.experiment import Settings, run_experiment
+    from rankgate_eval.run.experiment import Settings, run_experiment
 
     data = w.world(40)
     experiment = run_experiment(

@@ -42,11 +42,12 @@ def test_modules_list_what_they_define(name):
 
 def test_commands_load_nothing_heavy():
     code = (
-        "import sys, rankgate_eval.commands\n"
+        "import sys, rankgate_eval.cli\n"
         "from rankgate.cli import build_app\n"
         "build_app()\n"
         "heavy = ('torch', 'transformers', 'pandas', 'scipy', 'ir_measures', 'jinja2', 'ragas',"
-        " 'rankgate_eval.analysis', 'rankgate_eval.significance', 'rankgate_eval.report')\n"
+        " 'rankgate_eval.verdict.analysis', 'rankgate_eval.stats.significance',"
+        " 'rankgate_eval.report.markdown')\n"
         "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,8 +10,8 @@ import pytest
 
 from rankgate.errors import ConfigError, InputError
 from rankgate_eval import Result, evaluate, result_schema
-from rankgate_eval import result_parts as parts
-from rankgate_eval.plain import from_plain, to_plain
+from rankgate_eval.result import parts
+from rankgate_eval.result.plain import from_plain, to_plain
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from rankgate.errors import InputError
 from rankgate.scorers import ScorerInfo
 from rankgate.testing import FakeScorer
 from rankgate_eval import Settings, run_sweep
-from rankgate_eval.recall import find_knee
+from rankgate_eval.verdict.recall import find_knee
 
 
 class Clock:

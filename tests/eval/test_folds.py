@@ -5,7 +5,7 @@ import random
 import pytest
 
 from rankgate.errors import InputError
-from rankgate_eval.folds import group_folds, spread
+from rankgate_eval.stats.folds import group_folds, spread
 
 
 def ids(n):

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from rankgate.decide.signals import compute_signals
 from rankgate.errors import InputError
-from rankgate.firststage import Fusion, compute_signals
+from rankgate.retrieve import Fusion
 from rankgate.scorers import Scores
 from rankgate.types import Candidate
-from rankgate_eval.collect import Found
-from rankgate_eval.fusion_fit import FUSION_GRID, crossfit_fusion, fit_fusion, order_by_fusion
-from rankgate_eval.pool import Pooled
+from rankgate_eval.run.collect import Found
+from rankgate_eval.run.pool import Pooled
+from rankgate_eval.stats.fusion_fit import FUSION_GRID, crossfit_fusion, fit_fusion, order_by_fusion
 
 
 def pooled(query_id, dense, bm25):

@@ -94,7 +94,7 @@ def test_ids_and_questions_are_unique_and_unanswerable_ones_have_no_gold():
 
 
 def test_it_has_none_of_the_questions_of_the_demo():
-    from rag_app.commands.demo import QUESTIONS
+    from rag_app.cli.demo import QUESTIONS
 
     asked = {q.question.casefold() for q in QUESTIONS}
     assert not asked & {row["question"].casefold() for row in ROWS}

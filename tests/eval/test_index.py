@@ -6,13 +6,13 @@ import random
 import numpy as np
 import pytest
 
+from rankgate.decide.signals import query_words
 from rankgate.errors import ConfigError, InputError
-from rankgate.firststage import Fusion
-from rankgate.firststage.signals import query_words
+from rankgate.retrieve import Fusion
 from rankgate.types import FirstStageKind
-from rankgate_eval.dataset import Dataset
-from rankgate_eval.index import MemoryIndex
-from rankgate_eval.vector_cache import VectorCache
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.run.index import MemoryIndex
+from rankgate_eval.run.vector_cache import VectorCache
 
 
 class WordEncoder:

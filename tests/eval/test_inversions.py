@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rankgate.errors import InputError
-from rankgate_eval.inversions import Move, find_movements
-from rankgate_eval.metrics import measure
+from rankgate_eval.run.metrics import measure
+from rankgate_eval.verdict.inversions import Move, find_movements
 
 QRELS = {"q": {"a": 1, "b": 1, "c": 2, "n": 0}, "r": {"a": 1}, "unjudged": {"a": 0}}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rankgate.errors import InputError
-from rankgate_eval.metrics import (
+from rankgate_eval.run.metrics import (
     METRICS,
     attainable_recall,
     headroom,

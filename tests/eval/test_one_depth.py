@@ -13,21 +13,21 @@ import numpy as np
 import pytest
 
 from langchain_rankgate import RankGateRetriever
-from rag_app.pipeline import Pipeline
-from rag_app.retrieve import HybridFirstStage
+from rag_app.ask.first_stage import HybridFirstStage
+from rag_app.ask.pipeline import Pipeline
 from rag_app.settings import Settings as AppSettings
 from rankgate import Policy, Reranker
-from rankgate.firststage import DEFAULT_K, LIST_DEPTH, Fusion
-from rankgate.models import TokenVectors
+from rankgate.encoders import TokenVectors
+from rankgate.retrieve import DEFAULT_K, LIST_DEPTH, Fusion
 from rankgate.testing import FakeScorer
+from rankgate_eval.answers.handover import hand_over
+from rankgate_eval.answers.questions import Question
 from rankgate_eval.calibrate.material import read_material
-from rankgate_eval.dataset import Dataset
-from rankgate_eval.end_to_end.handover import hand_over
-from rankgate_eval.end_to_end.questions import Question
-from rankgate_eval.experiment import Settings, run_experiment
-from rankgate_eval.index import MemoryIndex
-from rankgate_eval.sweep import run_sweep
-from rankgate_eval.system import IndexStage
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.run.experiment import Settings, run_experiment
+from rankgate_eval.run.index import MemoryIndex
+from rankgate_eval.run.sweep import run_sweep
+from rankgate_eval.run.system import IndexStage
 
 _DRAW = random.Random(7)
 WORDS = [f"{a}{b}" for a in ("bar", "lin", "mos", "tek", "ruv") for b in ("an", "el", "is", "or")]

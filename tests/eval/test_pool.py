@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from rankgate.decide.signals import compute_signals
 from rankgate.errors import InputError, ScorerError
-from rankgate.firststage import compute_signals
 from rankgate.testing import FakeScorer
-from rankgate_eval.dataset import Dataset
+from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.errors import SystemFailedError
-from rankgate_eval.pool import read_pool
-from rankgate_eval.system import as_first_stage
+from rankgate_eval.run.pool import read_pool
+from rankgate_eval.run.system import as_first_stage
 
 DATA = Dataset(
     name="made",

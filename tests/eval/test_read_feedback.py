@@ -7,7 +7,7 @@ import pytest
 
 from rankgate.errors import InputError
 from rankgate.feedback import Judgement, append_feedback
-from rankgate_eval.loading import load_dataset, read_dataset
+from rankgate_eval.data.loading import load_dataset, read_dataset
 
 TEXTS = {"p1": "A sourdough rests for twelve hours.", "p2": "The harbour has ships.", "p3": "Rye."}
 

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from rankgate_eval.dataset import Dataset
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.data.readers import read_beir
 from rankgate_eval.errors import DatasetError
-from rankgate_eval.readers import read_beir
 
 
 def lines(path, rows):

@@ -6,11 +6,11 @@ import random
 import pytest
 
 from rankgate.errors import InputError
-from rankgate_eval.dataset_check import check_dataset
+from rankgate_eval.data.dataset_check import check_dataset
+from rankgate_eval.data.loading import load_dataset
+from rankgate_eval.data.readers import read_beir, read_csv, read_questions
+from rankgate_eval.data.readers.spans import SpanFinder
 from rankgate_eval.errors import DatasetError
-from rankgate_eval.loading import load_dataset
-from rankgate_eval.readers import read_beir, read_csv, read_questions
-from rankgate_eval.readers.spans import SpanFinder
 
 CORPUS = [
     {"_id": "p1", "title": "Pumps", "text": "The pump runs at 40 bar.\nIt is blue."},

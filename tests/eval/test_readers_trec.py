@@ -2,9 +2,9 @@
 
 import pytest
 
+from rankgate_eval.data.loading import load_dataset
+from rankgate_eval.data.readers import read_run, read_trec
 from rankgate_eval.errors import DatasetError
-from rankgate_eval.loading import load_dataset
-from rankgate_eval.readers import read_run, read_trec
 
 
 @pytest.fixture

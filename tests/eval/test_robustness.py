@@ -9,7 +9,7 @@ from scipy.stats import beta
 
 from rankgate.errors import InputError
 from rankgate.testing import FakeScorer
-from rankgate_eval.robustness import (
+from rankgate_eval.run.robustness import (
     Pair,
     bm25_pairs,
     dense_pairs,

@@ -5,7 +5,7 @@ import pytest
 
 from rankgate import Candidate
 from rankgate_eval import Settings, run_sweep
-from rankgate_eval.collect import collect
+from rankgate_eval.run.collect import collect
 
 w = kit.w
 DATA = w.world(40)

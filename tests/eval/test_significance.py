@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from rankgate.errors import InputError
-from rankgate_eval.significance import (
+from rankgate_eval.stats.significance import (
     bootstrap_interval,
     clopper_pearson,
     compare,

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rankgate_eval.significance import bootstrap_interval, compare, permutation_p, queries_needed
+from rankgate_eval.stats.significance import (
+    bootstrap_interval,
+    compare,
+    permutation_p,
+    queries_needed,
+)
 
 
 def sparse(rng, n):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rankgate.decide.signals import Signals
 from rankgate.errors import InputError
-from rankgate.firststage.signals import Signals
-from rankgate_eval.strata import Stratum, compare_strata, question_type, stratify
+from rankgate_eval.stats.strata import Stratum, compare_strata, question_type, stratify
 
 
 @pytest.mark.parametrize(

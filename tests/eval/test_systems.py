@@ -10,12 +10,12 @@ import pytest
 from rankgate.errors import InputError, MissingExtraError
 from rankgate.testing import candidates_of
 from rankgate.types import Candidate, FirstStageKind
-from rankgate_eval.collect import collect
-from rankgate_eval.dataset import Dataset
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.data.readers.run import Run
 from rankgate_eval.errors import SystemFailedError
-from rankgate_eval.index import MemoryIndex
-from rankgate_eval.readers.run import Run
-from rankgate_eval.system import (
+from rankgate_eval.run.collect import collect
+from rankgate_eval.run.index import MemoryIndex
+from rankgate_eval.run.system import (
     CallableStage,
     FirstStage,
     IndexStage,

@@ -11,13 +11,13 @@ from command_kit import invoke
 from tiny_models import build_cross_encoder
 from training_kit import write_beir
 
+from rankgate.encoders.locate import file_sha256
 from rankgate.feedback import Judgement, append_feedback
-from rankgate.models.locate import file_sha256
 from rankgate.scorers.late_interaction import LateInteractionScorer
 from rankgate.scorers.onnx import OnnxScorer
-from rankgate.training import load_ranker
-from rankgate_eval.commands.train import EXIT_NOT_BETTER
-from rankgate_eval.training import load_source
+from rankgate_eval.cli.train import EXIT_NOT_BETTER
+from rankgate_eval.train import load_source
+from rankgate_eval.train.engine import load_ranker
 
 _one_thread = training_kit.one_thread
 rankgate = partial(invoke, "train")

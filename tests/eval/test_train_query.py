@@ -11,13 +11,13 @@ from command_kit import invoke
 from tiny_models import build_cross_encoder
 from training_kit import write_beir
 
+from rankgate.encoders import MINILM_SHA256, TokenStore, bundled
+from rankgate.encoders.locate import file_sha256
 from rankgate.errors import InputError, ModelNotFoundError
-from rankgate.models import MINILM_SHA256, TokenStore, bundled
-from rankgate.models.locate import file_sha256
 from rankgate.scorers.late_interaction import LateInteractionScorer
-from rankgate_eval.commands.train import EXIT_NOT_BETTER
-from rankgate_eval.commands.train import _start as start_of
-from rankgate_eval.scorer_choice import choose_scorer, reads_tokens
+from rankgate_eval.cli.train import EXIT_NOT_BETTER
+from rankgate_eval.cli.train import _start as start_of
+from rankgate_eval.run.scorer_choice import choose_scorer, reads_tokens
 
 _one_thread = training_kit.one_thread
 rankgate = partial(invoke, "train")
@@ -157,9 +157,9 @@ def test_where_nothing_can_be_learned_nothing_is_kept(world):
 
 @pytest.mark.model
 def test_every_passage_is_encoded_once_and_kept_for_the_next_training(world, trained):
-    from rankgate.models import TokenEncoder
-    from rankgate_eval.encoding import open_store
-    from rankgate_eval.loading import load_dataset
+    from rankgate.encoders import TokenEncoder
+    from rankgate_eval.data.loading import load_dataset
+    from rankgate_eval.run.encoding import open_store
 
     store = open_store(world / "cache", TokenEncoder.load())
     data, _ = load_dataset(world / "answers")
@@ -220,8 +220,8 @@ def test_scorer_names_that_are_none(tmp_path):
 
 @pytest.mark.model
 def test_an_evaluation_gives_it_the_token_store(world, trained):
-    from rankgate_eval.evaluation import open_under_test
-    from rankgate_eval.loading import load_dataset
+    from rankgate_eval.data.loading import load_dataset
+    from rankgate_eval.run.evaluation import open_under_test
 
     _, out = trained
     data, _ = load_dataset(world / "answers")
@@ -252,8 +252,8 @@ def test_a_copy_of_the_file_elsewhere_is_the_same_scorer(trained, tmp_path):
 
 @pytest.mark.parametrize("method", ["full", "head"])
 def test_a_prior_without_a_scale_to_match_is_refused_before_anything_is_read(tmp_path, method):
-    from rankgate.training import TrainingSettings
-    from rankgate_eval.training import TrainingJob, run_training
+    from rankgate_eval.train import TrainingJob, run_training
+    from rankgate_eval.train.engine import TrainingSettings
 
     settings = TrainingSettings(prior=True)
     job = TrainingJob(out=tmp_path / "out", method=method, settings=settings, start="nowhere")

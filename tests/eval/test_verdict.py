@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from rankgate.errors import InputError
-from rankgate_eval.latency import Budget, BudgetStatus
-from rankgate_eval.significance import Difference
-from rankgate_eval.strata import StrataReport, StratumResult
-from rankgate_eval.verdict import Call, Evidence, Standards, judge
+from rankgate_eval.run.latency import Budget, BudgetStatus
+from rankgate_eval.stats.significance import Difference
+from rankgate_eval.stats.strata import StrataReport, StratumResult
+from rankgate_eval.verdict.verdict import Call, Evidence, Standards, judge
 
 
 def difference(mean, half, *, p=None, n=400, clusters=None):
@@ -209,7 +209,7 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_a_number_that_nobody_has_is_not_named():
-    from rankgate_eval.verdict import _wanted
+    from rankgate_eval.verdict.verdict import _wanted
 
     assert _wanted(None) == ""
     assert "About 265 queries" in _wanted(265)

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from rankgate.errors import InputError, PolicyError, ProfileMismatchError
-from rankgate.firststage import DEFAULT_K
 from rankgate.policy import Policy, Section
 from rankgate.profile import Profile
+from rankgate.retrieve import DEFAULT_K
 from rankgate.scorers import Scorer
 from rankgate.types import FirstStageKind
-from rankgate_eval.calibrate.account import (
+from rankgate_eval.calibrate.fit import PARTS, FitOptions
+from rankgate_eval.calibrate.gate_fit import thinned
+from rankgate_eval.calibrate.held_out import fit_checked
+from rankgate_eval.calibrate.material import LEAST_JUDGED, Material, read_material
+from rankgate_eval.calibrate.reading import Report
+from rankgate_eval.calibrate.record import (
     count_strata,
     drawn_note,
     fusion_numbers,
@@ -21,16 +26,11 @@ from rankgate_eval.calibrate.account import (
     parts_of,
     plain_data,
 )
-from rankgate_eval.calibrate.fit import PARTS, FitOptions
-from rankgate_eval.calibrate.gate_fit import thinned
-from rankgate_eval.calibrate.held_out import fit_checked
-from rankgate_eval.calibrate.material import LEAST_JUDGED, Material, read_material
-from rankgate_eval.calibrate.reading import Report
 from rankgate_eval.calibrate.unanswerable import Question
-from rankgate_eval.dataset import Dataset
-from rankgate_eval.fingerprint import fingerprint
-from rankgate_eval.provenance import git_state, package_version, policy_sha256
-from rankgate_eval.system import FirstStage
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.data.fingerprint import fingerprint
+from rankgate_eval.run.system import FirstStage
+from rankgate_eval.verdict.provenance import git_state, package_version, policy_sha256
 
 __all__ = ["Calibration", "calibrate", "fit_material", "load_base"]
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.decide.floor import Floor
+from rankgate.decide.gate import Gate
+from rankgate.decide.logistic import Logistic
 from rankgate.errors import InputError
-from rankgate.floor import Floor
-from rankgate.gate import Gate
-from rankgate.logistic import Logistic
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.floor_fit import Threshold, fit_threshold, needed_for
 from rankgate_eval.calibrate.gate_fit import (
@@ -38,8 +38,8 @@ from rankgate_eval.calibrate.relevance_fit import (
 )
 from rankgate_eval.calibrate.rows import Row
 from rankgate_eval.calibrate.serve import Placed, place_by_first_stage, place_by_scores
-from rankgate_eval.folds import group_folds
-from rankgate_eval.significance import compare
+from rankgate_eval.stats.folds import group_folds
+from rankgate_eval.stats.significance import compare
 
 __all__ = ["PARTS", "FitOptions", "FittedParts", "fit_parts", "row_folds"]
 

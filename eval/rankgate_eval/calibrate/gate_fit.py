@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.decide.logistic import Feature, Logistic, sigmoid
+from rankgate.decide.signals import Signals
 from rankgate.errors import InputError, MissingExtraError
-from rankgate.firststage.signals import Signals
-from rankgate.logistic import Feature, Logistic, sigmoid
 
 __all__ = [
     "GATE_SIGNALS",

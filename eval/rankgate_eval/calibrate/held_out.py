@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.decide.relevance import RelevanceModel
 from rankgate.policy import Section
-from rankgate.relevance import RelevanceModel
 from rankgate_eval.calibrate.fit import PARTS, FitOptions, FittedParts, fit_parts, row_folds
 from rankgate_eval.calibrate.floor_fit import most_wrongs, needed_to_wrong
 from rankgate_eval.calibrate.measure import (

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rankgate.errors import InputError
-from rankgate.firststage import DEFAULT_K, Fusion
 from rankgate.profile import Profile
+from rankgate.retrieve import DEFAULT_K, Fusion
 from rankgate.scorers import Scorer, ScorerInfo
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.reading import (
@@ -22,11 +22,11 @@ from rankgate_eval.calibrate.reading import (
     with_fusion,
 )
 from rankgate_eval.calibrate.unanswerable import Question
-from rankgate_eval.dataset import Dataset
-from rankgate_eval.folds import spread
-from rankgate_eval.fusion_fit import FusionFit
-from rankgate_eval.metrics import measure
-from rankgate_eval.system import FirstStage, IndexStage
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.run.metrics import measure
+from rankgate_eval.run.system import FirstStage, IndexStage
+from rankgate_eval.stats.folds import spread
+from rankgate_eval.stats.fusion_fit import FusionFit
 
 __all__ = ["LEAST_JUDGED", "Material", "read_material"]
 

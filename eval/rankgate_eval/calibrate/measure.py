@@ -11,8 +11,13 @@ import numpy.typing as npt
 
 from rankgate_eval.calibrate.rows import Row
 from rankgate_eval.calibrate.serve import Placed, Served, place_by_first_stage, place_by_scores
-from rankgate_eval.reliability import measure_reliability
-from rankgate_eval.significance import Difference, bootstrap_interval, clopper_pearson, compare
+from rankgate_eval.stats.reliability import measure_reliability
+from rankgate_eval.stats.significance import (
+    Difference,
+    bootstrap_interval,
+    clopper_pearson,
+    compare,
+)
 
 __all__ = [
     "brier_gain",

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rankgate.decide.signals import compute_signals
 from rankgate.errors import InputError
-from rankgate.firststage import Fusion, compute_signals
+from rankgate.retrieve import Fusion
 from rankgate.scorers import Scorer, Scores
+from rankgate.scorers.wrappers import Cached
 from rankgate.types import Candidate, FirstStageKind
-from rankgate.wrappers import Cached
 from rankgate_eval.calibrate.rows import Row, pooled_row
 from rankgate_eval.calibrate.unanswerable import (
     Question,
@@ -19,11 +20,11 @@ from rankgate_eval.calibrate.unanswerable import (
     questions_data,
     stage_without,
 )
-from rankgate_eval.collect import Found, collect
-from rankgate_eval.dataset import Dataset
-from rankgate_eval.fusion_fit import CrossfitFusion, FusionFit, crossfit_fusion, fit_fusion
-from rankgate_eval.pool import Pooled, read_pool
-from rankgate_eval.system import FirstStage, IndexStage
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.run.collect import Found, collect
+from rankgate_eval.run.pool import Pooled, read_pool
+from rankgate_eval.run.system import FirstStage, IndexStage
+from rankgate_eval.stats.fusion_fit import CrossfitFusion, FusionFit, crossfit_fusion, fit_fusion
 
 __all__ = ["Reading", "Report", "TunedFusion", "read_rows", "tune_fusion", "with_fusion"]
 

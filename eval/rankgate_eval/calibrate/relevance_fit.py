@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.decide.logistic import Feature, Logistic
 from rankgate.errors import InputError, MissingExtraError
-from rankgate.logistic import Feature, Logistic
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.rows import Row, Seen
 

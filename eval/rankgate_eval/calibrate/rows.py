@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.firststage.signals import Signals
-from rankgate.relevance import relevance_features
+from rankgate.decide.relevance import relevance_features
+from rankgate.decide.signals import Signals
 from rankgate.scorers.protocol import Scores
 from rankgate.types import Candidate
-from rankgate_eval.pool import Pooled
+from rankgate_eval.run.pool import Pooled
 
 __all__ = ["ANSWERABLE", "Row", "Seen", "ndcg10", "pooled_row", "row_of"]
 

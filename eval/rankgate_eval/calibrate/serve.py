@@ -1,7 +1,7 @@
 """What the engine would answer a row with, on either path, under given models.
 
-The same arithmetic as `rankgate.ordering`, on rows that were read before; a test holds the two
-together, query by query.
+The same arithmetic as `rankgate.decide.ordering`, on rows that were read before; a test holds
+the two together, query by query.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.gate import Action
-from rankgate.logistic import Logistic
+from rankgate.decide.gate import Action
+from rankgate.decide.logistic import Logistic
 from rankgate.policy import Section
 from rankgate_eval.calibrate.rows import Row, Seen, ndcg10
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from rankgate.errors import InputError
 from rankgate.types import Candidate
-from rankgate_eval.dataset import Dataset
-from rankgate_eval.near_duplicates import near_duplicates, removals
-from rankgate_eval.system import FirstStage, IndexStage
-from rankgate_eval.vector_cache import Progress
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.data.near_duplicates import near_duplicates, removals
+from rankgate_eval.run.system import FirstStage, IndexStage
+from rankgate_eval.run.vector_cache import Progress
 
 __all__ = [
     "Question",

@@ -16,8 +16,8 @@ from rankgate_eval.report.numbers import (
 )
 from rankgate_eval.report.safe_text import clip
 from rankgate_eval.report.words import metric_name, primary_change
-from rankgate_eval.result import Result
-from rankgate_eval.result_parts import Moved, StratumRow
+from rankgate_eval.result.parts import Moved, StratumRow
+from rankgate_eval.result.result import Result
 
 __all__ = [
     "Figure",

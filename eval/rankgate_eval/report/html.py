@@ -24,8 +24,8 @@ from rankgate_eval.report.charts import (
 from rankgate_eval.report.charts.plot import MARKS
 from rankgate_eval.report.flatten import flatten
 from rankgate_eval.report.safe_text import clean, clip
-from rankgate_eval.result import Result
-from rankgate_eval.result_parts import StratumRow
+from rankgate_eval.result.parts import StratumRow
+from rankgate_eval.result.result import Result
 
 __all__ = ["render_html"]
 

@@ -18,8 +18,8 @@ from rankgate_eval.report.numbers import (
     signed_interval,
 )
 from rankgate_eval.report.safe_text import clip, code, prose
-from rankgate_eval.result import Result
-from rankgate_eval.result_parts import Change, LatencyResult, Moved, Rate, ReliabilityResult
+from rankgate_eval.result.parts import Change, LatencyResult, Moved, Rate, ReliabilityResult
+from rankgate_eval.result.result import Result
 
 __all__ = ["render_markdown", "summarise"]
 

@@ -13,8 +13,8 @@ from rankgate_eval.report.numbers import (
     signed,
     signed_interval,
 )
-from rankgate_eval.result import Result
-from rankgate_eval.result_parts import Change
+from rankgate_eval.result.parts import Change
+from rankgate_eval.result.result import Result
 
 __all__ = [
     "ARM_NAMES",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rankgate.errors import MissingExtraError
 from rankgate_eval.report.markdown import render_markdown
-from rankgate_eval.result import Result
+from rankgate_eval.result.result import Result
 
 __all__ = ["Paths", "write_report"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rankgate import Action, Candidate, Deadline, Request
-from rankgate.assembly import as_action, as_count, as_deadline
+from rankgate.adapters.options import as_action, as_count, as_deadline
 
 __all__ = ["Call", "Force"]
 

@@ -18,7 +18,7 @@ from langchain_rankgate.call import Force
 from langchain_rankgate.documents import candidates_from_documents, documents_from_outcome
 from langchain_rankgate.refusal import WhenRefused
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
-from rankgate.assembly import Assembly, Parts
+from rankgate.adapters.options import Assembly, Parts
 
 __all__ = ["RankGateRerank"]
 

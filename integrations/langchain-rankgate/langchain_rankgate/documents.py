@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 
 from langchain_rankgate.refusal import WhenRefused, shown
 from rankgate import Candidate, Outcome, Passage
-from rankgate.annotations import METADATA_KEYS, annotated
+from rankgate.adapters.annotations import METADATA_KEYS, annotated
 from rankgate.errors import InputError
 
 __all__ = [

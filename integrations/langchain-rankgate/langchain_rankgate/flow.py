@@ -13,7 +13,7 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from langchain_rankgate.call import Call
 from langchain_rankgate.sources import Found, Source
 from rankgate import Outcome, Request, Reranker
-from rankgate.assembly import candidates_wanted
+from rankgate.adapters.options import candidates_wanted
 from rankgate.errors import InputError
 
 __all__ = ["Flow", "arerank_each", "rerank_each"]

@@ -14,7 +14,7 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from langchain_rankgate.documents import candidates_from_documents, check_documents
 from langchain_rankgate.sources import Found, RetrieverSource, refuse_unknown
 from rankgate.errors import InputError
-from rankgate.firststage import RetrieverFusion, list_depth, separate_failures
+from rankgate.retrieve import RetrieverFusion, list_depth, separate_failures
 
 __all__ = ["FusedSource", "SameBy"]
 
@@ -26,7 +26,7 @@ class FusedSource:
 
     Lists carry ranks but no scores, so the fused list is an order. A retriever that raises is
     left out, and the result says so; when all of them raise, the first error is raised. One that
-    takes k is asked for `rankgate.firststage.list_depth` of it where the caller names k.
+    takes k is asked for `rankgate.retrieve.list_depth` of it where the caller names k.
 
     Args:
         retrievers: a list, or a mapping from names to retrievers.

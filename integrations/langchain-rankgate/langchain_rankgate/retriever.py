@@ -26,8 +26,8 @@ from langchain_rankgate.fused import FusedSource, SameBy
 from langchain_rankgate.refusal import WhenRefused
 from langchain_rankgate.sources import CandidateSource, ChromaSource, Found, RetrieverSource, Source
 from rankgate import Candidate, FirstStageKind, Outcome, Policy, Profile, Reranker
-from rankgate.assembly import Assembly, Parts
-from rankgate.firststage.spaces import Space, chroma_space, space_named
+from rankgate.adapters.options import Assembly, Parts
+from rankgate.retrieve.spaces import Space, chroma_space, space_named
 
 __all__ = ["RankGateRetriever"]
 

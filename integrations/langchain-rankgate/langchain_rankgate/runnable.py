@@ -17,7 +17,7 @@ from langchain_rankgate.flow import arerank_each, rerank_each
 from langchain_rankgate.refusal import WhenRefused
 from langchain_rankgate.sources import refuse_unknown
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Request, Reranker
-from rankgate.assembly import Assembly, Parts
+from rankgate.adapters.options import Assembly, Parts
 from rankgate.errors import InputError
 
 __all__ = ["RankGateRunnable"]

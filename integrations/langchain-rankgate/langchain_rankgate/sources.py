@@ -16,8 +16,8 @@ from langchain_core.vectorstores import VectorStore
 from langchain_rankgate.documents import candidates_from_documents
 from rankgate import Candidate
 from rankgate.errors import InputError
-from rankgate.firststage import CandidateSupplier, cosine_from_distance
-from rankgate.firststage.spaces import Space
+from rankgate.retrieve import CandidateSupplier, cosine_from_distance
+from rankgate.retrieve.spaces import Space
 
 __all__ = [
     "CandidateSource",

@@ -20,13 +20,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_app.condense import Exchange, history_of
-from rag_app.conversations import Conversation
-from rag_app.pipeline import Pipeline
-from rag_app.result import AnswerResult
+from rag_app.ask.condense import Exchange, history_of
+from rag_app.ask.conversations import Conversation
+from rag_app.ask.pipeline import Pipeline
+from rag_app.ask.result import AnswerResult
+from rag_app.quality.judged import note_reask
 from rag_app.server.access import Principal, SignedIn
 from rag_app.server.errors import ApiError, error_body, told
-from rag_app.server.judged import note_reask
 from rag_app.server.shapes import answer_shape
 from rag_app.server.sse import DONE, EventStream, event
 from rag_app.server.state import Server, ServerState

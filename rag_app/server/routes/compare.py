@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_app.comparison import compare
-from rag_app.result import AnswerResult
-from rag_app.scorer_choices import scorer_choices
+from rag_app.ask.result import AnswerResult
+from rag_app.quality.comparison import compare
+from rag_app.quality.scorer_choices import scorer_choices
 from rag_app.server.access import Evaluator, Principal
 from rag_app.server.errors import ApiError
 from rag_app.server.shapes import answer_shape, passage_shape

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_app.conversations import Conversation, Turn, export_json, export_markdown
-from rag_app.markdown_html import answer_html
-from rag_app.ratings import Ratings
+from rag_app.ask.conversations import Conversation, Turn, export_json, export_markdown
+from rag_app.quality.ratings import Ratings
 from rag_app.server.access import Principal, SignedIn
+from rag_app.server.markdown_html import answer_html
 from rag_app.server.shapes import kept_shape
 from rag_app.server.state import Server, ServerState
 from rag_app.server.text import Text

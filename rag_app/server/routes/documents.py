@@ -11,13 +11,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import FileResponse
 
-from rag_app.records import DocumentRecord
+from rag_app.index.records import DocumentRecord
+from rag_app.index.store import Store
 from rag_app.server.access import Principal, SignedIn
 from rag_app.server.errors import ApiError
 from rag_app.server.shapes import document_ref
 from rag_app.server.state import Server, ServerState
 from rag_app.server.uploads import Job
-from rag_app.store import Store
 
 __all__ = ["router"]
 

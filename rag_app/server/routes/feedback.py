@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, Self
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rag_app.conversations import UnknownConversationError
-from rag_app.ratings import Ratings
+from rag_app.ask.conversations import UnknownConversationError
+from rag_app.quality.judged import judge
+from rag_app.quality.ratings import Ratings
 from rag_app.server.access import Principal, SignedIn
 from rag_app.server.errors import ApiError
-from rag_app.server.judged import judge
 from rag_app.server.state import Server, ServerState
 from rag_app.server.text import Text
 

@@ -9,7 +9,7 @@ import shutil
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from rag_app.pipeline import EmptyIndexError
+from rag_app.ask.pipeline import EmptyIndexError
 from rag_app.server.access import need_evaluator, unauthorised
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import RankgateError

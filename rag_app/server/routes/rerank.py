@@ -22,8 +22,8 @@ from rag_app.server.text import Text
 from rankgate.deadline import Deadline
 from rankgate.errors import ScorerError
 from rankgate.scorers import ScoreContext
-from rankgate.scorers.drive import score_many
 from rankgate.scorers.protocol import Job
+from rankgate.scorers.steps import score_many
 
 __all__ = ["router"]
 

@@ -11,7 +11,7 @@ from rag_app.server.access import Principal, SignedIn
 from rag_app.server.shapes import outcome_shape, passage_shape
 from rag_app.server.state import Server, ServerState
 from rag_app.server.text import Text
-from rankgate.gate import Action
+from rankgate.decide.gate import Action
 
 __all__ = ["router"]
 

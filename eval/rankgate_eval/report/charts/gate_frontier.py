@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from rankgate_eval.report.charts.plot import Plot, bounds, ticks
 from rankgate_eval.report.numbers import percent, signed, signed_interval
-from rankgate_eval.result_parts import FrontierPoint
+from rankgate_eval.result.parts import FrontierPoint
 
 __all__ = ["gate_frontier"]
 

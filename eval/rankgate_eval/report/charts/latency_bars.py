@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from rankgate_eval.report.charts.plot import Plot, ticks
 from rankgate_eval.report.numbers import milliseconds
-from rankgate_eval.result_parts import LatencyResult
+from rankgate_eval.result.parts import LatencyResult
 
 __all__ = ["latency_bars"]
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from rankgate_eval.report.charts.plot import Plot, ticks
 from rankgate_eval.report.numbers import interval, score
-from rankgate_eval.result_parts import CurvePoint
+from rankgate_eval.result.parts import CurvePoint
 
 __all__ = ["recall_curve"]
 

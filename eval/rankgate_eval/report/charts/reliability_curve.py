@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from rankgate_eval.report.charts.plot import Plot
 from rankgate_eval.report.numbers import score
-from rankgate_eval.result_parts import ReliabilityBin
+from rankgate_eval.result.parts import ReliabilityBin
 
 __all__ = ["reliability_curve"]
 

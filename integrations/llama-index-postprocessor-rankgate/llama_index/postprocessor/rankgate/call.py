@@ -11,7 +11,7 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import QueryBundle
 
 from rankgate import Action, Deadline, Outcome, Policy, Profile, Reranker
-from rankgate.assembly import as_action, as_count, as_deadline
+from rankgate.adapters.options import as_action, as_count, as_deadline
 from rankgate.errors import InputError
 
 __all__ = ["PARTS", "Call", "Settings", "bundle_of"]

@@ -13,7 +13,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from llama_index.postprocessor.rankgate.sources import Found, RetrieverSource
 from rankgate import Candidate
-from rankgate.firststage import RetrieverFusion, list_depth, separate_failures
+from rankgate.retrieve import RetrieverFusion, list_depth, separate_failures
 
 __all__ = ["FusedSource", "together"]
 
@@ -26,7 +26,7 @@ class FusedSource:
     Their scores are of different kinds and none is known for every node, so the fused list is
     an order and the gate sees no margins. A retriever that raises is left out, and the result
     says so; when all of them raise, the first error is raised. For k nodes each is asked for
-    `rankgate.firststage.list_depth(k)`.
+    `rankgate.retrieve.list_depth(k)`.
 
     Args:
         retrievers: a list, or a mapping from names to retrievers.

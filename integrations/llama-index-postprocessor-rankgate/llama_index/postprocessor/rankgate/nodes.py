@@ -9,10 +9,10 @@ from typing import Any
 from llama_index.core.schema import MetadataMode, NodeWithScore
 
 from rankgate import Candidate, Outcome
-from rankgate.annotations import METADATA_KEYS, annotated
+from rankgate.adapters.annotations import METADATA_KEYS, annotated
 from rankgate.errors import InputError
-from rankgate.firststage import cosine_from_exp_distance
-from rankgate.firststage.spaces import Space
+from rankgate.retrieve import cosine_from_exp_distance
+from rankgate.retrieve.spaces import Space
 
 __all__ = ["METADATA_KEYS", "annotated", "candidates_from_nodes", "nodes_from_outcome"]
 

@@ -15,9 +15,9 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.postprocessor.rankgate.events import End, announced, top_n_of
 from llama_index.postprocessor.rankgate.nodes import candidates_from_nodes, nodes_from_outcome
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
-from rankgate.assembly import Assembly, Parts
+from rankgate.adapters.options import Assembly, Parts
 from rankgate.errors import ConfigError, InputError
-from rankgate.firststage.spaces import Space, space_named
+from rankgate.retrieve.spaces import Space, space_named
 
 __all__ = ["RankGateRerank"]
 

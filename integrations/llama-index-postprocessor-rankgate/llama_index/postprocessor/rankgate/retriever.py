@@ -35,9 +35,9 @@ from rankgate import (
     Request,
     Reranker,
 )
-from rankgate.assembly import Assembly, Parts, as_count, candidates_wanted
+from rankgate.adapters.options import Assembly, Parts, as_count, candidates_wanted
 from rankgate.errors import InputError
-from rankgate.firststage.spaces import Space, chroma_space, space_named
+from rankgate.retrieve.spaces import Space, chroma_space, space_named
 
 __all__ = ["RankGateRetriever"]
 

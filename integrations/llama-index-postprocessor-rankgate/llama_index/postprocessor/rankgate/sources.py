@@ -13,8 +13,8 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.postprocessor.rankgate.nodes import candidates_from_nodes
 from rankgate import Candidate
 from rankgate.errors import InputError
-from rankgate.firststage import CandidateSupplier
-from rankgate.firststage.spaces import Space
+from rankgate.retrieve import CandidateSupplier
+from rankgate.retrieve.spaces import Space
 
 __all__ = ["CandidateSource", "Found", "RetrieverSource", "Source"]
 

@@ -1,0 +1,365 @@
+"""The judge: scores one answer by Ragas' metrics, and says why where it cannot.
+
+An answer from no passages at all has its own rule, because Ragas raises on it: nothing supports
+it, so faithfulness, context precision and context recall are 0, and it is counted. A refusal is
+never judged here; see `refusals`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib.metadata
+import math
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rankgate.errors import ConfigError, InputError
+from rankgate_eval.answers.calls import Calls, Label
+from rankgate_eval.answers.endpoint import Endpoint, unpack_vector
+from rankgate_eval.answers.errors import CallFailed, EndpointError
+from rankgate_eval.answers.ledger import digest
+from rankgate_eval.answers.questions import Question
+from rankgate_eval.answers.ragas_metrics import (
+    METRICS,
+    NEEDS_REFERENCE,
+    SAMPLING_TEMPERATURE,
+    build_metrics,
+    import_ragas,
+    nonempty,
+)
+from rankgate_eval.answers.structured import MODES, Complaint, structured
+
+__all__ = ["DEFAULT_PARAMETERS", "Judge", "LocalEmbeddings", "Score", "refuse_own_scorer"]
+
+DEFAULT_PARAMETERS = {"temperature": 0.0, "max_tokens": 8192}
+"""Ragas' own default of 1,024 tokens cuts long lists of verdicts off."""
+
+_ATTEMPTS = 3
+_OF_CONTEXTS = frozenset({"faithfulness", "context_precision", "context_recall"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What one metric says of one answer.
+
+    Attributes:
+        values: one a judging, in [0, 1]; none where it is missing.
+        missing: why there is none; empty where there is.
+        detail: the same in words.
+        ruled: by which rule of ours it was set instead of by the judge; empty otherwise.
+        clipped: judgings whose cosine was negative, and counted as 0.
+    """
+
+    values: tuple[float, ...] = ()
+    missing: str = ""
+    detail: str = ""
+    ruled: str = ""
+    clipped: int = 0
+
+    @property
+    def value(self) -> float | None:
+        """Mean of the judgings; None where it is missing."""
+        return math.fsum(self.values) / len(self.values) if self.values else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """A judge at an endpoint, with the embeddings that answer relevancy needs.
+
+    Attributes:
+        endpoint: the language model.
+        embeddings: an `Endpoint` of embeddings, or `LocalEmbeddings`; None: answer relevancy
+            is not measured.
+        mode: how structured data is asked for; see `structured`.
+        strictness: questions that answer relevancy samples.
+        repeat: judgings of each answer; two and more tell how far the judge agrees with itself.
+        metrics: which to measure.
+    """
+
+    endpoint: Endpoint
+    embeddings: Any = None
+    mode: str = "json"
+    strictness: int = 3
+    repeat: int = 1
+    metrics: tuple[str, ...] = METRICS
+    _names: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise InputError(f"--judge-mode is one of {', '.join(MODES)}; got {self.mode!r}")
+        for name in ("strictness", "repeat"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        strange = [m for m in self.metrics if m not in METRICS]
+        if strange or not self.metrics:
+            raise InputError(f"the judge knows {', '.join(METRICS)}; got {list(self.metrics)}")
+        names = tuple(
+            m
+            for m in METRICS
+            if m in self.metrics and not (m == "answer_relevancy" and self.embeddings is None)
+        )
+        object.__setattr__(self, "_names", names)
+        import_ragas()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics that are measured."""
+        return self._names
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its scores depend on."""
+        embeddings = self.embeddings
+        shown: Any = embeddings.model.identity if isinstance(embeddings, Endpoint) else None
+        if isinstance(embeddings, LocalEmbeddings):
+            shown = embeddings.identity
+        return {
+            **self.endpoint.model.identity,
+            "mode": self.mode,
+            "strictness": self.strictness,
+            "repeat": self.repeat,
+            "sampling_temperature": SAMPLING_TEMPERATURE,
+            "embeddings": shown,
+            "ragas": _ragas_version(),
+        }
+
+    async def scores(
+        self, question: Question, texts: Sequence[str], answer: str, calls: Calls
+    ) -> dict[str, Score]:
+        """Every metric of one answer; those that need a reference only where there is one.
+
+        Args:
+            question: with its references; the first one is compared with.
+            texts: the passages that the answer was written from, best first.
+            answer: not a refusal.
+            calls: where answers are kept.
+
+        Raises:
+            EndpointError: nothing can work at the judge.
+        """
+        wanted = [m for m in self._names if question.references or m not in NEEDS_REFERENCE]
+        found = await asyncio.gather(
+            *(self._score(metric, question, texts, answer, calls) for metric in wanted)
+        )
+        return dict(zip(wanted, found, strict=True))
+
+    async def _score(
+        self, metric: str, question: Question, texts: Sequence[str], answer: str, calls: Calls
+    ) -> Score:
+        if not texts and metric in _OF_CONTEXTS:
+            return Score(values=(0.0,) * self.repeat, ruled="empty_contexts")
+        values: list[float] = []
+        clipped = 0
+        for repeat in range(self.repeat):
+            try:
+                value = await self._once(metric, question, texts, answer, calls, repeat)
+            except CallFailed as exc:
+                # All judgings or none: a mean of fewer would be of another noise.
+                return Score(missing=exc.reason, detail=exc.detail)
+            if value < 0.0:
+                value, clipped = 0.0, clipped + 1
+            # Cosines of vectors in float32 exceed 1 by rounding. Bits below 1e-9 are noise.
+            values.append(round(min(value, 1.0), 9))
+        return Score(values=tuple(values), clipped=clipped)
+
+    async def _once(
+        self,
+        metric: str,
+        question: Question,
+        texts: Sequence[str],
+        answer: str,
+        calls: Calls,
+        repeat: int,
+    ) -> float:
+        label = Label(role="judge", sample=question.id, purpose=metric)
+        llm = _session_class()(self, calls, label, repeat)
+        embeddings = None
+        if self.embeddings is not None:
+            embeddings = _embeddings_class()(self.embeddings, calls, question.id)
+        score = build_metrics(llm, embeddings, strictness=self.strictness)[metric]
+        inputs: dict[str, dict[str, Any]] = {
+            "faithfulness": {"response": answer, "retrieved_contexts": list(texts)},
+            "answer_relevancy": {"response": answer},
+            "context_precision": {"retrieved_contexts": list(texts)},
+            "context_recall": {"retrieved_contexts": list(texts)},
+            "factual_correctness": {"response": answer},
+        }
+        given = inputs[metric]
+        if metric != "factual_correctness":
+            given["user_input"] = question.text
+        if metric in NEEDS_REFERENCE:
+            given["reference"] = question.references[0]
+        try:
+            result = await score(**given)
+        except (CallFailed, EndpointError):
+            raise
+        except Exception as exc:  # Ragas raises whatever it meets
+            raise CallFailed("ragas_error", f"{type(exc).__name__}: {exc}") from exc
+        value = float(result.value)
+        if not math.isfinite(value):
+            raise CallFailed("no_statements", f"{metric}: Ragas found nothing to judge")
+        return value
+
+
+class LocalEmbeddings:
+    """Embeddings in this process, which cost nothing and leave nothing.
+
+    Args:
+        encoder: with `embed(texts)`, `name` and `sha256`; None: all-MiniLM-L6-v2, on first use.
+    """
+
+    def __init__(self, encoder: Any = None) -> None:
+        self._given = encoder
+        self._turn = threading.Lock()
+
+    @functools.cached_property
+    def encoder(self) -> Any:
+        """The encoder, loaded."""
+        if self._given is not None:
+            return self._given
+        from rankgate.encoders import TokenEncoder
+
+        return TokenEncoder.load()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Name and weights."""
+        return {"name": str(self.encoder.name), "sha256": str(self.encoder.sha256)}
+
+    async def embed(self, text: str) -> list[float]:
+        """One text alone: in a batch its last bits would depend on its neighbours."""
+
+        def alone() -> list[float]:
+            with self._turn:
+                vector: list[float] = self.encoder.embed([text])[0].tolist()
+            return vector
+
+        return await asyncio.to_thread(alone)
+
+
+def refuse_own_scorer(judge: str, scorer_id: str) -> None:
+    """A reranker never judges its own arm.
+
+    Raises:
+        ConfigError: the judge's model is the arms' scorer.
+    """
+    plain = judge.strip().casefold()
+    own = scorer_id.strip().casefold()
+    parts = {own, own.rpartition(":")[2], own.partition("/")[2], own.rpartition("/")[2]}
+    if plain in parts or plain.rpartition("/")[2] in parts - {""}:
+        raise ConfigError(
+            f"the judge {judge!r} is the scorer {scorer_id!r} of the ranking arms: a reranker "
+            "never judges its own arm. Give another --judge-model."
+        )
+
+
+@functools.cache
+def _ragas_version() -> str:
+    return importlib.metadata.version("ragas")
+
+
+@functools.cache
+def _session_class() -> Any:
+    import_ragas()
+    from ragas.llms.base import InstructorBaseRagasLLM
+
+    class Session(InstructorBaseRagasLLM):  # type: ignore[misc]
+        """Ragas' door to the judge, for one metric of one answer.
+
+        The n-th time that a prompt is asked is a call of its own, with a key of its own.
+        """
+
+        def __init__(self, judge: Judge, calls: Calls, label: Label, repeat: int) -> None:
+            self._judge = judge
+            self._calls = calls
+            self._label = label
+            self._repeat = repeat
+            self._asked: Counter[str] = Counter()
+
+        def generate(self, prompt: str, response_model: Any) -> Any:
+            """Not used: everything here is async."""
+            raise NotImplementedError("use agenerate")
+
+        async def agenerate(self, prompt: str, response_model: Any) -> Any:
+            """What the metrics call where they need no check of their own."""
+            name = response_model.__name__
+            if name == "AnswerRelevanceOutput":
+                return await self.asked(
+                    prompt,
+                    response_model,
+                    complaint=nonempty("question"),
+                    temperature=SAMPLING_TEMPERATURE,
+                )
+            needed = {
+                "StatementGeneratorOutput": "statements",
+                "ContextRecallOutput": "classifications",
+            }.get(name)
+            return await self.asked(
+                prompt, response_model, complaint=None if needed is None else nonempty(needed)
+            )
+
+        async def asked(
+            self,
+            prompt: str,
+            response_model: Any,
+            *,
+            complaint: Complaint | None = None,
+            temperature: float | None = None,
+        ) -> Any:
+            """The parsed and checked answer."""
+            hashed = digest([prompt, response_model.__name__])
+            nth = self._asked[hashed]
+            self._asked[hashed] += 1
+            own = self._judge.endpoint.model.parameters.get("temperature")
+            warmer = {} if temperature is None or own is None else {"temperature": temperature}
+            return await structured(
+                self._judge.endpoint,
+                prompt,
+                response_model,
+                calls=self._calls,
+                label=self._label,
+                salt=[self._repeat, nth],
+                mode=self._judge.mode,
+                parameters=warmer,
+                complaint=complaint,
+            )
+
+    return Session
+
+
+@functools.cache
+def _embeddings_class() -> Any:
+    import_ragas()
+    from ragas.embeddings.base import BaseRagasEmbedding
+
+    class Embeddings(BaseRagasEmbedding):  # type: ignore[misc]
+        """Ragas' door to the embeddings."""
+
+        def __init__(self, source: Any, calls: Calls, sample: str) -> None:
+            super().__init__()
+            self._source = source
+            self._calls = calls
+            self._sample = sample
+
+        def embed_text(self, text: str, **kwargs: Any) -> list[float]:
+            """Not used: everything here is async."""
+            raise NotImplementedError("use aembed_text")
+
+        async def aembed_text(self, text: str, **kwargs: Any) -> list[float]:
+            """One vector."""
+            if not isinstance(self._source, Endpoint):
+                vector: list[float] = await self._source.embed(text)
+                return vector
+            label = Label(role="embeddings", sample=self._sample, purpose="answer_relevancy")
+            for attempt in range(_ATTEMPTS):
+                data = await self._calls.embed(self._source, text, salt=attempt, label=label)
+                if "vectors" in data:
+                    return unpack_vector(data["vectors"][0])
+            said = data["garbage"][:120]
+            raise CallFailed("invalid", f"not an answer of the embeddings API: {said!r}")
+
+    return Embeddings

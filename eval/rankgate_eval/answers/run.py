@@ -1,0 +1,305 @@
+"""The whole evaluation: questions in, verdict out; resumable, budgeted, one call for a notebook."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rankgate.errors import InputError
+from rankgate_eval.answers.calls import Calls, spent_before
+from rankgate_eval.answers.context import Handed
+from rankgate_eval.answers.endpoint import Endpoint
+from rankgate_eval.answers.generator import ApiGenerator, Generator
+from rankgate_eval.answers.judge import Judge
+from rankgate_eval.answers.ledger import Ledger
+from rankgate_eval.answers.limits import Budget, Prices
+from rankgate_eval.answers.questions import Question
+from rankgate_eval.answers.rehearsal import (
+    RehearsalEndpoint,
+    RehearsalGenerator,
+    estimate_of,
+)
+from rankgate_eval.answers.result import EndToEnd
+from rankgate_eval.answers.samples import Samples, answer_systems, make_samples
+from rankgate_eval.answers.summary import Plan, summarise
+from rankgate_eval.answers.systems import SystemUnderTest
+
+__all__ = ["LEDGER", "Limits", "compare_answers", "compare_systems", "rehearse"]
+
+LEDGER = "calls.jsonl"
+"""The log's name in the folder of a run."""
+
+T = TypeVar("T")
+Told = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much may be spent and sent at once.
+
+    Attributes:
+        max_cost: in the currency of the prices, of all runs over one folder; None: no limit.
+        prices: of the models.
+        concurrency: calls on their way at once; a kill can lose so many, no more.
+    """
+
+    max_cost: float | None = None
+    prices: Prices | None = None
+    concurrency: int = 8
+
+
+def compare_answers(
+    questions: Sequence[Question],
+    arms: Mapping[str, Mapping[str, Handed]],
+    *,
+    generator: Generator,
+    judge: Judge | None = None,
+    plan: Plan | None = None,
+    folder: str | Path | None = None,
+    limits: Limits | None = None,
+    skip_rate: float = 0.0,
+    made: Mapping[str, Any] | None = None,
+    tell: Told | None = None,
+) -> EndToEnd:
+    """Answer every question from every arm's passages, judge, compare, decide.
+
+    Args:
+        questions: which, with what is known of their answers.
+        arms: arm to question id to passages; see `hand_over`.
+        generator: of all arms.
+        judge: None: a result without a language model's judgement, under its own name.
+        plan: what to compare; None: the last arm with `first_stage`.
+        folder: where the log of paid calls is kept; None: nowhere, then nothing can be resumed.
+        limits: None: the defaults.
+        skip_rate: of the policy's gate.
+        made: how it was made, for the record.
+        tell: told of progress.
+
+    Raises:
+        InputError: no questions, or an arm that is not there.
+        ConfigError: a price is missing, or the log is in use or damaged.
+        EndpointError: nothing can work at the generator or the judge.
+    """
+    wanted = _plan(plan, list(arms), judge)
+    _check(questions, arms)
+
+    async def work(calls: Calls) -> Samples:
+        return await make_samples(
+            questions,
+            arms,
+            generator=generator,
+            judge=judge,
+            calls=calls,
+            progress=_progress(tell, calls),
+        )
+
+    endpoints = _endpoints(generator, judge)
+    samples, usage = _carried_out(work, endpoints, folder, limits)
+    section = summarise(questions, samples, wanted, skip_rate=skip_rate)
+    section["made"] = {
+        "generator": dict(generator.identity),
+        "judge": None if judge is None else judge.identity,
+        "usage": usage,
+        "seed": wanted.seed,
+        **({} if made is None else made),
+    }
+    return EndToEnd(section=section, questions=questions, samples=samples)
+
+
+def compare_systems(
+    questions: Sequence[Question],
+    systems: Mapping[str, SystemUnderTest],
+    *,
+    judge: Judge | None = None,
+    plan: Plan | None = None,
+    folder: str | Path | None = None,
+    limits: Limits | None = None,
+    tell: Told | None = None,
+) -> EndToEnd:
+    """`compare_answers` for whole systems: the first one is what the others are compared with.
+
+    Args:
+        questions: which.
+        systems: name to system; see `as_system`.
+        judge: None: keyless.
+        plan: None: the last system compared with the first.
+        folder: where the log is kept.
+        limits: None: the defaults.
+        tell: told of progress.
+
+    Raises:
+        InputError: fewer than two systems, or no questions.
+        ConfigError: a price is missing, or the log is in use or damaged.
+        EndpointError: nothing can work at the judge.
+    """
+    wanted = _plan(plan, list(systems), judge)
+
+    async def work(calls: Calls) -> Samples:
+        return await answer_systems(
+            questions, systems, judge=judge, calls=calls, progress=_progress(tell, calls)
+        )
+
+    samples, usage = _carried_out(work, _endpoints(None, judge), folder, limits)
+    section = summarise(questions, samples, wanted)
+    section["made"] = {
+        "systems": {name: system.identity for name, system in systems.items()},
+        "judge": None if judge is None else judge.identity,
+        "usage": usage,
+        "seed": wanted.seed,
+    }
+    return EndToEnd(section=section, questions=questions, samples=samples)
+
+
+def rehearse(
+    questions: Sequence[Question],
+    arms: Mapping[str, Mapping[str, Handed]],
+    *,
+    generator: Generator,
+    judge: Judge | None = None,
+    folder: str | Path | None = None,
+    prices: Prices | None = None,
+) -> dict[str, Any]:
+    """What a run would send and cost; nothing is sent. See `rehearsal` for what is assumed.
+
+    Raises:
+        InputError: no questions.
+        ConfigError: the log is in use or damaged.
+    """
+    _check(questions, arms)
+    known = Prices() if prices is None else prices
+    stand_in: Generator
+    if isinstance(generator, ApiGenerator):
+        endpoint = RehearsalEndpoint(generator.endpoint.model)
+        stand_in = ApiGenerator(endpoint, system=generator.system, refusals=generator.refusals)
+    else:
+        stand_in = RehearsalGenerator(generator.identity)
+    judging = judge
+    if judge is not None:
+        embeddings = judge.embeddings
+        if isinstance(embeddings, Endpoint):
+            embeddings = RehearsalEndpoint(embeddings.model)
+        elif embeddings is not None:
+            embeddings = _NoEmbeddings()
+        judging = replace(
+            judge, endpoint=RehearsalEndpoint(judge.endpoint.model), embeddings=embeddings
+        )
+    where = None if folder is None else Path(folder) / LEDGER
+    with Ledger(where if where is not None and where.is_file() else None) as paid:
+
+        async def work() -> dict[str, Any]:
+            calls = Calls(paid.copy())
+            await make_samples(questions, arms, generator=stand_in, judge=judging, calls=calls)
+            return estimate_of(calls, known, paid)
+
+        return _run(work())
+
+
+class _NoEmbeddings:
+    """In the place of local embeddings, which cost nothing: a dry run loads no model."""
+
+    async def embed(self, text: str) -> list[float]:
+        return [1.0, 0.0]
+
+
+def _plan(plan: Plan | None, arms: Sequence[str], judge: Judge | None) -> Plan:
+    wanted = plan
+    if wanted is None:
+        if len(arms) < 2:
+            raise InputError(f"a comparison needs two arms, got {list(arms)}")
+        wanted = Plan(before=arms[0], after=arms[-1])
+    for arm in (wanted.before, wanted.after):
+        if arm not in arms:
+            raise InputError(f"no arm {arm!r} among {', '.join(arms)}")
+    judged = () if judge is None else judge.names
+    return replace(wanted, judged=judged, repeat=1 if judge is None else judge.repeat)
+
+
+def _check(questions: Sequence[Question], arms: Mapping[str, Mapping[str, Handed]]) -> None:
+    if not questions:
+        raise InputError("there are no questions to answer")
+    ids = [q.id for q in questions]
+    if len(set(ids)) != len(ids):
+        raise InputError("a question id stands twice; it would count double")
+    for arm, column in arms.items():
+        absent = [i for i in ids if i not in column]
+        if absent:
+            raise InputError(f"the arm {arm!r} hands over nothing for question {absent[0]!r}")
+
+
+def _endpoints(generator: Generator | None, judge: Judge | None) -> dict[str, Endpoint]:
+    """Role to endpoint, of everything that is called over the network."""
+    found: dict[str, Endpoint] = {}
+    if isinstance(generator, ApiGenerator):
+        found["generator"] = generator.endpoint
+    if judge is not None:
+        found["judge"] = judge.endpoint
+        if isinstance(judge.embeddings, Endpoint):
+            found["embeddings"] = judge.embeddings
+    return found
+
+
+def _carried_out(
+    work: Callable[[Calls], Coroutine[Any, Any, Samples]],
+    endpoints: Mapping[str, Endpoint],
+    folder: str | Path | None,
+    limits: Limits | None,
+) -> tuple[Samples, dict[str, Any]]:
+    """Run over the folder's ledger; the samples, and what they cost, whoever paid."""
+    asked = Limits() if limits is None else limits
+    budget = Budget(asked.max_cost, prices=asked.prices)
+    budget.check_models({role: e.model.name for role, e in endpoints.items()})
+    with contextlib.ExitStack() as stack:
+        ledger = stack.enter_context(Ledger(None if folder is None else Path(folder) / LEDGER))
+        budget.spent = spent_before(ledger, budget)
+
+        async def whole() -> tuple[Samples, dict[str, Any]]:
+            calls = Calls(ledger, budget=budget, concurrency=asked.concurrency)
+            try:
+                samples = await work(calls)
+            finally:
+                for endpoint in endpoints.values():
+                    await endpoint.close()
+            return samples, {"currency": budget.prices.currency, **calls.usage()}
+
+        return _run(whole())
+
+
+def _progress(tell: Told | None, calls: Calls) -> Callable[[int, int], None] | None:
+    if tell is None:
+        return None
+    say = tell
+
+    def told(done: int, total: int) -> None:
+        budget = calls.budget
+        cost = f", {budget.spent:.2f} {budget.prices.currency} spent" if budget.spent else ""
+        say(f"answering and judging ({calls.paid} calls{cost})", done, total)
+
+    return told
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, also inside a notebook, whose own loop is running."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    found: list[T] = []
+    failed: list[BaseException] = []
+
+    def elsewhere() -> None:
+        try:
+            found.append(asyncio.run(work))
+        except BaseException as exc:  # handed to the caller's thread
+            failed.append(exc)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return found[0]

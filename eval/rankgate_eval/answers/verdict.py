@@ -1,0 +1,164 @@
+"""The verdict on the answers: ship, ship behind the gate, don't ship, or not enough data.
+
+Pure: everything measured comes in. The rule:
+
+- too few pairs, or too few document groups: not enough data;
+- any deciding metric significantly worse, or wrong refusals up by more than the margin: don't;
+- otherwise it ships where at least one deciding metric is better (Holm over all of them) and of
+  every other one a loss beyond the margin is excluded;
+- where a useful gain is excluded on all of them: don't, for it is not worth a second stage;
+- everything else is open: not enough data, with the number of questions that would tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rankgate.errors import InputError
+from rankgate_eval.stats.significance import Difference, holm
+from rankgate_eval.verdict.verdict import Call, Verdict
+
+__all__ = ["AnswerStandards", "decide"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerStandards:
+    """What is asked of a reranker's answers.
+
+    Attributes:
+        alpha: of the tests, two-sided.
+        power: with which the number of questions needed is stated.
+        margin: loss of a metric, and rise of wrong refusals, that is tolerated.
+        useful_gain: below it a gain is not worth a second stage.
+        min_pairs: fewer, and nothing is decided.
+        min_clusters: fewer document groups, and nothing is decided.
+    """
+
+    alpha: float = 0.05
+    power: float = 0.8
+    margin: float = 0.05
+    useful_gain: float = 0.02
+    min_pairs: int = 50
+    min_clusters: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "power"):
+            if not 0.0 < getattr(self, name) < 1.0:
+                raise InputError(f"{name} must be in (0, 1), got {getattr(self, name)}")
+        for name in ("margin", "useful_gain"):
+            if not getattr(self, name) > 0.0:
+                raise InputError(f"{name} must be above 0, got {getattr(self, name)}")
+
+
+def decide(
+    differences: Mapping[str, Difference | None],
+    wrong_refusals: Difference | None,
+    *,
+    skip_rate: float,
+    standards: AnswerStandards | None = None,
+) -> Verdict:
+    """Decide on the deciding metrics' differences, after minus before.
+
+    Args:
+        differences: metric to difference; None where there was no pair.
+        wrong_refusals: of answerable questions, 1 where one was refused; None where there are
+            none that both arms dealt with.
+        skip_rate: share of the questions on which the gate skipped.
+        standards: None: the defaults.
+    """
+    asked = AnswerStandards() if standards is None else standards
+    known = {name: d for name, d in differences.items() if d is not None}
+    harm = None if wrong_refusals is None else _refusing(wrong_refusals, asked)
+    if not known:
+        reasons = ["No question has an answer judged in both arms."]
+        return Verdict(
+            call=Call.NOT_ENOUGH_DATA,
+            reasons=tuple(reasons + ([harm] if harm is not None else [])),
+            queries_needed=asked.min_pairs,
+        )
+    # All deciding metrics are of the same answers; the largest set speaks for the size.
+    n = max(d.n for d in known.values())
+    clusters = max(d.clusters for d in known.values())
+    seen = tuple(f"{name}: {_numbers(d)}." for name, d in known.items())
+    if n < asked.min_pairs or clusters < asked.min_clusters:
+        short = (
+            f"{n} pairs of answers about {clusters} document groups are too few to decide on; at "
+            f"least {asked.min_pairs} about {asked.min_clusters}."
+        )
+        return Verdict(
+            call=Call.NOT_ENOUGH_DATA,
+            reasons=(short, *seen),
+            queries_needed=max(asked.min_pairs, n + 1),
+        )
+    worse = [name for name, d in known.items() if d.worse(asked.alpha)]
+    if worse or harm is not None:
+        reasons = [f"{name} falls: {_numbers(known[name])}." for name in worse]
+        reasons += [harm] if harm is not None else []
+        reasons += [f"{name}: {_numbers(d)}." for name, d in known.items() if name not in worse]
+        return Verdict(call=Call.DONT_SHIP, reasons=tuple(reasons))
+    adjusted = holm({name: d.p for name, d in known.items()})
+    better = [name for name, d in known.items() if d.low > 0.0 and adjusted[name] <= asked.alpha]
+    open_ = [name for name, d in known.items() if not d.not_worse_than(asked.margin)]
+    if better and not open_:
+        reasons = [f"{name} rises: {_numbers(known[name])}." for name in better]
+        reasons += [
+            f"{name} does not fall beyond {asked.margin:.2f}: {_numbers(d)}."
+            for name, d in known.items()
+            if name not in better
+        ]
+        if skip_rate > 0.0:
+            reasons.append(f"The gate skipped {skip_rate:.0%} of the questions.")
+        call = Call.SHIP_BEHIND_GATE if skip_rate > 0.0 else Call.SHIP
+        return Verdict(call=call, reasons=tuple(reasons))
+    if not better and all(d.high < asked.useful_gain for d in known.values()):
+        first = (
+            f"No metric of the answers gains {asked.useful_gain:.2f} or more, which is not worth "
+            "a second stage."
+        )
+        return Verdict(call=Call.DONT_SHIP, reasons=(first, *seen))
+    return Verdict(
+        call=Call.NOT_ENOUGH_DATA,
+        reasons=("Whether the answers get better is open.", *seen),
+        queries_needed=_needed(known, open_ if better else [], asked),
+    )
+
+
+def _needed(
+    known: Mapping[str, Difference], open_: list[str], asked: AnswerStandards
+) -> int | None:
+    """Questions that would close what is open.
+
+    The margins beside a gain, all of them; else the most hopeful useful gain, one of which would
+    do; else a useful gain excluded on every metric.
+    """
+    if open_:
+        found = [known[m].needed(against=-asked.margin, power=asked.power) for m in open_]
+        needs = [f for f in found if f is not None]
+        return max((max(f, known[open_[0]].n + 1) for f in needs), default=None)
+    hopeful = [d for d in known.values() if d.mean >= asked.useful_gain]
+    if hopeful:
+        return min(_more(d, 0.0, asked) for d in hopeful)
+    return max(_more(d, asked.useful_gain, asked) for d in known.values())
+
+
+def _more(difference: Difference, against: float, asked: AnswerStandards) -> int:
+    """Questions to tell the effect seen from `against`; more than this sample, which did not do."""
+    needed = difference.needed(against=against, power=asked.power)
+    return difference.n + 1 if needed is None else max(needed, difference.n + 1)
+
+
+def _refusing(wrong: Difference, asked: AnswerStandards) -> str | None:
+    if not (wrong.low > asked.margin and wrong.p <= asked.alpha):
+        return None
+    return (
+        f"Wrong refusals rise by more than {asked.margin:.2f} of the answerable questions: "
+        f"{_numbers(wrong)}."
+    )
+
+
+def _numbers(difference: Difference) -> str:
+    return (
+        f"{difference.mean:+.3f} ({difference.level:.0%} interval {difference.low:+.3f} to "
+        f"{difference.high:+.3f}, p = {difference.p:.4f}, n = {difference.n})"
+    )

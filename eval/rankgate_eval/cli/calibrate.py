@@ -1,0 +1,194 @@
+"""`rankgate calibrate DATA`: fit a policy, check it on held-out queries, and write it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rankgate.retrieve import DEFAULT_K
+from rankgate_eval.cli.grouped import grouped
+from rankgate_eval.cli.inputs import Inputs
+from rankgate_eval.cli.options import (
+    JsonOption,
+    LimitOption,
+    ScorerOption,
+    SeedOption,
+    SplitOption,
+    debugging,
+    typed_command,
+)
+from rankgate_eval.cli.progress import guarded
+
+if TYPE_CHECKING:
+    from rankgate_eval.calibrate import Question
+    from rankgate_eval.data.dataset import Dataset
+
+__all__ = ["calibrate_data", "register"]
+
+_EPILOG = (
+    "Exit codes: 0 a policy was written, also where parts of it are null or stay as they were; "
+    "2 wrong usage, setting or data; 70 a crash."
+)
+
+
+def calibrate_data(
+    ctx: typer.Context,
+    inputs: Inputs,
+    out: Annotated[Path, typer.Option("--out", help="The policy file to write.")] = Path(
+        "policy.json"
+    ),
+    split: SplitOption = None,
+    first_stage: Annotated[
+        str | None,
+        typer.Option(
+            "--first-stage",
+            help="hybrid, dense, bm25 or order: which scores the candidates carry. Without it "
+            "hybrid, or with --system what they are seen to carry.",
+        ),
+    ] = None,
+    scorer: ScorerOption = None,
+    k: Annotated[int, typer.Option("--k", min=1, help="Candidates to read.")] = DEFAULT_K,
+    top_n: Annotated[int, typer.Option("--top-n", min=1, help="Passages to keep.")] = 5,
+    max_loss: Annotated[
+        float | None,
+        typer.Option("--max-loss", help="Mean nDCG@10 that skipping may cost; usually 0.002."),
+    ] = None,
+    skip_rate: Annotated[
+        float | None,
+        typer.Option("--skip-rate", help="Share of the queries to skip, in place of --max-loss."),
+    ] = None,
+    false_refusals: Annotated[
+        float,
+        typer.Option("--false-refusals", help="Share of answerable queries that may be refused."),
+    ] = 0.05,
+    confidence: Annotated[
+        float, typer.Option("--confidence", help="Of the bound on false refusals.")
+    ] = 0.95,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            "--base", help="Policy whose other sections are kept; without it the default one."
+        ),
+    ] = None,
+    foreign: Annotated[
+        list[str] | None,
+        typer.Option("--foreign", help="Another data set, of questions that DATA cannot answer."),
+    ] = None,
+    unanswerable: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--unanswerable",
+            help="JSONL of questions (`text` or `turns`) that DATA does not answer; repeatable.",
+        ),
+    ] = None,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Of all cross-fitting.")] = 5,
+    seed: SeedOption = 0,
+    limit: LimitOption = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write everything measured there, as JSON.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit gate, floor and relevance models on DATA, check each, and write the policy."""
+    from rankgate.errors import InputError
+    from rankgate.types import FirstStageKind
+    from rankgate_eval.calibrate import calibrate
+    from rankgate_eval.calibrate.calibration import load_base
+    from rankgate_eval.calibrate.table import table_lines
+
+    if max_loss is not None and skip_rate is not None:
+        raise InputError("give --max-loss or --skip-rate, not both")
+    try:
+        kind = None if first_stage is None else FirstStageKind(first_stage)
+    except ValueError as exc:
+        known = ", ".join(FirstStageKind)
+        raise InputError(f"--first-stage is one of {known}; got {first_stage!r}") from exc
+    _writable(out)
+    with guarded(debug=debugging(ctx)) as tell:
+        known_base = load_base(base)
+        dataset, _ = inputs.read()
+        dataset.query_ids(split)  # an unknown split is an error before anything is encoded
+        questions, notes = _questions(dataset, foreign or [], unanswerable or [], split)
+        searched = FirstStageKind.HYBRID if kind in (None, FirstStageKind.ORDER) else kind
+        with inputs.open(
+            dataset,
+            scorers=(scorer,),
+            policy=known_base,
+            first_stage=FirstStageKind.HYBRID if searched is None else searched,
+            tell=tell,
+        ) as under:
+            found = calibrate(
+                dataset,
+                stage=under.stage,
+                scorer=under.scorer,
+                split=split,
+                kind=kind,
+                base=known_base,
+                questions=questions,
+                k=k,
+                top_n=top_n,
+                max_loss=0.002 if max_loss is None else max_loss,
+                skip_rate=skip_rate,
+                false_refusals=false_refusals,
+                confidence=confidence,
+                folds=folds,
+                seed=seed,
+                limit=limit,
+                command=typed_command(),
+                notes=notes,
+                tell=tell,
+            )
+        found.policy.save(out)
+        written = [out]
+        if report is not None:
+            target = report / "calibration.json" if report.is_dir() else report
+            target.write_text(json.dumps(found.report, indent=1, allow_nan=False) + "\n", "utf-8")
+            written.append(target)
+        tell.end()
+        if as_json:
+            typer.echo(json.dumps(found.report, indent=1, allow_nan=False))
+        else:
+            typer.echo("\n".join(table_lines(found)))
+            typer.echo("\nWritten: " + ", ".join(str(path) for path in written))
+
+
+def _writable(out: Path) -> None:
+    """An hour later is too late to find that the folder is not there."""
+    from rankgate.errors import InputError
+
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder; name the policy file in it")
+    if not out.absolute().parent.is_dir():
+        raise InputError(f"--out {out}: there is no folder {out.absolute().parent}")
+
+
+def _questions(
+    data: Dataset, foreign: list[str], unanswerable: list[Path], split: str | None
+) -> tuple[list[Question], list[str]]:
+    from rankgate_eval.calibrate import foreign_questions, read_questions
+    from rankgate_eval.data.loading import load_dataset
+
+    found: list[Question] = []
+    notes: list[str] = []
+    if foreign:
+        others = [load_dataset(path)[0] for path in foreign]
+        found, notes = foreign_questions(
+            others,
+            split=split,
+            at_most=min(200, max(60, len(data.judged(split)))),
+            own=set(data.queries.values()),
+        )
+    for path in unanswerable:
+        found += read_questions(path, split=split)
+    ids = [q.id for q in found]
+    twice = {i for i in ids if ids.count(i) > 1}
+    kept = [q for n, q in enumerate(found) if q.id not in twice or ids.index(q.id) == n]
+    return kept, notes
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("calibrate", epilog=_EPILOG)(grouped(calibrate_data))

@@ -1,0 +1,131 @@
+"""`rankgate eval check DATA`: is the policy as good as it was? For continuous integration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rankgate_eval.cli.grouped import grouped
+from rankgate_eval.cli.inputs import Inputs
+from rankgate_eval.cli.options import (
+    JsonOption,
+    PolicyOption,
+    ScorerOption,
+    debugging,
+    typed_command,
+)
+from rankgate_eval.cli.progress import guarded
+
+if TYPE_CHECKING:
+    from rankgate_eval.result.result import Result
+    from rankgate_eval.verdict.check import CheckResult
+
+__all__ = ["check_data", "register"]
+
+_EPILOG = (
+    "Exit codes: 0 not worse beyond the margin; 1 worse; 2 wrong usage, setting or data; 3 not "
+    "enough data to exclude a loss of the margin; 70 a crash. Split, kind of index, K, top_n, "
+    "limit and seed are the baseline's."
+)
+_OUTCOMES = {
+    "pass": "PASS: not worse than the baseline beyond the margin",
+    "fail": "FAIL: worse than the baseline",
+    "not_enough_data": "NOT ENOUGH DATA to exclude a loss of the margin",
+}
+_SHOWN = 20
+
+
+def check_data(
+    ctx: typer.Context,
+    inputs: Inputs,
+    baseline: Annotated[
+        Path, typer.Option("--baseline", help="The result.json of an earlier `rankgate eval`.")
+    ],
+    margin: Annotated[
+        float, typer.Option("--margin", help="Mean loss that is tolerated, in nDCG and recall.")
+    ] = 0.01,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for result.json, check.json, report.")
+    ] = None,
+    first_stage: Annotated[
+        str | None,
+        typer.Option("--first-stage", help="Kind of index; usually the baseline's."),
+    ] = None,
+    scorer: ScorerOption = None,
+    policy: PolicyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure again, and test that the policy's ranking has not become worse."""
+    with guarded(debug=debugging(ctx)) as tell:
+        from rankgate_eval.result.result import Result as Loaded
+        from rankgate_eval.run.evaluation import evaluate
+        from rankgate_eval.verdict.check import compare_results
+
+        before = Loaded.load(baseline)
+        if not margin > 0.0:
+            raise typer.BadParameter(f"a margin is above 0, got {margin}", param_hint="--margin")
+        dataset, report = inputs.read()
+        after = evaluate(
+            dataset,
+            stage=inputs.system,
+            scorer=scorer,
+            policy=policy,
+            split=before.data.split,
+            first_stage=_kind(before) if first_stage is None else first_stage,
+            id_key=inputs.id_key,
+            cache=inputs.folder,
+            report=report,
+            command=typed_command(),
+            tell=tell,
+            k=before.made.k,
+            top_n=before.made.top_n,
+            depth=before.made.depth,
+            limit=before.data.limit,
+            seed=before.made.seed,
+        )
+        checked = compare_results(before, after, margin=margin, seed=before.made.seed)
+        text = json.dumps(checked.to_dict(), indent=1, allow_nan=False)
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            after.save(out / "result.json")
+            (out / "check.json").write_text(text + "\n", "utf-8")
+        tell.end()
+        typer.echo(text if as_json else "\n".join(_lines(checked)))
+    raise typer.Exit(checked.exit_code)
+
+
+def _kind(baseline: Result) -> str:
+    """The baseline's kind of index; with a system of one's own it is not read."""
+    return "hybrid" if baseline.made.kind == "order" else baseline.made.kind
+
+
+def _lines(checked: CheckResult) -> list[str]:
+    from rankgate_eval.cli.summary import wrapped
+
+    lines = [_OUTCOMES[checked.outcome]]
+    for reason in checked.reasons:
+        lines += wrapped(reason, "  - ")
+    lines += [
+        "",
+        f"{checked.n} queries in {checked.clusters} document groups are in both; "
+        f"{len(checked.gone)} gone, {len(checked.new)} new",
+    ]
+    names = list(checked.changes)
+    for move in checked.moved[:_SHOWN]:
+        moved = ", ".join(f"{m} {move.before[m]:.3f} -> {move.after[m]:.3f}" for m in names)
+        lines += wrapped(f"{move.query_id}: {moved}: {move.query[:80]}", "  ")
+    if not checked.moved:
+        lines.append("No query moved.")
+    elif len(checked.moved) > _SHOWN:
+        lines.append(f"  ... and {len(checked.moved) - _SHOWN} more (--json)")
+    for warning in checked.warnings:
+        lines += wrapped(warning, "Note: ")
+    return lines
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command."""
+    group.command("check", epilog=_EPILOG)(grouped(check_data))

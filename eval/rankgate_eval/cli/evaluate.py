@@ -1,0 +1,117 @@
+"""`rankgate eval DATA`: measure, decide, and write the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from rankgate_eval.cli.group import DEFAULT, DefaultCommand
+from rankgate_eval.cli.grouped import grouped
+from rankgate_eval.cli.inputs import Inputs
+from rankgate_eval.cli.options import (
+    BudgetOption,
+    FieldOption,
+    FirstStageOption,
+    JsonOption,
+    KOption,
+    LimitOption,
+    OutOption,
+    PolicyOption,
+    ScorerOption,
+    SeedOption,
+    SplitOption,
+    TopNOption,
+    debugging,
+    typed_command,
+)
+from rankgate_eval.cli.progress import guarded
+
+if TYPE_CHECKING:
+    from rankgate_eval.result.result import Result
+
+__all__ = ["evaluate_data", "register"]
+
+_EPILOG = (
+    "Exit codes: 0 ship, or ship behind the gate; 1 don't ship; 2 wrong usage, setting or data; "
+    "3 not enough data; 70 a crash. A folder called like a command is given as ./sweep."
+)
+
+
+def evaluate_data(
+    ctx: typer.Context,
+    inputs: Inputs,
+    out: OutOption,
+    split: SplitOption = None,
+    first_stage: FirstStageOption = "hybrid",
+    scorer: ScorerOption = None,
+    policy: PolicyOption = None,
+    k: KOption = None,
+    top_n: TopNOption = None,
+    limit: LimitOption = None,
+    field: FieldOption = None,
+    budget_ms: BudgetOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure whether a reranker helps on DATA, and say: ship, behind the gate, or don't."""
+    with guarded(debug=debugging(ctx)) as tell:
+        _make_folder(out)
+        dataset, report = inputs.read()
+        tell("loading", 0, 1)
+        from rankgate_eval.run.evaluation import evaluate
+
+        result = evaluate(
+            dataset,
+            stage=inputs.system,
+            scorer=scorer,
+            policy=policy,
+            split=split,
+            first_stage=first_stage,
+            id_key=inputs.id_key,
+            cache=inputs.folder,
+            report=report,
+            command=typed_command(),
+            tell=tell,
+            k=k,
+            top_n=top_n,
+            limit=limit,
+            fields=tuple(field or ()),
+            budget_ms=budget_ms,
+            seed=seed,
+        )
+        result.save(out / "result.json")
+        tell("writing the report", 0, 1)
+        written = [out / "result.json", *_report(result, out)]
+        tell.end()
+        if as_json:
+            typer.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
+        else:
+            from rankgate_eval.cli.summary import summary_lines
+
+            typer.echo("\n".join(summary_lines(result, written)))
+    raise typer.Exit(result.exit_code)
+
+
+def _make_folder(out: Path) -> None:
+    """The folder is made before anything is measured: an hour later is too late to fail."""
+    from rankgate.errors import InputError
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise InputError(f"--out {out} cannot be made: {exc}") from exc
+
+
+def _report(result: Result, out: Path) -> list[Path]:
+    from rankgate_eval.report import write_report
+
+    paths = write_report(result, out)
+    return [paths.html, paths.markdown]
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command as the group's default."""
+    group.command(DEFAULT, cls=DefaultCommand, hidden=True, epilog=_EPILOG)(grouped(evaluate_data))

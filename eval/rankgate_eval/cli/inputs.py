@@ -1,0 +1,96 @@
+"""What every command of the evaluation is given: a data set, and the first stage over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rankgate.policy import Policy
+    from rankgate_eval.data.dataset import Dataset
+    from rankgate_eval.data.dataset_check import DatasetReport
+    from rankgate_eval.run.evaluation import UnderTest
+
+__all__ = ["Inputs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """Options of `grouped` commands, and the two things that are made of them."""
+
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A BEIR folder, a CSV or JSONL file of questions with their gold, or TREC qrels.",
+        ),
+    ]
+    queries: Annotated[
+        str | None, typer.Option("--queries", help="Another file of queries (in a BEIR folder).")
+    ] = None
+    corpus: Annotated[
+        str | None, typer.Option("--corpus", help="Passages, where DATA has none of its own.")
+    ] = None
+    qrels: Annotated[
+        str | None, typer.Option("--qrels", help="Another file of judgements (in a BEIR folder).")
+    ] = None
+    system: Annotated[
+        str | None,
+        typer.Option(
+            "--system",
+            help="Your own first stage, as module:attribute: a LangChain retriever, a Chroma "
+            "store, a function of query and k, or what makes one. Without it an index over DATA.",
+        ),
+    ] = None
+    id_key: Annotated[
+        str | None,
+        typer.Option("--id-key", help="Metadata key with the passage's id, for LangChain."),
+    ] = None
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", help="Folder for vectors; usually ./.rankgate/eval."),
+    ] = None
+
+    @property
+    def folder(self) -> Path:
+        """Where vectors are kept."""
+        from rankgate_eval.run.encoding import DEFAULT_CACHE
+
+        return DEFAULT_CACHE if self.cache is None else self.cache
+
+    def read(self) -> tuple[Dataset, DatasetReport]:
+        """Read and check the data set.
+
+        Raises:
+            DatasetError: it has errors.
+            InputError: nothing is there, or an option does not go with its form.
+        """
+        from rankgate_eval.data.loading import load_dataset
+
+        return load_dataset(self.data, corpus=self.corpus, queries=self.queries, qrels=self.qrels)
+
+    def open(
+        self,
+        dataset: Dataset,
+        *,
+        scorers: tuple[str | None, ...],
+        policy: Policy | None,
+        first_stage: str,
+        tell: Any,
+    ) -> UnderTest:
+        """First stage and scorers over the data set; see `open_under_test`."""
+        from rankgate_eval.run.evaluation import open_under_test
+
+        return open_under_test(
+            dataset,
+            stage=self.system,
+            scorers=scorers,
+            policy=policy,
+            first_stage=first_stage,
+            id_key=self.id_key,
+            cache=self.folder,
+            tell=tell,
+        )

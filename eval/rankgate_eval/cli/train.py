@@ -1,0 +1,374 @@
+"""`rankgate train DATA...`: fine-tune a reranker, and keep it only if it is better."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rankgate_eval.cli.options import JsonOption, debugging
+from rankgate_eval.cli.progress import guarded
+
+if TYPE_CHECKING:
+    from rankgate.encoders import TokenStore
+    from rankgate_eval.train import Source, Trained
+    from rankgate_eval.train.engine import TrainingSettings
+    from rankgate_eval.train.engine.mining import Embedder
+
+__all__ = ["EXIT_NOT_BETTER", "register", "train"]
+
+EXIT_NOT_BETTER = 6
+# Not the evaluation's folder: questions are kept here, and there they would spoil latencies.
+_CACHE = Path(".rankgate") / "train"
+
+_EPILOG = (
+    "Exit codes: 0 the trained model is better than its start beyond noise, and was exported; "
+    "6 it is not: nothing was exported; 2 wrong usage, setting or data; 70 a crash."
+)
+
+
+def train(
+    ctx: typer.Context,
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA...",
+            help="BEIR folders, CSV of questions, triples (.jsonl, .tsv), feedback logs (.jsonl), "
+            "and folders of documents without labels (.md, .html, .py).",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
+    split: Annotated[str, typer.Option("--split", help="To learn from.")] = "train",
+    dev: Annotated[str, typer.Option("--dev", help="To look at.")] = "dev",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            help="full: a cross-encoder; query: the layers that read questions for late "
+            "interaction; head: a few numbers over it. Without it full, and query with --adapt.",
+        ),
+    ] = None,
+    head_parts: Annotated[
+        list[str] | None,
+        typer.Option("--head-part", help="salience (usual) or matrix; repeatable."),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            help="minilm (usual), bundled (usual with query, where this release has one), a "
+            "folder, or a hub name (--allow-hub).",
+        ),
+    ] = None,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Settings for small data, 50 to 5,000 questions.")
+    ] = False,
+    lists: Annotated[int | None, typer.Option("--lists", min=1, help="An epoch.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="At most.")] = None,
+    negatives: Annotated[
+        int | None,
+        typer.Option("--negatives", min=1, help="Mined, a list; usually 4, and 45 with query."),
+    ] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Lists a step.")] = None,
+    micro_batch: Annotated[
+        int | None, typer.Option("--micro-batch", min=1, help="Lists computed at once.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="Highest learning rate.")] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option("--max-length", min=8, help="Tokens of question and passage; usually 256."),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="Of the corpora: 1 by size, higher more equal.")
+    ] = 2.0,
+    spoiled: Annotated[
+        float | None,
+        typer.Option(
+            "--spoiled",
+            help="Share of questions with typos or speech errors; usually .15, and .3 with query.",
+        ),
+    ] = None,
+    remine: Annotated[
+        bool | None,
+        typer.Option(
+            "--remine/--no-remine",
+            help="The model's own hard negatives later on; query takes them all anyway.",
+        ),
+    ] = None,
+    prior: Annotated[
+        bool | None,
+        typer.Option(
+            "--prior/--no-prior",
+            help="Learn beside the first stage's part of the order; with query only, and usual "
+            "there.",
+        ),
+    ] = None,
+    evaluate_every: Annotated[
+        int | None, typer.Option("--evaluate-every", min=1, help="Steps between looks at dev.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option("--patience", min=1, help="Looks without gain before stopping.")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")
+    ] = None,
+    margin: Annotated[
+        float,
+        typer.Option(
+            "--margin",
+            help="Candidates that dense and BM25 both give this share of the best positive's "
+            "score are taken for answers and left out; above 1 fewer are.",
+        ),
+    ] = 0.95,
+    candidates: Annotated[int, typer.Option("--k", min=2, help="Candidates a question.")] = 50,
+    dev_questions: Annotated[
+        int, typer.Option("--dev-questions", min=1, help="Looked at, of a corpus, at most.")
+    ] = 150,
+    kept_back: Annotated[
+        int, typer.Option("--kept-back", min=1, help="Training questions for the order's weights.")
+    ] = 100,
+    bm25_only: Annotated[
+        bool, typer.Option("--bm25-only", help="Mine without an encoder.")
+    ] = False,
+    int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Export int8 too.")] = True,
+    licence: Annotated[
+        list[str] | None,
+        typer.Option("--licence", help="NAME=LICENCE of a source, for the card; repeatable."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, ...; without it what is there.")
+    ] = None,
+    bfloat16: Annotated[
+        bool | None, typer.Option("--bf16/--no-bf16", help="Without it: on a GPU only.")
+    ] = None,
+    allow_hub: Annotated[
+        bool, typer.Option("--allow-hub", help="Ask the Hugging Face hub for --start.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in --out.")] = False,
+    time_limit: Annotated[
+        float | None,
+        typer.Option("--time-limit", min=0.0, help="Minutes of training; then stop, resumable."),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", help="Folder for vectors; usually ./.rankgate/train."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fine-tune a reranker on your own data; the result is kept only if it is better on dev."""
+    from rankgate.errors import InputError
+
+    with guarded(debug=debugging(ctx)) as teller:
+        from rankgate_eval.train import TrainingJob, load_source, run_training
+
+        licences = dict(_named(text) for text in licence or [])
+        sources = []
+        for path in data:
+            name = Path(path).name
+            stated = licences.pop(name, licences.pop(Path(path).stem, "not stated"))
+            sources.append(load_source(path, train=split, dev=dev, licence=stated, seed=seed))
+        if licences:
+            raise InputError(
+                f"--licence names {next(iter(licences))!r}, which is none of the sources: "
+                f"{', '.join(Path(p).name for p in data)}"
+            )
+        way = ("query" if adapt else "full") if method is None else method
+        settings = _settings(
+            sources,
+            method=way,
+            adapt=adapt,
+            seed=seed,
+            given={
+                "negatives": negatives,
+                "prior": prior,
+                "lists": lists,
+                "epochs": epochs,
+                "batch": batch,
+                "micro_batch": micro_batch or batch,
+                "learning_rate": lr,
+                "temperature": temperature,
+                "spoiled": spoiled,
+                "evaluate_every": evaluate_every,
+                "patience": patience,
+                "checkpoint_every": checkpoint_every,
+            },
+            remine=remine,
+        )
+        if device not in (None, "cpu") and way != "full":
+            raise InputError(f"--method {way} computes on the CPU; --device {device} is for full")
+        chosen = ("cpu" if way != "full" else _device()) if device is None else device
+        job = TrainingJob(
+            out=out,
+            method=way,
+            head_parts=tuple(head_parts or ("salience",)),
+            start=_start(way) if start is None else start,
+            settings=settings,
+            max_length=max_length,
+            adapting=adapt,
+            margin=margin,
+            candidates=candidates,
+            dev_questions=dev_questions,
+            kept_back=kept_back,
+            int8=int8,
+            device=chosen,
+            bfloat16=chosen != "cpu" if bfloat16 is None else bfloat16,
+            allow_hub=allow_hub,
+            resume=resume,
+            time_limit=None if time_limit is None else time_limit * 60.0,
+            command="rankgate " + " ".join(sys.argv[1:]) if sys.argv[1:] else "rankgate train",
+        )
+        embedder, store = _reading(
+            bm25_only=bm25_only,
+            tokens=way != "full",
+            cache=_CACHE if cache is None else cache,
+        )
+        trained = run_training(sources, job, embedder=embedder, store=store, report=teller)
+        teller.end()
+        if as_json:
+            typer.echo(json.dumps(_as_json(trained, out), ensure_ascii=False))
+        else:
+            _tell(trained, out)
+    if not trained.kept:
+        raise typer.Exit(EXIT_NOT_BETTER)
+
+
+def _reading(
+    *, bm25_only: bool, tokens: bool, cache: Path
+) -> tuple[Embedder | None, TokenStore | None]:
+    """Encoder for mining and a store of token vectors; each text is encoded once for both."""
+    if bm25_only and not tokens:
+        return None, None
+    from rankgate.encoders import TokenEncoder
+    from rankgate_eval.run.encoding import StoringEncoder, open_store
+    from rankgate_eval.train.embedder import CachedEmbedder
+
+    encoder = TokenEncoder.load()
+    if not tokens:
+        return CachedEmbedder(encoder, cache), None
+    store = open_store(cache, encoder)
+    if bm25_only:
+        return None, store
+    # Pooled vectors from their own cache: out of the store, all token vectors would come along.
+    return CachedEmbedder(StoringEncoder(encoder, store), cache), store
+
+
+def _named(text: str) -> tuple[str, str]:
+    from rankgate.errors import InputError
+
+    name, equals, licence = text.partition("=")
+    if not (name and equals and licence):
+        raise InputError(f"--licence takes NAME=LICENCE, got {text!r}")
+    return name, licence
+
+
+def _settings(
+    sources: list[Source],
+    *,
+    method: str,
+    adapt: bool,
+    seed: int,
+    given: dict[str, int | float | bool | None],
+    remine: bool | None,
+) -> TrainingSettings:
+    from rankgate.errors import InputError
+    from rankgate_eval.train.engine import TrainingSettings
+    from rankgate_eval.train.engine.adapt import adapting_settings, query_settings
+
+    questions = sum(len(s.train) for s in sources)
+    if given["prior"] and method != "query":
+        raise InputError(
+            f"--prior is for --method query; the scores of --method {method} have no scale that "
+            "is matched with the first stage's part"
+        )
+    if method == "query":
+        if remine:
+            raise InputError("--remine chooses among candidates, and --method query takes them all")
+        base = query_settings(questions, seed=seed)
+    else:
+        base = adapting_settings(questions, seed=seed) if adapt else TrainingSettings(seed=seed)
+    changed = {name: value for name, value in given.items() if value is not None}
+    base = replace(base, **changed)  # type: ignore[arg-type]
+    return base if remine is None or remine else replace(base, mine_again=None)
+
+
+def _start(method: str) -> str:
+    """What training starts from where nobody says: the best there is for that method."""
+    return "bundled" if method == "query" else "minilm"
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _as_json(trained: Trained, out: Path) -> dict[str, object]:
+    return {
+        "kept": trained.kept,
+        "out": str(out),
+        "exports": [str(e.folder) for e in trained.exports],
+        "card": trained.card.to_dict(),
+    }
+
+
+def _tell(trained: Trained, out: Path) -> None:
+    card = trained.card
+    r = card.result
+    typer.echo(
+        f"{r.steps} steps in {r.seconds / 60.0:.1f} min ({r.stopped}); the best was {r.best_step}."
+    )
+    typer.echo("dev nDCG@10 of the policy's order: first stage, start, trained")
+    for name, value in card.after.items():
+        typer.echo(f"  {name}: {card.first_stage[name]:.4f}  {card.before[name]:.4f}  {value:.4f}")
+    d = trained.difference
+    if d is not None:
+        typer.echo(
+            f"Difference to the start: {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}] over {d.n} "
+            f"dev questions in {d.clusters} document groups."
+        )
+    a = card.against_first_stage
+    typer.echo(
+        f"Difference to the first stage's own order: {a['mean']:+.4f} [{a['low']:+.4f}, "
+        f"{a['high']:+.4f}]."
+    )
+    if trained.kept and not trained.exports:
+        _tell_part(out / "best")
+    if trained.kept:
+        for export in trained.exports:
+            typer.echo(
+                f"Kept: {export.folder} ({export.megabytes:.1f} MB); use it as --scorer "
+                f"onnx:{export.folder}, and fit a policy: rankgate calibrate"
+            )
+    else:
+        typer.echo("Not kept: it is not better than its start beyond noise. Nothing was exported.")
+    if trained.kept and a["low"] <= 0.0:
+        typer.echo("It is not shown to be better than no reranker at all: see rankgate eval.")
+    if r.stopped == "time":
+        typer.echo("The time limit stopped it; the same command with --resume goes on.")
+    typer.echo(f"Card: {out / 'CARD.md'}")
+
+
+def _tell_part(best: Path) -> None:
+    """How to use a part of late interaction."""
+    from rankgate_eval.train.engine.query import QUERY_FILE
+
+    file = best / QUERY_FILE
+    if not file.is_file():
+        typer.echo(f"Kept: {best / 'head.npz'}; LateInteractionScorer.load(head=...)")
+        return
+    typer.echo(
+        f"Kept: {file} ({file.stat().st_size / 1e6:.1f} MB). Nothing has to be indexed again.\n"
+        f"Use it as --scorer late-interaction:{file}, as the setting scorer of the application, or "
+        "as LateInteractionScorer.load(query=...).\n"
+        f"It needs a policy of its own: rankgate calibrate DATA --scorer late-interaction:{file}"
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("train", epilog=_EPILOG)(train)

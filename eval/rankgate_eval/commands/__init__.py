@@ -1,5 +1,0 @@
-"""The commands of the evaluation: `rankgate eval` and what stands below it."""
-
-from rankgate_eval.commands.group import register
-
-__all__ = ["register"]

@@ -1,0 +1,138 @@
+"""A retrieval data set: passages, queries, judgements, splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rankgate.errors import InputError
+from rankgate_eval.data.dataset_check import check_dataset
+from rankgate_eval.data.groups import document_groups
+from rankgate_eval.data.raw import RawDataset
+from rankgate_eval.data.readers.beir import read_beir
+
+__all__ = ["Dataset"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """Passages, queries and who is relevant to whom.
+
+    Attributes:
+        name: of the folder or file.
+        corpus: passage id to text, the title before it.
+        queries: query id to text.
+        qrels: query id to passage id to relevance (> 0 is relevant).
+        splits: split name to query ids; empty where there are none.
+        fields: query id to whatever else stood in its row, such as `answer` or `type`.
+        documents: passage id to the document it was cut from, as far as that is known.
+        groups: query id to document group: queries that share a relevant passage or document,
+            directly or over others. Computed.
+    """
+
+    name: str
+    corpus: Mapping[str, str]
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+    splits: Mapping[str, tuple[str, ...]]
+    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    documents: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        relevant = {query: self.relevant(query) for query in self.queries}
+        object.__setattr__(self, "groups", document_groups(self.queries, relevant, self.documents))
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, *, queries: str | None = None, qrels: str | None = None
+    ) -> Dataset:
+        """Read a BEIR folder and check it; `rankgate_eval.data.loading` reads other forms too.
+
+        Args:
+            folder: with corpus.jsonl[.gz], queries.jsonl, qrels.tsv or qrels/*.tsv and, where
+                there are splits, splits.json.
+            queries: another file of queries in it, such as `queries-typos.jsonl`.
+            qrels: another file of judgements in it.
+
+        Raises:
+            DatasetError: the data set has errors; the message has them with file and line.
+        """
+        raw = read_beir(folder, queries=queries, qrels=qrels)
+        check_dataset(raw).raise_for_errors()
+        return cls.from_raw(raw)
+
+    @classmethod
+    def from_raw(cls, raw: RawDataset) -> Dataset:
+        """Build from rows in which `check_dataset` found no error."""
+        queries = {row.id: row.text for row in raw.queries}
+        qrels: dict[str, dict[str, int]] = {}
+        for judgement in raw.judgements:
+            qrels.setdefault(judgement.query, {})[judgement.passage] = judgement.grade
+        splits: dict[str, dict[str, None]] = {}
+        for row in raw.splits:
+            inside = splits.setdefault(row.split, {})
+            if row.query in queries:
+                inside[row.query] = None
+        return cls(
+            name=raw.name,
+            corpus={row.id: row.text for row in raw.passages},
+            queries=queries,
+            qrels=qrels,
+            splits={name: tuple(ids) for name, ids in splits.items()},
+            fields={row.id: row.fields for row in raw.queries if row.fields},
+            documents={row.id: row.document for row in raw.passages if row.document is not None},
+        )
+
+    def relevant(self, query_id: str) -> tuple[str, ...]:
+        """Ids of the passages that are relevant to a query; none for an unjudged one."""
+        return tuple(p for p, grade in self.qrels.get(query_id, {}).items() if grade > 0)
+
+    def query_ids(self, split: str | None = None) -> list[str]:
+        """Ids of a split's queries, in file order; None: of all queries.
+
+        Raises:
+            InputError: no such split.
+        """
+        if split is None:
+            return list(self.queries)
+        if split not in self.splits:
+            have = ", ".join(self.splits) or "none"
+            raise InputError(f"{self.name} has no split {split!r}; it has: {have}")
+        return list(self.splits[split])
+
+    def judged(self, split: str | None = None) -> list[str]:
+        """Ids of a split's queries that have a relevant passage, in file order.
+
+        Raises:
+            InputError: no such split.
+        """
+        return [q for q in self.query_ids(split) if self.relevant(q)]
+
+    def unjudged(self, split: str | None = None) -> list[str]:
+        """Ids of a split's queries without a relevant passage: unanswerable, for the floor.
+
+        Raises:
+            InputError: no such split.
+        """
+        return [q for q in self.query_ids(split) if not self.relevant(q)]
+
+    def answers(self, query_id: str) -> tuple[str, ...]:
+        """Reference answers of a query, from its fields `answer` and `answers`; often none."""
+        known = self.fields.get(query_id, {})
+        one, several = known.get("answer"), known.get("answers")
+        found = [] if one is None else [one]
+        found += [] if several is None else list(several)
+        return tuple(dict.fromkeys(found))
+
+    def group_of(self, query_id: str) -> str:
+        """The document group of a query.
+
+        Raises:
+            InputError: no such query.
+        """
+        if query_id not in self.groups:
+            raise InputError(f"{self.name} has no query {query_id!r}")
+        return self.groups[query_id]

@@ -1,0 +1,88 @@
+"""Loads a data set from whatever the user has, and says what was found in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rankgate.errors import InputError
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.data.dataset_check import DatasetReport, check_dataset
+from rankgate_eval.data.raw import RawDataset
+from rankgate_eval.data.readers.beir import read_beir
+from rankgate_eval.data.readers.csv import read_csv
+from rankgate_eval.data.readers.feedback import is_feedback, read_feedback
+from rankgate_eval.data.readers.questions import read_questions
+from rankgate_eval.data.readers.trec import read_trec
+
+__all__ = ["load_dataset", "read_dataset"]
+
+
+def read_dataset(
+    source: str | Path,
+    *,
+    corpus: str | Path | None = None,
+    queries: str | Path | None = None,
+    qrels: str | Path | None = None,
+) -> RawDataset:
+    """Read a data set, the form seen from what `source` is.
+
+    A folder is BEIR's, and `queries` and `qrels` name other files in it; `.csv` and `.tsv` are
+    tables and `.jsonl` are JSON lines of questions or a feedback log, over `corpus` or forming
+    it; anything else is a TREC qrels file, which needs `corpus` and `queries`.
+
+    Raises:
+        InputError: nothing is there, or an argument does not go with the form.
+    """
+    path = Path(source)
+    if path.is_dir():
+        if corpus is not None:
+            raise InputError(f"{path} is a folder with a corpus of its own: leave corpus out")
+        return read_beir(
+            path,
+            queries=None if queries is None else str(queries),
+            qrels=None if qrels is None else str(qrels),
+        )
+    if not path.is_file():
+        raise InputError(
+            f"no data set at {path}: give a BEIR folder, a CSV or JSONL file of questions, or a "
+            "TREC qrels file"
+        )
+    kinds = {suffix.casefold() for suffix in path.suffixes}
+    if kinds & {".csv", ".tsv", ".jsonl"}:
+        if queries is not None or qrels is not None:
+            raise InputError(
+                f"{path} holds the questions and their gold: leave queries and qrels out"
+            )
+        if ".jsonl" in kinds and is_feedback(path):
+            return read_feedback(path, corpus=corpus)
+        if ".jsonl" in kinds:
+            return read_questions(path, corpus=corpus)
+        return read_csv(path, corpus=corpus)
+    if corpus is None or queries is None:
+        raise InputError(
+            f"{path} is taken for a TREC qrels file: give corpus and queries too. A folder, "
+            ".csv, .tsv or .jsonl would be read as such."
+        )
+    return read_trec(corpus=corpus, queries=queries, qrels=path)
+
+
+def load_dataset(
+    source: str | Path,
+    *,
+    corpus: str | Path | None = None,
+    queries: str | Path | None = None,
+    qrels: str | Path | None = None,
+) -> tuple[Dataset, DatasetReport]:
+    """Read, check and build a data set; see `read_dataset` for what `source` may be.
+
+    Returns:
+        The data set, and the report with its warnings and counts.
+
+    Raises:
+        DatasetError: it has errors.
+        InputError: nothing is there, or an argument does not go with the form.
+    """
+    raw = read_dataset(source, corpus=corpus, queries=queries, qrels=qrels)
+    report = check_dataset(raw)
+    report.raise_for_errors()
+    return Dataset.from_raw(raw), report

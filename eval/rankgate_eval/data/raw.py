@@ -1,0 +1,74 @@
+"""What a reader read, row by row with its place, before anything has been checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rankgate_eval.data.finding import Finding, Place
+
+__all__ = ["JudgementRow", "PassageRow", "QueryRow", "RawDataset", "SplitRow"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassageRow:
+    """A passage; `document` names what it was cut from, None where that is not known."""
+
+    id: str
+    text: str
+    place: Place
+    document: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryRow:
+    """A query; `fields` holds whatever else stood in its row."""
+
+    id: str
+    text: str
+    place: Place
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgementRow:
+    """A judgement: a grade above 0 is relevant."""
+
+    query: str
+    passage: str
+    grade: int
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRow:
+    """That a query belongs to a split."""
+
+    split: str
+    query: str
+    place: Place
+
+
+@dataclass(slots=True, kw_only=True)
+class RawDataset:
+    """The rows of one data set, and what its reader could not read.
+
+    Readers append to it; `rankgate_eval.data.dataset_check` judges it.
+    """
+
+    name: str
+    passages: list[PassageRow] = field(default_factory=list)
+    queries: list[QueryRow] = field(default_factory=list)
+    judgements: list[JudgementRow] = field(default_factory=list)
+    splits: list[SplitRow] = field(default_factory=list)
+    errors: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
+
+    def error(self, code: str, message: str, place: Place | None = None) -> None:
+        """Note an error."""
+        self.errors.append(Finding(code=code, message=message, place=place))
+
+    def warn(self, code: str, message: str, place: Place | None = None) -> None:
+        """Note a warning."""
+        self.warnings.append(Finding(code=code, message=message, place=place))

@@ -1,0 +1,1 @@
+"""What an evaluation leaves behind: values, their file and its schema."""

@@ -1,0 +1,319 @@
+"""The parts of a result, each what one section of the report shows.
+
+Numbers are defined here, lists of queries and passages in `result_rows`; both are named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rankgate_eval.result.rows import (
+    DataResult,
+    Diagnosed,
+    Listed,
+    Made,
+    Moved,
+    MovedList,
+    PolicyMade,
+    QueryRow,
+    UnanswerableRow,
+    WorstQuery,
+)
+
+__all__ = [
+    "ArmResult",
+    "BudgetResult",
+    "Change",
+    "CurvePoint",
+    "DataResult",
+    "Diagnosed",
+    "Estimate",
+    "Frontier",
+    "FrontierPoint",
+    "HeadroomResult",
+    "LatencyResult",
+    "Listed",
+    "Made",
+    "Moved",
+    "MovedList",
+    "PolicyMade",
+    "QueryRow",
+    "Rate",
+    "RecallCurve",
+    "Refusals",
+    "ReliabilityBin",
+    "ReliabilityResult",
+    "StrataResult",
+    "StratumRow",
+    "UnanswerableRow",
+    "WorstQuery",
+]
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A mean over queries.
+
+    Attributes:
+        mean: in the metric's unit, 0..1 for ranking metrics.
+        ci: 95% interval over document groups; None where there are too few to tell.
+    """
+
+    mean: float
+    ci: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """A share of cases.
+
+    Attributes:
+        count: cases in which it happened.
+        n: cases.
+        rate: count / n; None where n is 0.
+        ci: exact 95% binomial interval; None where n is 0.
+    """
+
+    count: int
+    n: int
+    rate: float | None
+    ci: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A paired difference, after minus before.
+
+    Attributes:
+        mean: over queries.
+        ci: interval at `level`; None where there is one document group only.
+        p: two-sided, sign-flip permutation test, in (0, 1].
+        n: queries.
+        clusters: document groups.
+        level: of the interval.
+        standard_error: of the mean, robust to clusters; None as `ci`.
+    """
+
+    mean: float
+    ci: Interval | None
+    p: float
+    n: int
+    clusters: int
+    level: float
+    standard_error: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyResult:
+    """Milliseconds a query; a percentile is None where the samples cannot carry it."""
+
+    n: int
+    mean: float
+    worst: float
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmResult:
+    """One arm.
+
+    Attributes:
+        metrics: name to estimate; in JSON they stand beside the other keys.
+        latency_ms: None where no query could be timed.
+        note: what a reader should know of this arm, "" for nothing.
+        missing: judged queries without any result; they count 0.
+    """
+
+    metrics: Mapping[str, Estimate]
+    latency_ms: LatencyResult | None
+    note: str = ""
+    missing: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """Mean recall of the first stage at one depth."""
+
+    depth: int
+    recall: float
+    ci: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallCurve:
+    """Recall of the first stage by depth.
+
+    Attributes:
+        points: by rising depth.
+        knee: depth after which more candidates bring little; None where there is none to see.
+        method: how the knee was found.
+        depth: candidates that were asked for.
+    """
+
+    points: tuple[CurvePoint, ...]
+    knee: int | None
+    method: str
+    depth: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadroomResult:
+    """What a perfect reranker could add to recall@top_n.
+
+    Attributes:
+        k: candidates that are read.
+        top_n: passages that are kept.
+        attainable: best recall@top_n within k.
+        first_stage: recall@top_n of the first stage.
+        mean: attainable minus first stage.
+        ci: of the mean.
+        used: share of it that the policy won; None where there is none to win.
+    """
+
+    k: int
+    top_n: int
+    attainable: float
+    first_stage: float
+    mean: float
+    ci: Interval | None
+    used: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StratumRow:
+    """One kind of query; see `rankgate_eval.stats.strata`.
+
+    Attributes:
+        difference: nDCG@10, policy minus tuned first stage; None where too small to be tested.
+        adjusted_p: by Holm; None likewise.
+        regression: whether its loss survives the correction.
+        gain: whether its gain does.
+        losers: ids of queries that lost most.
+    """
+
+    dimension: str
+    name: str
+    n: int
+    clusters: int
+    difference: Change | None
+    adjusted_p: float | None
+    regression: bool
+    gain: bool
+    losers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrataResult:
+    """All strata of the primary comparison."""
+
+    alpha: float
+    min_queries: int
+    min_clusters: int
+    rows: tuple[StratumRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReliabilityBin:
+    """Passages of similar probability; see `rankgate_eval.stats.reliability.Bin`."""
+
+    low: float
+    high: float
+    n: int
+    predicted: float
+    observed: float
+    ci: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReliabilityResult:
+    """Whether a probability means what it says, over the first `top` passages a query.
+
+    Attributes:
+        queries: judged queries whose passages have a probability.
+        brier_skill: None where always saying the base rate makes no error.
+    """
+
+    top: int
+    queries: int
+    n: int
+    base_rate: float
+    predicted: float
+    brier: float
+    brier_skill: float | None
+    bins: tuple[ReliabilityBin, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontierPoint:
+    """What skipping costs.
+
+    Attributes:
+        skip_rate: share of judged queries that are skipped.
+        loss: nDCG@10 of always reranking minus that of skipping these; below 0 is a gain.
+        ci: of the loss.
+    """
+
+    skip_rate: float
+    loss: float
+    ci: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frontier:
+    """Skip rate against loss.
+
+    Attributes:
+        by: what the queries are sorted by, surest first: `harm` (the fitted gate) or the name of
+            a signal (a gate of rules, or none).
+        points: by rising skip rate, from none to all.
+        chosen: what the policy's gate does.
+    """
+
+    by: str
+    points: tuple[FrontierPoint, ...]
+    chosen: FrontierPoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetResult:
+    """The latency budget; `status` is inside, over or unknown."""
+
+    status: str
+    budget_ms: float
+    quantile: float
+    observed_ms: float | None
+    n: int
+    needed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusals:
+    """What the floor does, judged by its own rule and never mixed into the ranking metrics.
+
+    Attributes:
+        refuse_below, drop_below: the floor; None where it is not set.
+        answerable: refused among judged queries; wrong, all of them.
+        retrieved: the same among judged queries with a relevant passage among the candidates:
+            where retrieval missed everything, refusing is right.
+        by_path: path (reranked, skipped, degraded) to the refused among judged queries.
+        unanswerable: stratum to the unanswerable queries that were *answered*; wrong, all of
+            them. `all` holds every one; empty where there are none.
+        kept_recall: recall@top_n of what is handed over, a refusal counting 0.
+        answered: judged queries that get at least one relevant passage handed over.
+        wrongly_refused: ids of judged queries with a relevant candidate that were refused.
+    """
+
+    refuse_below: float | None
+    drop_below: float | None
+    answerable: Rate
+    retrieved: Rate
+    by_path: Mapping[str, Rate]
+    unanswerable: Mapping[str, Rate]
+    kept_recall: Estimate
+    answered: Rate
+    wrongly_refused: tuple[str, ...]

@@ -1,0 +1,244 @@
+"""The parts of a result that name queries, passages, files and commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "DataResult",
+    "Diagnosed",
+    "Listed",
+    "Made",
+    "Moved",
+    "MovedList",
+    "PolicyMade",
+    "QueryRow",
+    "UnanswerableRow",
+    "WorstQuery",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """A relevant passage that left the top or came into it.
+
+    Attributes:
+        before, after: ranks from 1; None where the list lacks it.
+        snippet: the passage's beginning, one line.
+    """
+
+    query_id: str
+    query: str
+    passage_id: str
+    before: int | None
+    after: int | None
+    snippet: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MovedList:
+    """Inversions or lifts.
+
+    Attributes:
+        before, after: arms that are compared.
+        top_n: where the top ends.
+        passages: how many relevant passages moved so.
+        queries: in how many queries.
+        items: all of them.
+    """
+
+    before: str
+    after: str
+    top_n: int
+    passages: int
+    queries: int
+    items: tuple[Moved, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A passage in one of the two lists of a query.
+
+    Attributes:
+        score: `relevance_score` in the policy's list, the fused, dense or BM25 score in the first
+            stage's; None where there is none.
+        score_kind: which: relevance, fused, dense, bm25, or "".
+    """
+
+    passage_id: str
+    rank: int
+    relevant: bool
+    snippet: str
+    score: float | None
+    score_kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorstQuery:
+    """A query on which the policy does badly, both lists side by side.
+
+    Attributes:
+        change: nDCG@10, policy minus first stage.
+        path: reranked, skipped or degraded.
+        reason: why.
+        relevant_total: relevant passages in the corpus.
+        not_found: relevant passages that are not among the candidates.
+    """
+
+    query_id: str
+    query: str
+    first_stage_ndcg: float
+    policy_ndcg: float
+    change: float
+    path: str
+    reason: str
+    refused: bool
+    relevant_total: int
+    not_found: int
+    first_stage: tuple[Listed, ...]
+    policy: tuple[Listed, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosed:
+    """See `rankgate_eval.verdict.diagnosis.Diagnosis`."""
+
+    code: str
+    sentence: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryRow:
+    """One judged query.
+
+    Attributes:
+        group: document group, the unit of chance.
+        path: reranked, skipped or degraded.
+        reason: why the gate let it through or not, or why it degraded.
+        error: of first stage or scorer, "" for none.
+        harm: fitted probability that skipping costs quality; None without a fitted gate.
+        best: highest relevance probability; None without a relevance model.
+        values: arm to primary metric (`ndcg@10`, `recall@<top_n>`) to value.
+        first_stage_ms, decision_ms, scorer_ms: `scorer_ms` is what scoring takes, whether or
+            not the gate let it happen.
+    """
+
+    query_id: str
+    query: str
+    group: str
+    path: str
+    reason: str
+    refused: bool
+    error: str
+    harm: float | None
+    best: float | None
+    values: Mapping[str, Mapping[str, float]]
+    first_stage_ms: float
+    decision_ms: float
+    scorer_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnanswerableRow:
+    """One unjudged query, taken as unanswerable; `stratum` is its own field, or `unjudged`."""
+
+    query_id: str
+    query: str
+    stratum: str
+    path: str
+    refused: bool
+    best: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataResult:
+    """The data set, as it was checked.
+
+    Attributes:
+        counts: as in `DatasetReport.counts`, of the whole data set.
+        split: None: all queries.
+        judged, unjudged: queries of the split that were used.
+        limit: how many judged queries were wanted at most; None: all were used.
+        warning_counts: by code.
+        warnings: the first of each, with file and line.
+        groups: document groups of the judged queries that were used.
+        largest_group: judged queries in the largest of them.
+        fingerprint: of queries and judgements that were used; see `rankgate_eval.data.fingerprint`.
+    """
+
+    name: str
+    split: str | None
+    judged: int
+    unjudged: int
+    limit: int | None
+    groups: int
+    largest_group: int
+    counts: Mapping[str, int]
+    warning_counts: Mapping[str, int]
+    warnings: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyMade:
+    """Which policy ran.
+
+    Attributes:
+        name: of the policy.
+        source: file, `default`, `unfitted` or `given`.
+        sha256: of its content.
+        kind: section that was used.
+        provenance: what its file says of how it was made.
+    """
+
+    name: str
+    source: str
+    sha256: str
+    kind: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """How the result was made.
+
+    Attributes:
+        command: as typed, or the Python call.
+        version: of rankgate.
+        commit: of the git tree that the command ran in; None outside of one.
+        dirty: whether that tree had uncommitted changes.
+        hardware: processor, cores, system.
+        date: UTC, ISO 8601.
+        seconds: that it took.
+        scorer: `ScorerInfo`, as a mapping.
+        first_stage: the system in words.
+        kind: hybrid, dense, bm25 or order: which scores its candidates carry.
+        fusions: what the tuned first stage chose, one a fold.
+        k: candidates that were read.
+        depth: candidates that were asked for, for the recall curve.
+        top_n: passages that are kept.
+    """
+
+    command: str
+    version: str
+    commit: str | None
+    dirty: bool
+    seed: int
+    hardware: str
+    python: str
+    date: str
+    seconds: float
+    scorer: Mapping[str, Any]
+    policy: PolicyMade
+    first_stage: str
+    kind: str
+    fusions: tuple[Mapping[str, Any], ...]
+    k: int
+    depth: int
+    top_n: int
+    folds: int
+    resamples: int
+    permutations: int

@@ -1,0 +1,1 @@
+"""Running systems: collecting candidates, scoring them once, ordering them by `rankgate.decide`."""

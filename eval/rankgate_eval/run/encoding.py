@@ -1,0 +1,129 @@
+"""Encodes every passage once: for the dense list and for late interaction together.
+
+Both read from one forward pass of the same encoder, so both are kept: pooled vectors in a
+`VectorCache`, token vectors in a `TokenStore`, in one folder, by content. A stopped run resumes.
+Questions are never kept: what encoding them costs belongs to the latency that is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rankgate.encoders import TokenEncoder, TokenStore
+from rankgate.errors import ConfigError
+from rankgate.retrieve import BM25Index
+from rankgate.types import FirstStageKind
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.run.index import MemoryIndex
+from rankgate_eval.run.vector_cache import Encoder, Progress, VectorCache
+
+__all__ = ["DEFAULT_CACHE", "StoringEncoder", "build_index", "fill_store", "open_store"]
+
+DEFAULT_CACHE = Path(".rankgate") / "eval"
+_BATCH = 64
+
+
+class StoringEncoder:
+    """An encoder that keeps every text's token vectors as it makes the pooled one.
+
+    Args:
+        encoder: gives both from one pass.
+        store: where token vectors go; what is in it is not encoded again.
+    """
+
+    def __init__(self, encoder: TokenEncoder, store: TokenStore) -> None:
+        self.name = encoder.name
+        self.sha256 = encoder.sha256
+        self.dimension = encoder.dimension
+        self._encoder = encoder
+        self._store = store
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """(n, d) unit vectors, one a text."""
+        if not texts:
+            return np.zeros((0, self.dimension), dtype=np.float32)
+        known = self._store.get_many(texts)
+        absent = [text for text in dict.fromkeys(texts) if text not in known]
+        fresh = dict(zip(absent, self._encoder.encode(absent), strict=True))
+        self._store.put_many(fresh)
+        known.update(fresh)
+        return np.stack([known[text].pooled for text in texts])
+
+
+def open_store(folder: str | Path, encoder: TokenEncoder) -> TokenStore:
+    """The token store of this encoder in a cache folder, which is made where it is missing.
+
+    Raises:
+        ConfigError: the folder cannot be made, or the file is not a store.
+    """
+    where = Path(folder)
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigError(f"the cache folder {where} cannot be made: {exc}") from exc
+    return TokenStore(
+        where / f"tokens-{encoder.sha256[:12]}.sqlite",
+        encoder=f"{encoder.name}|{encoder.sha256}",
+        dimension=encoder.dimension,
+    )
+
+
+def fill_store(
+    store: TokenStore,
+    encoder: TokenEncoder,
+    texts: Iterable[str],
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Encode the texts that the store lacks; each batch is kept as it is done."""
+    absent = store.missing(list(texts))
+    for start in range(0, len(absent), _BATCH):
+        part = absent[start : start + _BATCH]
+        store.put_many(dict(zip(part, encoder.encode(part), strict=True)))
+        if progress is not None:
+            progress(start + len(part), len(absent))
+
+
+def build_index(
+    data: Dataset,
+    *,
+    kind: FirstStageKind | str = FirstStageKind.HYBRID,
+    encoder: Encoder | None = None,
+    store: TokenStore | None = None,
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+) -> MemoryIndex:
+    """An index over the data set's passages.
+
+    Args:
+        data: the data set.
+        kind: `bm25` needs no encoder.
+        encoder: for `dense` and `hybrid`; None: all-MiniLM-L6-v2.
+        store: token vectors are kept there too, where `encoder` is a `TokenEncoder`.
+        cache: folder for pooled vectors; None: they are not kept.
+        progress: told how many passages are encoded.
+
+    Raises:
+        ModelNotFoundError: no encoder was given, and all-MiniLM-L6-v2 is not installed.
+        ConfigError: the cache cannot be opened.
+    """
+    bm25 = BM25Index.build(data.corpus.items())
+    if FirstStageKind(kind) is FirstStageKind.BM25:
+        return MemoryIndex(data.corpus, bm25, documents=data.documents)
+    reader: Encoder = TokenEncoder.load() if encoder is None else encoder
+    writer: Encoder = reader
+    if store is not None and isinstance(reader, TokenEncoder):
+        writer = StoringEncoder(reader, store)
+    passages = VectorCache(writer, cache)
+    try:
+        matrix = passages.vectors(list(data.corpus.values()), progress=progress)
+    finally:
+        passages.close()
+    # Questions get a memory of their own that ends with the run.
+    return MemoryIndex(
+        data.corpus, bm25, cache=VectorCache(reader), matrix=matrix, documents=data.documents
+    )

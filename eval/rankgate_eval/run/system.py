@@ -1,0 +1,299 @@
+"""The system under test: whatever gives candidates for a query, and an adapter for each kind."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from rankgate.errors import InputError, MissingExtraError
+from rankgate.retrieve import Fusion, chroma_space
+from rankgate.types import Candidate, FirstStageKind
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.data.readers.run import Run
+from rankgate_eval.run.index import MemoryIndex
+
+__all__ = [
+    "CallableStage",
+    "FirstStage",
+    "IndexStage",
+    "LangChainStage",
+    "RunStage",
+    "as_first_stage",
+]
+
+
+@runtime_checkable
+class FirstStage(Protocol):
+    """Gives candidates, best first.
+
+    Optional, found by name: `candidates_for(query_id, query, k)`, for systems such as a run file.
+    """
+
+    def candidates(self, query: str, k: int) -> Sequence[Candidate]:
+        """At most k candidates, best first, each with every score that the system has."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexStage:
+    """An in-memory index as a first stage.
+
+    Attributes:
+        index: what is searched.
+        kind: `hybrid`, `dense` or `bm25`.
+        fusion: of a hybrid list; None: the default one.
+        hidden: query id to passages that do not exist for it: how a question is made
+            unanswerable. Only `candidates_for` can know.
+    """
+
+    index: MemoryIndex
+    kind: FirstStageKind = FirstStageKind.HYBRID
+    fusion: Fusion | None = None
+    hidden: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def candidates(self, query: str, k: int) -> list[Candidate]:
+        """The index's candidates, nothing hidden."""
+        return self.index.search(query, k, kind=self.kind, fusion=self.fusion)
+
+    def candidates_for(self, query_id: str, query: str, k: int) -> list[Candidate]:
+        """The index's candidates without what is hidden from this query."""
+        gone = self.hidden.get(query_id, ())
+        return self.index.search(query, k, kind=self.kind, fusion=self.fusion, hidden=gone)
+
+
+class RunStage:
+    """A TREC run as a first stage: its order, without any score.
+
+    A query that the run lacks has no candidates, which counts as finding nothing.
+
+    Args:
+        run: as `read_run` reads it.
+        data: the data set whose texts the candidates carry.
+    """
+
+    def __init__(self, run: Run, data: Dataset) -> None:
+        self.run = run
+        self.data = data
+        self._by_text: dict[str, list[str]] = {}
+        for query_id, text in data.queries.items():
+            self._by_text.setdefault(text, []).append(query_id)
+
+    def candidates(self, query: str, k: int) -> list[Candidate]:
+        """The list of the query with this text.
+
+        Raises:
+            InputError: no query has this text, or several have it and different lists.
+        """
+        ids = self._by_text.get(query, [])
+        lists = {self.run.lists.get(query_id, ()) for query_id in ids}
+        if len(lists) != 1:
+            problem = "several queries with different lists have" if ids else "no query has"
+            raise InputError(
+                f"{problem} the text {query[:80]!r}; a run is read by query id, with "
+                "candidates_for(query_id, query, k)"
+            )
+        return self.candidates_for(ids[0], query, k)
+
+    def candidates_for(self, query_id: str, query: str, k: int) -> list[Candidate]:
+        """The first k of the query's list.
+
+        Raises:
+            InputError: the run names a passage that the corpus lacks.
+        """
+        return _resolved(self.run.lists.get(query_id, ())[:k], self.data.corpus)
+
+
+class CallableStage:
+    """A function of query and k, or an object's method, as a first stage.
+
+    Args:
+        function: returns candidates, or passage ids where `corpus` is given.
+        corpus: passage id to text, for functions that return ids.
+
+    Raises:
+        InputError: not callable, or a coroutine function.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[str, int], Sequence[Any]],
+        *,
+        corpus: Mapping[str, str] | None = None,
+    ) -> None:
+        if not callable(function):
+            raise InputError(f"expected a function of query and k, got {type(function).__name__}")
+        if inspect.iscoroutinefunction(function):
+            raise InputError(
+                "the system is a coroutine function: wrap it, such as "
+                "lambda query, k: asyncio.run(system(query, k))"
+            )
+        self.function = function
+        self.corpus = corpus
+
+    def candidates(self, query: str, k: int) -> list[Candidate]:
+        """What the function returns, ids turned into candidates.
+
+        Raises:
+            InputError: it returns neither candidates nor ids of the corpus.
+        """
+        return _resolved(self.function(query, k), self.corpus)
+
+
+class LangChainStage:
+    """A LangChain retriever or vector store as a first stage.
+
+    A Chroma store gives dense scores, as cosines; a retriever throws scores away, so its
+    candidates have their order alone. A LangChain retriever is asked for k documents where it
+    takes that number, which needs langchain-rankgate; any other gives as many as it likes.
+
+    Args:
+        system: something with `invoke`, or a `langchain_chroma.Chroma`.
+        id_key: the metadata key with the passage's id in the data set; None: the document's
+            own `id`.
+
+    Raises:
+        MissingExtraError: a vector store was given and langchain-rankgate is not installed.
+        ConfigError: the store's vector space is not understood.
+    """
+
+    def __init__(self, system: Any, *, id_key: str | None = None) -> None:
+        self.id_key = id_key
+        if hasattr(system, "similarity_search_with_score"):
+            try:
+                from langchain_rankgate.sources import ChromaSource
+            except ImportError as exc:
+                raise MissingExtraError("a LangChain vector store under test", "app") from exc
+            source = ChromaSource(system, space=chroma_space(system))
+            self._find: Callable[[str, int], Sequence[Candidate]] = lambda query, k: (
+                source.find(query, k, asked=True, callbacks=None, kwargs={}).candidates
+            )
+        else:
+            self._find = _retriever_search(system)
+
+    def candidates(self, query: str, k: int) -> list[Candidate]:
+        """The k first documents, under their ids in the data set.
+
+        Raises:
+            InputError: a document has no id there.
+        """
+        found = []
+        for candidate in self._find(query, k):
+            identifier: Any = candidate.id
+            if self.id_key is not None:
+                identifier = candidate.metadata.get(self.id_key)
+                if identifier is None:
+                    have = ", ".join(sorted(candidate.metadata)) or "none"
+                    raise InputError(
+                        f"a document has no metadata {self.id_key!r}; its keys: {have}"
+                    )
+            found.append(
+                Candidate(
+                    id=str(identifier),
+                    text=candidate.text,
+                    rank=candidate.rank,
+                    metadata=candidate.metadata,
+                    dense=candidate.dense,
+                    bm25=candidate.bm25,
+                )
+            )
+        return found
+
+
+def as_first_stage(
+    system: Any,
+    *,
+    data: Dataset | None = None,
+    id_key: str | None = None,
+    kind: FirstStageKind = FirstStageKind.HYBRID,
+    fusion: Fusion | None = None,
+) -> FirstStage:
+    """Whatever the user has, as a first stage.
+
+    Args:
+        system: a first stage, a `MemoryIndex`, a `Run`, a LangChain retriever or Chroma store,
+            or a function of query and k that returns candidates or passage ids.
+        data: the data set; needed for runs and for functions that return ids.
+        id_key: for LangChain, the metadata key with the passage's id; None: `Document.id`.
+        kind: for a `MemoryIndex`: `hybrid`, `dense` or `bm25`.
+        fusion: for a `MemoryIndex`.
+
+    Raises:
+        InputError: none of these, or a run without `data`.
+        MissingExtraError: a vector store, and langchain-rankgate is not installed.
+    """
+    if isinstance(system, MemoryIndex):
+        return IndexStage(index=system, kind=FirstStageKind(kind), fusion=fusion)
+    if isinstance(system, Run):
+        if data is None:
+            raise InputError("a run has no texts: give the data set too, as data=")
+        return RunStage(system, data)
+    corpus = None if data is None else data.corpus
+    if callable(getattr(system, "candidates_for", None)):
+        if isinstance(system, FirstStage):
+            return system
+        raise InputError(
+            f"{type(system).__name__} has candidates_for, but not candidates(query, k)"
+        )
+    if callable(getattr(system, "candidates", None)):
+        return CallableStage(system.candidates, corpus=corpus)
+    if hasattr(system, "similarity_search_with_score") or callable(getattr(system, "invoke", None)):
+        return LangChainStage(system, id_key=id_key)
+    if callable(system):
+        return CallableStage(system, corpus=corpus)
+    raise InputError(
+        "a system under test has candidates(query, k), or is a function of query and k, a "
+        f"LangChain retriever or a Chroma store; got {type(system).__name__}"
+    )
+
+
+def _resolved(rows: Any, corpus: Mapping[str, str] | None) -> list[Candidate]:
+    """Candidates as they are, ids with the corpus's text."""
+    if isinstance(rows, str | bytes) or not isinstance(rows, Sequence):
+        raise InputError(f"expected a list of candidates or passage ids, got {type(rows).__name__}")
+    found = []
+    for rank, row in enumerate(rows, start=1):
+        if isinstance(row, Candidate):
+            found.append(row)
+        elif not isinstance(row, str):
+            raise InputError(
+                f"result {rank} must be a rankgate.Candidate or a passage id, got "
+                f"{type(row).__name__}"
+            )
+        elif corpus is None:
+            raise InputError(f"result {rank} is an id: give the data set, so that it has a text")
+        elif row not in corpus:
+            raise InputError(f"result {rank}: passage {row!r} is not in the corpus")
+        else:
+            found.append(Candidate(id=row, text=corpus[row], rank=rank))
+    return found
+
+
+def _retriever_search(system: Any) -> Callable[[str, int], Sequence[Candidate]]:
+    try:
+        from langchain_core.retrievers import BaseRetriever
+
+        from langchain_rankgate.sources import RetrieverSource
+    except ImportError:  # then nobody can hand it a k, and its own number stands
+        pass
+    else:
+        if isinstance(system, BaseRetriever):
+            source = RetrieverSource(system)
+            return lambda query, k: (
+                source.find(query, k, asked=True, callbacks=None, kwargs={}).candidates
+            )
+    return lambda query, k: _from_documents(list(system.invoke(query))[:k])
+
+
+def _from_documents(documents: Sequence[Any]) -> list[Candidate]:
+    """LangChain documents by their shape alone, so that LangChain need not be installed."""
+    return [
+        Candidate(
+            id=f"document-{rank}" if document.id is None else str(document.id),
+            text=document.page_content,
+            rank=rank,
+            metadata=dict(document.metadata),
+        )
+        for rank, document in enumerate(documents, start=1)
+    ]

@@ -1,0 +1,1 @@
+"""Statistics: paired comparisons, strata, fits, bounds. Knows numbers and groups, no systems."""

@@ -1,0 +1,288 @@
+"""The fusion that suits a corpus: what tuning the first stage gains without any reranker.
+
+Fitted on the candidates' own scores, so it needs no second retrieval: every candidate of a
+hybrid first stage carries its cosine and its BM25 score. A reranker has to be better than this
+order; against the untuned one it would be credited with what the weights alone can do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rankgate.errors import InputError
+from rankgate.retrieve import Fusion
+from rankgate.types import Candidate
+from rankgate_eval.run.pool import Pooled
+from rankgate_eval.stats.folds import group_folds
+from rankgate_eval.stats.significance import compare
+
+__all__ = [
+    "FUSION_GRID",
+    "CrossfitFusion",
+    "FusionFit",
+    "crossfit_fusion",
+    "fit_fusion",
+    "order_by_fusion",
+]
+
+FloatArray = npt.NDArray[np.float64]
+
+_TOP = 10
+_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+# From plain to particular: of equally good ones the first is taken.
+FUSION_GRID: tuple[Fusion, ...] = (
+    Fusion(),
+    Fusion(bm25_weight=0.0),
+    Fusion(dense_weight=0.0),
+    *(Fusion(rrf_k=k) for k in (10.0, 30.0, 100.0)),
+    *(
+        Fusion(rrf_k=k, dense_weight=dense, bm25_weight=bm25)
+        for k in (60.0, 10.0)
+        for dense, bm25 in ((2.0, 1.0), (1.0, 2.0), (4.0, 1.0), (1.0, 4.0))
+    ),
+    *(
+        Fusion(method="weighted", dense_weight=share, bm25_weight=round(1.0 - share, 1))
+        for share in _SHARES
+    ),
+)
+"""What is tried: plain RRF, each list alone, other constants and weights, min-max sums."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusionFit:
+    """The chosen fusion, and what it is worth on the queries it was chosen on.
+
+    Attributes:
+        fusion: the choice; None where there is nothing to fuse.
+        ndcg10: its mean nDCG@10 on these queries: optimistic, since it was chosen on them.
+        plain_ndcg10: that of plain RRF.
+        standard_error: of the mean difference between the best fusion and the plain one, robust
+            to document groups.
+        n: judged queries.
+        note: in a sentence, why this one.
+    """
+
+    fusion: Fusion | None
+    ndcg10: float
+    plain_ndcg10: float
+    standard_error: float
+    n: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossfitFusion:
+    """Every query ordered by a fusion that was chosen without its document group.
+
+    Attributes:
+        orders: query id to passage ids, best first; also of unjudged queries.
+        fusions: the choice of each fold; empty where there is nothing to fuse.
+        unit: what the folds were drawn from, `group` or `query`; see `Fold`.
+        note: why there was nothing to fuse or to cross-fit; "" otherwise.
+    """
+
+    orders: Mapping[str, tuple[str, ...]]
+    fusions: tuple[Fusion, ...]
+    unit: str = "group"
+    note: str = ""
+
+
+def order_by_fusion(candidates: Sequence[Candidate], fusion: Fusion) -> tuple[str, ...]:
+    """Ids of all candidates, fused by their own scores, best first.
+
+    Ranks are those within these candidates. As in retrieval, a BM25 score of 0 stands in no
+    list. Ties, and candidates of neither list, keep their first-stage order.
+
+    Raises:
+        InputError: a candidate lacks a score that the fusion reads.
+    """
+    by_rank = sorted(candidates, key=lambda c: c.rank)
+    dense: dict[str, float] = {}
+    bm25: dict[str, float] = {}
+    for c in by_rank:
+        if (c.dense is None and fusion.dense_weight > 0) or (
+            c.bm25 is None and fusion.bm25_weight > 0
+        ):
+            lacks = "dense" if c.dense is None and fusion.dense_weight > 0 else "BM25"
+            raise InputError(f"candidate {c.id!r} has no {lacks} score to fuse by")
+        if c.dense is not None:
+            dense[c.id] = c.dense
+        if c.bm25 is not None and c.bm25 > 0.0:
+            bm25[c.id] = c.bm25
+    fused = dict(fusion.fuse(_best_first(dense), _best_first(bm25)))
+    # -inf, not 0: a candidate of no list stands behind one that weighted fusion gave 0.
+    return tuple(c.id for c in sorted(by_rank, key=lambda c: -fused.get(c.id, -np.inf)))
+
+
+def fit_fusion(
+    pools: Mapping[str, Pooled],
+    relevant: Mapping[str, Collection[str]],
+    *,
+    groups: Mapping[str, str] | None = None,
+) -> FusionFit:
+    """Choose a fusion by nDCG@10 over the judged queries.
+
+    The best of `FUSION_GRID` is taken only where it beats plain RRF by more than the standard
+    error of their difference (the one-standard-error rule of Breiman et al., Classification and
+    Regression Trees, 1984): a dozen weights always have a luckiest one.
+
+    Args:
+        pools: query id to what was read.
+        relevant: query id to its relevant passages; queries without one are left out.
+        groups: query id to document group; None: every query is its own.
+
+    Raises:
+        InputError: no query has a relevant passage.
+    """
+    judged = _judged(pools, relevant)
+    if not judged:
+        raise InputError("no query has a relevant passage, so no fusion can be fitted")
+    obstacle = _obstacle(pools)
+    if obstacle:
+        own = [_ndcg10([c.id for c in pools[q].candidates], relevant[q]) for q in judged]
+        mean = float(np.mean(own))
+        return FusionFit(
+            fusion=None,
+            ndcg10=mean,
+            plain_ndcg10=mean,
+            standard_error=0.0,
+            n=len(judged),
+            note=obstacle,
+        )
+    return _choose(_table(pools, relevant, judged), judged, groups)
+
+
+def crossfit_fusion(
+    pools: Mapping[str, Pooled],
+    relevant: Mapping[str, Collection[str]],
+    groups: Mapping[str, str],
+    *,
+    folds: int = 5,
+    seed: int = 0,
+) -> CrossfitFusion:
+    """Order every query by the fusion that the other folds choose.
+
+    Args:
+        pools: query id to what was read.
+        relevant: query id to its relevant passages; none for an unjudged query, which is ordered
+            by the fusion that all judged ones choose.
+        groups: query id to document group.
+        folds: wanted.
+        seed: of the folds.
+
+    Returns:
+        The orders. For a first stage without both scores, its own.
+
+    Raises:
+        InputError: fewer than 2 folds.
+    """
+    judged = _judged(pools, relevant)
+    own = {q: tuple(c.id for c in p.candidates) for q, p in pools.items()}
+    obstacle = _obstacle(pools)
+    if obstacle:
+        return CrossfitFusion(orders=own, fusions=(), note=obstacle)
+    if len(judged) < 2:
+        note = f"{len(judged)} judged queries: too few to tune the fusion on, first-stage order"
+        return CrossfitFusion(orders=own, fusions=(), note=note)
+    table = _table(pools, relevant, judged)
+    row = {q: i for i, q in enumerate(judged)}
+    parts = group_folds(judged, groups, folds=folds, seed=seed)
+    orders = dict(own)
+    chosen: list[Fusion] = []
+    for fold in parts:
+        fit = _choose(table[[row[q] for q in fold.train]], fold.train, groups)
+        fusion = _known(fit)
+        chosen.append(fusion)
+        for q in fold.held_out:
+            orders[q] = order_by_fusion(pools[q].candidates, fusion)
+    everyone = _known(_choose(table, judged, groups))
+    for q in pools.keys() - row.keys():
+        orders[q] = order_by_fusion(pools[q].candidates, everyone)
+    return CrossfitFusion(orders=orders, fusions=tuple(chosen), unit=parts[0].unit)
+
+
+def _judged(pools: Mapping[str, Pooled], relevant: Mapping[str, Collection[str]]) -> list[str]:
+    # Sorted: sums of floats must not depend on the order of a file.
+    return sorted(q for q in pools if relevant.get(q))
+
+
+def _obstacle(pools: Mapping[str, Pooled]) -> str:
+    """Why nothing can be fused; "" where it can."""
+    every = [c for pool in pools.values() for c in pool.candidates]
+    if not every:
+        return "the first stage found nothing: nothing to fuse"
+    for name, known in (
+        ("dense", all(c.dense is not None for c in every)),
+        ("BM25", all(c.bm25 is not None for c in every)),
+    ):
+        if not known:
+            return f"the candidates carry no {name} score: there is no fusion to tune"
+    return ""
+
+
+def _table(
+    pools: Mapping[str, Pooled], relevant: Mapping[str, Collection[str]], judged: Sequence[str]
+) -> FloatArray:
+    """(queries, fusions) nDCG@10."""
+    return np.array(
+        [
+            [_ndcg10(order_by_fusion(pools[q].candidates, f), relevant[q]) for f in FUSION_GRID]
+            for q in judged
+        ],
+        dtype=np.float64,
+    )
+
+
+def _choose(
+    table: FloatArray, judged: Sequence[str], groups: Mapping[str, str] | None
+) -> FusionFit:
+    means = table.mean(axis=0)
+    best = int(np.argmax(np.round(means, 12)))
+    clusters = None if groups is None else [groups.get(q, q) for q in judged]
+    if clusters is not None and len(set(clusters)) < 2:
+        clusters = None  # one group says nothing of its own variation
+    # The interval and the p-value are not read, so they may be coarse.
+    gain = compare(table[:, 0], table[:, best], clusters, resamples=100, permutations=1)
+    error = float(gain.standard_error)
+    if gain.mean > error:
+        picked = best
+        note = (
+            f"beats plain RRF by {gain.mean:.4f} nDCG@10, more than its standard error {error:.4f}"
+        )
+    else:
+        picked = 0
+        note = (
+            f"plain RRF stays: the best of {len(FUSION_GRID)} gains {gain.mean:.4f} nDCG@10, not "
+            f"more than its standard error {error:.4f}"
+        )
+    return FusionFit(
+        fusion=FUSION_GRID[picked],
+        ndcg10=float(means[picked]),
+        plain_ndcg10=float(means[0]),
+        standard_error=error,
+        n=len(judged),
+        note=note,
+    )
+
+
+def _known(fit: FusionFit) -> Fusion:
+    return FUSION_GRID[0] if fit.fusion is None else fit.fusion
+
+
+def _best_first(scores: Mapping[str, float]) -> dict[str, float]:
+    """Ties stay in first-stage order, in which `scores` comes."""
+    return dict(sorted(scores.items(), key=lambda item: -item[1]))
+
+
+def _ndcg10(order: Sequence[str], relevant: Collection[str]) -> float:
+    """Binary nDCG@10, as trec_eval computes it."""
+    discounts = 1.0 / np.log2(np.arange(2, _TOP + 2))
+    gained = sum(
+        float(d) for d, passage in zip(discounts, order[:_TOP], strict=False) if passage in relevant
+    )
+    return gained / float(discounts[: min(_TOP, len(relevant))].sum())

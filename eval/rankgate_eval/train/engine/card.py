@@ -1,0 +1,208 @@
+"""The training card: what a model was made of and how good it was when it was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rankgate_eval.train.engine.curves import curves_svg
+from rankgate_eval.train.engine.data import TrainingCorpus
+from rankgate_eval.train.engine.mining import MarginRule, Mined
+from rankgate_eval.train.engine.settings import TrainingSettings
+from rankgate_eval.train.engine.trainer import TrainingResult
+
+__all__ = ["DataUse", "TrainingCard"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataUse:
+    """One corpus as this training used it.
+
+    Attributes:
+        name: of the corpus.
+        source: `beir`, `triples`, `feedback` or `documents`.
+        licence: as the user stated it.
+        sha256: over passages and questions.
+        passages: in the corpus.
+        learned: questions that lists were made of.
+        kept_back: training questions on which the order was fitted.
+        dev: questions of dev.
+        excluded: mined passages that the margin rule left out, by reason.
+    """
+
+    name: str
+    source: str
+    licence: str
+    sha256: str
+    passages: int
+    learned: int
+    kept_back: int
+    dev: int
+    excluded: Mapping[str, int]
+
+    @classmethod
+    def of(
+        cls,
+        corpus: TrainingCorpus,
+        mined: Sequence[Mined],
+        *,
+        learned: int,
+        kept_back: int,
+        dev: int,
+    ) -> DataUse:
+        """Counted from what was mined for the learned questions."""
+        reasons = [reason for m in mined for reason in m.excluded.values()]
+        return cls(
+            name=corpus.name,
+            source=corpus.source,
+            licence=corpus.licence,
+            sha256=corpus.fingerprint,
+            passages=len(corpus.passages),
+            learned=learned,
+            kept_back=kept_back,
+            dev=dev,
+            excluded={r: reasons.count(r) for r in sorted(set(reasons))},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingCard:
+    """Everything that a reader of the weights should know.
+
+    Attributes:
+        start: what training started from, as the user named it.
+        start_sha256: of its weights; "" where it has none of its own.
+        data: what was learned from.
+        settings: how.
+        rule: which mined passages were left out.
+        result: how it went.
+        first_stage: dev nDCG@10 of the first stage's own order, by corpus.
+        before: of the policy's order with the model that training started from, by corpus.
+        after: with the model that was kept, by corpus.
+        difference: of the two over all dev questions, with its interval; None where not made.
+        against_first_stage: of the kept model and the first stage's own order, likewise.
+        kept: whether the result is better than its start beyond noise.
+        weights: file name to sha256.
+        environment: versions, hardware, commit, command, date.
+        notes: what else a reader should know.
+    """
+
+    start: str
+    start_sha256: str
+    data: tuple[DataUse, ...]
+    settings: TrainingSettings
+    rule: MarginRule
+    result: TrainingResult
+    first_stage: Mapping[str, float]
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    difference: Mapping[str, Any] | None
+    against_first_stage: Mapping[str, Any]
+    kept: bool
+    weights: Mapping[str, str]
+    environment: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        data: dict[str, Any] = json.loads(json.dumps({"version": 1, **asdict(self)}))
+        return data
+
+    def write(self, folder: Path) -> None:
+        """card.json, curves.svg, and CARD.md that shows both."""
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        (folder / "card.json").write_text(text, "utf-8")
+        title = f"{self.result.steps} steps from {self.start}"
+        picture = curves_svg(self.result.history, title=title, best_step=self.result.best_step)
+        (folder / "curves.svg").write_text(picture, "utf-8")
+        (folder / "CARD.md").write_text(self.to_markdown(), "utf-8")
+
+    def to_markdown(self) -> str:
+        """For people."""
+        lines = [
+            "# Training card",
+            "",
+            f"A reranker trained by `{self.environment.get('command', 'rankgate train')}` on "
+            f"{self.environment.get('date', 'an unknown day')}, from {self.start}"
+            + (f" (sha256 {self.start_sha256})." if self.start_sha256 else "."),
+            "",
+            self._verdict(),
+            "",
+            "## Data",
+            "",
+            "Fingerprints are over passages and questions. Licences are as the user stated them.",
+            "",
+            "| data | form | licence | passages | learned | kept back | dev | left out | sha256 |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {d.name} | {d.source} | {d.licence} | {d.passages} | {d.learned} | {d.kept_back} "
+            f"| {d.dev} | {_counts(d.excluded)} | `{d.sha256[:12]}` |"
+            for d in self.data
+        ]
+        lines += [
+            "",
+            f"Left out by the margin rule: {self.rule.margin:g} of the best positive's score in "
+            f"dense and BM25 both; duplicates from a Jaccard index of {self.rule.jaccard:g}, a "
+            f"containment of {self.rule.containment:g} or a cosine of {self.rule.cosine:g}.",
+            "",
+            "## Quality on dev",
+            "",
+            "nDCG@10 of the policy's order, its relevance model refitted on training questions "
+            "that were kept back. Dev chose the step, so these figures are a little too good; "
+            "a test split was not read.",
+            "",
+            "| data | first stage | start | trained |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {name} | {self.first_stage[name]:.4f} | {self.before[name]:.4f} | {value:.4f} |"
+            for name, value in self.after.items()
+        ]
+        lines += [
+            "",
+            f"![loss and dev nDCG@10 over steps](curves.svg)\n\nKept: step "
+            f"{self.result.best_step} of {self.result.steps} ({self.result.stopped}).",
+            "",
+            "## How",
+            "",
+            "| setting | value |",
+            "|---|---|",
+            *(f"| {name} | {value} |" for name, value in asdict(self.settings).items()),
+            *(f"| {name} | {value} |" for name, value in self.environment.items()),
+            "",
+            "## Files",
+            "",
+            *(f"- `{name}`: sha256 {sha}" for name, sha in self.weights.items()),
+        ]
+        if self.notes:
+            lines += ["", "## Notes", "", *(f"- {note}" for note in self.notes)]
+        return "\n".join(lines) + "\n"
+
+    def _verdict(self) -> str:
+        first = f"{_interval(self.against_first_stage)} against the first stage's own order"
+        if self.difference is None:
+            return f"No step was better than the start; the start itself is {first}."
+        word = "Better beyond noise" if self.kept else "Not better beyond noise: do not use it"
+        text = f"{word}: {_interval(self.difference)} against its start; {first}."
+        if self.kept and self.against_first_stage["low"] <= 0.0:
+            text += (
+                " **It is not shown to be better than no reranker at all**: look at it with "
+                "`rankgate eval` before it is used."
+            )
+        return text
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    return (
+        f"{found['mean']:+.4f} nDCG@10 [{found['low']:+.4f}, {found['high']:+.4f}] over "
+        f"{found['n']} dev questions in {found['clusters']} groups"
+    )
+
+
+def _counts(excluded: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in excluded.items()) or "0"

@@ -1,0 +1,1 @@
+"""From numbers to a verdict: analysis, diagnosis, and what may be shipped."""

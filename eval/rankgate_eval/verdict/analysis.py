@@ -1,0 +1,391 @@
+"""From an experiment to a result: every number with its interval, and the verdict.
+
+The primary metrics are of the policy's order before its floor: a refusal is neither a good nor a
+bad ranking, and is judged by its own rule (`Refusals`). What is handed over after the floor
+stands there too, as `kept_recall`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rankgate.types import Path
+from rankgate_eval.data.fingerprint import fingerprint
+from rankgate_eval.result.parts import (
+    ArmResult,
+    DataResult,
+    Diagnosed,
+    HeadroomResult,
+    Made,
+    QueryRow,
+    ReliabilityResult,
+)
+from rankgate_eval.result.result import ARMS, Result
+from rankgate_eval.run.experiment import Experiment
+from rankgate_eval.run.latency import check_budget, summarise_latency
+from rankgate_eval.run.metrics import METRICS, headroom, measure, recall_curve
+from rankgate_eval.run.orderings import path_counts
+from rankgate_eval.stats.reliability import reliability_at_top
+from rankgate_eval.stats.significance import Difference, compare
+from rankgate_eval.stats.strata import StrataReport, compare_strata, stratify
+from rankgate_eval.verdict.diagnosis import Observations, diagnose
+from rankgate_eval.verdict.frontier import measure_frontier
+from rankgate_eval.verdict.listings import moved_lists, worst_queries
+from rankgate_eval.verdict.provenance import fitted_on_warnings
+from rankgate_eval.verdict.recall import alternative_recall, measure_recall, reached_depth
+from rankgate_eval.verdict.refusals import count_refusals, unanswerable_rows
+from rankgate_eval.verdict.sections import (
+    budget_result,
+    change,
+    estimate,
+    interval,
+    latency_result,
+    reliability_result,
+    strata_result,
+)
+from rankgate_eval.verdict.verdict import Evidence, judge
+
+__all__ = ["PAIRS", "analyse"]
+
+PAIRS = (
+    ("policy", "tuned_first_stage"),
+    ("policy", "first_stage"),
+    ("policy", "rerank"),
+    ("rerank", "tuned_first_stage"),
+    ("rerank", "first_stage"),
+    ("tuned_first_stage", "first_stage"),
+)
+"""What is compared, after and before; the first decides."""
+# Reasons for skipping that are no gate's doing.
+_NO_CHOICE = frozenset({"no_candidates", "empty_query", "single_candidate"})
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Numbers:
+    """Per judged query: metrics of each arm, and nDCG@10 where every query is skipped."""
+
+    values: Mapping[str, Mapping[str, FloatArray]]
+    shut: FloatArray
+    clusters: tuple[str, ...]
+    missing: Mapping[str, int]
+
+
+def analyse(
+    experiment: Experiment, *, made: Made, report: DataResult, warnings: Sequence[str] = ()
+) -> Result:
+    """Every section of the result.
+
+    Args:
+        experiment: what was measured.
+        made: how.
+        report: the data set.
+        warnings: sentences that stand before those found here.
+    """
+    e, asked = experiment, experiment.settings
+    judged = list(e.judged)
+    numbers = _measure(e)
+    primary = ("ndcg@10", f"recall@{e.top_n}")
+    draws = {"resamples": asked.resamples, "seed": asked.seed}
+    differences: dict[str, dict[str, Difference]] = {
+        f"{after}-{before}": {
+            name: compare(
+                numbers.values[before][name],
+                numbers.values[after][name],
+                numbers.clusters,
+                level=1.0 - asked.standards.alpha,
+                permutations=asked.permutations,
+                **draws,
+            )
+            for name in primary
+        }
+        for after, before in PAIRS
+    }
+    decisive = differences["policy-tuned_first_stage"]
+    strata = _strata(e, numbers)
+    skipped = sum(
+        e.arms.decided[q].path is Path.SKIPPED and e.arms.decided[q].path_reason not in _NO_CHOICE
+        for q in judged
+    )
+    skip_rate = skipped / len(judged)
+    times = {
+        arm: [ms for q, ms in e.arms.latency_ms[arm].items() if q in set(judged)] for arm in ARMS
+    }
+    budget = (
+        None
+        if asked.budget_ms is None or not times["policy"]
+        else check_budget(times["policy"], asked.budget_ms)
+    )
+    verdict = judge(
+        Evidence(
+            ndcg=decisive["ndcg@10"],
+            recall=decisive[primary[1]],
+            top_n=e.top_n,
+            skip_rate=skip_rate,
+            strata=strata,
+            latency=budget,
+        ),
+        asked.standards,
+    )
+    curve = measure_recall(
+        e.data.qrels,
+        e.arms.orders["first_stage"],
+        judged,
+        numbers.clusters,
+        depth=e.depth,
+        also=(e.k, e.top_n),
+        **draws,
+    )
+    room = _headroom(e, numbers)
+    inversions, lifts = moved_lists(
+        e.data, e.arms, judged, before="first_stage", after="policy", top_n=e.top_n
+    )
+    rows = unanswerable_rows(e.data, e.unjudged, e.arms.decided, fields=asked.fields)
+    floor = e.arms.policy.section(e.arms.kind).floor
+    ndcg = {arm: numbers.values[arm]["ndcg@10"] for arm in ARMS}
+    return Result(
+        verdict=verdict.call.value,
+        reasons=verdict.reasons,
+        queries_needed=verdict.queries_needed,
+        n=len(judged),
+        clusters=len(set(numbers.clusters)),
+        data=report,
+        arms={
+            arm: ArmResult(
+                metrics={
+                    name: estimate(column, numbers.clusters, **draws)
+                    for name, column in numbers.values[arm].items()
+                },
+                latency_ms=latency_result(summarise_latency(times[arm])) if times[arm] else None,
+                note=e.arms.tuned_note if arm == "tuned_first_stage" else "",
+                missing=numbers.missing[arm],
+            )
+            for arm in ARMS
+        },
+        differences={
+            pair: {name: change(d) for name, d in found.items()}
+            for pair, found in differences.items()
+        },
+        recall_curve=curve,
+        headroom=room,
+        precision_gap=change(differences["rerank-first_stage"]["ndcg@10"]),
+        inversions=inversions,
+        lifts=lifts,
+        skip_rate=skip_rate,
+        paths=path_counts(e.arms.decided, judged),
+        refusals=count_refusals(
+            e.data,
+            e.pool,
+            e.arms.decided,
+            judged,
+            numbers.clusters,
+            rows,
+            refuse_below=floor.refuse_below,
+            drop_below=floor.drop_below,
+            **draws,
+        ),
+        strata=None if strata is None else strata_result(strata),
+        reliability={
+            "top_1": _reliability(e, top=1),
+            "top_n": _reliability(e, top=e.top_n),
+        },
+        frontier=measure_frontier(
+            e.arms.decided,
+            judged,
+            numbers.clusters,
+            opened=ndcg["rerank"],
+            shut=numbers.shut,
+            decided=ndcg["policy"],
+            skip_rate=skip_rate,
+            **draws,
+        ),
+        budget=None if budget is None else budget_result(budget),
+        worst_queries=worst_queries(
+            e.data,
+            e.pool,
+            e.arms,
+            judged,
+            [float(v) for v in ndcg["first_stage"]],
+            [float(v) for v in ndcg["policy"]],
+        ),
+        diagnosis=_diagnosis(
+            e,
+            {p.depth: p.recall for p in curve.points},
+            room.mean,
+            differences["rerank-first_stage"]["ndcg@10"],
+        ),
+        warnings=(*warnings, *_warnings(e)),
+        made=made,
+        per_query=_rows(e, numbers, primary),
+        unanswerable=rows,
+    )
+
+
+def _measure(e: Experiment) -> _Numbers:
+    judged = list(e.judged)
+    # What was not retrieved so deep cannot be measured so deep.
+    names = [m for m in METRICS if m != "recall@100" or e.depth >= 100]
+    top = f"recall@{e.top_n}"
+    values: dict[str, dict[str, FloatArray]] = {}
+    missing: dict[str, int] = {}
+    for arm in ARMS:
+        found = measure(e.data.qrels, e.arms.orders[arm], judged, names=names)
+        values[arm] = dict(found.values)
+        missing[arm] = len(found.missing)
+        if top not in values[arm]:
+            column = recall_curve(e.data.qrels, e.arms.orders[arm], judged, [e.top_n])[:, 0]
+            values[arm][top] = column
+    shut = measure(e.data.qrels, e.arms.skipped, judged, names=["ndcg@10"])
+    return _Numbers(
+        values=values,
+        shut=shut.column("ndcg@10"),
+        clusters=tuple(e.data.group_of(q) for q in judged),
+        missing=missing,
+    )
+
+
+def _strata(e: Experiment, numbers: _Numbers) -> StrataReport | None:
+    asked = e.settings
+    fields: dict[str, list[str | None]] = {}
+    for name in asked.fields:
+        column = [e.data.fields.get(q, {}).get(name) for q in e.judged]
+        fields[name] = [None if value is None else str(value) for value in column]
+    strata = stratify(
+        [e.data.queries[q] for q in e.judged],
+        lexicon=e.lexicon,
+        signals=[e.pool[q].signals for q in e.judged],
+        fields=fields,
+    )
+    return compare_strata(
+        numbers.values["tuned_first_stage"]["ndcg@10"],
+        numbers.values["policy"]["ndcg@10"],
+        strata,
+        e.judged,
+        numbers.clusters,
+        alpha=asked.standards.alpha,
+        resamples=asked.resamples,
+        permutations=asked.permutations,
+        seed=asked.seed,
+    )
+
+
+def _headroom(e: Experiment, numbers: _Numbers) -> HeadroomResult:
+    room = headroom(e.data.qrels, e.arms.orders["first_stage"], e.judged, k=e.k, top_n=e.top_n)
+    top = f"recall@{e.top_n}"
+    won = float((numbers.values["policy"][top] - numbers.values["first_stage"][top]).mean())
+    return HeadroomResult(
+        k=e.k,
+        top_n=e.top_n,
+        attainable=float(room.attainable.mean()),
+        first_stage=float(room.first_stage.mean()),
+        mean=room.mean,
+        ci=interval(
+            room.per_query, numbers.clusters, resamples=e.settings.resamples, seed=e.settings.seed
+        ),
+        used=won / room.mean if room.mean > 1e-12 else None,
+    )
+
+
+def _reliability(e: Experiment, *, top: int) -> ReliabilityResult | None:
+    probabilities: list[list[float]] = []
+    truth: list[list[bool]] = []
+    for query_id in e.judged:
+        relevant = set(e.data.relevant(query_id))
+        # Unread passages behind the read ones have no probability, and no floor reads them.
+        known = [
+            (p.relevance_score, p.candidate.id in relevant)
+            for p in itertools.islice(e.arms.decided[query_id].passages, top)
+            if p.relevance_score is not None
+        ]
+        if known:
+            probabilities.append([p for p, _ in known])
+            truth.append([t for _, t in known])
+    if not probabilities:
+        return None
+    found = reliability_at_top(probabilities, truth, top=top)
+    return reliability_result(found, top=top, queries=len(probabilities))
+
+
+def _diagnosis(
+    e: Experiment, recall: Mapping[int, float], room: float, gain: Difference
+) -> tuple[Diagnosed, ...]:
+    found = diagnose(
+        Observations(
+            recall=recall,
+            k=e.k,
+            top_n=e.top_n,
+            headroom=room,
+            gain=gain,
+            alternatives=alternative_recall(e.stage, e.data, e.judged, depth=e.depth),
+        )
+    )
+    return tuple(Diagnosed(code=d.code, sentence=d.sentence, advice=d.advice) for d in found)
+
+
+def _warnings(e: Experiment) -> list[str]:
+    found = fitted_on_warnings(
+        e.arms.policy,
+        name=e.data.name,
+        split=e.split,
+        fingerprint=fingerprint(e.data, e.judged),
+    )
+    failed = [q for q, p in e.pool.items() if p.found.error is not None]
+    if failed:
+        first = e.pool[failed[0]].found.error
+        found.append(
+            f"The first stage failed on {len(failed)} queries, which count 0 in every arm; "
+            f"first: {failed[0]!r}: {first}"
+        )
+    _, shallow = reached_depth(
+        [p.found for p in e.pool.values()],
+        k=e.k,
+        depth=max(e.k, e.settings.depth),
+        max_failures=e.settings.max_failures,
+    )
+    found += [] if shallow is None else [shallow]
+    broken = [q for q, p in e.pool.items() if p.scorer_error is not None]
+    if broken:
+        found.append(
+            f"The scorer failed on {len(broken)} queries, which fall back to the first stage; "
+            f"first: {broken[0]!r}: {e.pool[broken[0]].scorer_error}"
+        )
+    unknown = sum(p.found.unknown for p in e.pool.values())
+    if unknown:
+        found.append(
+            f"{unknown} results have an id that the corpus does not have; they count as irrelevant."
+        )
+    notes = {note for o in e.arms.decided.values() for note in o.notes}
+    found += sorted(f"The engine notes: {note}." for note in notes)
+    return found
+
+
+def _rows(e: Experiment, numbers: _Numbers, primary: Sequence[str]) -> tuple[QueryRow, ...]:
+    rows = []
+    for i, query_id in enumerate(e.judged):
+        pooled, outcome = e.pool[query_id], e.arms.decided[query_id]
+        rows.append(
+            QueryRow(
+                query_id=query_id,
+                query=e.data.queries[query_id],
+                group=numbers.clusters[i],
+                path=outcome.path.value,
+                reason=outcome.path_reason,
+                refused=outcome.refused,
+                error=pooled.found.error or pooled.scorer_error or "",
+                harm=outcome.decision.harm,
+                best=outcome.best_probability,
+                values={
+                    arm: {name: float(numbers.values[arm][name][i]) for name in primary}
+                    for arm in ARMS
+                },
+                first_stage_ms=pooled.first_stage_ms,
+                decision_ms=outcome.timings_ms["total"],
+                scorer_ms=pooled.scorer_ms,
+            )
+        )
+    return tuple(rows)

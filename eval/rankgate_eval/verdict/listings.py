@@ -1,0 +1,158 @@
+"""Lists for people: which passages moved, and on which queries the policy does worst."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rankgate.types import Candidate, Outcome
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.result.parts import Listed, Moved, MovedList, WorstQuery
+from rankgate_eval.run.orderings import Arms
+from rankgate_eval.run.pool import Pooled
+from rankgate_eval.verdict.inversions import Move, find_movements
+
+__all__ = ["moved_lists", "snippet", "worst_queries"]
+
+_SNIPPET = 200
+_LISTED = 10
+
+
+def snippet(text: str, length: int = _SNIPPET) -> str:
+    """The beginning of a text on one line, cut at a word."""
+    line = " ".join(text[: 8 * length].split())
+    if len(line) <= length:
+        return line
+    return line[: length + 1].rsplit(" ", 1)[0][:length] + " ..."
+
+
+def moved_lists(
+    data: Dataset,
+    arms: Arms,
+    query_ids: Sequence[str],
+    *,
+    before: str,
+    after: str,
+    top_n: int,
+) -> tuple[MovedList, MovedList]:
+    """Inversions and lifts from one arm to another."""
+    found = find_movements(
+        data.qrels, arms.orders[before], arms.orders[after], query_ids, top_n=top_n
+    )
+
+    def listed(moves: Sequence[Move], queries: Sequence[str]) -> MovedList:
+        return MovedList(
+            before=before,
+            after=after,
+            top_n=top_n,
+            passages=len(moves),
+            queries=len(queries),
+            items=tuple(
+                Moved(
+                    query_id=m.query_id,
+                    query=snippet(data.queries[m.query_id]),
+                    passage_id=m.passage_id,
+                    before=m.before,
+                    after=m.after,
+                    snippet=snippet(data.corpus.get(m.passage_id, "")),
+                )
+                for m in moves
+            ),
+        )
+
+    return (
+        listed(found.inversions, found.queries_inverted),
+        listed(found.lifts, found.queries_lifted),
+    )
+
+
+def worst_queries(
+    data: Dataset,
+    pool: Mapping[str, Pooled],
+    arms: Arms,
+    query_ids: Sequence[str],
+    first_stage: Sequence[float],
+    policy: Sequence[float],
+    *,
+    count: int = 20,
+) -> tuple[WorstQuery, ...]:
+    """Those that lost most nDCG@10 against the first stage, then those with the lowest.
+
+    Args:
+        data: texts and judgements.
+        pool: the candidates.
+        arms: both orders.
+        query_ids: judged queries.
+        first_stage: nDCG@10 of each.
+        policy: nDCG@10 of each.
+        count: at most so many; a query that is perfect is not among them.
+    """
+    rows = [
+        (min(0.0, after - before), after, position)
+        for position, (before, after) in enumerate(zip(first_stage, policy, strict=True))
+        if after < 1.0
+    ]
+    return tuple(
+        _worst(data, pool[query_ids[i]], arms, first_stage[i], policy[i])
+        for _, _, i in sorted(rows)[:count]
+    )
+
+
+def _worst(data: Dataset, pooled: Pooled, arms: Arms, before: float, after: float) -> WorstQuery:
+    query_id = pooled.query_id
+    relevant = set(data.relevant(query_id))
+    outcome = arms.decided[query_id]
+    ids = {c.id for c in pooled.candidates}
+    return WorstQuery(
+        query_id=query_id,
+        query=snippet(pooled.query, 500),
+        first_stage_ndcg=float(before),
+        policy_ndcg=float(after),
+        change=float(after) - float(before),
+        path=outcome.path.value,
+        reason=outcome.path_reason,
+        refused=outcome.refused,
+        relevant_total=len(relevant),
+        not_found=len(relevant - ids),
+        first_stage=tuple(
+            _listed(c, rank, relevant, *_first_stage_score(c))
+            for rank, c in enumerate(pooled.candidates[:_LISTED], start=1)
+        ),
+        policy=tuple(_after(outcome, relevant)),
+    )
+
+
+def _after(outcome: Outcome, relevant: set[str]) -> list[Listed]:
+    return [
+        _listed(
+            p.candidate,
+            p.rank,
+            relevant,
+            p.relevance_score,
+            "" if p.relevance_score is None else "relevance",
+        )
+        for p in outcome.passages[:_LISTED]
+    ]
+
+
+def _listed(
+    candidate: Candidate, rank: int, relevant: set[str], score: float | None, kind: str
+) -> Listed:
+    return Listed(
+        passage_id=candidate.id,
+        rank=rank,
+        relevant=candidate.id in relevant,
+        snippet=snippet(candidate.text),
+        score=score,
+        score_kind=kind,
+    )
+
+
+def _first_stage_score(candidate: Candidate) -> tuple[float | None, str]:
+    for kind, score in (
+        ("fused", candidate.fused),
+        ("dense", candidate.dense),
+        ("bm25", candidate.bm25),
+    ):
+        if score is not None:
+            return float(score), kind
+    return None, ""

@@ -1,0 +1,156 @@
+"""From statistics to the parts of a result: infinite and missing numbers become None."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+from rankgate_eval.result.parts import (
+    BudgetResult,
+    Change,
+    Estimate,
+    LatencyResult,
+    Rate,
+    ReliabilityBin,
+    ReliabilityResult,
+    StrataResult,
+    StratumRow,
+)
+from rankgate_eval.run.latency import Budget, Latency
+from rankgate_eval.stats.reliability import Reliability
+from rankgate_eval.stats.significance import Difference, bootstrap_interval, clopper_pearson
+from rankgate_eval.stats.strata import StrataReport
+
+__all__ = [
+    "budget_result",
+    "change",
+    "estimate",
+    "interval",
+    "latency_result",
+    "rate",
+    "reliability_result",
+    "strata_result",
+]
+
+
+def interval(
+    values: npt.ArrayLike, clusters: Sequence[str], *, resamples: int, seed: int
+) -> tuple[float, float] | None:
+    """Interval of a mean; None where one document group says nothing of others."""
+    low, high = bootstrap_interval(values, clusters, resamples=resamples, seed=seed)
+    return _finite(low, high)
+
+
+def estimate(
+    values: npt.NDArray[Any],
+    clusters: Sequence[str],
+    *,
+    resamples: int,
+    seed: int,
+) -> Estimate:
+    """Mean and interval of (n,) values in [0, 1], the interval cut to what is possible."""
+    span = interval(values, clusters, resamples=resamples, seed=seed)
+    if span is not None:
+        span = (max(0.0, span[0]), min(1.0, span[1]))
+    return Estimate(mean=float(values.mean()), ci=span)
+
+
+def change(difference: Difference) -> Change:
+    """A difference as a result holds it."""
+    error = difference.standard_error
+    return Change(
+        mean=difference.mean,
+        ci=_finite(difference.low, difference.high),
+        p=difference.p,
+        n=difference.n,
+        clusters=difference.clusters,
+        level=difference.level,
+        standard_error=error if math.isfinite(error) else None,
+    )
+
+
+def rate(count: int, n: int) -> Rate:
+    """A share with its exact interval."""
+    if n == 0:
+        return Rate(count=0, n=0, rate=None, ci=None)
+    return Rate(count=count, n=n, rate=count / n, ci=clopper_pearson(count, n))
+
+
+def latency_result(latency: Latency) -> LatencyResult:
+    """A summary of latencies as a result holds it."""
+    return LatencyResult(
+        n=latency.n,
+        mean=latency.mean,
+        worst=latency.worst,
+        p50=latency.p50,
+        p95=latency.p95,
+        p99=latency.p99,
+    )
+
+
+def budget_result(budget: Budget) -> BudgetResult:
+    """A checked budget as a result holds it."""
+    return BudgetResult(
+        status=budget.status.value,
+        budget_ms=budget.budget_ms,
+        quantile=budget.quantile,
+        observed_ms=budget.observed_ms,
+        n=budget.n,
+        needed=budget.needed,
+    )
+
+
+def reliability_result(found: Reliability, *, top: int, queries: int) -> ReliabilityResult:
+    """A reliability curve as a result holds it."""
+    return ReliabilityResult(
+        top=top,
+        queries=queries,
+        n=found.n,
+        base_rate=found.base_rate,
+        predicted=found.predicted,
+        brier=found.brier,
+        brier_skill=found.brier_skill,
+        bins=tuple(
+            ReliabilityBin(
+                low=b.low,
+                high=b.high,
+                n=b.n,
+                predicted=b.predicted,
+                observed=b.observed,
+                ci=(b.observed_low, b.observed_high),
+            )
+            for b in found.bins
+        ),
+    )
+
+
+def strata_result(report: StrataReport) -> StrataResult:
+    """All strata as a result holds them."""
+    lost = {r.key for r in report.regressions}
+    won = {r.key for r in report.gains}
+    return StrataResult(
+        alpha=report.alpha,
+        min_queries=report.min_queries,
+        min_clusters=report.min_clusters,
+        rows=tuple(
+            StratumRow(
+                dimension=r.dimension,
+                name=r.name,
+                n=r.n,
+                clusters=r.clusters,
+                difference=None if r.difference is None else change(r.difference),
+                adjusted_p=r.adjusted_p,
+                regression=r.key in lost,
+                gain=r.key in won,
+                losers=r.losers,
+            )
+            for r in report.results
+        ),
+    )
+
+
+def _finite(low: float, high: float) -> tuple[float, float] | None:
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None

@@ -1,0 +1,312 @@
+"""The verdict: ship, ship behind the gate, don't ship, or not enough data, with its reasons.
+
+Pure and deterministic: everything measured comes in as `Evidence`, nothing is drawn here. The
+policy is compared with the *tuned* first stage, so that refitted fusion weights are not
+credited to the reranker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rankgate.errors import InputError
+from rankgate_eval.run.latency import Budget, BudgetStatus
+from rankgate_eval.stats.significance import Difference
+from rankgate_eval.stats.strata import StrataReport, StratumResult
+
+__all__ = ["Call", "Evidence", "Standards", "Verdict", "judge"]
+
+
+class Call(StrEnum):
+    """What to do."""
+
+    SHIP = "ship"
+    SHIP_BEHIND_GATE = "ship_behind_gate"
+    DONT_SHIP = "dont_ship"
+    NOT_ENOUGH_DATA = "not_enough_data"
+
+
+_OUT_OF_REACH = 100_000
+
+_EXIT_CODES = {
+    Call.SHIP: 0,
+    Call.SHIP_BEHIND_GATE: 0,
+    Call.DONT_SHIP: 1,
+    Call.NOT_ENOUGH_DATA: 3,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standards:
+    """What is asked of a reranker before it ships.
+
+    Attributes:
+        alpha: of the test of the gain, two-sided: a useless reranker ships in at most alpha / 2.
+        power: with which the number of queries needed is stated.
+        recall_margin: loss of recall@top_n that is tolerated.
+        useful_gain: nDCG@10 below which a gain is not worth a second stage; where the interval
+            excludes it, more data would not change the answer.
+        stratum_margin: nDCG@10 that a stratum may lose on average before it holds a verdict back.
+        min_queries: fewer, and nothing is decided.
+        min_clusters: fewer document groups, and nothing is decided.
+    """
+
+    alpha: float = 0.05
+    power: float = 0.8
+    recall_margin: float = 0.02
+    useful_gain: float = 0.01
+    stratum_margin: float = 0.01
+    min_queries: int = 50
+    min_clusters: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "power"):
+            if not 0.0 < getattr(self, name) < 1.0:
+                raise InputError(f"{name} must be in (0, 1), got {getattr(self, name)}")
+        for name in ("recall_margin", "useful_gain"):
+            if not getattr(self, name) > 0.0:
+                raise InputError(f"{name} must be above 0, got {getattr(self, name)}")
+        if not self.stratum_margin >= 0.0:
+            raise InputError(f"stratum_margin must not be negative, got {self.stratum_margin}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What was measured, all of the policy minus the tuned first stage, on the same queries.
+
+    Attributes:
+        ndcg: difference in nDCG@10.
+        recall: difference in recall@top_n.
+        top_n: passages that are kept.
+        skip_rate: share of the queries that the gate skipped, in [0, 1].
+        strata: of the difference in nDCG@10; None where none were tested.
+        latency: of the policy against the budget; None where no budget was given.
+    """
+
+    ndcg: Difference
+    recall: Difference
+    top_n: int
+    skip_rate: float
+    strata: StrataReport | None = None
+    latency: Budget | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.skip_rate <= 1.0:
+            raise InputError(f"skip_rate is a share in [0, 1], got {self.skip_rate}")
+        if (self.ndcg.n, self.ndcg.clusters) != (self.recall.n, self.recall.clusters):
+            raise InputError(
+                f"nDCG is of {self.ndcg.n} queries and recall of {self.recall.n}; both must be "
+                "measured on the same ones"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What to do, and why.
+
+    Attributes:
+        call: the verdict.
+        reasons: sentences, the deciding ones first.
+        queries_needed: for `not_enough_data`, queries like these that would probably do; None
+            otherwise, and where no number of queries would.
+        regressions: strata whose loss survives the correction, whatever the verdict.
+    """
+
+    call: Call
+    reasons: tuple[str, ...]
+    queries_needed: int | None = None
+    regressions: tuple[StratumResult, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command: 0 ship (also behind the gate), 1 don't ship, 3 not enough data."""
+        return _EXIT_CODES[self.call]
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """One requirement, looked at: refused, undecided, or neither, which is met."""
+
+    sentence: str
+    refused: bool = False
+    undecided: bool = False
+    needed: int | None = None
+
+
+def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
+    """Decide.
+
+    Too few queries decide nothing. Then any requirement that is refused means `dont_ship`, else
+    any that is undecided `not_enough_data`; a stratum can only refuse. What is left ships:
+    behind the gate where the gate skipped anything.
+
+    Args:
+        evidence: what was measured.
+        standards: None: the defaults.
+
+    Raises:
+        InputError: the intervals were not made at `1 - alpha`.
+    """
+    asked = Standards() if standards is None else standards
+    for difference in (evidence.ndcg, evidence.recall):
+        if abs(difference.level - (1.0 - asked.alpha)) > 1e-9:
+            raise InputError(
+                f"the interval is at level {difference.level}, alpha = {asked.alpha} asks for "
+                f"{1.0 - asked.alpha}; pass that level to `compare`"
+            )
+    regressions = () if evidence.strata is None else evidence.strata.regressions
+    gain = _gain(evidence.ndcg, asked)
+    short = _too_few(evidence.ndcg, asked)
+    if short is not None:
+        needed = max(asked.min_queries, gain.needed if gain.needed is not None else 0)
+        return Verdict(
+            call=Call.NOT_ENOUGH_DATA,
+            reasons=(short, f"So far nDCG@10 changes by {_numbers(evidence.ndcg)}."),
+            queries_needed=max(needed, evidence.ndcg.n + 1),
+            regressions=regressions,
+        )
+    findings = [gain, _recall(evidence, asked)]
+    if evidence.latency is not None:
+        findings.append(_budget(evidence.latency))
+    findings += [_stratum(r, asked) for r in regressions]
+    # Deciding sentences first; the sort keeps the order of equals.
+    findings.sort(key=lambda f: 0 if f.refused else 1 if f.undecided else 2)
+    reasons = [f.sentence for f in findings]
+    if any(f.refused for f in findings):
+        return Verdict(call=Call.DONT_SHIP, reasons=tuple(reasons), regressions=regressions)
+    if any(f.undecided for f in findings):
+        needs = [f.needed for f in findings if f.undecided and f.needed is not None]
+        return Verdict(
+            call=Call.NOT_ENOUGH_DATA,
+            reasons=tuple(reasons),
+            queries_needed=max(needs, default=None),
+            regressions=regressions,
+        )
+    if evidence.skip_rate > 0.0:
+        call = Call.SHIP_BEHIND_GATE
+        reasons.append(
+            f"The gate skipped {evidence.skip_rate:.0%} of the queries; what was measured, and "
+            "what may ship, is the reranker behind it."
+        )
+    else:
+        call = Call.SHIP
+        reasons.append("The gate skipped no query: the reranker may run on all of them.")
+    return Verdict(call=call, reasons=tuple(reasons), regressions=regressions)
+
+
+def _too_few(ndcg: Difference, asked: Standards) -> str | None:
+    if ndcg.n < asked.min_queries:
+        return f"{ndcg.n} judged queries are too few to decide on; at least {asked.min_queries}."
+    if ndcg.clusters < asked.min_clusters:
+        return (
+            f"The {ndcg.n} judged queries ask about {ndcg.clusters} document groups only; at "
+            f"least {asked.min_clusters} are needed, because queries about one document succeed "
+            "and fail together."
+        )
+    return None
+
+
+def _gain(ndcg: Difference, asked: Standards) -> _Finding:
+    numbers = _numbers(ndcg)
+    if ndcg.better(asked.alpha):
+        small = ndcg.mean < asked.useful_gain
+        aside = f", though by less than {asked.useful_gain:.3f}" if small else ""
+        return _Finding(f"nDCG@10 is better than that of the tuned first stage{aside}: {numbers}.")
+    if ndcg.worse(asked.alpha):
+        return _Finding(
+            f"nDCG@10 is worse than that of the tuned first stage: {numbers}.", refused=True
+        )
+    if ndcg.high < asked.useful_gain:
+        return _Finding(
+            f"nDCG@10 gains less than {asked.useful_gain:.3f} over the tuned first stage, which "
+            f"is not worth a second stage: {numbers}.",
+            refused=True,
+        )
+    # A gain that is not yet certain: as many queries as it takes to see one of its size. What
+    # is below a useful gain: as many as it takes to exclude that.
+    hoped = ndcg.mean >= asked.useful_gain
+    against = 0.0 if hoped else asked.useful_gain
+    needed = ndcg.needed(against=against, power=asked.power)
+    # Power is of samples to come; of this one it is known that it did not do.
+    needed = None if needed is None else max(needed, ndcg.n + 1)
+    wanted = _wanted(needed)
+    return _Finding(
+        f"Whether nDCG@10 is better than that of the tuned first stage is open: {numbers}.{wanted}",
+        undecided=True,
+        needed=needed,
+    )
+
+
+def _recall(evidence: Evidence, asked: Standards) -> _Finding:
+    recall, margin = evidence.recall, asked.recall_margin
+    name = f"recall@{evidence.top_n}"
+    numbers = f"{recall.mean:+.3f} ({_interval(recall)})"
+    if recall.not_worse_than(margin):
+        return _Finding(f"{name} is not worse beyond the margin of {margin:.3f}: {numbers}.")
+    if recall.worse_than(margin):
+        return _Finding(
+            f"{name} falls by more than the margin of {margin:.3f}: {numbers}.", refused=True
+        )
+    needed = recall.needed(against=-margin, power=asked.power)
+    needed = None if needed is None else max(needed, recall.n + 1)
+    wanted = _wanted(needed)
+    return _Finding(
+        f"Whether {name} falls by more than the margin of {margin:.3f} is open: {numbers}.{wanted}",
+        undecided=True,
+        needed=needed,
+    )
+
+
+def _wanted(needed: int | None) -> str:
+    """How many queries would decide, in a sentence; so many that nobody has them is said so."""
+    if needed is None:
+        return ""
+    if needed > _OUT_OF_REACH:
+        return " No number of queries within reach would tell: the effect is next to nothing."
+    return f" About {needed} queries like these would tell."
+
+
+def _budget(latency: Budget) -> _Finding:
+    name = f"p{latency.quantile * 100.0:g} latency"
+    limit = f"the budget of {latency.budget_ms:g} ms"
+    if latency.status is BudgetStatus.UNKNOWN:
+        return _Finding(
+            f"Whether {name} keeps {limit} is open: {latency.n} samples, {latency.needed} needed; "
+            "time every query several times.",
+            undecided=True,
+        )
+    seen = (
+        "even the fastest query is slower"
+        if latency.observed_ms is None
+        else f"{latency.observed_ms:.1f} ms"
+    )
+    if latency.status is BudgetStatus.OVER:
+        return _Finding(f"{name} is over {limit}: {seen}.", refused=True)
+    return _Finding(f"{name} is inside {limit}: {seen}.")
+
+
+def _stratum(result: StratumResult, asked: Standards) -> _Finding:
+    difference, adjusted = result.difference, result.adjusted_p
+    if difference is None or adjusted is None:
+        raise InputError(f"stratum {result.key} was not tested and cannot be a regression")
+    held = -difference.mean > asked.stratum_margin
+    shown = f"; for example {', '.join(result.losers)}" if result.losers else ""
+    tail = "the gate should skip them" if held else "too small a loss to hold the verdict back"
+    return _Finding(
+        f"Queries with {result.dimension} = {result.name} lose: nDCG@10 {difference.mean:+.3f} "
+        f"({_interval(difference)}, Holm-adjusted p = {adjusted:.4f}, n = {result.n}{shown}); "
+        f"{tail}.",
+        refused=held,
+    )
+
+
+def _numbers(difference: Difference) -> str:
+    return (
+        f"{difference.mean:+.3f} ({_interval(difference)}, p = {difference.p:.4f}, "
+        f"n = {difference.n})"
+    )
+
+
+def _interval(difference: Difference) -> str:
+    return f"{difference.level:.0%} interval {difference.low:+.3f} to {difference.high:+.3f}"

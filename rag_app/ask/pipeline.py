@@ -1,0 +1,369 @@
+"""The only door: a question goes in, an answer with sources and a trace comes out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+from langchain_rankgate import RankGateRetriever
+from rag_app.ask.condense import Exchange, Writer, condense
+from rag_app.ask.first_stage import HybridFirstStage, Index
+from rag_app.ask.result import AnswerResult, result_of
+from rag_app.ask.rewrite import Spelling, rewrite
+from rag_app.ask.scorer import scorer_for
+from rag_app.ask.searched import Searched
+from rag_app.ask.trace import Trace
+from rag_app.generate.answer import Answer, Generator, refusal
+from rag_app.generate.closeness import TokenReader
+from rag_app.generate.context import build_context
+from rag_app.generate.errors import GeneratorError
+from rag_app.generate.extractive import ExtractiveGenerator
+from rankgate import Policy, Profile, Reranker, Scorer
+from rankgate.decide.gate import Action
+from rankgate.errors import ConfigError, InputError
+from rankgate.types import FirstStageKind, Outcome
+
+if TYPE_CHECKING:
+    from rag_app.settings import Settings
+    from rankgate.encoders.token_store import TokenStore
+
+__all__ = ["AnswerResult", "EmptyIndexError", "Pipeline", "PipelineStore", "answer"]
+
+
+class EmptyIndexError(ConfigError):
+    """There is nothing to answer from yet."""
+
+
+class PipelineStore(Index, Protocol):
+    """What the pipeline needs of a store."""
+
+    @property
+    def token_store(self) -> TokenStore | None:
+        """Token vectors of the passages, if they are kept."""
+        ...
+
+    def count(self) -> int:
+        """Number of passages."""
+        ...
+
+    def profile(self) -> Profile:
+        """Embedder, space, analyser and chunking of the index."""
+        ...
+
+
+class Pipeline:
+    """An opened index with everything that answers from it; parts are made when first needed.
+
+    Args:
+        settings: of the application.
+        store: the opened index; whoever opened it closes it.
+        scorer: instead of the one that the settings name.
+        generator: instead of the one that the settings name.
+
+    Raises:
+        EmptyIndexError: the index holds no passage.
+
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: PipelineStore,
+        *,
+        scorer: Scorer | None = None,
+        generator: Generator | None = None,
+    ) -> None:
+        if store.count() == 0:
+            raise _empty(settings)
+        self.settings = settings
+        self.store = store
+        self.reranker = _reranker(settings, store, scorer)
+        section = self.reranker.policy.section(FirstStageKind.HYBRID)
+        self.k = section.k if settings.k is None else settings.k
+        self.first_stage = HybridFirstStage(store, section.fusion)
+        # The component that a user of LangChain has, so that both always do the same.
+        self.retriever = RankGateRetriever.from_first_stage(
+            self.first_stage,
+            kind=FirstStageKind.HYBRID,
+            reranker=self.reranker,
+            k=self.k,
+        )
+        self._generators: dict[str, Generator] = {}
+        if generator is not None:
+            self._generators[settings.generator] = generator
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: Settings) -> Iterator[Pipeline]:
+        """Open the index that the settings name; it is closed at the end of the block.
+
+        Raises:
+            EmptyIndexError: nothing has been ingested.
+            ConfigError: the index cannot be opened, or the policy does not fit it.
+
+        """
+        # Opening would make the folder, and a question should leave no trace on the disk.
+        if not settings.data_dir.is_dir():
+            raise _empty(settings)
+        from rag_app.index.store import Store
+
+        with Store.open(settings) as store:
+            yield cls(settings, store)
+
+    def search(
+        self, question: str, *, top_n: int | None = None, force: Action | None = None
+    ) -> Trace:
+        """Retrieve and rerank, without an answer.
+
+        Raises:
+            InputError: the question is empty.
+
+        """
+        begun = time.perf_counter()
+        searched = self.searched_for(question)
+        outcome, timings = self._retrieved(searched, top_n, force)
+        timings["total"] = _since(begun)
+        return Trace(outcome=outcome, timings_ms=timings, searched=_shown(searched))
+
+    def answer(
+        self,
+        question: str,
+        *,
+        history: Sequence[Exchange] = (),
+        top_n: int | None = None,
+        force: Action | None = None,
+        generator: str | None = None,
+    ) -> AnswerResult:
+        """Answer one question.
+
+        Args:
+            question: in the user's words.
+            history: earlier questions and answers of the conversation, oldest first.
+            top_n: passages to keep; None: the settings', else the policy's.
+            force: overrules the gate.
+            generator: `extractive` or `openai`; None: the settings'.
+
+        Raises:
+            InputError: the question is empty.
+            ConfigError: the generator lacks a setting.
+
+        """
+        events = self.stream(
+            question, history=history, top_n=top_n, force=force, generator=generator
+        )
+        for event in events:
+            if isinstance(event, AnswerResult):
+                return event
+        raise InputError("the pipeline ended without a result")  # not reached: stream yields one
+
+    def stream(
+        self,
+        question: str,
+        *,
+        history: Sequence[Exchange] = (),
+        top_n: int | None = None,
+        force: Action | None = None,
+        generator: str | None = None,
+        pieces: bool = False,
+    ) -> Iterator[str | AnswerResult]:
+        """As `answer`; with `pieces` the text comes as it is written, then the result.
+
+        Pieces that come before a failure stand in no result: its `answer` is None.
+        """
+        begun = time.perf_counter()
+        self._generator(generator)  # a missing setting is told before anything is searched
+        searched = self.searched_for(question, history, writer=self._writer(generator))
+        worded = {} if searched.by == "as_asked" else {"wording": _since(begun)}
+        outcome, timings = self._retrieved(searched, top_n, force)
+        yield from self.write(
+            question,
+            outcome,
+            generator=generator,
+            pieces=pieces,
+            begun=begun,
+            timings_ms=worded | timings,
+            searched=_shown(searched),
+        )
+
+    def write(
+        self,
+        question: str,
+        outcome: Outcome,
+        *,
+        generator: str | None = None,
+        pieces: bool = False,
+        begun: float | None = None,
+        timings_ms: Mapping[str, float] | None = None,
+        searched: Searched | None = None,
+    ) -> Iterator[str | AnswerResult]:
+        """The answer from what was retrieved and reranked before; as `stream`.
+
+        Args:
+            question: in the user's words.
+            outcome: of the reranker, whose kept passages are read.
+            generator: `extractive` or `openai`; None: the settings'.
+            pieces: give the text as it is written, too.
+            begun: `time.perf_counter()` when the question came; None: now.
+            timings_ms: of the steps before.
+            searched: what was searched for; None: the question alone.
+        """
+        started = time.perf_counter() if begun is None else begun
+        timings = {} if timings_ms is None else dict(timings_ms)
+        writer = self._generator(generator)
+        told = question if searched is None else searched.told
+        written: Answer | None = None
+        error, exit_code = "", 0
+        if outcome.kept:
+            context = build_context(
+                outcome.kept,
+                budget=self.settings.context_tokens,
+                count_tokens=self.count_tokens,
+            )
+            asked = time.perf_counter()
+            try:
+                if pieces:
+                    for event in writer.stream(told, context):
+                        if isinstance(event, Answer):
+                            written = event
+                        else:
+                            yield event
+                else:
+                    written = writer.answer(told, context)
+            except GeneratorError as exc:
+                error, exit_code = str(exc), exc.exit_code
+            timings["generate"] = _since(asked)
+        else:
+            written = refusal(writer.mode)
+            if pieces:
+                yield written.text
+        timings["total"] = _since(started)
+        yield result_of(outcome, written, error, exit_code, timings, searched)
+
+    def searched_for(
+        self, question: str, history: Sequence[Exchange] = (), *, writer: Writer | None = None
+    ) -> Searched:
+        """What is searched for: the question, what it means after the turns before, its spelling.
+
+        Args:
+            question: in the user's words.
+            history: earlier questions and answers, oldest first.
+            writer: an LLM for both, as far as the settings let it; None: rules alone.
+        """
+        settings = self.settings
+        searched = Searched.plain(question)
+        if history and settings.condense != "off":
+            by = writer if settings.condense == "auto" else None
+            searched = condense(question, history, writer=by)
+        if settings.rewrite != "off":
+            by = writer if settings.rewrite == "auto" else None
+            searched = rewrite(searched, lambda: self._spelling, writer=by)
+        return searched
+
+    def _writer(self, generator: str | None) -> Writer | None:
+        """The LLM, where the answer is written by one: only then a question leaves the machine."""
+        found = self._generator(generator)
+        return found if isinstance(found, Writer) else None
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling.of(self.store.bm25, self.store.embedder)
+
+    def _retrieved(
+        self, searched: Searched, top_n: int | None, force: Action | None
+    ) -> tuple[Outcome, dict[str, float]]:
+        if not searched.question.strip():
+            raise InputError("the question is empty; ask something")
+        begun = time.perf_counter()
+        wanted = self.settings.top_n if top_n is None else top_n
+        options: dict[str, Any] = {"also": searched.also} if searched.also else {}
+        outcome = self.retriever.retrieve(searched.scored, top_n=wanted, force=force, **options)
+        rerank = outcome.timings_ms["total"]
+        return outcome, {"retrieve": _since(begun) - rerank, "rerank": rerank}
+
+    def _generator(self, name: str | None) -> Generator:
+        mode = self.settings.generator if name is None else name
+        if mode not in self._generators:
+            self._generators[mode] = self._new_generator(mode)
+        return self._generators[mode]
+
+    def _new_generator(self, mode: str) -> Generator:
+        if mode == "extractive":
+            embedder = self.store.embedder
+            return ExtractiveGenerator(
+                # An embedder of whole texts alone has no token vectors to compare.
+                embedder if isinstance(embedder, TokenReader) else None,
+                token_store=self.store.token_store,
+            )
+        if mode == "openai":
+            from rag_app.generate.openai import OpenAIGenerator
+
+            return OpenAIGenerator.of(self.settings)
+        raise ConfigError(f"generator must be extractive or openai, got {mode!r}")
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, as the embedder counts them."""
+        count = getattr(self.store.embedder, "count_tokens", None)
+        # English has about four characters a token; only for encoders that cannot count.
+        return len(text) // 4 + 1 if count is None else int(count(text))
+
+
+def answer(
+    question: str, *, settings: Settings | None = None, force: Action | None = None
+) -> AnswerResult:
+    """Open the index, answer one question, close it; for more than one use `Pipeline`.
+
+    Raises:
+        EmptyIndexError: nothing has been ingested.
+        ConfigError: a setting is wrong.
+
+    """
+    if settings is None:
+        from rag_app.settings import Settings as Loaded
+
+        settings = Loaded.load()
+    with Pipeline.open(settings) as pipeline:
+        return pipeline.answer(question, force=force)
+
+
+def _reranker(settings: Settings, store: PipelineStore, scorer: Scorer | None) -> Reranker:
+    """The reranker of the settings; k and deadline overrule the policy's."""
+    reader = scorer_for(settings, store.token_store) if scorer is None else scorer
+    policy = None if settings.policy is None else Policy.load(settings.policy)
+
+    def build(with_policy: Policy | None) -> Reranker:
+        return Reranker(
+            reader,
+            policy=with_policy,
+            first_stage=FirstStageKind.HYBRID,
+            profile=store.profile(),
+            lexicon=store.bm25.lexicon,
+        )
+
+    reranker = build(policy)
+    changes: dict[str, Any] = {}
+    if settings.k is not None:
+        changes["k"] = settings.k
+    if settings.deadline_ms is not None:
+        changes["deadline_ms"] = settings.deadline_ms
+    if not changes:
+        return reranker
+    return build(reranker.policy.with_section(FirstStageKind.HYBRID, **changes))
+
+
+def _empty(settings: Settings) -> EmptyIndexError:
+    return EmptyIndexError(
+        f"nothing is ingested in collection {settings.collection!r} of {settings.data_dir}. "
+        "Run first: rankgate ingest FOLDER"
+    )
+
+
+def _shown(searched: Searched) -> Searched | None:
+    """What the trace says of it: nothing where the question alone was searched for."""
+    return searched if searched.others or searched.notes else None
+
+
+def _since(begun: float) -> float:
+    return (time.perf_counter() - begun) * 1000.0

@@ -1,0 +1,73 @@
+"""`rankgate ask`: one question, one answer with its sources."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rag_app.cli.options import (
+    CollectionOption,
+    ConfigOption,
+    DataDirOption,
+    ForceOption,
+    GeneratorOption,
+    JsonOption,
+    TopNOption,
+    load_settings,
+)
+from rag_app.cli.render import busy, print_json, print_result
+
+__all__ = ["EXIT_REFUSED", "register"]
+
+EXIT_REFUSED = 3
+_EPILOG = (
+    "Exit codes: 0 answered, or refused because the documents do not say (a right answer, too); "
+    "2 wrong usage, setting or file; 3 refused, only with --exit-code; 5 the generator failed "
+    "(the passages found are shown all the same)."
+)
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    as_json: JsonOption = False,
+    trace: Annotated[
+        bool | None,
+        typer.Option("--trace/--no-trace", help="Say all, or nothing, of what happened."),
+    ] = None,
+    force: ForceOption = None,
+    top_n: TopNOption = None,
+    generator: GeneratorOption = None,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="End with 3 where the question is refused.")
+    ] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    collection: CollectionOption = None,
+) -> None:
+    """Answer a question from the ingested documents, with sources."""
+    settings = load_settings(
+        config, data_dir=data_dir, collection=collection, generator=generator, top_n=top_n
+    )
+    with busy("Opening the index"):
+        from rag_app.ask.pipeline import Pipeline
+        from rankgate.decide.gate import Action
+
+    with Pipeline.open(settings) as pipeline:
+        with busy("Searching"):
+            result = pipeline.answer(question, force=None if force is None else Action(force))
+    if as_json:
+        print_json(result.to_dict())
+        if result.error:
+            typer.echo(f"Error: {result.error}", err=True)
+    else:
+        print_result(result, trace=trace)
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
+    if exit_code and result.refused:
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("ask", epilog=_EPILOG)(ask)

@@ -1,0 +1,209 @@
+"""What `rankgate doctor` looks at: a list of checks, each with its finding."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rankgate import Policy, Reranker
+from rankgate.encoders.encoder import TokenEncoder
+from rankgate.encoders.locate import MINILM_SHA256, find_minilm
+from rankgate.encoders.query_encoder import QueryEncoder
+from rankgate.errors import RankgateError
+from rankgate.types import FirstStageKind
+
+if TYPE_CHECKING:
+    from rag_app.index.store import Store
+    from rag_app.settings import Settings
+
+__all__ = ["Check", "diagnose"]
+
+_PACKAGES = (
+    "numpy",
+    "bm25s",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "chromadb",
+    "langchain-core",
+    "langchain-openai",
+    "langchain-rankgate",
+)
+
+Verdict = Literal["ok", "note", "problem"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        name: what was looked at.
+        verdict: `ok`; `note`, worth knowing; `problem`, has to be mended.
+        detail: what was found, and how to mend it.
+    """
+
+    name: str
+    verdict: Verdict
+    detail: str
+
+
+def diagnose(settings: Settings) -> list[Check]:
+    """Look at everything that answering needs; nothing is changed, fetched or created."""
+    looks: tuple[tuple[str, Callable[[Settings], Iterator[Check]]], ...] = (
+        ("versions", _versions),
+        ("encoder", _encoder),
+        ("scorer", _scorer),
+        ("generator", _generator),
+        ("policy", _policy),
+        ("index", _index),
+    )
+    found: list[Check] = []
+    for name, look in looks:
+        try:
+            found.extend(look(settings))
+        except RankgateError as exc:
+            found.append(Check(name=name, verdict="problem", detail=str(exc)))
+    return found
+
+
+def _versions(settings: Settings) -> Iterator[Check]:
+    there, missing = [f"Python {platform.python_version()}"], []
+    for package in _PACKAGES:
+        try:
+            there.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(package)
+    yield Check(name="versions", verdict="ok", detail=", ".join(there))
+    if missing:
+        detail = f"not installed: {', '.join(missing)}. Run: pip install 'rankgate[app]'"
+        yield Check(name="versions", verdict="problem", detail=detail)
+    file = "none" if settings.file is None else str(settings.file)
+    yield Check(name="settings", verdict="ok", detail=f"file: {file}")
+
+
+def _encoder(settings: Settings) -> Iterator[Check]:
+    files = find_minilm(settings.embedder_path)
+    published = files.sha256 == MINILM_SHA256
+    kind = "the published weights" if published else "other weights than the published ones"
+    yield Check(
+        name="encoder",
+        verdict="ok" if published else "note",
+        detail=f"{files.name} in {files.folder} (from {files.found_in}; sha256 "
+        f"{files.sha256[:12]}..., {kind})",
+    )
+
+
+def _scorer(settings: Settings) -> Iterator[Check]:
+    kind, _, name = settings.scorer.partition(":")
+    if kind == "late-interaction":
+        detail = "late-interaction over the encoder"
+        if name:
+            layers = QueryEncoder.load(name, TokenEncoder.load(settings.embedder_path))
+            detail += f", questions by {name} (sha256 {layers.sha256[:12]}...)"
+        yield Check(name="scorer", verdict="ok", detail=f"{detail}; nothing is downloaded")
+    elif Path(name).is_dir():
+        yield Check(name="scorer", verdict="ok", detail=f"cross-encoder in {name}")
+    elif _cached(name):
+        detail = f"cross-encoder {name}, already in the Hugging Face cache"
+        yield Check(name="scorer", verdict="ok", detail=detail)
+    else:
+        detail = f"cross-encoder {name} would be downloaded from the Hugging Face hub at first use"
+        yield Check(name="scorer", verdict="note", detail=detail)
+
+
+def _cached(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError:  # no name that the hub could have
+        return False
+
+
+def _generator(settings: Settings) -> Iterator[Check]:
+    if settings.generator == "extractive":
+        detail = "extractive: nothing leaves the machine"
+        yield Check(name="generator", verdict="ok", detail=detail)
+        return
+    from rag_app.generate.openai import OPENAI_URL
+
+    base = OPENAI_URL if settings.openai_base_url is None else settings.openai_base_url
+    if settings.openai_base_url is None and settings.openai_api_key is None:
+        detail = f"{base} needs a key: set RANKGATE_OPENAI_API_KEY"
+        yield Check(name="generator", verdict="problem", detail=detail)
+        return
+    key = "with" if settings.openai_api_key is not None else "without"
+    detail = f"questions and passages are sent to {base} ({settings.openai_model}, {key} a key)"
+    yield Check(name="generator", verdict="note", detail=detail)
+
+
+def _policy(settings: Settings) -> Iterator[Check]:
+    policy = Policy.default() if settings.policy is None else Policy.load(settings.policy)
+    section = policy.section(FirstStageKind.HYBRID)
+    gate = "fitted" if section.gate.model is not None else f"{len(section.gate.rules)} rules"
+    detail = (
+        f"{policy.name}: gate {gate}, refuse below {section.floor.refuse_below}, drop below "
+        f"{section.floor.drop_below}, k {section.k}, top_n {section.top_n}"
+    )
+    yield Check(name="policy", verdict="ok", detail=detail)
+
+
+def _index(settings: Settings) -> Iterator[Check]:
+    folder = settings.data_dir
+    if not folder.is_dir():
+        detail = f"{folder} is not there yet. Run: rankgate ingest FOLDER"
+        yield Check(name="index", verdict="note", detail=detail)
+        return
+    if not os.access(folder, os.W_OK):
+        detail = f"{folder} cannot be written to; ingesting would fail"
+        yield Check(name="index", verdict="problem", detail=detail)
+    from rag_app.index.store import Store
+
+    with Store.open(settings) as store:
+        yield from _contents(settings, store)
+
+
+def _contents(settings: Settings, store: Store) -> Iterator[Check]:
+    chunks, terms = len(store.manifest.chunk_ids(store.collection)), len(store.bm25)
+    others = [c.name for c in store.manifest.collections() if c.name != store.collection]
+    detail = (
+        f"{settings.data_dir}, collection {store.collection}: {len(store.documents())} documents, "
+        f"{chunks} chunks; other collections: {', '.join(others) if others else 'none'}"
+    )
+    if chunks == 0:
+        yield Check(name="index", verdict="note", detail=f"{detail}. Run: rankgate ingest FOLDER")
+        return
+    yield Check(name="index", verdict="ok", detail=detail)
+    if terms == chunks:
+        yield Check(name="bm25", verdict="ok", detail=f"{terms} chunks, as in the manifest")
+    else:
+        detail = (
+            f"{terms} chunks, but the manifest has {chunks}. Delete the folder bm25 in "
+            f"{settings.data_dir}; it is built anew"
+        )
+        yield Check(name="bm25", verdict="problem", detail=detail)
+    from rag_app.ask.scorer import scorer_for
+
+    policy = None if settings.policy is None else Policy.load(settings.policy)
+    reranker = Reranker(
+        scorer_for(settings, store.token_store),
+        policy=policy,
+        first_stage=FirstStageKind.HYBRID,
+        profile=store.profile(),
+    )
+    fits = reranker.policy.name != "unfitted"
+    yield Check(
+        name="profile",
+        verdict="ok" if fits else "note",
+        detail=f"policy {reranker.policy.name} fits this scorer and index"
+        if fits
+        else "no policy is fitted for this scorer and index: always reranking, no floor. "
+        "Fit one: rankgate calibrate",
+    )

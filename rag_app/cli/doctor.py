@@ -1,0 +1,51 @@
+"""`rankgate doctor`: is everything there, and is it in order."""
+
+from __future__ import annotations
+
+import typer
+
+from rag_app.cli.options import (
+    CollectionOption,
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    load_settings,
+)
+from rag_app.cli.render import busy, print_json
+
+__all__ = ["EXIT_PROBLEMS", "register"]
+
+EXIT_PROBLEMS = 1
+_EPILOG = "Exit codes: 0 healthy; 1 at least one problem; 2 a setting or its file is wrong."
+_MARKS = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
+_COLOURS = {"ok": typer.colors.GREEN, "note": typer.colors.YELLOW, "problem": typer.colors.RED}
+
+
+def doctor(
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    collection: CollectionOption = None,
+) -> None:
+    """Check versions, models, settings, policy and index; changes nothing, fetches nothing."""
+    settings = load_settings(config, data_dir=data_dir, collection=collection)
+    with busy("Looking"):
+        from rag_app.cli.checks import diagnose
+
+        checks = diagnose(settings)
+    healthy = all(c.verdict != "problem" for c in checks)
+    if as_json:
+        rows = [{"name": c.name, "verdict": c.verdict, "detail": c.detail} for c in checks]
+        print_json({"healthy": healthy, "checks": rows})
+    else:
+        for check in checks:
+            mark = typer.style(_MARKS[check.verdict], fg=_COLOURS[check.verdict])
+            typer.echo(f"{mark}  {check.name:<10} {check.detail}")
+        typer.echo("Healthy." if healthy else "Problems were found.")
+    if not healthy:
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("doctor", epilog=_EPILOG)(doctor)

@@ -1,0 +1,166 @@
+"""`rankgate feedback`: what people said about answers, for training and evaluation."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Container
+from contextlib import closing
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rag_app.cli.options import (
+    CollectionOption,
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    load_settings,
+)
+from rag_app.cli.render import print_json
+from rankgate.errors import InputError
+from rankgate.feedback import FEEDBACK_FILE, FEEDBACK_SOURCES, FeedbackLog, read_feedback
+from rankgate.feedback_export import Exported, export_beir, export_jsonl, of_sources
+
+__all__ = ["register"]
+
+_EPILOG = (
+    "Works while a server runs. The words of questions and passages are in what is written: read "
+    "it before you hand it on. Exit codes: 0 ok; 2 wrong usage, setting or file, or no feedback."
+)
+group = typer.Typer(no_args_is_help=True, help="What people said about answers: export it.")
+
+
+class Form(StrEnum):
+    """How feedback is written."""
+
+    JSONL = "jsonl"
+    BEIR = "beir"
+
+
+@group.command("export", epilog=_EPILOG)
+def export(
+    out: Annotated[Path, typer.Argument(help="File (jsonl) or folder (beir) to make.")],
+    form: Annotated[
+        Form, typer.Option("--format", help="jsonl: for train and eval; beir: a folder, for eval.")
+    ] = Form.JSONL,
+    sources: Annotated[
+        str,
+        typer.Option("--sources", help=f"Separated by commas, of: {', '.join(FEEDBACK_SOURCES)}."),
+    ] = ",".join(FEEDBACK_SOURCES),
+    judged_only: Annotated[
+        bool,
+        typer.Option(
+            "--judged-only", help="beir: the judged passages alone, not the whole collection."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    collection: CollectionOption = None,
+) -> None:
+    """Write a collection's verdicts that count: thumbs, opened sources, questions asked again."""
+    settings = load_settings(config, data_dir=data_dir, collection=collection)
+    wanted = [s.strip() for s in sources.split(",") if s.strip()]
+    unknown = [s for s in wanted if s not in FEEDBACK_SOURCES]
+    if unknown or not wanted:
+        raise InputError(
+            f"--sources takes {', '.join(FEEDBACK_SOURCES)}, separated by commas; got {sources!r}"
+        )
+    if judged_only and form is Form.JSONL:
+        raise InputError("--judged-only goes with --format beir; a log has nothing else anyway")
+    file = settings.data_dir / FEEDBACK_FILE
+    if not file.is_file():
+        raise InputError(
+            f"there is no {file}: a server writes it with feedback = true, once people rate "
+            "answers, open sources or ask again"
+        )
+    name = settings.collection
+    log = of_sources(read_feedback(file), wanted)
+    whole = form is Form.BEIR and not judged_only
+    passages: dict[str, str] = {}
+    if whole or any(j.collection is None for j in log.judgements):
+        passages = _passages(settings.data_dir, name)
+    if whole and not passages:
+        raise InputError(
+            f"collection {name!r} holds no passage; name another with --collection, or use "
+            "--judged-only"
+        )
+    here = _of_collection(log, name, passages)
+    unsaid = sum(j.collection is None and j.passage_id not in passages for j in log.judgements)
+    if unsaid:
+        typer.echo(
+            f"{unsaid} judgements of an older version do not say their collection, and their "
+            f"passages are not in {name!r}; they are left out.",
+            err=True,
+        )
+    if log.judgements and not here.judgements:
+        raise InputError(
+            f"nothing was said about collection {name!r}; name another with --collection"
+        )
+    if form is Form.JSONL:
+        done = export_jsonl(here, out)
+    else:
+        done = export_beir(here, out, passages=passages if whole else None)
+    if as_json:
+        print_json(_row(done))
+        return
+    typer.echo(
+        f"{done.path}: {done.judgements} verdicts on {done.questions} questions, "
+        f"{done.passages} passages."
+    )
+    if done.left_out:
+        where = "they are not in it" if form is Form.BEIR else "train and eval pass over them"
+        typer.echo(f"{done.left_out} questions without a passage that helped; {where}.", err=True)
+    if done.torn:
+        typer.echo(f"{done.torn} lines were not finished by their writer.", err=True)
+
+
+def _row(done: Exported) -> dict[str, object]:
+    return {
+        "path": str(done.path),
+        "judgements": done.judgements,
+        "questions": done.questions,
+        "passages": done.passages,
+        "left_out": done.left_out,
+        "torn": done.torn,
+    }
+
+
+def _of_collection(log: FeedbackLog, name: str, passages: Container[str]) -> FeedbackLog:
+    """What was said about one collection; what was said about another is no label of it.
+
+    Args:
+        log: of a data folder, which may have several.
+        name: of the collection.
+        passages: the ids of its passages. A line that does not say its collection, as older
+            versions wrote them, counts where its passage is among these.
+    """
+    here = tuple(
+        j
+        for j in log.judgements
+        if (j.passage_id in passages if j.collection is None else j.collection == name)
+    )
+    return replace(log, judgements=here)
+
+
+def _passages(data_dir: Path, collection: str) -> dict[str, str]:
+    """A collection's passages by id, read beside whatever has the folder open."""
+    file = data_dir / "manifest.sqlite"
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            rows = db.execute(
+                "SELECT id, indexed_text FROM chunk WHERE collection = ? "
+                "ORDER BY document_id, position",
+                (collection,),
+            )
+            return dict(rows.fetchall())
+    except sqlite3.Error as exc:
+        raise InputError(f"the passages in {file} cannot be read: {exc}") from exc
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(group, name="feedback")

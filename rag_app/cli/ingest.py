@@ -1,0 +1,133 @@
+"""`rankgate ingest`: files and folders into the index, with a report of every one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rag_app.cli.options import (
+    CollectionOption,
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    load_settings,
+)
+from rag_app.cli.render import print_json
+
+if TYPE_CHECKING:
+    from rag_app.ingest.report import IngestReport, Progress
+
+__all__ = ["EXIT_PARTLY", "register"]
+
+EXIT_PARTLY = 4
+_EPILOG = (
+    "Exit codes: 0 all files are in; 4 some could not be read and were passed over (each is named "
+    "with its reason); 2 wrong usage or setting, nothing found, or the data folder is in use."
+)
+_SHOWN = 50
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders.", show_default=False)],
+    as_json: JsonOption = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild", help="Empty the collection first; it then holds these PATHS alone."
+        ),
+    ] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    collection: CollectionOption = None,
+) -> None:
+    """Index Markdown, text, HTML, PDF and Word files.
+
+    Run it again at any time: unchanged files cost nothing, changed ones are replaced, and documents
+    whose file is gone from a given folder are removed. An interrupted run is finished by the next.
+    """
+    settings = load_settings(config, data_dir=data_dir, collection=collection)
+    with _progress_bar() as tell:
+        from rag_app.ingest.ingestion import ingest as run
+
+        report = run(paths, settings, progress=tell, rebuild=rebuild)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _print_report(report)
+    if report.failed:
+        raise typer.Exit(EXIT_PARTLY)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """A bar on stderr, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[chunks]} chunks"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("Opening the index", total=None, chunks=0)
+
+        def tell(now: Progress) -> None:
+            # A file's name may hold what rich takes for markup.
+            name = Path(now.source).name.replace("[", "(")[:40]
+            bar.update(
+                task,
+                description=name or "Finishing",
+                completed=now.done,
+                total=now.total,
+                chunks=now.chunks,
+            )
+
+        yield tell
+
+
+def _print_report(report: IngestReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    table = Table(title=Text(f"Collection {report.collection}"), show_header=False)
+    table.add_column("what")
+    table.add_column("count", justify="right")
+    for what, many in (
+        ("added", len(report.added)),
+        ("changed", len(report.changed)),
+        ("unchanged", len(report.unchanged)),
+        ("removed", len(report.removed)),
+        ("failed", len(report.failed)),
+        *((f"passed over: {why}", many) for why, many in sorted(report.skipped.items())),
+    ):
+        table.add_row(what, str(many))
+    table.add_section()
+    table.add_row("documents now", str(report.documents))
+    table.add_row("chunks now", str(report.chunks))
+    table.add_row("chunks embedded", str(report.embedded))
+    table.add_row("seconds", f"{report.seconds:.1f}")
+    console.print(table)
+    for source, notes in list(report.notes.items())[:_SHOWN]:
+        typer.echo(f"note: {source}: {'; '.join(notes)}")
+    for failed in report.failed[:_SHOWN]:
+        kept = " (its earlier version stays indexed)" if failed.kept else ""
+        typer.echo(f"failed: {failed.source}: {failed.reason}: {failed.detail}{kept}")
+    if len(report.failed) > _SHOWN:
+        typer.echo(f"... and {len(report.failed) - _SHOWN} more; --json names all.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("ingest", epilog=_EPILOG)(ingest)

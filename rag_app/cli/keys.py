@@ -1,0 +1,113 @@
+"""`rankgate keys`: API keys of the server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rag_app.cli.options import ConfigOption, DataDirOption, JsonOption, load_settings
+from rag_app.cli.render import print_json
+
+if TYPE_CHECKING:
+    from rag_app.server.keys import KeyRecord
+
+__all__ = ["register"]
+
+group = typer.Typer(no_args_is_help=True, help="API keys of the server: make, list, revoke.")
+
+
+@group.command("create")
+def create(
+    name: Annotated[str, typer.Option("--name", help="Whose key it is.")],
+    collections: Annotated[
+        str | None,
+        typer.Option("--collections", help="What it may ask, separated by commas; else all."),
+    ] = None,
+    role: Annotated[
+        str, typer.Option("--role", help="user, or evaluator, who also sees scores and traces.")
+    ] = "user",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Make a key and show it, once. With the first one, the server lets nobody in without."""
+    settings = load_settings(config, data_dir=data_dir)
+    from rag_app.server.keys import KeyStore, Role
+    from rankgate.errors import InputError
+
+    try:
+        wanted = Role(role)
+    except ValueError as exc:
+        raise InputError(f"--role must be user or evaluator, got {role!r}") from exc
+    named = None if collections is None else [c.strip() for c in collections.split(",")]
+    if named is not None:
+        named = [c for c in named if c]
+    record, key = KeyStore(settings.data_dir).create(name=name, role=wanted, collections=named)
+    if as_json:
+        print_json({**_row(record), "key": key})
+        return
+    typer.echo(key)
+    typer.echo(
+        f"Key {record.id} of {record.name}, {record.role.value}, {_reach(record)}. It is not kept "
+        "and cannot be shown again.",
+        err=True,
+    )
+
+
+@group.command("list")
+def show(
+    as_json: JsonOption = False, config: ConfigOption = None, data_dir: DataDirOption = None
+) -> None:
+    """List the keys, without their secrets."""
+    settings = load_settings(config, data_dir=data_dir)
+    from rag_app.server.keys import KeyStore
+
+    records = KeyStore(settings.data_dir).all()
+    if as_json:
+        print_json([_row(r) for r in records])
+        return
+    if not records:
+        typer.echo("No key: the server listens on this machine only, and lets everybody in.")
+    for r in records:
+        typer.echo(f"{r.id}  {r.role.value:9}  {r.created:%Y-%m-%d}  {r.name}  ({_reach(r)})")
+
+
+@group.command("revoke")
+def revoke(
+    key: Annotated[str, typer.Argument(help="Its id, as `rankgate keys list` shows it.")],
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Make a key worthless, from the next request on."""
+    settings = load_settings(config, data_dir=data_dir)
+    from rag_app.server.keys import KeyStore
+
+    keys = KeyStore(settings.data_dir)
+    keys.revoke(key)
+    typer.echo(f"Key {key} is revoked.", err=True)
+    if not keys.any():
+        typer.echo(
+            "That was the last one. A running server lets nobody in any more; one that is started "
+            "now lets everybody on this machine in.",
+            err=True,
+        )
+
+
+def _reach(record: KeyRecord) -> str:
+    return "all collections" if record.collections is None else ", ".join(record.collections)
+
+
+def _row(record: KeyRecord) -> dict[str, object]:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "role": record.role.value,
+        "collections": None if record.collections is None else list(record.collections),
+        "created": record.created.isoformat(),
+    }
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(group, name="keys")

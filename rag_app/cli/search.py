@@ -1,0 +1,106 @@
+"""`rankgate search`: what was found, before and after reranking, with every score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rag_app.cli.options import (
+    CollectionOption,
+    ConfigOption,
+    DataDirOption,
+    ForceOption,
+    JsonOption,
+    TopNOption,
+    load_settings,
+)
+from rag_app.cli.render import busy, print_json, print_trace
+
+if TYPE_CHECKING:
+    from rag_app.ask.trace import Trace
+    from rankgate.types import Passage
+
+__all__ = ["register"]
+
+_EPILOG = "Exit codes: 0 ok, also where everything was refused; 2 wrong usage, setting or file."
+_REASONS = {
+    "below_floor": "below the floor",
+    "beyond_top_n": "beyond top_n",
+    "refused": "refused",
+}
+
+
+def search(
+    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    as_json: JsonOption = False,
+    limit: Annotated[int, typer.Option(min=1, help="Rows to show; --json has all.")] = 15,
+    force: ForceOption = None,
+    top_n: TopNOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    collection: CollectionOption = None,
+) -> None:
+    """Show the candidates of a question before and after reranking."""
+    settings = load_settings(config, data_dir=data_dir, collection=collection, top_n=top_n)
+    with busy("Opening the index"):
+        from rag_app.ask.pipeline import Pipeline
+        from rag_app.ask.trace import passage_row
+        from rankgate.decide.gate import Action
+
+    with Pipeline.open(settings) as pipeline:
+        with busy("Searching"):
+            trace = pipeline.search(question, force=None if force is None else Action(force))
+    if as_json:
+        rows = [passage_row(p) for p in trace.outcome.passages]
+        print_json({"question": question, "passages": rows, "trace": trace.to_dict()})
+        return
+    _print_table(trace, limit)
+    print_trace(trace, full=True)
+
+
+def _print_table(trace: Trace, limit: int) -> None:
+    """The passages in final order; a line below says how many were left out."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from rag_app.ask.trace import where
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("after", "before", "relevance", "raw", "dense", "bm25"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("kept", no_wrap=True)
+    table.add_column("passage", overflow="ellipsis", no_wrap=True)
+    passages = trace.outcome.passages
+    for p in passages[:limit]:
+        table.add_row(
+            str(p.rank),
+            str(p.candidate.rank),
+            *(
+                _number(v)
+                for v in (p.relevance_score, p.raw_score, p.candidate.dense, p.candidate.bm25)
+            ),
+            _fate(p),
+            Text(where(p)),
+            style=None if p.dropped is None else "dim",
+        )
+    # A pipe has no width of its own; there nothing is cut.
+    console = Console(highlight=False)
+    Console(highlight=False, width=console.width if console.is_terminal else 200).print(table)
+    if len(passages) > limit:
+        typer.echo(f"... and {len(passages) - limit} more (--limit, --json)")
+    typer.echo("")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _fate(passage: Passage) -> str:
+    return "yes" if passage.dropped is None else f"no: {_REASONS[passage.dropped.value]}"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("search", epilog=_EPILOG)(search)

@@ -1,0 +1,158 @@
+"""`rankgate serve`: the server with its page."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from ipaddress import ip_network
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rag_app.cli.options import (
+    CollectionOption,
+    ConfigOption,
+    DataDirOption,
+    GeneratorOption,
+    load_settings,
+)
+from rag_app.cli.render import busy
+from rankgate.errors import ConfigError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from rag_app.server.collections import Hub
+    from rag_app.settings import Settings
+
+__all__ = ["register", "run_server", "server_config"]
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address; other than this machine needs keys.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="Usually 8000; 0: any free one.")
+    ] = None,
+    generator: GeneratorOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    collection: CollectionOption = None,
+) -> None:
+    """Serve the page and the API over the ingested documents."""
+    settings = load_settings(
+        config,
+        data_dir=data_dir,
+        collection=collection,
+        generator=generator,
+        host=host,
+        port=port,
+    )
+    with busy("Opening the index"):
+        from rag_app.server.access import is_local
+        from rag_app.server.collections import Hub
+        from rag_app.server.keys import KeyStore
+        from rag_app.server.logs import log_to_stderr
+    keys = len(KeyStore(settings.data_dir).all())
+    if not keys and not is_local(settings.host):
+        raise ConfigError(
+            f"without keys the server listens on this machine only, not on {settings.host}. Make "
+            "one first: rankgate keys create --name NAME"
+        )
+    if not keys and not all(is_local(name) for name in settings.trusted_hosts):
+        raise ConfigError(
+            "trusted_hosts names more than this machine, so a proxy lets others in, and without "
+            "keys they may do everything. Make one first: rankgate keys create --name NAME"
+        )
+    if not keys and not all(ip_network(p).is_loopback for p in settings.trusted_proxies):
+        raise ConfigError(
+            "trusted_proxies names another machine, so a proxy lets others in, and without keys "
+            "they may do everything. Make one first: rankgate keys create --name NAME"
+        )
+    bound = _bind(settings.host, settings.port)
+    with bound, Hub(settings) as hub:
+        _greet(settings, hub, bound.getsockname()[1], keys)
+        log_to_stderr(settings.log_format)
+        run_server(settings, hub, bound)
+
+
+def run_server(settings: Settings, hub: Hub, bound: socket.socket) -> None:
+    """Serve until a signal comes; then finish what has been begun, and raise SystemExit(0).
+
+    Args:
+        settings: of the application.
+        hub: the opened data folder; the caller closes it.
+        bound: the listening socket.
+    """
+    import uvicorn
+
+    # uvicorn sends itself the signal again when it is through; the folder is to be closed then.
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    server = uvicorn.Server(server_config(settings, hub))
+    server.run(sockets=[bound])
+
+
+def server_config(settings: Settings, hub: Hub) -> uvicorn.Config:
+    """How uvicorn serves the application, without where it listens."""
+    import uvicorn
+
+    from rag_app.server.app import create_app
+
+    return uvicorn.Config(
+        create_app(settings, hub=hub),
+        log_config=None,
+        access_log=False,
+        # Whatever has been begun may finish; nothing is allowed to take longer.
+        timeout_graceful_shutdown=int(settings.request_timeout_s) + 1,
+        server_header=False,
+        # Behind a known proxy, the caller's own address and scheme; given here, so that
+        # uvicorn's own FORWARDED_ALLOW_IPS in the environment means nothing.
+        proxy_headers=True,
+        forwarded_allow_ips=list(settings.trusted_proxies),
+    )
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    """Leave in good order: stopping is how a server ends."""
+    sys.exit(0)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A listening socket, so that a taken port is told before anything is loaded."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        bound.listen(128)
+    except OSError as exc:
+        bound.close()
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {exc.strerror or exc}. Choose another with "
+            "--port, or stop what listens there."
+        ) from exc
+    return bound
+
+
+def _greet(settings: Settings, hub: Hub, port: int, keys: int) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    typer.echo(f"rankgate serves http://{host}:{port}")
+    for name in hub.names():
+        info = hub.info(name)
+        typer.echo(f"  {name}: {info.documents} documents, {info.passages} passages")
+        if not info.passages:
+            typer.echo("    nothing in it yet: upload on the page, or `rankgate ingest FOLDER`")
+    if keys:
+        typer.echo(f"  {keys} API key{'s' if keys > 1 else ''}; nobody gets in without one")
+    else:
+        typer.echo("  no API key: everybody on this machine gets in, nobody else does")
+    typer.echo("Stop with Ctrl+C.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("serve")(serve)

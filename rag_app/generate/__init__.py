@@ -1,0 +1,1 @@
+"""Answers: extracted or generated, with citations that are checked; imported by ask."""

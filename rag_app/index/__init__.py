@@ -1,0 +1,1 @@
+"""Where documents are kept: manifest, Chroma, BM25; imported by ask, ingest, cli and server."""

@@ -1,0 +1,60 @@
+"""The BM25 index of a collection on disk: loaded while it is the manifest's, else built anew."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rankgate.errors import ConfigError
+from rankgate.retrieve import Analyser, BM25Index
+
+__all__ = ["current_bm25", "fingerprint"]
+
+logger = logging.getLogger("rankgate")
+
+
+def fingerprint(ids: Iterable[str]) -> str:
+    """Hash of the sorted chunk ids; an id stands for its chunk's content too."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+
+
+def current_bm25(
+    folder: Path, passages: Sequence[tuple[str, str]], *, analyser: Analyser
+) -> BM25Index:
+    """The index over exactly these passages.
+
+    Args:
+        folder: where it is kept; its parent must exist, and holds nothing but such folders.
+        passages: (id, indexed text), in the order that decides ties.
+        analyser: how words are split.
+    """
+    wanted = fingerprint(identifier for identifier, _ in passages)
+    # What a writer left behind that was killed while saving.
+    for leftover in folder.parent.glob(".*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    loaded = _loaded(folder, wanted)
+    if loaded is not None and loaded.analyser == analyser:
+        return loaded
+    built = BM25Index.build(passages, analyser=analyser)
+    built.save(folder, extra={"fingerprint": wanted})
+    return built
+
+
+def _loaded(folder: Path, wanted: str) -> BM25Index | None:
+    """The index on disk, if it is sound and over the wanted passages."""
+    if not folder.exists():
+        return None
+    try:
+        if BM25Index.read_meta(folder)["extra"]["fingerprint"] != wanted:
+            return None
+        index = BM25Index.load(folder)
+        # An array that was cut short loads, and fails only when it is read.
+        word = next((w for w in sorted(index.lexicon) if len(w) > 1), "a")
+        index.all_scores(word)
+    except (ConfigError, KeyError, TypeError, ValueError, IndexError, OSError) as exc:
+        logger.warning("the BM25 index in %s is damaged and is built anew: %s", folder, exc)
+        return None
+    return index

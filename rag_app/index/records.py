@@ -1,0 +1,134 @@
+"""The rows of the manifest, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from rag_app.ingest.chunk import Chunk
+
+__all__ = ["CollectionRecord", "DocumentRecord", "Entry", "Passage", "shown_name"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionRecord:
+    """What a collection was filled with.
+
+    Attributes:
+        name: of the collection.
+        embedder, sha256: name and weights of the embedder.
+        dimension: length of its vectors.
+        space: Chroma's vector space.
+        chunking: `200/40`: tokens a chunk, and of overlap.
+        dirty: whether a writer has begun and not finished.
+    """
+
+    name: str
+    embedder: str
+    sha256: str
+    dimension: int
+    space: str
+    chunking: str
+    dirty: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentRecord:
+    """A document as the manifest knows it.
+
+    Attributes:
+        id: see `rag_app.index.manifest`.
+        source: its path as the user gave it.
+        path, found_at: real path, and the path (perhaps a link) it was found at.
+        kind: md, txt, html, pdf or docx.
+        title: of the document.
+        sha256: of the file's bytes when it was read.
+        size, mtime_ns: of the file then; mtime_ns is -1 where it was too fresh to be trusted.
+        pages: of a PDF, None elsewhere.
+        pipeline: version of what made its chunks.
+        state: pending, indexed, or failed (never read successfully).
+        error: why its newest version could not be read; None where it could.
+        chunks: how many it has.
+        name: relative to the folder that was ingested: what readers may see, where the whole
+            path is for whoever runs the server. "" where it was ingested before there were names.
+    """
+
+    id: str
+    source: str
+    path: str
+    found_at: str
+    kind: str
+    title: str = ""
+    sha256: str = ""
+    size: int = 0
+    mtime_ns: int = -1
+    pages: int | None = None
+    pipeline: str = ""
+    state: str = "pending"
+    error: str | None = None
+    chunks: int = 0
+    name: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Its name, or that of its file."""
+        return shown_name(self.name, self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A document to write: its record, its text, its chunks; (offset, page) of each page."""
+
+    document: DocumentRecord
+    text: str
+    chunks: Sequence[Chunk]
+    page_starts: Sequence[tuple[int, int]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A chunk with what is shown of its document."""
+
+    id: str
+    document_id: str
+    position: int
+    start: int
+    end: int
+    heading: tuple[str, ...]
+    page: int | None
+    body_offset: int
+    indexed_text: str
+    source: str
+    title: str
+    page_turns: tuple[tuple[int, int], ...] = ()
+    name: str = ""
+
+    def metadata(self) -> dict[str, Any]:
+        """What goes with the text wherever the passage goes; `page` only where there are pages.
+
+        `page_turns` has [offset, page] of each further page that the passage goes on over.
+        """
+        found: dict[str, Any] = {
+            "source": self.source,
+            "name": shown_name(self.name, self.source),
+            "title": self.title,
+            "heading": " > ".join(self.heading),
+            "start": self.start,
+            "end": self.end,
+            "body_offset": self.body_offset,
+            "document_id": self.document_id,
+            "chunk_id": self.id,
+            "position": self.position,
+        }
+        if self.page is not None:
+            found["page"] = self.page
+        if self.page_turns:
+            found["page_turns"] = [list(turn) for turn in self.page_turns]
+        return found
+
+
+def shown_name(name: str, path: str) -> str:
+    """The name relative to the ingested folder; the file's own where none is known."""
+    return name or PurePosixPath(path).name

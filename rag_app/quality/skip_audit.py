@@ -1,0 +1,342 @@
+"""What skipping the second stage costs, measured while the server runs.
+
+Of the questions that the gate skipped, a share is reranked after all, in the background, once the
+answer is out. What is kept is whether that would have changed anything; never a word of question
+or passage. The judge is the reranker's own relevance model, not a person: it tells what the gate
+gave away, as far as the second stage knows better.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag_app.errors import StoreError
+from rankgate import Reranker
+from rankgate.decide.gate import Action
+from rankgate.types import Outcome
+from rankgate.types import Path as Way
+
+if TYPE_CHECKING:
+    from rag_app.ask.pipeline import Pipeline
+
+__all__ = ["Shadow", "ShadowRow", "ShadowSummary", "compared"]
+
+logger = logging.getLogger("rankgate.server")
+
+_VERSION = 1
+_WAITING = 8
+_PATIENCE_S = 30.0
+_LOOK_S = 0.05
+_IDLE_S = 0.25
+_LATEST = 5000
+_NICE = 10
+# From here on a passage is more likely relevant than not.
+_RELEVANT = 0.5
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS shadow (
+    id INTEGER PRIMARY KEY, time TEXT NOT NULL, collection TEXT NOT NULL, policy TEXT NOT NULL,
+    top1_changed INTEGER NOT NULL, set_changed INTEGER NOT NULL, answer_changed INTEGER NOT NULL,
+    harmed INTEGER, lost REAL
+);
+"""
+_COLUMNS = "top1_changed, set_changed, answer_changed, harmed, lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowRow:
+    """One skipped question, reranked after all.
+
+    Attributes:
+        top1_changed: another passage would have been first.
+        set_changed: other passages would have been kept; the order does not matter.
+        answer_changed: one of the two ways refuses the question, the other does not.
+        harmed: a passage that the relevance model holds for relevant (0.5 or more) would have
+            been among the first `top_n` and was not; None where no model applies.
+        lost: relevant passages missed, expected: the sum of the probabilities that reranking's
+            first `top_n` have, less that of those shown; >= 0. None as above.
+    """
+
+    top1_changed: bool
+    set_changed: bool
+    answer_changed: bool
+    harmed: bool | None
+    lost: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowSummary:
+    """What is known of one policy's skipped questions, the latest 5,000 of them.
+
+    Attributes:
+        policy: that was in force last; None before the first question.
+        rate: share of skipped questions that are looked at.
+        n: questions looked at.
+        top1_changed, set_changed, answer_changed: how many of them; see `ShadowRow`.
+        judged: those to which a relevance model applied.
+        harmed: of the judged.
+        harm: its share; None where nothing was judged.
+        low, high: exact 95% interval of that share (Clopper and Pearson 1934,
+            doi:10.1093/biomet/26.4.404).
+        lost: mean of `ShadowRow.lost`; None as `harm`.
+        dropped: chosen since the start, but the server was busy.
+        failed: chosen since the start, but reranking failed.
+    """
+
+    policy: str | None
+    rate: float
+    n: int
+    top1_changed: int
+    set_changed: int
+    answer_changed: int
+    judged: int
+    harmed: int
+    harm: float | None
+    low: float
+    high: float
+    lost: float | None
+    dropped: int
+    failed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    reranker: Reranker
+    collection: str
+    outcome: Outcome
+    until: float
+
+
+class Shadow:
+    """Reranks some skipped questions in the background. Thread-safe.
+
+    One thread, at low priority, that waits while questions are being answered; what waits too
+    long, or finds the queue full, is dropped and counted.
+
+    Args:
+        folder: the data folder; `shadow.sqlite` is written there.
+        rate: share of the skipped questions, in [0, 1]; 0 starts no thread.
+        busy: whether somebody waits for an answer at the moment.
+        draw: gives uniform numbers in [0, 1).
+        waiting: questions that may wait.
+        patience_s: seconds that one may wait.
+
+    Raises:
+        StoreError: the file cannot be used, or another version wrote it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        rate: float,
+        busy: Callable[[], bool] = lambda: False,
+        draw: Callable[[], float] = random.random,
+        waiting: int = _WAITING,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
+        self.path = folder / "shadow.sqlite"
+        self.rate = rate
+        self._busy, self._draw, self._patience_s = busy, draw, patience_s
+        self._lock = threading.Lock()
+        self._dropped = self._failed = 0
+        self._queue: queue.Queue[_Job] = queue.Queue(waiting)
+        self._stop = threading.Event()
+        self._db = _opened(self.path)
+        self._thread = threading.Thread(target=self._work, name="rankgate-shadow", daemon=True)
+        if rate > 0:
+            self._thread.start()
+
+    def close(self) -> None:
+        """Let the question at hand finish, forget those that wait, let go of the file."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        with self._lock:
+            self._db.close()
+
+    def offer(self, pipeline: Pipeline, outcome: Outcome) -> bool:
+        """Perhaps take a question; returns at once. Whether it was taken."""
+        if self._stop.is_set() or outcome.path is not Way.SKIPPED or not outcome.passages:
+            return False
+        # Drawn for every skipped question, so that busy hours are not left out by the draw.
+        if self._draw() >= self.rate:
+            return False
+        job = _Job(
+            reranker=pipeline.reranker,
+            collection=pipeline.settings.collection,
+            outcome=outcome,
+            until=time.monotonic() + self._patience_s,
+        )
+        try:
+            self._queue.put_nowait(job)
+        except queue.Full:
+            self._count(dropped=1)
+            return False
+        return True
+
+    def drain(self) -> None:
+        """Wait until everything that was taken is done; for tests and shutdown scripts."""
+        self._queue.join()
+
+    def summary(self) -> ShadowSummary:
+        """Everything known of the policy that was in force last."""
+        with self._lock:
+            last = self._db.execute("SELECT policy FROM shadow ORDER BY id DESC LIMIT 1").fetchone()
+            policy = None if last is None else str(last[0])
+            rows = self._db.execute(
+                f"SELECT {_COLUMNS} FROM shadow WHERE policy = ? ORDER BY id DESC LIMIT ?",
+                (policy, _LATEST),
+            ).fetchall()
+            dropped, failed = self._dropped, self._failed
+        judged = [r for r in rows if r[3] is not None]
+        harmed = sum(r[3] for r in judged)
+        low, high = _exact(harmed, len(judged))
+        return ShadowSummary(
+            policy=policy,
+            rate=self.rate,
+            n=len(rows),
+            top1_changed=sum(r[0] for r in rows),
+            set_changed=sum(r[1] for r in rows),
+            answer_changed=sum(r[2] for r in rows),
+            judged=len(judged),
+            harmed=harmed,
+            harm=harmed / len(judged) if judged else None,
+            low=low,
+            high=high,
+            lost=sum(r[4] for r in judged) / len(judged) if judged else None,
+            dropped=dropped,
+            failed=failed,
+        )
+
+    def _work(self) -> None:
+        # Of this thread alone; elsewhere than on Linux the system decides.
+        with contextlib.suppress(OSError, AttributeError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        while not self._stop.is_set():
+            try:
+                job = self._queue.get(timeout=_IDLE_S)
+            except queue.Empty:
+                continue
+            try:
+                self._one(job)
+            except Exception:
+                # Nobody waits for it: an error here must never become one of the server.
+                logger.warning("a skipped question could not be reranked", exc_info=True)
+                self._count(failed=1)
+            finally:
+                self._queue.task_done()
+        while True:  # what waits is forgotten, and whoever drains is let go
+            try:
+                self._queue.get_nowait()
+            except queue.Empty:
+                return
+            self._queue.task_done()
+
+    def _one(self, job: _Job) -> None:
+        while self._busy():
+            if time.monotonic() >= job.until or self._stop.wait(_LOOK_S):
+                self._count(dropped=1)
+                return
+        skipped = job.outcome
+        candidates = sorted((p.candidate for p in skipped.passages), key=lambda c: c.rank)
+        reranked = job.reranker.rerank(
+            skipped.query, candidates, skipped.top_n, force=Action.RERANK
+        )
+        if reranked.path is not Way.RERANKED:
+            self._count(failed=1)
+            return
+        row = compared(skipped, reranked)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with self._lock, self._db:
+            self._db.execute(
+                f"INSERT INTO shadow (time, collection, policy, {_COLUMNS}) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    now,
+                    job.collection,
+                    skipped.policy,
+                    row.top1_changed,
+                    row.set_changed,
+                    row.answer_changed,
+                    row.harmed,
+                    row.lost,
+                ),
+            )
+
+    def _count(self, *, dropped: int = 0, failed: int = 0) -> None:
+        with self._lock:
+            self._dropped += dropped
+            self._failed += failed
+
+
+def compared(skipped: Outcome, reranked: Outcome) -> ShadowRow:
+    """What reranking would have changed; both are of the same candidates.
+
+    The floor is left out of the comparison of passages: it is a matter of its own.
+    """
+    n = skipped.top_n
+    shown = [p.candidate.id for p in skipped.passages[:n]]
+    better = reranked.passages[:n]
+    found = [p.candidate.id for p in better]
+    known = {p.candidate.id: p.relevance_score for p in reranked.passages}
+    harmed, lost = None, None
+    if all(known[i] is not None for i in {*shown, *found}):
+        missed = [p for p in better if p.candidate.id not in set(shown)]
+        harmed = any((known[p.candidate.id] or 0.0) >= _RELEVANT for p in missed)
+        lost = max(0.0, sum(known[i] or 0.0 for i in found) - sum(known[i] or 0.0 for i in shown))
+    return ShadowRow(
+        top1_changed=shown[:1] != found[:1],
+        set_changed=set(shown) != set(found),
+        answer_changed=skipped.refused != reranked.refused,
+        harmed=harmed,
+        lost=lost,
+    )
+
+
+def _exact(count: int, n: int) -> tuple[float, float]:
+    """Clopper and Pearson's interval at 95%; (0, 1) where nothing is known."""
+    if n == 0:
+        return 0.0, 1.0
+    from scipy.special import betaincinv
+
+    low = float(betaincinv(count, n - count + 1, 0.025)) if count else 0.0
+    high = float(betaincinv(count + 1, n - count, 0.975)) if count < n else 1.0
+    return low, high
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(path, check_same_thread=False)
+        db.execute("PRAGMA journal_mode=WAL")
+        found = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if found not in (0, _VERSION):
+            db.close()
+            raise StoreError(
+                f"{path} has version {found}, this rankgate reads {_VERSION}. Install the "
+                "rankgate that wrote it, or move the file away to begin anew."
+            )
+        db.executescript(_SCHEMA)
+        db.execute(f"PRAGMA user_version={_VERSION}")
+        db.commit()
+    except (sqlite3.Error, OSError) as exc:
+        raise StoreError(
+            f"{path} cannot be used: {exc}. It holds measurements only: move it away to begin anew."
+        ) from exc
+    return db

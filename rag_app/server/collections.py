@@ -1,0 +1,259 @@
+"""The opened data folder of a server: collections with their pipelines, and one writer.
+
+Any number of threads read. Whatever writes goes through `write`, one after the other in a single
+thread, as the store demands; the collection's pipeline is made anew after each.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from rag_app.ask.pipeline import Pipeline
+from rag_app.ask.scorer import scorer_for
+from rag_app.errors import StoreError
+from rag_app.generate.answer import Generator
+from rag_app.index.data_folder import DataFolder
+from rag_app.index.store import Store
+from rankgate import Scorer
+from rankgate.errors import InputError
+
+if TYPE_CHECKING:
+    from rag_app.index.embeddings import Embedder
+    from rag_app.index.records import Passage
+    from rag_app.settings import Settings
+
+__all__ = ["CollectionInfo", "Hub", "UnknownCollectionError", "check_name"]
+
+T = TypeVar("T")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+
+
+class UnknownCollectionError(InputError):
+    """There is no collection of this name, or not for whoever asks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionInfo:
+    """What a collection holds.
+
+    Attributes:
+        name: of the collection.
+        documents: indexed documents.
+        passages: what they were cut into; 0 means that there is nothing to answer from yet.
+    """
+
+    name: str
+    documents: int
+    passages: int
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A collection, its store opened when it is first needed."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    store: Store | None = None
+    pipeline: Pipeline | None = None
+
+
+class Hub:
+    """Opens the data folder and holds it until `close`; a context manager. Thread-safe.
+
+    Args:
+        settings: of the application; `collection` is the one that is always there.
+        embedder: instead of the settings' own.
+        scorer: instead of the settings' own, for every collection.
+        generator: instead of the settings' own.
+        wait_s: seconds to wait for another holder of the folder.
+
+    Raises:
+        StoreLockedError: another process has the folder.
+        StoreError: the folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        embedder: Embedder | None = None,
+        scorer: Scorer | None = None,
+        generator: Generator | None = None,
+        wait_s: float = 2.0,
+    ) -> None:
+        self.settings = settings
+        self._embedder = embedder
+        self._scorer = scorer
+        # Reads any text alike, so all collections share it; late interaction has each one's store.
+        self._shared: Scorer | None = scorer
+        self._scorer_lock = threading.Lock()
+        self._generator = generator
+        self._folder = DataFolder(settings.data_dir, wait_s=wait_s)
+        self._lock = threading.Lock()
+        self._opened: dict[str, _Opened] = {}
+        self._closed = False
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rankgate-writer")
+
+    def __enter__(self) -> Hub:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def closing(self) -> bool:
+        """Whether a long write should stop where it can."""
+        return self._closed
+
+    def close(self) -> None:
+        """Let the current write finish, drop those that wait, and let go of the folder."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._writer.shutdown(wait=True, cancel_futures=True)
+        for opened in self._opened.values():
+            with opened.lock:
+                if opened.store is not None:
+                    opened.store.close()
+                    opened.store = opened.pipeline = None
+        self._folder.close()
+
+    def names(self) -> list[str]:
+        """Names of all collections, the settings' own among them, sorted."""
+        known = {record.name for record in self._folder.manifest.collections()}
+        return sorted(known | {self.settings.collection})
+
+    def info(self, name: str) -> CollectionInfo:
+        """What a collection holds.
+
+        Raises:
+            UnknownCollectionError: there is none of this name.
+        """
+        self._check(name)
+        documents = self._folder.manifest.documents(name)
+        return CollectionInfo(
+            name=name,
+            documents=sum(d.state == "indexed" for d in documents),
+            passages=sum(d.chunks for d in documents if d.state == "indexed"),
+        )
+
+    def passages(self, name: str, ids: Iterable[str]) -> dict[str, Passage]:
+        """The named passages of a collection, by id; unknown ones are absent. Opens no index."""
+        return self._folder.manifest.passages(name, ids)
+
+    def store(self, name: str, *, create: bool = False) -> Store:
+        """The collection's store, for reading; opened with the first call.
+
+        Args:
+            name: of the collection.
+            create: make it where there is none.
+
+        Raises:
+            UnknownCollectionError: there is none of this name.
+            StoreError: it was filled with another embedder, or cannot be opened.
+        """
+        if not create:
+            self._check(name)
+        opened = self._entry(name)
+        with opened.lock:
+            return self._store(name, opened)
+
+    def pipeline(self, name: str) -> Pipeline:
+        """What answers from a collection.
+
+        Raises:
+            UnknownCollectionError: there is none of this name.
+            EmptyIndexError: it holds nothing yet.
+            ConfigError: the policy does not fit it, or it cannot be opened.
+        """
+        self._check(name)
+        opened = self._entry(name)
+        with opened.lock:
+            if opened.pipeline is None:
+                opened.pipeline = self._new_pipeline(self._store(name, opened))
+            return opened.pipeline
+
+    def scorer(self) -> Scorer:
+        """The scorer of the settings, for texts that are in no collection.
+
+        Raises:
+            ConfigError: its model cannot be loaded.
+        """
+        # A lock of its own: loading takes seconds, and nothing else may wait for it.
+        with self._scorer_lock:
+            if self._shared is None:
+                self._shared = scorer_for(self.settings, None)
+            return self._shared
+
+    def write(self, name: str, work: Callable[[Store], T]) -> Future[T]:
+        """Let `work` write to a collection, after whatever writes before it.
+
+        The collection is made where there is none. Questions go on meanwhile.
+
+        Raises:
+            InputError: not a name for a collection.
+            StoreError: the server is closing.
+        """
+        check_name(name)
+        with self._lock:
+            if self._closed:
+                raise StoreError("the server is closing and takes no more documents")
+            return self._writer.submit(self._written, name, work)
+
+    def _written(self, name: str, work: Callable[[Store], T]) -> T:
+        store = self.store(name, create=True)
+        opened = self._opened[name]  # there since the line before, and never taken out
+        try:
+            return work(store)
+        finally:
+            # Also after a failure: part of it may have been written.
+            with opened.lock:
+                opened.pipeline = None
+
+    def _check(self, name: str) -> None:
+        if name not in self.names():
+            raise UnknownCollectionError(f"there is no collection {name!r}")
+
+    def _entry(self, name: str) -> _Opened:
+        with self._lock:
+            if self._closed:
+                raise StoreError("the server is closing")
+            return self._opened.setdefault(name, _Opened())
+
+    def _store(self, name: str, opened: _Opened) -> Store:
+        if opened.store is None:
+            opened.store = Store.open(
+                self.settings.model_copy(update={"collection": name}),
+                embedder=self._embedder,
+                folder=self._folder,
+            )
+        return opened.store
+
+    def _new_pipeline(self, store: Store) -> Pipeline:
+        own = self._scorer is None and self.settings.scorer.partition(":")[0] == "late-interaction"
+        scorer = None if own else self.scorer()
+        return Pipeline(store.settings, store, scorer=scorer, generator=self._generator)
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot name a collection; a folder is called after it.
+
+    Raises:
+        InputError: with what a name may be.
+    """
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise InputError(
+            "a collection's name has 3 to 63 letters, digits, dots (not two in a row), dashes or "
+            f"underscores, and begins and ends with a letter or digit; got {name!r}"
+        )

@@ -1,0 +1,3 @@
+"""What the LangChain and LlamaIndex packages share; imported by them alone."""
+
+__all__: list[str] = []

@@ -1,0 +1,19 @@
+"""Model weights: where they are found, how they are checked, and what reads with them."""
+
+from rankgate.encoders.encoder import TokenEncoder, TokenVectors
+from rankgate.encoders.head import TokenHead
+from rankgate.encoders.locate import MINILM_SHA256, ModelFiles, find_minilm
+from rankgate.encoders.query_encoder import QueryEncoder, save_query_layers
+from rankgate.encoders.token_store import TokenStore
+
+__all__ = [
+    "MINILM_SHA256",
+    "ModelFiles",
+    "QueryEncoder",
+    "TokenEncoder",
+    "TokenHead",
+    "TokenStore",
+    "TokenVectors",
+    "find_minilm",
+    "save_query_layers",
+]

@@ -1,0 +1,131 @@
+"""Token vectors kept on disk, so that late interaction only has to read the query."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rankgate.encoders.encoder import TokenVectors
+from rankgate.errors import ConfigError
+
+__all__ = ["TokenStore"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS vectors (
+    key BLOB PRIMARY KEY, tokens BLOB NOT NULL, pooled BLOB NOT NULL, truncated INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+class TokenStore:
+    """Vectors by content: the key is a hash of the text, so a stale entry cannot be read.
+
+    About 0.75 KB a token at 384 dimensions. A cache: it can be deleted at any time.
+
+    Args:
+        path: the SQLite file.
+        encoder: name and hash of the encoder; a store of another encoder is emptied.
+        dimension: length of a vector.
+
+    Raises:
+        ConfigError: the file cannot be opened as a store.
+    """
+
+    def __init__(self, path: str | Path, *, encoder: str, dimension: int) -> None:
+        self.path = Path(path)
+        self.encoder = encoder
+        self.dimension = dimension
+        self._lock = threading.Lock()
+        try:
+            self._db = sqlite3.connect(self.path, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_SCHEMA)
+            row = self._db.execute("SELECT value FROM meta WHERE name='encoder'").fetchone()
+            if row is None or row[0] != encoder:
+                self._db.execute("DELETE FROM vectors")
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('encoder', ?)", (encoder,))
+                self._db.commit()
+        except sqlite3.Error as exc:
+            raise ConfigError(
+                f"the token store {self.path} cannot be opened ({exc}). It is only a cache: "
+                "delete the file, and it is filled again."
+            ) from exc
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_reopened, (self.path, self.encoder, self.dimension))
+
+    @staticmethod
+    def _key(text: str) -> bytes:
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+    def put_many(self, vectors: Mapping[str, TokenVectors]) -> None:
+        """Keep the vectors of these texts."""
+        rows = [
+            (self._key(t), v.tokens.tobytes(), v.pooled.tobytes(), int(v.truncated))
+            for t, v in vectors.items()
+        ]
+        with self._lock, self._db:
+            self._db.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", rows)
+
+    def get_many(self, texts: Sequence[str]) -> dict[str, TokenVectors]:
+        """The vectors that are known, by text; unknown texts are absent."""
+        keys = {self._key(t): t for t in texts}
+        found: dict[str, TokenVectors] = {}
+        listed = list(keys)
+        with self._lock:
+            for start in range(0, len(listed), 500):
+                part = listed[start : start + 500]
+                marks = ",".join("?" * len(part))
+                cursor = self._db.execute(
+                    f"SELECT key, tokens, pooled, truncated FROM vectors WHERE key IN ({marks})",
+                    part,
+                )
+                for key, tokens, pooled, truncated in cursor:
+                    found[keys[key]] = TokenVectors(
+                        tokens=np.frombuffer(tokens, dtype=np.float16).reshape(-1, self.dimension),
+                        pooled=np.frombuffer(pooled, dtype=np.float32),
+                        truncated=bool(truncated),
+                    )
+        return found
+
+    def missing(self, texts: Sequence[str]) -> list[str]:
+        """The texts that are not known, each once, in order; no vector is read."""
+        keys = {self._key(t): t for t in texts}
+        listed = list(keys)
+        with self._lock:
+            for start in range(0, len(listed), 500):
+                part = listed[start : start + 500]
+                marks = ",".join("?" * len(part))
+                cursor = self._db.execute(f"SELECT key FROM vectors WHERE key IN ({marks})", part)
+                for (key,) in cursor.fetchall():
+                    del keys[key]
+        return list(keys.values())
+
+    def delete_texts(self, texts: Sequence[str]) -> None:
+        """Forget these texts."""
+        with self._lock, self._db:
+            self._db.executemany(
+                "DELETE FROM vectors WHERE key = ?", [(self._key(t),) for t in texts]
+            )
+
+    def __len__(self) -> int:
+        with self._lock:
+            return int(self._db.execute("SELECT count(*) FROM vectors").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file; closing twice does nothing."""
+        with self._lock:
+            self._db.close()
+
+
+def _reopened(path: Path, encoder: str, dimension: int) -> TokenStore:
+    """Open the file again on the other side: a connection does not travel."""
+    return TokenStore(path, encoder=encoder, dimension=dimension)

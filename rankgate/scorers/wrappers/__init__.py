@@ -1,0 +1,19 @@
+"""Wrappers: a Scorer around a Scorer."""
+
+from rankgate.scorers.wrappers.batched import Batched
+from rankgate.scorers.wrappers.breaker import Breaker, BreakerState
+from rankgate.scorers.wrappers.cached import Cached
+from rankgate.scorers.wrappers.metrics import PrometheusMetrics
+from rankgate.scorers.wrappers.timed import Timed, TimingSummary
+from rankgate.scorers.wrappers.windowed import Windowed
+
+__all__ = [
+    "Batched",
+    "Breaker",
+    "BreakerState",
+    "Cached",
+    "PrometheusMetrics",
+    "Timed",
+    "TimingSummary",
+    "Windowed",
+]

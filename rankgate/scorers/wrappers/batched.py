@@ -1,0 +1,207 @@
+"""Batched: queries that come at the same time share one call of the scorer."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from rankgate.errors import ConfigError
+from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScorerInfo, Scores
+from rankgate.scorers.wrappers.traits import breaker_is_open, is_pointwise
+from rankgate.scorers.wrappers.waiting import Ticket
+from rankgate.scorers.wrappers.worker import BatchWorker
+from rankgate.texts import checked_texts
+
+__all__ = ["Batched"]
+
+# Work in chunks ends a little after the deadline; what it read until then is worth that long.
+_GRACE = 0.05
+
+
+def _estimated_tokens(text: str) -> int:
+    return len(text) // 4 + 1
+
+
+class Batched:
+    """Micro-batches concurrent queries, from threads and from event loops, into one call.
+
+    One worker thread, started with the first query and ended when idle or closed, takes what
+    waits: first come, first served. A query waits for company at most `max_wait_ms`, and never
+    longer than a quarter of its remaining time. Scores are the same as without batching.
+
+    Fairness: a job larger than a batch is read in several, and goes to the back of the queue
+    after each one. (Around a stage, whose lists cannot be divided, it is read whole.)
+
+    Isolation: a batch that fails is repeated job by job, so that an error reaches only the
+    caller it belongs to; a caller that is cancelled leaves its batch-mates alone, and a batch
+    is stopped only when all of its callers have gone. With an open breaker inside nothing is
+    repeated.
+
+    Deadlines: a batch runs under the latest deadline of its jobs, so that a hurried caller does
+    not cut the others short. Each caller stops waiting at its own (plus 50 ms where the batch
+    ends with it, for the chunk under way), and gets what was read so far, the rest with
+    `scored` False.
+
+    Args:
+        inner: the scorer; called from the worker thread only.
+        max_tokens: tokens of a batch, query and text of each pair; a single pair may exceed it.
+        max_pairs: pairs of a batch.
+        max_wait_ms: how long a query waits for company; 0: not at all.
+        count: tokens of a text; None: a quarter of its characters.
+
+    Raises:
+        ConfigError: a limit that cannot be.
+    """
+
+    def __init__(
+        self,
+        inner: Scorer,
+        *,
+        max_tokens: int = 16_384,
+        max_pairs: int = 256,
+        max_wait_ms: float = 2.0,
+        count: Callable[[str], int] | None = None,
+    ) -> None:
+        if max_tokens < 1 or max_pairs < 1:
+            raise ConfigError(
+                f"max_tokens and max_pairs must be at least 1, got {max_tokens} and {max_pairs}"
+            )
+        if not 0.0 <= max_wait_ms < math.inf:
+            raise ConfigError(f"max_wait_ms must be 0 or more and finite, got {max_wait_ms}")
+        self.inner = inner
+        self.max_tokens = max_tokens
+        self.max_pairs = max_pairs
+        self.max_wait_ms = max_wait_ms
+        self._given_count = count
+        self._count = _estimated_tokens if count is None else count
+        self._worker = BatchWorker(inner, max_tokens=max_tokens, max_pairs=max_pairs)
+
+    @property
+    def info(self) -> ScorerInfo:
+        """The inner scorer's."""
+        return self.inner.info
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a breaker inside would refuse a call now."""
+        return breaker_is_open(self.inner)
+
+    @property
+    def pointwise(self) -> bool:
+        """As the inner scorer."""
+        return is_pointwise(self.inner)
+
+    def score(
+        self, query: str, texts: Sequence[str], context: ScoreContext | None = None
+    ) -> Scores:
+        """Score the texts for one query, together with whatever else is waiting.
+
+        Raises:
+            InputError: query or texts are not strings.
+            ScorerError: closed.
+            Exception: whatever the inner scorer raises for this query.
+        """
+        return self.score_many([Job(query=query, texts=texts)], context)[0]
+
+    def score_many(self, jobs: Sequence[Job], context: ScoreContext | None = None) -> list[Scores]:
+        """Score several queries."""
+        tickets = self._tickets(jobs, ScoreContext() if context is None else context)
+        self._worker.enqueue(tickets)
+        try:
+            for ticket in tickets:
+                concurrent.futures.wait([ticket.future], timeout=self._patience(ticket))
+                if not ticket.future.done() and self._worker.is_ending(ticket, within=_GRACE):
+                    concurrent.futures.wait([ticket.future], timeout=_GRACE)
+            return [t.future.result() if t.future.done() else t.so_far() for t in tickets]
+        finally:
+            self._worker.abandon(tickets)
+
+    async def ascore(
+        self, query: str, texts: Sequence[str], context: ScoreContext | None = None
+    ) -> Scores:
+        """`score` without blocking the event loop."""
+        return (await self.ascore_many([Job(query=query, texts=texts)], context))[0]
+
+    async def ascore_many(
+        self, jobs: Sequence[Job], context: ScoreContext | None = None
+    ) -> list[Scores]:
+        """`score_many` without blocking the event loop."""
+        ctx = ScoreContext() if context is None else context
+        if self._given_count is None:
+            tickets = self._tickets(jobs, ctx)
+        else:  # somebody's tokenizer may take its time
+            tickets = await asyncio.to_thread(self._tickets, jobs, ctx)
+        self._worker.enqueue(tickets)
+        waiting = [asyncio.wrap_future(t.future) for t in tickets]
+        try:
+            for ticket, future in zip(tickets, waiting, strict=True):
+                await asyncio.wait([future], timeout=self._patience(ticket))
+                if not future.done() and self._worker.is_ending(ticket, within=_GRACE):
+                    await asyncio.wait([future], timeout=_GRACE)
+            return [
+                f.result() if f.done() else t.so_far()
+                for t, f in zip(tickets, waiting, strict=True)
+            ]
+        finally:
+            for future in waiting:
+                # Retrieved, or asyncio complains about errors that nobody waits for any more.
+                if not future.cancel() and not future.cancelled():
+                    future.exception()
+            self._worker.abandon(tickets)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Finish the batch under way, refuse what waits, end the worker; twice does nothing.
+
+        Args:
+            timeout: seconds to wait for the batch under way; None: as long as it takes.
+        """
+        self._worker.close(timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        settings: dict[str, Any] = {
+            "max_tokens": self.max_tokens,
+            "max_pairs": self.max_pairs,
+            "max_wait_ms": self.max_wait_ms,
+            "count": self._given_count,
+        }
+        return (partial(type(self), **settings), (self.inner,))
+
+    def _tickets(self, jobs: Sequence[Job], context: ScoreContext) -> list[Ticket]:
+        scale, divisible = self.inner.info.scale, is_pointwise(self.inner)
+        now, remaining = time.monotonic(), context.remaining()
+        ready_by = now + min(self.max_wait_ms / 1000.0, remaining / 4.0)
+        tickets = []
+        for job in jobs:
+            checked_texts(job.query, job.texts)
+            asked = self._count(job.query)
+            # A copy of the list: the caller may change its own while this one waits.
+            own = Job(query=job.query, texts=tuple(job.texts))
+            costs = [asked + self._count(text) for text in own.texts]
+            ticket = Ticket(
+                own, context, costs=costs, scale=scale, divisible=divisible, ready_by=ready_by
+            )
+            if not costs:
+                ticket.stop()
+            tickets.append(ticket)
+        return tickets
+
+    def _patience(self, ticket: Ticket) -> float | None:
+        remaining = ticket.context.remaining()
+        return None if math.isinf(remaining) else remaining
