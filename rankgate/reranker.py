@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ class Request:
         top_n: passages to keep; None: the policy's.
         deadline: for this request; None: the policy's `deadline_ms`, if any.
         force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
+        cancelled: set when nobody waits for the outcome any more: the scorer begins no further
+            chunk. A call that several requests share does not look at it.
     """
 
     query: str
@@ -41,6 +44,7 @@ class Request:
     top_n: int | None = None
     deadline: Deadline | None = None
     force: Action | str | None = None
+    cancelled: threading.Event | None = None
 
 
 class Reranker:
@@ -105,6 +109,7 @@ class Reranker:
         *,
         deadline: Deadline | None = None,
         force: Action | str | None = None,
+        cancelled: threading.Event | None = None,
     ) -> Outcome:
         """Rerank one query's candidates.
 
@@ -115,6 +120,7 @@ class Reranker:
             top_n: passages to keep; None: the policy's.
             deadline: for the whole call; None: the policy's.
             force: overrules the gate.
+            cancelled: set when nobody waits any more: the scorer stops at its next chunk.
 
         Returns:
             The outcome; every candidate is in it exactly once. A scorer that fails, times out
@@ -125,7 +131,12 @@ class Reranker:
             PolicyError: the policy has no section for these candidates.
         """
         request = Request(
-            query=query, candidates=candidates, top_n=top_n, deadline=deadline, force=force
+            query=query,
+            candidates=candidates,
+            top_n=top_n,
+            deadline=deadline,
+            force=force,
+            cancelled=cancelled,
         )
         return self.rerank_many([request])[0]
 
@@ -137,10 +148,16 @@ class Reranker:
         *,
         deadline: Deadline | None = None,
         force: Action | str | None = None,
+        cancelled: threading.Event | None = None,
     ) -> Outcome:
         """`rerank` without blocking the event loop."""
         request = Request(
-            query=query, candidates=candidates, top_n=top_n, deadline=deadline, force=force
+            query=query,
+            candidates=candidates,
+            top_n=top_n,
+            deadline=deadline,
+            force=force,
+            cancelled=cancelled,
         )
         return (await self.arerank_many([request]))[0]
 
@@ -161,6 +178,9 @@ class Reranker:
                 for p in waiting
             ]
             context = ScoreContext(deadline=_scoring_deadline(waiting))
+            gone = [r.cancelled for r, p in zip(requests, plans, strict=True) if p.wants_scores]
+            if len(gone) == 1 and gone[0] is not None:
+                context = replace(context, cancelled=gone[0])
             begun = time.perf_counter()
             try:
                 answers = yield Call(scorer=self.scorer, jobs=jobs, context=context)

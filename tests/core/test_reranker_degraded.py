@@ -1,7 +1,9 @@
 """The reranker without scores: failures, nonsense and deadlines give a defined order."""
 
 import asyncio
+import threading
 
+import numpy as np
 import pytest
 from reranker_kit import PLATT, TABLE, abcd, everything_once, policy, texts
 
@@ -120,3 +122,26 @@ def test_a_failed_cascade_never_puts_the_fast_logits_under_the_accurate_floor():
     assert (out.status, out.reason) == (Status.DEGRADED, "accurate_failed")
     assert texts(out.passages) == ["b", "c", "a", "d"]
     assert all(p.relevance_score is None for p in out.passages)
+
+
+def test_a_scorer_stops_at_its_next_chunk_once_the_caller_has_gone():
+    gone = threading.Event()
+    begun = []
+
+    class Chunked:
+        info = ScorerInfo(id="fake", scale="fake")
+
+        def score(self, query, texts, context=None):
+            values, scored = np.zeros(len(texts), np.float32), np.zeros(len(texts), np.bool_)
+            for i, text in enumerate(texts):
+                if context.should_stop:
+                    break
+                begun.append(text)
+                values[i], scored[i] = TABLE[text], True
+                gone.set()  # the caller leaves while the first chunk is being read
+            return Scores(values=values, scale="fake", scored=scored)
+
+    given = abcd()
+    out = Reranker(Chunked(), policy=policy()).rerank("q", given, cancelled=gone)
+    assert begun == ["a"]
+    everything_once(out, given)
