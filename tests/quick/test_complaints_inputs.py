@@ -169,16 +169,6 @@ def test_flashrank_34_the_end_of_a_long_text_is_read():
     assert scores.stats.windows > 1 and scores.stats.truncated == 0
 
 
-@pytest.mark.model
-def test_infinity_666_what_is_cut_off_is_counted(encoder):
-    """Naive: a text that is too long is truncated, and the answer does not say so."""
-    from rankgate.scorers import LateInteractionScorer
-
-    scorer = LateInteractionScorer(encoder)
-    stats = scorer.score("harbour", ["harbour " * 600, "harbour"]).stats
-    assert (stats.pairs, stats.truncated) == (2, 1)
-
-
 def test_sentence_transformers_993_threads_may_share_a_tokenizer():
     """Naive: each call switches truncation of the shared tokenizer on and off.
 
@@ -247,16 +237,6 @@ async def test_openwebui_19900_the_event_loop_is_not_frozen():
         assert await _longest_stall(ours) < 0.35
         if isinstance(scorer, Batched):
             scorer.close()
-
-
-@pytest.mark.model
-def test_khora_340_the_model_is_not_loaded_for_each_query(encoder):
-    """Naive: the model is built in the request handler."""
-    from rankgate.encoders import TokenEncoder
-    from rankgate.scorers import LateInteractionScorer
-
-    assert TokenEncoder.load() is encoder
-    assert LateInteractionScorer.load().encoder is encoder
 
 
 def test_text_embeddings_inference_378_more_texts_than_a_server_takes():

@@ -8,7 +8,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from rankgate.deadline import Deadline
 from rankgate.errors import ConfigError, InputError
-from rankgate.scorers import Cascade, LateInteractionScorer, ScoreContext, ScorerInfo, Scores
+from rankgate.scorers import Cascade, ScoreContext, ScorerInfo, Scores
 from rankgate.scorers.protocol import Job
 from rankgate.scorers.wrappers import Breaker, Timed, Windowed
 from rankgate.scorers.wrappers.spans import TokenizerSpans, cut_windows, estimated_spans
@@ -168,23 +168,6 @@ def test_a_single_word_of_100_000_characters_is_cut_too():
     scores = Windowed(inner).score("q", ["a" * 99_999 + "z"])
     assert scores.values.tolist() == [1.0]
     assert max(len(t) for t in inner.jobs[0].texts) <= 800
-
-
-@pytest.mark.model
-def test_a_real_model_finds_the_answer_behind_its_limit(encoder):
-    scorer = LateInteractionScorer(encoder)
-    filler = "The committee met on Tuesday to discuss the budget of the harbour. " * 30
-    text = filler + "The capital of France is Paris."
-    query = "what is the capital of france"
-    plain = scorer.score(query, [text])
-    wrapper = Windowed.for_scorer(scorer)
-    whole = wrapper.score(query, [text])
-    assert plain.stats.truncated == 1
-    assert whole.stats.truncated == 0 and whole.stats.windows > 1
-    assert whole.values[0] > plain.values[0] + 0.2
-    spans = TokenizerSpans(encoder.tokenizer)
-    windows = cut_windows(text, spans(text), window=200, overlap=40)
-    assert whole.values[0] == pytest.approx(scorer.score(query, windows).values.max(), abs=2e-3)
 
 
 def test_a_stage_result_without_an_order_is_pooled_by_all_windows():
