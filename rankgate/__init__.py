@@ -9,6 +9,7 @@ from rankgate.decide.relevance import RelevanceModel
 from rankgate.policy import Policy, Section
 from rankgate.profile import Profile
 from rankgate.reranker import Request, Reranker
+from rankgate.scorers.build import load
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScorerInfo, Scores, ScoreStats
 from rankgate.types import Candidate, Dropped, FirstStageKind, Outcome, Passage, Path, Status
 
@@ -42,4 +43,5 @@ __all__ = [
     "Section",
     "Status",
     "__version__",
+    "load",
 ]

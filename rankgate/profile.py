@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from rankgate.scorers.protocol import ScorerInfo
+from rankgate.scorers.protocol import WHOLE_WINDOWS, ScorerInfo
 
 __all__ = ["Profile"]
 
@@ -54,6 +54,8 @@ class Profile:
         found = []
         for f in fields(self):
             fitted, now = getattr(self, f.name), getattr(actual, f.name)
+            if f.name == "window" and _cuts_only_beyond(fitted) and _cuts_only_beyond(now):
+                continue  # what the scorer reads whole scores the same either way
             if fitted is not None and now is not None and fitted != now:
                 found.append(f"{f.name}: fitted for {fitted!r}, in use is {now!r}")
         return tuple(found)
@@ -66,3 +68,8 @@ class Profile:
     def from_dict(cls, data: Mapping[str, Any]) -> Profile:
         """The inverse of `to_dict`."""
         return cls(**data)
+
+
+def _cuts_only_beyond(window: str | None) -> bool:
+    """Whether a text that the scorer reads whole is not cut."""
+    return window is not None and (not window or window.startswith(WHOLE_WINDOWS))

@@ -74,6 +74,8 @@ class LateInteractionScorer:
         WeightsMismatchError: the head or the query encoder was made for another encoder.
     """
 
+    reads_apart = True
+
     def __init__(
         self,
         encoder: TokenEncoder,

@@ -15,6 +15,7 @@ from rankgate.deadline import Deadline
 from rankgate.errors import BadScoresError
 
 __all__ = [
+    "WHOLE_WINDOWS",
     "Job",
     "ScoreContext",
     "ScoreStats",
@@ -23,6 +24,10 @@ __all__ = [
     "Scores",
     "check_scores",
 ]
+
+WHOLE_WINDOWS = "beyond:"
+"""Begins `ScorerInfo.window` where only those texts are cut that the scorer would cut off:
+whatever it reads whole has the same score with and without such windows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

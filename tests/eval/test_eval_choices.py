@@ -10,6 +10,7 @@ from rankgate.encoders.encoder import TokenVectors
 from rankgate.errors import InputError, ModelNotFoundError
 from rankgate.retrieve import Fusion
 from rankgate.scorers import LateInteractionScorer
+from rankgate.scorers.wrappers.traits import innermost
 from rankgate.testing import FakeScorer
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval import Dataset
@@ -175,8 +176,9 @@ def test_bm25_alone_loads_no_encoder():
 def test_first_stage_and_scorer_share_one_encoder_and_one_memory(tmp_path, encoder):
     with open_under_test(DATA, cache=tmp_path) as under:
         scorer = under.scorer
-        assert isinstance(scorer, LateInteractionScorer) and scorer.token_store is not None
-        assert len(scorer.token_store) == 2, "the index has filled it"
+        late = innermost(scorer)
+        assert isinstance(late, LateInteractionScorer) and late.token_store is not None
+        assert len(late.token_store) == 2, "the index has filled it"
         assert under.stage.fusion is None
         scores = scorer.score("one", ["one", "two"])
         assert scores.stats.cached == 2 and scores.values[0] > scores.values[1]

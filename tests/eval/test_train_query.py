@@ -15,6 +15,7 @@ from rankgate.encoders import MINILM_SHA256, TokenStore, bundled
 from rankgate.encoders.locate import file_sha256
 from rankgate.errors import InputError, ModelNotFoundError
 from rankgate.scorers.late_interaction import LateInteractionScorer
+from rankgate.scorers.wrappers.traits import innermost
 from rankgate_eval.cli.train import EXIT_NOT_BETTER
 from rankgate_eval.cli.train import _start as start_of
 from rankgate_eval.run.scorer_choice import choose_scorer, reads_tokens
@@ -72,7 +73,7 @@ def test_adapting_trains_question_layers_and_keeps_what_is_better(trained):
 def test_the_scorer_named_by_its_file_reads_stored_passages(trained, tmp_path):
     _, out = trained
     file = out / "best" / FILE
-    scorer = choose_scorer(f"late-interaction:{file}")
+    scorer = innermost(choose_scorer(f"late-interaction:{file}"))
     assert isinstance(scorer, LateInteractionScorer)
     assert scorer.query_encoder.sha256 == file_sha256(file)
     texts = ["a bread in berlin is red and flies to live how", "the red bread of berlin sat no"]
@@ -227,7 +228,7 @@ def test_an_evaluation_gives_it_the_token_store(world, trained):
     data, _ = load_dataset(world / "answers")
     name = f"late-interaction:{out / 'best' / FILE}"
     with open_under_test(data, scorers=(name,), cache=world / "cache") as under:
-        assert under.scorer.query_encoder.sha256 == file_sha256(out / "best" / FILE)
+        assert innermost(under.scorer).query_encoder.sha256 == file_sha256(out / "best" / FILE)
         found = under.scorer.score("bread of berlin", list(data.corpus.values())[:5])
     assert found.stats.cached == 5, "without it every passage would be read anew"
 

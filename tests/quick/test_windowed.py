@@ -1,5 +1,7 @@
 """Windowed: nothing of a long text is left unread in silence."""
 
+import pickle
+
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
@@ -8,6 +10,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from rankgate.deadline import Deadline
 from rankgate.errors import ConfigError, InputError
+from rankgate.profile import Profile
 from rankgate.scorers import Cascade, ScoreContext, ScorerInfo, Scores
 from rankgate.scorers.protocol import Job
 from rankgate.scorers.wrappers import Breaker, Timed, Windowed
@@ -153,7 +156,7 @@ def test_for_scorer_finds_the_tokenizer_through_other_wrappers():
 
     info = ScorerInfo(id="own", scale="s", max_length=64)
     wrapper = Windowed.for_scorer(Timed(Breaker(Own(info=info))))
-    assert wrapper.info.window == "max:52/10:tokens"
+    assert wrapper.info.window == "beyond:64/40:tokens"
     assert Windowed.for_scorer(FakeScorer()).info.window == "max:200/40:estimated"
 
 
@@ -179,3 +182,47 @@ def test_a_stage_result_without_an_order_is_pooled_by_all_windows():
 
     scores = windowed(Partial()).score("q", ["0", "1", "2 3 4 5 6 7 8", "9"])
     assert scores.scored.tolist() == [True, False, False, True]
+
+
+class Reader(FakeScorer):
+    """Reads so many tokens of query and text, or of each where they are read apart."""
+
+    tokenizer = word_tokenizer()
+
+    def __init__(self, limit, *, apart=False):
+        super().__init__(info=ScorerInfo(id="reader", scale="s", max_length=limit))
+        self.reads_apart = apart
+
+
+@pytest.mark.parametrize(("apart", "whole"), [(True, 30), (False, 25)])
+def test_only_what_the_scorer_would_cut_off_is_cut(apart, whole):
+    inner = Reader(32, apart=apart)
+    wrapper = Windowed.for_scorer(inner)
+    fits, long = " ".join(["w"] * whole), " ".join(["w"] * (whole + 1))
+    wrapper.score("where is it", [fits, long])
+    first, *windows = inner.jobs[0].texts
+    assert first == fits and len(windows) > 1
+    assert max(len(w.split()) for w in windows) < whole
+    assert wrapper.info.window == "beyond:32/40:tokens"
+    assert pickle.loads(pickle.dumps(wrapper)).info == wrapper.info
+
+
+def test_a_query_that_leaves_nothing_still_gets_windows():
+    wrapper = Windowed.for_scorer(Reader(32))
+    scores = wrapper.score("q " * 500, ["w " * 20 + "q"])
+    assert scores.complete and scores.stats.windows > 1
+
+
+def test_fitting_needs_to_know_what_the_scorer_reads():
+    with pytest.raises(ConfigError, match="give window="):
+        Windowed(FakeScorer(), window=None)
+
+
+def test_windows_beyond_what_is_read_leave_a_policy_fitting():
+    def profile(window):
+        return Profile(scorer="x", window=window)
+
+    assert not profile("").mismatches(profile("beyond:256/40:tokens"))
+    assert not profile("beyond:256/40:tokens").mismatches(profile(""))
+    assert profile("").mismatches(profile("max:200/40:tokens"))
+    assert profile("max:200/40:tokens").mismatches(profile("beyond:256/40:tokens"))

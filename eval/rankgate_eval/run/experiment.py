@@ -13,6 +13,8 @@ from rankgate.errors import InputError
 from rankgate.policy import Policy, Section
 from rankgate.retrieve import DEFAULT_K
 from rankgate.scorers import LateInteractionScorer, Scorer
+from rankgate.scorers.wrappers.traits import innermost
+from rankgate.scorers.wrappers.windowed import windows_read
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.collect import Collected, collect
 from rankgate_eval.run.encoding import fill_store
@@ -263,11 +265,17 @@ def corpus_lexicon(data: Dataset, stage: FirstStage) -> Collection[str]:
 
 def prepare(scorer: Scorer, collected: Collected, *, k: int, tell: Teller) -> None:
     """Encode passages that late interaction will read, as ingestion does before any question."""
-    if isinstance(scorer, LateInteractionScorer) and scorer.token_store is not None:
+    reader = innermost(scorer)
+    if isinstance(reader, LateInteractionScorer) and reader.token_store is not None:
         fill_store(
-            scorer.token_store,
-            scorer.encoder,
-            (c.text for found in collected.found.values() for c in found.candidates[:k]),
+            reader.token_store,
+            reader.encoder,
+            (
+                window
+                for found in collected.found.values()
+                for c in found.candidates[:k]
+                for window in windows_read(scorer, c.text)
+            ),
             progress=lambda done, total: tell("encoding candidates", done, total),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rankgate.scorers.protocol import Scorer
 
-__all__ = ["breaker_is_open", "is_pointwise"]
+__all__ = ["breaker_is_open", "innermost", "is_pointwise", "reads_apart"]
 
 
 def breaker_is_open(scorer: Scorer) -> bool:
@@ -19,3 +19,18 @@ def is_pointwise(scorer: Scorer) -> bool:
     texts they read depends on the whole list, so it can be neither split nor answered in part.
     """
     return bool(getattr(scorer, "pointwise", True))
+
+
+def reads_apart(scorer: Scorer) -> bool:
+    """Whether the scorer reads query and text one by one, each up to its `max_length`.
+
+    False unless the scorer has an attribute `reads_apart` that says otherwise: a cross-encoder
+    reads both together.
+    """
+    return bool(getattr(innermost(scorer), "reads_apart", False))
+
+
+def innermost(scorer: Scorer) -> Scorer:
+    """The scorer below its wrappers; itself without any."""
+    inner = getattr(scorer, "inner", None)
+    return scorer if inner is None else innermost(inner)

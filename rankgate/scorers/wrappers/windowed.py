@@ -5,21 +5,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from rankgate.errors import ConfigError
-from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScorerInfo, Scores
+from rankgate.scorers.protocol import (
+    WHOLE_WINDOWS,
+    Job,
+    ScoreContext,
+    Scorer,
+    ScorerInfo,
+    Scores,
+)
 from rankgate.scorers.steps import Call, Stepped, Steps, arun
 from rankgate.scorers.wrappers.spans import Spans, TokenizerSpans, cut_windows, estimated_spans
-from rankgate.scorers.wrappers.traits import breaker_is_open, is_pointwise
+from rankgate.scorers.wrappers.traits import breaker_is_open, is_pointwise, reads_apart
 from rankgate.texts import checked_texts
 
-__all__ = ["Windowed"]
+__all__ = ["LEAST_READ", "Windowed", "windows_read"]
+
+LEAST_READ = 16
+"""Tokens that a scorer must read for texts to be cut to fit: fewer leave nothing beside a query."""
 
 _WINDOW, _OVERLAP = 200, 40
+# Special tokens of a text that is read alone, and of a pair (four in the RoBERTa family).
+_SPECIAL_ALONE, _SPECIAL_PAIR = 2, 4
+_SLACK = 2
+_COUNTS = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +61,8 @@ class Windowed(Stepped):
         tokenizer: a `tokenizers.Tokenizer`, or a function from a text to the character offsets
             of its tokens; None: offsets are estimated, on the side of too many windows.
         window: tokens a window; must leave room for the query within the scorer's `max_length`.
+            None: what the scorer reads beside this query, so that only texts which it would
+            cut off are cut, and every other score is the inner scorer's own.
         overlap: tokens that neighbouring windows share.
 
     Raises:
@@ -57,16 +74,21 @@ class Windowed(Stepped):
         inner: Scorer,
         *,
         tokenizer: Tokenizer | Callable[[str], Spans] | None = None,
-        window: int = _WINDOW,
+        window: int | None = _WINDOW,
         overlap: int = _OVERLAP,
     ) -> None:
-        if window < 1 or not 0 <= overlap < window:
+        limit = inner.info.max_length
+        if window is None and (limit is None or limit < LEAST_READ):
+            raise ConfigError(
+                f"{inner.info.id} does not say how many tokens it reads ({limit}), so nothing can "
+                "be cut to fit: give window="
+            )
+        if overlap < 0 or (window is not None and (window < 1 or overlap >= window)):
             raise ConfigError(
                 f"window must be at least 1 and overlap within 0..window - 1, got window {window} "
                 f"and overlap {overlap}"
             )
-        limit = inner.info.max_length
-        if limit is not None and window >= limit:
+        if window is not None and limit is not None and window >= limit:
             raise ConfigError(
                 f"a window of {window} tokens does not fit: {inner.info.id} reads {limit} tokens "
                 "of query and passage together, so every window would be cut off. Use "
@@ -82,20 +104,25 @@ class Windowed(Stepped):
             self._spans, unit = TokenizerSpans(tokenizer), "tokens"
         else:
             self._spans, unit = tokenizer, "custom"
-        self._label = f"max:{window}/{overlap}:{unit}"
+        self._given = tokenizer
+        # The same passages come up for many queries, and most of them fit.
+        self._count = lru_cache(maxsize=_COUNTS)(lambda text: len(self._spans(text)))
+        size = f"max:{window}" if window is not None else f"{WHOLE_WINDOWS}{limit}"
+        self._label = f"{size}/{overlap}:{unit}"
 
     @classmethod
     def for_scorer(cls, scorer: Scorer) -> Windowed:
-        """A wrapper with the scorer's own tokenizer, where it has one, and fitting windows.
+        """A wrapper that cuts, by the scorer's own tokenizer, only what the scorer would cut off.
 
-        Looked for as `scorer.tokenizer` and `scorer.encoder.tokenizer`, also through other
-        wrappers; a tokenizer of the transformers library counts if it is a fast one.
+        The tokenizer is looked for as `scorer.tokenizer` and `scorer.encoder.tokenizer`, also
+        through other wrappers; one of the transformers library counts if it is a fast one.
         """
-        limit = scorer.info.max_length
-        window = _WINDOW if limit is None else min(_WINDOW, _fitting(limit))
-        return cls(
-            scorer, tokenizer=_tokenizer_of(scorer), window=window, overlap=min(40, window // 5)
-        )
+        window = _WINDOW if scorer.info.max_length is None else None
+        return cls(scorer, tokenizer=_tokenizer_of(scorer), window=window)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        made = partial(type(self), tokenizer=self._given, window=self.window, overlap=self.overlap)
+        return (made, (self.inner,))
 
     @property
     def info(self) -> ScorerInfo:
@@ -123,6 +150,10 @@ class Windowed(Stepped):
         cut = await asyncio.to_thread(self._cut, jobs)
         return await arun(self._read(cut, ScoreContext() if context is None else context))
 
+    def windows(self, query: str, text: str) -> list[str]:
+        """What the inner scorer is given of this text; the text itself where it fits."""
+        return self._windows(text, self._room(query) if self.window is None else self.window)
+
     def _read(self, cut: Sequence[_Cut], context: ScoreContext) -> Steps[list[Scores]]:
         answers = yield Call(scorer=self.inner, jobs=[c.windows for c in cut], context=context)
         return [_pooled(c, scores) for c, scores in zip(cut, answers, strict=True)]
@@ -132,18 +163,40 @@ class Windowed(Stepped):
 
     def _cut_job(self, job: Job) -> _Cut:
         checked_texts(job.query, job.texts)
+        window = self._room(job.query) if self.window is None else self.window
         windows: list[str] = []
         bounds = [0]
         for text in job.texts:
-            windows.extend(self._windows(text))
+            windows.extend(self._windows(text, window))
             bounds.append(len(windows))
         return _Cut(windows=Job(query=job.query, texts=windows), bounds=bounds)
 
-    def _windows(self, text: str) -> list[str]:
+    def _room(self, query: str) -> int:
+        """Tokens of a text that the scorer reads beside this query."""
+        limit = self.inner.info.max_length
+        reads = _WINDOW if limit is None else limit
+        if reads_apart(self.inner):
+            return reads - _SPECIAL_ALONE
+        # A query that leaves less than a fifth is itself cut off by the scorer.
+        return max(reads // 5, reads - _SPECIAL_PAIR - self._count(query))
+
+    def _windows(self, text: str, window: int) -> list[str]:
         # No tokenizer makes more tokens of ASCII text than it has characters.
-        if len(text) < self.window and text.isascii():
+        if (len(text) < window and text.isascii()) or self._count(text) <= window:
             return [text]
-        return cut_windows(text, self._spans(text), window=self.window, overlap=self.overlap)
+        overlap = self.overlap
+        if self.window is None:
+            # A window that begins within a word may have a token or two more of its own.
+            window, overlap = window - _SLACK, min(overlap, window // 5)
+        return cut_windows(text, self._spans(text), window=window, overlap=overlap)
+
+
+def windows_read(scorer: Scorer, text: str) -> list[str]:
+    """What a scorer that reads query and text apart is given of a text, through its wrappers."""
+    layer: Any = scorer
+    while layer is not None and not isinstance(layer, Windowed):
+        layer = getattr(layer, "inner", None)
+    return [text] if layer is None else layer.windows("", text)
 
 
 def _pooled(cut: _Cut, scores: Scores) -> Scores:
