@@ -112,3 +112,14 @@ def test_one_metric_may_not_pay_for_another():
 
 def test_nothing_judged_decides_nothing():
     assert decide({"a": None}, None, skip_rate=0.0).call == "not_enough_data"
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.01])
+def test_a_gain_that_is_certainly_too_small_is_not_shipped(spread):
+    """Not worth it stays not worth it when the interval leaves zero behind."""
+    moved = [0.008 + spread * (-1.0) ** i for i in range(100)]
+    found = compare([0.5] * 100, [0.5 + m for m in moved], permutations=999, resamples=400)
+    assert found.high < 0.02 and (found.low > 0.0) == (spread == 0.01)
+    verdict = decide({"faithfulness": found}, None, skip_rate=0.0)
+    assert verdict.call == "dont_ship"
+    assert verdict.reasons[0].endswith("which is not worth a second stage.")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
 
 from rankgate.errors import InputError
 from rankgate_eval.run.latency import Budget, BudgetStatus
@@ -92,9 +95,71 @@ def test_nothing_skipped_nothing_changed_is_not_shipped():
     assert verdict.call is Call.DONT_SHIP
 
 
-def test_a_certain_but_small_gain_ships_and_is_called_small():
-    verdict = judge(evidence(ndcg=difference(0.004, 0.002)))
-    assert verdict.call is Call.SHIP and "less than 0.010" in verdict.reasons[0]
+def test_a_certain_gain_that_is_certainly_too_small_is_not_shipped():
+    """+.003 [-.001, .007] was refused while +.003 [.001, .005] shipped: more data flattered it."""
+    for half in (0.004, 0.002):
+        verdict = judge(evidence(ndcg=difference(0.003, half)))
+        assert verdict.call is Call.DONT_SHIP and "less than 0.010" in verdict.reasons[0]
+
+
+def test_a_small_gain_that_may_be_useful_ships_and_is_called_so():
+    verdict = judge(evidence(ndcg=difference(0.007, 0.005)))
+    assert verdict.call is Call.SHIP and "by 0.010 or more only perhaps" in verdict.reasons[0]
+    edge = Difference(
+        mean=0.005,
+        low=0.001,
+        high=0.01,
+        p=0.001,
+        standard_error=0.002,
+        n=400,
+        clusters=400,
+        level=0.95,
+    )
+    assert judge(evidence(ndcg=edge)).call is Call.SHIP  # the useful gain itself is not excluded
+
+
+FINAL = {Call.NOT_ENOUGH_DATA: 0, Call.SHIP: 1, Call.SHIP_BEHIND_GATE: 1, Call.DONT_SHIP: 2}
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    mean=st.integers(-15, 30).map(lambda i: i / 1000),
+    fall=st.sampled_from([-0.03, -0.019, -0.01, 0.0, 0.02]),
+    share=st.sampled_from([0.0, 0.3, 1.0]),
+    wide=st.integers(1, 30).map(lambda i: i / 1000),
+    times=st.sampled_from([1.0, 2.0, 4.0, 16.0, 1000.0]),
+)
+def test_more_data_never_turn_dont_ship_into_ship(mean, fall, share, wide, times):
+    """The same means on `times` as many queries: intervals are narrower by the root of it."""
+    found = []
+    for n in (100, round(100 * times)):
+        half = wide * (100 / n) ** 0.5
+        ndcg, recall = (
+            difference(m, half, p=float(2.0 * norm.sf(abs(m) / (half / 1.96))), n=n)
+            for m in (mean, fall)
+        )
+        found.append(FINAL[judge(evidence(ndcg=ndcg, recall=recall, skip_rate=share)).call])
+    few, many = found
+    assert many >= few
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "right"),
+    [
+        (-0.03, -0.01, Call.DONT_SHIP),
+        (-0.01, 0.009, Call.DONT_SHIP),
+        (0.001, 0.009, Call.DONT_SHIP),
+        (-0.01, 0.03, Call.NOT_ENOUGH_DATA),
+        (0.0, 0.03, Call.NOT_ENOUGH_DATA),
+        (0.001, 0.03, Call.SHIP),
+        (0.02, 0.03, Call.SHIP),
+    ],
+)
+@pytest.mark.parametrize("skipped", [0.0, 0.4])
+def test_the_whole_table_of_gains(low, high, right, skipped):
+    ndcg = difference((low + high) / 2.0, (high - low) / 2.0, p=0.001 if low > 0.0 else 0.2)
+    expected = Call.SHIP_BEHIND_GATE if right is Call.SHIP and skipped else right
+    assert judge(evidence(ndcg=ndcg, skip_rate=skipped)).call is expected
 
 
 def test_an_open_gain_says_how_many_queries_would_tell():
@@ -103,6 +168,12 @@ def test_an_open_gain_says_how_many_queries_would_tell():
     assert verdict.call is Call.NOT_ENOUGH_DATA and verdict.exit_code == 3
     assert verdict.queries_needed == seen.needed() > 400
     assert f"About {verdict.queries_needed} queries" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(("mean", "against"), [(0.004, 0.01), (0.006, 0.0)])
+def test_an_open_small_gain_asks_for_what_closes_it_first(mean, against):
+    seen = difference(mean, 0.04)
+    assert judge(evidence(ndcg=seen)).queries_needed == seen.needed(against=against)
 
 
 def test_an_open_loss_asks_for_what_excludes_a_useful_gain():

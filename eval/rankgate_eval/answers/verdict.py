@@ -98,7 +98,12 @@ def decide(
         reasons += [f"{name}: {_numbers(d)}." for name, d in known.items() if name not in worse]
         return Verdict(call=Call.DONT_SHIP, reasons=tuple(reasons))
     adjusted = holm({name: d.p for name, d in known.items()})
-    better = [name for name, d in known.items() if d.low > 0.0 and adjusted[name] <= asked.alpha]
+    # A gain that is certain and certainly too small is none that is worth a second stage.
+    better = [
+        name
+        for name, d in known.items()
+        if d.low > 0.0 and adjusted[name] <= asked.alpha and d.high >= asked.useful_gain
+    ]
     open_ = [name for name, d in known.items() if not d.not_worse_than(asked.margin)]
     if better and not open_:
         reasons = [f"{name} rises: {_numbers(known[name])}." for name in better]
@@ -111,7 +116,7 @@ def decide(
             reasons.append(f"The gate skipped {skip_rate:.0%} of the questions.")
         call = Call.SHIP_BEHIND_GATE if skip_rate > 0.0 else Call.SHIP
         return Verdict(call=call, reasons=tuple(reasons))
-    if not better and all(d.high < asked.useful_gain for d in known.values()):
+    if all(d.high < asked.useful_gain for d in known.values()):
         first = (
             f"No metric of the answers gains {asked.useful_gain:.2f} or more, which is not worth "
             "a second stage."

@@ -114,7 +114,7 @@ def analyse(
     )
     skip_rate = skipped / len(judged)
     times = {
-        arm: [ms for q, ms in e.arms.latency_ms[arm].items() if q in set(judged)] for arm in ARMS
+        arm: [timed[q] for q in judged if q in timed] for arm, timed in e.arms.latency_ms.items()
     }
     budget = (
         None

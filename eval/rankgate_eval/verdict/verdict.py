@@ -45,8 +45,9 @@ class Standards:
         alpha: of the test of the gain, two-sided: a useless reranker ships in at most alpha / 2.
         power: with which the number of queries needed is stated.
         recall_margin: loss of recall@top_n that is tolerated.
-        useful_gain: nDCG@10 below which a gain is not worth a second stage; where the interval
-            excludes it, more data would not change the answer.
+        useful_gain: nDCG@10 below which a gain is not worth a second stage. What ships gains
+            more than nothing, and perhaps this much; where the interval excludes that, the answer
+            is don't ship, however certain the small gain is.
         stratum_margin: nDCG@10 that a stratum may lose on average before it holds a verdict back.
         min_queries: fewer, and nothing is decided.
         min_clusters: fewer document groups, and nothing is decided.
@@ -139,7 +140,8 @@ def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
 
     Too few queries decide nothing. Then any requirement that is refused means `dont_ship`, else
     any that is undecided `not_enough_data`; a stratum can only refuse. What is left ships:
-    behind the gate where the gate skipped anything.
+    behind the gate where the gate skipped anything. With the means as they are, a narrower
+    interval never turns `dont_ship` into a verdict that ships.
 
     Args:
         evidence: what was measured.
@@ -209,24 +211,25 @@ def _too_few(ndcg: Difference, asked: Standards) -> str | None:
 
 def _gain(ndcg: Difference, asked: Standards) -> _Finding:
     numbers = _numbers(ndcg)
-    if ndcg.better(asked.alpha):
-        small = ndcg.mean < asked.useful_gain
-        aside = f", though by less than {asked.useful_gain:.3f}" if small else ""
-        return _Finding(f"nDCG@10 is better than that of the tuned first stage{aside}: {numbers}.")
     if ndcg.worse(asked.alpha):
         return _Finding(
             f"nDCG@10 is worse than that of the tuned first stage: {numbers}.", refused=True
         )
+    # Before `better`: however certain a gain is, one that is shown to be too small stays so, and
+    # more data can only confirm it.
     if ndcg.high < asked.useful_gain:
         return _Finding(
             f"nDCG@10 gains less than {asked.useful_gain:.3f} over the tuned first stage, which "
             f"is not worth a second stage: {numbers}.",
             refused=True,
         )
-    # A gain that is not yet certain: as many queries as it takes to see one of its size. What
-    # is below a useful gain: as many as it takes to exclude that.
-    hoped = ndcg.mean >= asked.useful_gain
-    against = 0.0 if hoped else asked.useful_gain
+    if ndcg.better(asked.alpha):
+        small = ndcg.mean < asked.useful_gain
+        aside = f", by {asked.useful_gain:.3f} or more only perhaps" if small else ""
+        return _Finding(f"nDCG@10 is better than that of the tuned first stage{aside}: {numbers}.")
+    # Two things would close it: a gain above zero, or a useful gain excluded. The one that is
+    # farther from the mean takes fewer queries.
+    against = 0.0 if ndcg.mean >= asked.useful_gain / 2.0 else asked.useful_gain
     needed = ndcg.needed(against=against, power=asked.power)
     # Power is of samples to come; of this one it is known that it did not do.
     needed = None if needed is None else max(needed, ndcg.n + 1)
