@@ -20,9 +20,8 @@ COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
 COPY rankgate rankgate
 COPY rag_app rag_app
 COPY eval/rankgate_eval eval/rankgate_eval
-COPY integrations/langchain-rankgate integrations/langchain-rankgate
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install -c constraints.txt '.[app]' ./integrations/langchain-rankgate
+    pip install -c constraints.txt '.[app]'
 
 
 FROM python:3.11-slim-bookworm

@@ -8,7 +8,8 @@ RankgateError
 ├── InputError
 │   ├── NothingToIngestError         the paths lead to no file that can be read
 │   └── UnknownDocumentError         no such document or chunk in the collection
-└── ParseError                       one file cannot be read; ingestion reports it and goes on
+├── ParseError                       one file cannot be read; ingestion reports it and goes on
+└── RequestOverError                 the time is over or the client has gone; the rest is not begun
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rankgate.errors import ConfigError, InputError, RankgateError
 __all__ = [
     "NothingToIngestError",
     "ParseError",
+    "RequestOverError",
     "StoreError",
     "StoreLockedError",
     "StoreMismatchError",
@@ -67,3 +69,7 @@ class ParseError(RankgateError):
         self.reason = reason
         self.detail = detail
         super().__init__(f"{reason}: {detail}")
+
+
+class RequestOverError(RankgateError):
+    """A request's time is over, or nobody waits for it; the rest of its work was not begun."""

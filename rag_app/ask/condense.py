@@ -23,6 +23,7 @@ from rag_app.generate.answer import is_refusal
 from rag_app.generate.errors import GeneratorError
 from rag_app.generate.sentences import clean
 from rag_app.server.markdown_html import plain_text
+from rankgate.scorers import ScoreContext
 
 __all__ = ["Exchange", "Writer", "condense", "history_of"]
 
@@ -55,8 +56,8 @@ class Exchange:
 class Writer(Protocol):
     """An LLM that writes a line."""
 
-    def line(self, task: str, text: str) -> str:
-        """What it says to the task about the text.
+    def line(self, task: str, text: str, limits: ScoreContext) -> str:
+        """What it says to the task about the text, within the request's limits.
 
         Raises:
             GeneratorError: nothing came.
@@ -76,7 +77,11 @@ def history_of(messages: Sequence[tuple[str, str]]) -> tuple[Exchange, ...]:
 
 
 def condense(
-    question: str, history: Sequence[Exchange], *, writer: Writer | None = None
+    question: str,
+    history: Sequence[Exchange],
+    *,
+    writer: Writer | None = None,
+    limits: ScoreContext | None = None,
 ) -> Searched:
     """What to search for, given the turns before.
 
@@ -84,6 +89,7 @@ def condense(
         question: the last one, in the user's words.
         history: the exchanges before it, oldest first.
         writer: an LLM that writes the standalone question; where it fails, the rule does.
+        limits: of the request, for the LLM.
     """
     if not history:
         return Searched.plain(question)
@@ -92,9 +98,14 @@ def condense(
     if writer is None:
         return ruled
     try:
-        standalone = clean(writer.line(_TASK, _conversation(question, history))).strip(' "')
+        said = writer.line(
+            _TASK,
+            _conversation(question, history),
+            ScoreContext() if limits is None else limits,
+        )
     except GeneratorError as exc:
         return ruled.with_note(f"the LLM could not rewrite the question, a rule did: {exc}")
+    standalone = clean(said).strip(' "')
     if not standalone or len(standalone) > max(_LONGEST, 2 * len(question)):
         return ruled.with_note("the LLM wrote no question, a rule did")
     beside = AlsoSearched(text=question, weight=_BESIDE, why="last_turn")

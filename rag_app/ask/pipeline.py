@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from langchain_rankgate import RankGateRetriever
 from rag_app.ask.condense import Exchange, Writer, condense
 from rag_app.ask.first_stage import HybridFirstStage, Index
 from rag_app.ask.result import AnswerResult, result_of
@@ -16,6 +15,7 @@ from rag_app.ask.rewrite import Spelling, rewrite
 from rag_app.ask.scorer import scorer_for
 from rag_app.ask.searched import Searched
 from rag_app.ask.trace import Trace
+from rag_app.errors import RequestOverError
 from rag_app.generate.answer import Answer, Generator, refusal
 from rag_app.generate.closeness import TokenReader
 from rag_app.generate.context import build_context
@@ -24,7 +24,8 @@ from rag_app.generate.extractive import ExtractiveGenerator
 from rankgate import Policy, Profile, Reranker, Scorer
 from rankgate.decide.gate import Action
 from rankgate.errors import ConfigError, InputError
-from rankgate.types import FirstStageKind, Outcome
+from rankgate.scorers import ScoreContext
+from rankgate.types import Candidate, FirstStageKind, Outcome
 
 if TYPE_CHECKING:
     from rag_app.settings import Settings
@@ -84,13 +85,6 @@ class Pipeline:
         section = self.reranker.policy.section(FirstStageKind.HYBRID)
         self.k = section.k if settings.k is None else settings.k
         self.first_stage = HybridFirstStage(store, section.fusion)
-        # The component that a user of LangChain has, so that both always do the same.
-        self.retriever = RankGateRetriever.from_first_stage(
-            self.first_stage,
-            kind=FirstStageKind.HYBRID,
-            reranker=self.reranker,
-            k=self.k,
-        )
         self._generators: dict[str, Generator] = {}
         if generator is not None:
             self._generators[settings.generator] = generator
@@ -114,50 +108,32 @@ class Pipeline:
             yield cls(settings, store)
 
     def search(
-        self, question: str, *, top_n: int | None = None, force: Action | None = None
+        self,
+        question: str,
+        *,
+        top_n: int | None = None,
+        force: Action | None = None,
+        limits: ScoreContext | None = None,
     ) -> Trace:
         """Retrieve and rerank, without an answer.
 
         Raises:
             InputError: the question is empty.
-
+            RequestOverError: as `stream`.
         """
         begun = time.perf_counter()
-        searched = self.searched_for(question)
-        outcome, timings = self._retrieved(searched, top_n, force)
+        limits = ScoreContext() if limits is None else limits
+        searched = self.searched_for(question, limits=limits)
+        outcome, timings = self._outcome(searched, top_n, force, limits)
         timings["total"] = _since(begun)
-        return Trace(outcome=outcome, timings_ms=timings, searched=_shown(searched))
+        return Trace(outcome=outcome, timings_ms=timings, searched=searched.shown)
 
-    def answer(
-        self,
-        question: str,
-        *,
-        history: Sequence[Exchange] = (),
-        top_n: int | None = None,
-        force: Action | None = None,
-        generator: str | None = None,
-    ) -> AnswerResult:
-        """Answer one question.
-
-        Args:
-            question: in the user's words.
-            history: earlier questions and answers of the conversation, oldest first.
-            top_n: passages to keep; None: the settings', else the policy's.
-            force: overrules the gate.
-            generator: `extractive` or `openai`; None: the settings'.
-
-        Raises:
-            InputError: the question is empty.
-            ConfigError: the generator lacks a setting.
-
-        """
-        events = self.stream(
-            question, history=history, top_n=top_n, force=force, generator=generator
-        )
-        for event in events:
-            if isinstance(event, AnswerResult):
-                return event
-        raise InputError("the pipeline ended without a result")  # not reached: stream yields one
+    def answer(self, question: str, **options: Any) -> AnswerResult:
+        """Answer one question; options and errors as those of `stream`."""
+        *_, result = self.stream(question, **options)
+        if isinstance(result, str):
+            raise InputError("the pipeline ended without a result")  # not reached
+        return result
 
     def stream(
         self,
@@ -168,70 +144,88 @@ class Pipeline:
         force: Action | None = None,
         generator: str | None = None,
         pieces: bool = False,
+        limits: ScoreContext | None = None,
     ) -> Iterator[str | AnswerResult]:
-        """As `answer`; with `pieces` the text comes as it is written, then the result.
+        """Answer one question; the last item is the result.
 
-        Pieces that come before a failure stand in no result: its `answer` is None.
+        Args:
+            question: in the user's words.
+            history: earlier questions and answers of the conversation, oldest first.
+            top_n: passages to keep; None: the settings', else the policy's.
+            force: overrules the gate.
+            generator: `extractive` or `openai`; None: the settings'.
+            pieces: give the text as it is written, too. Pieces that come before a failure stand
+                in no result: its `answer` is None.
+            limits: the request's one deadline, for everything that is done for it, and whether
+                anybody still waits; None: neither ends it.
+
+        Raises:
+            InputError: the question is empty.
+            ConfigError: the generator lacks a setting.
+            RequestOverError: the deadline has passed, or nobody waits any more.
         """
         begun = time.perf_counter()
-        self._generator(generator)  # a missing setting is told before anything is searched
-        searched = self.searched_for(question, history, writer=self._writer(generator))
+        limits = ScoreContext() if limits is None else limits
+        writer = self.writer(generator)  # a missing setting is told before anything is searched
+        searched = self.searched_for(question, history, writer=writer, limits=limits)
         worded = {} if searched.by == "as_asked" else {"wording": _since(begun)}
-        outcome, timings = self._retrieved(searched, top_n, force)
+        outcome, timings = self._outcome(searched, top_n, force, limits)
         yield from self.write(
-            question,
+            searched,
             outcome,
             generator=generator,
             pieces=pieces,
             begun=begun,
             timings_ms=worded | timings,
-            searched=_shown(searched),
+            limits=limits,
         )
 
     def write(
         self,
-        question: str,
+        searched: Searched,
         outcome: Outcome,
         *,
         generator: str | None = None,
         pieces: bool = False,
         begun: float | None = None,
         timings_ms: Mapping[str, float] | None = None,
-        searched: Searched | None = None,
+        limits: ScoreContext | None = None,
     ) -> Iterator[str | AnswerResult]:
         """The answer from what was retrieved and reranked before; as `stream`.
 
         Args:
-            question: in the user's words.
+            searched: the question, and what was searched for.
             outcome: of the reranker, whose kept passages are read.
             generator: `extractive` or `openai`; None: the settings'.
             pieces: give the text as it is written, too.
             begun: `time.perf_counter()` when the question came; None: now.
             timings_ms: of the steps before.
-            searched: what was searched for; None: the question alone.
+            limits: as `stream`.
         """
         started = time.perf_counter() if begun is None else begun
         timings = {} if timings_ms is None else dict(timings_ms)
+        limits = ScoreContext() if limits is None else limits
         writer = self._generator(generator)
-        told = question if searched is None else searched.told
         written: Answer | None = None
         error, exit_code = "", 0
         if outcome.kept:
+            _go_on(limits)
             context = build_context(
                 outcome.kept,
                 budget=self.settings.context_tokens,
                 count_tokens=self.count_tokens,
+                limits=limits,
             )
             asked = time.perf_counter()
             try:
                 if pieces:
-                    for event in writer.stream(told, context):
+                    for event in writer.stream(searched.told, context):
                         if isinstance(event, Answer):
                             written = event
                         else:
                             yield event
                 else:
-                    written = writer.answer(told, context)
+                    written = writer.answer(searched.told, context)
             except GeneratorError as exc:
                 error, exit_code = str(exc), exc.exit_code
             timings["generate"] = _since(asked)
@@ -240,10 +234,15 @@ class Pipeline:
             if pieces:
                 yield written.text
         timings["total"] = _since(started)
-        yield result_of(outcome, written, error, exit_code, timings, searched)
+        yield result_of(searched, outcome, written, error, exit_code, timings)
 
     def searched_for(
-        self, question: str, history: Sequence[Exchange] = (), *, writer: Writer | None = None
+        self,
+        question: str,
+        history: Sequence[Exchange] = (),
+        *,
+        writer: Writer | None = None,
+        limits: ScoreContext | None = None,
     ) -> Searched:
         """What is searched for: the question, what it means after the turns before, its spelling.
 
@@ -251,18 +250,41 @@ class Pipeline:
             question: in the user's words.
             history: earlier questions and answers, oldest first.
             writer: an LLM for both, as far as the settings let it; None: rules alone.
+            limits: as `stream`.
+
+        Raises:
+            InputError: the question is empty.
         """
+        if not question.strip():
+            raise InputError("the question is empty; ask something")
         settings = self.settings
+        limits = ScoreContext() if limits is None else limits
         searched = Searched.plain(question)
         if history and settings.condense != "off":
             by = writer if settings.condense == "auto" else None
-            searched = condense(question, history, writer=by)
+            searched = condense(question, history, writer=by, limits=limits)
         if settings.rewrite != "off":
             by = writer if settings.rewrite == "auto" else None
-            searched = rewrite(searched, lambda: self._spelling, writer=by)
+            searched = rewrite(searched, lambda: self._spelling, writer=by, limits=limits)
         return searched
 
-    def _writer(self, generator: str | None) -> Writer | None:
+    def candidates(
+        self, searched: Searched, k: int | None = None, *, limits: ScoreContext | None = None
+    ) -> list[Candidate]:
+        """The first stage's candidates, best first.
+
+        Args:
+            searched: what to search for; see `searched_for`.
+            k: at most so many; None: the settings', else the policy's.
+            limits: as `stream`.
+        """
+        if limits is not None:
+            _go_on(limits)
+        return self.first_stage.candidates(
+            searched.scored, self.k if k is None else k, searched.also
+        )
+
+    def writer(self, generator: str | None = None) -> Writer | None:
         """The LLM, where the answer is written by one: only then a question leaves the machine."""
         found = self._generator(generator)
         return found if isinstance(found, Writer) else None
@@ -271,17 +293,23 @@ class Pipeline:
     def _spelling(self) -> Spelling:
         return Spelling.of(self.store.bm25, self.store.embedder)
 
-    def _retrieved(
-        self, searched: Searched, top_n: int | None, force: Action | None
+    def _outcome(
+        self, searched: Searched, top_n: int | None, force: Action | None, limits: ScoreContext
     ) -> tuple[Outcome, dict[str, float]]:
-        if not searched.question.strip():
-            raise InputError("the question is empty; ask something")
+        """Retrieved and reranked, with the milliseconds of both."""
         begun = time.perf_counter()
-        wanted = self.settings.top_n if top_n is None else top_n
-        options: dict[str, Any] = {"also": searched.also} if searched.also else {}
-        outcome = self.retriever.retrieve(searched.scored, top_n=wanted, force=force, **options)
-        rerank = outcome.timings_ms["total"]
-        return outcome, {"retrieve": _since(begun) - rerank, "rerank": rerank}
+        candidates = self.candidates(searched, limits=limits)
+        retrieve = _since(begun)
+        _go_on(limits)
+        outcome = self.reranker.rerank(
+            searched.scored,
+            candidates,
+            self.settings.top_n if top_n is None else top_n,
+            deadline=limits.deadline,
+            cancelled=limits.cancelled,
+            force=force,
+        )
+        return outcome, {"retrieve": retrieve, "rerank": outcome.timings_ms["total"]}
 
     def _generator(self, name: str | None) -> Generator:
         mode = self.settings.generator if name is None else name
@@ -360,9 +388,16 @@ def _empty(settings: Settings) -> EmptyIndexError:
     )
 
 
-def _shown(searched: Searched) -> Searched | None:
-    """What the trace says of it: nothing where the question alone was searched for."""
-    return searched if searched.others or searched.notes else None
+def _go_on(limits: ScoreContext) -> None:
+    """Between two steps of a request: begin the next one only where somebody waits for it.
+
+    Raises:
+        RequestOverError: nobody does, or the time is over.
+    """
+    if limits.cancelled.is_set():
+        raise RequestOverError("nobody waits for the answer any more")
+    if limits.should_stop:
+        raise RequestOverError("the time for this request is over; allow it more, or ask again")
 
 
 def _since(begun: float) -> float:

@@ -62,39 +62,44 @@ class AnswerResult:
 
 
 def result_of(
+    searched: Searched,
     outcome: Outcome,
     written: Answer | None,
     error: str,
     exit_code: int,
     timings_ms: Mapping[str, float],
-    searched: Searched | None = None,
 ) -> AnswerResult:
     """Put a question's result together.
 
     Args:
+        searched: the question, and what was searched for.
         outcome: of the reranker.
         written: the generator's answer; None where it failed.
         error: of the failure; "" without one.
         exit_code: of the failure; 0 without one.
         timings_ms: milliseconds by step.
-        searched: what was searched for; None: the question alone.
 
     """
     if written is None:
         status = "generator_failed"
     else:
         status = "refused" if written.refused else "answered"
+    trace = Trace(
+        outcome=outcome,
+        answer=written,
+        error=error,
+        timings_ms=timings_ms,
+        searched=searched.shown,
+    )
     return AnswerResult(
-        question=outcome.query if searched is None else searched.question,
+        question=searched.question,
         status=status,
         answer=written,
         nearest_topics=_nearest(outcome) if status == "refused" else (),
         passages=outcome.kept,
         error=error,
         exit_code=exit_code,
-        trace=Trace(
-            outcome=outcome, answer=written, error=error, timings_ms=timings_ms, searched=searched
-        ),
+        trace=trace,
     )
 
 

@@ -20,6 +20,7 @@ from rag_app.generate.sentences import clean
 from rag_app.generate.words import content_words
 from rag_app.server.markdown_html import plain_text
 from rankgate.retrieve import BM25Index
+from rankgate.scorers import ScoreContext
 
 __all__ = ["Spelling", "rewrite"]
 
@@ -115,7 +116,11 @@ class Spelling:
 
 
 def rewrite(
-    searched: Searched, spelling: Callable[[], Spelling], *, writer: Writer | None = None
+    searched: Searched,
+    spelling: Callable[[], Spelling],
+    *,
+    writer: Writer | None = None,
+    limits: ScoreContext | None = None,
 ) -> Searched:
     """Add the corrected wording, and an LLM's for what is short or cannot be mended.
 
@@ -123,6 +128,7 @@ def rewrite(
         searched: what is searched for so far.
         spelling: of the corpus; made only where a question has to be looked at.
         writer: an LLM; None: none is asked.
+        limits: of the request, for the LLM.
     """
     words = searched.question.split()
     if not words:
@@ -141,9 +147,14 @@ def rewrite(
     if writer is None or searched.by == "llm" or plain:
         return found
     try:
-        written = clean(writer.line(_TASK, clean(plain_text(searched.question)))).strip(' "')
+        said = writer.line(
+            _TASK,
+            clean(plain_text(searched.question)),
+            ScoreContext() if limits is None else limits,
+        )
     except GeneratorError as exc:
         return found.with_note(f"the LLM could not rewrite the question: {exc}")
+    written = clean(said).strip(' "')
     if not written or len(written) > _LONGEST:
         return found.with_note("the LLM wrote no question")
     return found.with_also(AlsoSearched(text=written, weight=_LLM_WEIGHT, why="llm"))

@@ -30,9 +30,7 @@ _PACKAGES = (
     "transformers",
     "sentence-transformers",
     "chromadb",
-    "langchain-core",
-    "langchain-openai",
-    "langchain-rankgate",
+    "openai",
 )
 
 Verdict = Literal["ok", "note", "problem"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from rankgate.scorers import ScoreContext
 from rankgate.types import Passage
 
 __all__ = ["Context", "SourceText", "build_context"]
@@ -71,15 +72,21 @@ class Context:
         sources: numbered from 1, best first.
         tokens: what they take.
         left_out: kept passages for which the budget had no room.
+        limits: until when the answer has to be there, and whether anybody still waits for it.
     """
 
     sources: tuple[SourceText, ...]
     tokens: int = 0
     left_out: int = 0
+    limits: ScoreContext = field(default_factory=ScoreContext)
 
 
 def build_context(
-    passages: Sequence[Passage], *, budget: int, count_tokens: Callable[[str], int]
+    passages: Sequence[Passage],
+    *,
+    budget: int,
+    count_tokens: Callable[[str], int],
+    limits: ScoreContext | None = None,
 ) -> Context:
     """Take passages, best first, until the next one would not fit.
 
@@ -89,6 +96,7 @@ def build_context(
         passages: best first.
         budget: tokens.
         count_tokens: of a text.
+        limits: of the request; None: neither a deadline nor anybody who could leave.
     """
     sources: list[SourceText] = []
     used = 0
@@ -98,4 +106,9 @@ def build_context(
             break
         used += cost
         sources.append(SourceText(number=len(sources) + 1, passage=passage))
-    return Context(sources=tuple(sources), tokens=used, left_out=len(passages) - len(sources))
+    return Context(
+        sources=tuple(sources),
+        tokens=used,
+        left_out=len(passages) - len(sources),
+        limits=ScoreContext() if limits is None else limits,
+    )

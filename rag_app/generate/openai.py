@@ -1,4 +1,4 @@
-"""Answers by an LLM behind any OpenAI-compatible API: an LCEL chain, whole or streamed.
+"""Answers by an LLM behind any OpenAI-compatible API, whole or streamed.
 
 Only used where the setting `generator` says so: the passages leave the machine.
 """
@@ -17,10 +17,11 @@ from rag_app.generate.context import Context
 from rag_app.generate.errors import GeneratorError
 from rankgate.deadline import Deadline
 from rankgate.errors import ConfigError, MissingExtraError
+from rankgate.scorers import ScoreContext
 
 if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
-    from langchain_core.runnables import Runnable
+    from openai import OpenAI
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
     from rag_app.settings import Settings
 
@@ -46,7 +47,7 @@ class OpenAIGenerator:
 
     Raises:
         ConfigError: OpenAI's own API without a key.
-        MissingExtraError: langchain-openai is not installed.
+        MissingExtraError: the client `openai` is not installed.
 
     """
 
@@ -67,11 +68,11 @@ class OpenAIGenerator:
                 "openai_base_url to a server that needs none"
             )
         self.model = model
-        # Given explicitly, because ChatOpenAI would otherwise read the environment.
+        # Given explicitly, because the client would otherwise read the environment.
         self.base_url = OPENAI_URL if base_url is None else base_url
         self.timeout_s = timeout_s
         self._sleep = sleep
-        self._chain = self._build("none" if api_key is None else api_key)
+        self._client = self._build("none" if api_key is None else api_key)
 
     @classmethod
     def of(cls, settings: Settings) -> OpenAIGenerator:
@@ -94,25 +95,19 @@ class OpenAIGenerator:
             timeout_s=settings.openai_timeout_s,
         )
 
-    def _build(self, api_key: str) -> Runnable[dict[str, str], BaseMessage]:
+    def _build(self, api_key: str) -> OpenAI:
         try:
-            from langchain_core.prompts import ChatPromptTemplate
-            from langchain_openai import ChatOpenAI
-            from pydantic import SecretStr
+            from openai import Omit, OpenAI
         except ImportError as exc:
             raise MissingExtraError("the generator openai", "app") from exc
-        template = ChatPromptTemplate.from_messages([("system", "{system}"), ("human", "{human}")])
-        llm = ChatOpenAI(
-            model=self.model,
+        # The client would take both from the environment.
+        unnamed: Any = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
+        return OpenAI(
+            api_key=api_key,
             base_url=self.base_url,
-            api_key=SecretStr(api_key),
-            timeout=self.timeout_s,
             max_retries=0,  # ours look at the whole time that is left
-            temperature=0.0,
-            use_responses_api=False,
+            default_headers=unnamed,
         )
-        self._llm = llm
-        return template | llm
 
     def answer(self, question: str, context: Context) -> Answer:
         """The whole answer, in one response.
@@ -121,11 +116,14 @@ class OpenAIGenerator:
             GeneratorError: there is none.
 
         """
-        deadline = Deadline.after(self.timeout_s)
-        with _untraced(), self._mapped():
-            message = self._repeated(lambda: self._chain.invoke(_said(question, context)), deadline)
-        text = message.text
-        if message.response_metadata.get("finish_reason") == "length":
+        deadline = self._until(context.limits)
+        with self._mapped():
+            done: ChatCompletion = self._repeated(
+                lambda: self._ask(_said(question, context), deadline.remaining()), deadline
+            )
+            choice = done.choices[0]
+            text = choice.message.content or ""
+        if choice.finish_reason == "length":
             text += " ..."
         if not text.strip():
             raise GeneratorError(f"{self.model} at {self.base_url} answered with nothing")
@@ -143,17 +141,21 @@ class OpenAIGenerator:
             GeneratorError: it broke off, also after some pieces.
 
         """
-        deadline = Deadline.after(self.timeout_s)
+        deadline = self._until(context.limits)
         numbering = CitationNumbering(len(context.sources))
         written, head, decided, finish = "", "", False, None
-        with _untraced(), self._mapped():
-            messages, message = self._repeated(
-                lambda: _opened(self._chain.stream(_said(question, context))), deadline
+        with self._mapped():
+            chunks, chunk = self._repeated(
+                lambda: _opened(
+                    self._ask(_said(question, context), deadline.remaining(), stream=True)
+                ),
+                deadline,
             )
-            with contextlib.closing(messages):
-                while message is not None:
-                    finish = message.response_metadata.get("finish_reason", finish)
-                    head += message.text
+            with contextlib.closing(chunks):
+                while chunk is not None:
+                    text, why = _told(chunk)
+                    finish = finish if why is None else why
+                    head += text
                     if not decided and is_refusal(head):
                         break
                     decided = decided or not _may_become_refusal(head)
@@ -162,12 +164,14 @@ class OpenAIGenerator:
                         written += piece
                         if piece:
                             yield piece
+                    if context.limits.cancelled.is_set():
+                        raise GeneratorError("nobody waits for the answer any more")
                     if deadline.expired:
                         raise GeneratorError(
                             f"{self.model} at {self.base_url} was still writing after "
                             f"{self.timeout_s:g} s; raise openai_timeout_s"
                         )
-                    message = next(messages, None)
+                    chunk = next(chunks, None)
         if not decided and is_refusal(head):
             yield REFUSAL
             yield refusal(self.mode, read=len(context.sources), left_out=context.left_out)
@@ -185,16 +189,25 @@ class OpenAIGenerator:
             yield piece
         yield self._answer(supported(written, numbering, context.sources), context)
 
-    def line(self, task: str, text: str) -> str:
+    def line(self, task: str, text: str, limits: ScoreContext) -> str:
         """What the LLM says to a task about a text; asked once, for at most ten seconds.
 
         Raises:
             GeneratorError: it failed; whoever asks has another way.
         """
-        timeout = min(_LINE_S, self.timeout_s)
-        with _untraced(), self._mapped():
-            message = self._llm.invoke([("system", task), ("human", text)], timeout=timeout)
-        return str(message.text)
+        seconds = min(_LINE_S, self._until(limits).remaining())
+        with self._mapped():
+            done = self._ask([_message("system", task), _message("user", text)], seconds)
+            return done.choices[0].message.content or ""
+
+    def _until(self, limits: ScoreContext) -> Deadline:
+        """When an answer that is begun now has to be there."""
+        return Deadline.after(self.timeout_s).sooner_of(limits.deadline)
+
+    def _ask(self, messages: list[Any], seconds: float, *, stream: bool = False) -> Any:
+        return self._client.chat.completions.create(
+            model=self.model, messages=messages, temperature=0.0, stream=stream, timeout=seconds
+        )
 
     def _answer(self, cited: Cited, context: Context) -> Answer:
         return Answer(
@@ -260,25 +273,30 @@ class OpenAIGenerator:
             ) from exc
 
 
-def _said(question: str, context: Context) -> dict[str, str]:
-    return {"system": prompt.SYSTEM, "human": prompt.human(question, context)}
+def _said(question: str, context: Context) -> list[dict[str, str]]:
+    return [_message("system", prompt.SYSTEM), _message("user", prompt.human(question, context))]
 
 
-def _opened(messages: Iterator[Any]) -> tuple[Iterator[Any], Any]:
-    """The stream with its first message: only then it is known whether the call succeeded."""
-    return messages, next(messages, None)
+def _message(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def _opened(chunks: Any) -> tuple[Any, ChatCompletionChunk | None]:
+    """The stream with its first chunk: only then it is known whether the call succeeded."""
+    return chunks, next(chunks, None)
+
+
+def _told(chunk: ChatCompletionChunk) -> tuple[str, str | None]:
+    """Text of a chunk, and why the answer ends with it; the last one may carry usage alone."""
+    if not chunk.choices:
+        return "", None
+    choice = chunk.choices[0]
+    return choice.delta.content or "", choice.finish_reason
 
 
 def _may_become_refusal(head: str) -> bool:
     plain = head.replace("\u2019", "'").lstrip(_LEAD).lower()
     return REFUSAL.lower().startswith(plain)
-
-
-def _untraced() -> contextlib.AbstractContextManager[Any]:
-    """LangChain sends traces away where an environment variable says so; ours says who may."""
-    from langsmith import tracing_context
-
-    return tracing_context(enabled=False)
 
 
 def _retry_after(exc: Exception) -> float:

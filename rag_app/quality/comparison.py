@@ -1,4 +1,4 @@
-"""One question with and without reranking, on the same candidates."""
+"""One question with and without reranking, on the candidates that a chat would have."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 from rag_app.ask.pipeline import Pipeline
 from rag_app.ask.result import AnswerResult
+from rag_app.ask.searched import Searched
 from rag_app.quality.scorer_choices import ScorerChoice, choice_named
 from rankgate import Floor, Policy, Profile, Reranker
 from rankgate.decide.gate import Action
 from rankgate.errors import InputError
+from rankgate.scorers import ScoreContext
 from rankgate.types import Candidate, FirstStageKind, Path
 
 __all__ = ["Comparison", "compare"]
@@ -24,7 +26,7 @@ class Comparison:
     """Three ways with the same candidates.
 
     Attributes:
-        question: in the user's words.
+        searched: the question, and what was searched for: as a chat's first turn.
         candidates: of the first stage, best first.
         without: as if the gate had skipped.
         with_reranking: as if it had not.
@@ -36,7 +38,7 @@ class Comparison:
         misfit: what keeps the policy in use from fitting that scorer; empty where it fits.
     """
 
-    question: str
+    searched: Searched
     candidates: tuple[Candidate, ...]
     without: AnswerResult
     with_reranking: AnswerResult
@@ -84,6 +86,7 @@ def compare(
     top_n: int | None = None,
     floor: Floor | None = None,
     scorer: str | None = None,
+    limits: ScoreContext | None = None,
 ) -> Comparison:
     """Answer a question with and without reranking.
 
@@ -97,13 +100,13 @@ def compare(
         top_n: passages to keep; None: the settings', else the policy's.
         floor: thresholds instead of the policy's; None: the policy's.
         scorer: id of one of `scorer_choices`; None: the pipeline's.
+        limits: the request's deadline, and whether anybody still waits.
 
     Raises:
         InputError: the question is empty, k or top_n below 1, or no such scorer.
         PolicyError: thresholds, where the policy has no probabilities.
     """
-    if not question.strip():
-        raise InputError("the question is empty; ask something")
+    limits = ScoreContext() if limits is None else limits
     depth = pipeline.k if k is None else k
     if depth < 1:
         raise InputError(f"k must be at least 1, got {depth}")
@@ -119,23 +122,31 @@ def compare(
     reranker = _reranker(pipeline, fitted.with_section(_HYBRID, **changes), choice)
     # Where nothing is fitted for the scorer, what does not need it is still the policy's.
     first = own if misfit else reranker
+    searched = pipeline.searched_for(question, writer=pipeline.writer(), limits=limits)
     begun = time.perf_counter()
-    candidates = tuple(pipeline.first_stage.candidates(question, depth))
+    candidates = pipeline.candidates(searched, depth, limits=limits)
     retrieve_ms = (time.perf_counter() - begun) * 1000.0
     wanted = pipeline.settings.top_n if top_n is None else top_n
 
     def one(by: Reranker, force: Action | None) -> AnswerResult:
-        outcome = by.rerank(question, candidates, wanted, force=force)
+        outcome = by.rerank(
+            searched.scored,
+            candidates,
+            wanted,
+            deadline=limits.deadline,
+            cancelled=limits.cancelled,
+            force=force,
+        )
         timings = {"retrieve": retrieve_ms, "rerank": outcome.timings_ms["total"]}
-        *_, result = pipeline.write(question, outcome, timings_ms=timings)
+        *_, result = pipeline.write(searched, outcome, timings_ms=timings, limits=limits)
         if isinstance(result, str):
             raise InputError("the pipeline ended without a result")  # not reached
         return result
 
     with_reranking, without = one(reranker, Action.RERANK), one(first, Action.SKIP)
     return Comparison(
-        question=question,
-        candidates=candidates,
+        searched=searched,
+        candidates=tuple(candidates),
         without=without,
         with_reranking=with_reranking,
         policy=one(reranker, None),

@@ -134,6 +134,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.state.key is not None:
             if self.headers.get("Authorization") != f"Bearer {self.state.key}":
                 return 401, "Incorrect API key provided"
+        # Nobody here says for which organisation: it could come from an environment alone.
+        if {"openai-organization", "openai-project"} & {name.lower() for name in self.headers}:
+            return 401, "no such organisation"
         try:
             body = json.loads(raw)
         except ValueError:

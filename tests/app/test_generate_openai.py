@@ -233,6 +233,8 @@ def test_the_environment_is_not_asked(server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-from-the-environment")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("OPENAI_API_BASE", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-from-the-environment")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "project-from-the-environment")
     server.will(Reply(text="Fine [1]."))
     assert generator(server).answer("q?", CONTEXT).text == "Fine [1]."
     with pytest.raises(ConfigError, match="RANKGATE_OPENAI_API_KEY"):

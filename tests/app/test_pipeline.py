@@ -300,7 +300,7 @@ def test_an_llm_condenses_only_where_it_also_answers(condense, asked):
         mode = "openai"
         heard = ()
 
-        def line(self, task, text):
+        def line(self, task, text, limits):
             self.heard = (*self.heard, text)
             return "Who fits the gate?"
 

@@ -9,6 +9,7 @@ from rag_app.generate.errors import GeneratorError
 from rag_app.generate.openai import OpenAIGenerator
 from rag_app.generate.prompt import source_block
 from rankgate import Candidate, Passage
+from rankgate.scorers import ScoreContext
 
 
 def source(text):
@@ -64,7 +65,7 @@ def test_the_llm_is_asked_once_for_a_line(server):
 def test_an_llm_that_is_down_is_not_asked_again_and_the_rule_takes_over(server):
     server.will(fake_openai.Reply(status=500))
     with pytest.raises(GeneratorError, match="HTTP 500"):
-        generator(server).line("task", "text")
+        generator(server).line("task", "text", ScoreContext())
     assert len(server.requests) == 1
     found = condense("Its price?", [Exchange(question="What?")], writer=generator(server))
     assert found.by == "rule" and "HTTP 500" in found.notes[0]

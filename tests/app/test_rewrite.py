@@ -32,7 +32,7 @@ class Says:
     def __init__(self, line):
         self.said, self.heard = line, []
 
-    def line(self, task, text):
+    def line(self, task, text, limits):
         self.heard.append(text)
         if isinstance(self.said, Exception):
             raise self.said

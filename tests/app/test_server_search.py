@@ -210,3 +210,21 @@ async def test_readiness_names_what_is_missing(client, monkeypatch):
     assert {k: v["ok"] for k, v in answer.json()["checks"].items()} == {
         "store": True, "models": True, "disk": False
     }  # fmt: skip
+
+
+async def test_compare_reads_what_a_chat_reads_also_where_the_question_is_misspelt(tmp_path):
+    """Found by spelling alone: without it the sourdough is not at the head of the candidates."""
+    question = "How long does a sourdouhg rest?"
+    async with rig.in_process(tmp_path, files, rewrite="spelling") as client:
+        body = {"messages": [{"role": "user", "content": question}]}
+        chat = (await client.post("/v1/chat/completions", json=body)).json()["rankgate"]
+        found = (await client.post("/v1/compare", json={"question": question})).json()
+    assert chat["also_searched"] == [{"text": "How long does a sourdough rest?", "why": "spelling"}]
+
+    def fused(trace):
+        return [(r["id"], r["before"], r["dense"], r["bm25"], r["fused"]) for r in trace["kept"]]
+
+    assert fused(found["policy"]["trace"]) == fused(chat["trace"])
+    for way in ("with", "without", "policy"):
+        assert found[way]["also_searched"] == chat["also_searched"]
+        assert found[way]["trace"]["searched"] == chat["trace"]["searched"]

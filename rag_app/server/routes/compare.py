@@ -100,7 +100,7 @@ def _compare(body: CompareRequest, server: ServerState, principal: Principal) ->
 
     outcome = found.with_reranking.trace.outcome
     return {
-        "question": found.question,
+        "question": found.searched.question,
         "collection": pipeline.settings.collection,
         "k": found.k,
         "top_n": found.policy.trace.outcome.top_n,
