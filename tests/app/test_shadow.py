@@ -139,10 +139,18 @@ def test_what_waits_too_long_or_finds_no_room_is_counted(tmp_path):
     shadow.drain()
     assert (shadow.summary().dropped, scorer.calls) == (1, 0)
     shadow.close()
-    full = Shadow(tmp_path / "full", rate=1.0, busy=lambda: True, patience_s=600.0, waiting=1)
-    taken = [full.offer(pipeline, skipped(pipeline)) for _ in range(5)]
-    assert taken[0] and not taken[-1]
-    assert full.summary().dropped == taken.count(False)
+    looked = threading.Event()
+
+    def busy():
+        looked.set()
+        return True
+
+    full = Shadow(tmp_path / "full", rate=1.0, busy=busy, patience_s=600.0, waiting=1)
+    assert full.offer(pipeline, skipped(pipeline))
+    assert looked.wait(20)  # the first is at hand, so that there is room for one that waits
+    taken = [full.offer(pipeline, skipped(pipeline)) for _ in range(4)]
+    assert taken == [True, False, False, False]
+    assert full.summary().dropped == 3
     full.close()  # ends although one waits
     assert scorer.calls == 0
 

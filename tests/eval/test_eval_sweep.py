@@ -7,6 +7,7 @@ import eval_world as w
 import numpy as np
 import pytest
 from typer.testing import CliRunner
+from waiting import Clock
 
 from rankgate.cli import build_app
 from rankgate.errors import InputError
@@ -14,16 +15,6 @@ from rankgate.scorers import ScorerInfo
 from rankgate.testing import FakeScorer
 from rankgate_eval import Settings, run_sweep
 from rankgate_eval.verdict.recall import find_knee
-
-
-class Clock:
-    """Time passes only where somebody lets it."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 def timed(clock, function, *, seconds=0.01, name="fake"):

@@ -1,8 +1,6 @@
 """A scorer that is let through when the test says so, and callers that wait in threads."""
 
-import asyncio
 import threading
-import time
 
 import pytest
 
@@ -44,21 +42,6 @@ def ask(batched, query, texts=("red",), context=None):
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return thread, out
-
-
-def wait_for(condition):
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "it did not happen within 10 s"
-        time.sleep(0.002)
-
-
-async def until(condition):
-    """`wait_for` in an event loop, which goes on meanwhile."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "it did not happen within 10 s"
-        await asyncio.sleep(0.001)
 
 
 def queued(batched):

@@ -1,19 +1,12 @@
 """A clock to set, a scorer that follows a script, and a breaker over them."""
 
 import pytest
+from waiting import Clock
 
 from rankgate.errors import BreakerOpenError, InputError, ScorerError
 from rankgate.scorers import ScorerInfo
 from rankgate.scorers.wrappers import Breaker, BreakerState
 from rankgate.testing import FakeScorer
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
 
 
 class Script:

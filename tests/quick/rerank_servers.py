@@ -16,6 +16,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from waiting import Clock
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
@@ -87,7 +89,10 @@ def sigmoid(x):
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One misbehaviour: `kind` names it, the rest is what it needs."""
+    """One misbehaviour: `kind` names it, the rest is what it needs.
+
+    "held" waits for `RerankServer.let`; `seconds` pass on the server's clock, whatever the kind.
+    """
 
     kind: str
     status: int = 200
@@ -106,7 +111,10 @@ class Seen:
 
 
 class RerankServer:
-    """A running server; `faults` are used up one a request, then it behaves."""
+    """A running server; `faults` are used up one a request, then it behaves.
+
+    `clock` stands still but for what a fault says.
+    """
 
     def __init__(self, dialect, *, limit=None, over=None, key=None):
         rules = RULES[dialect]
@@ -117,6 +125,8 @@ class RerankServer:
         self.requests = []
         self.in_flight = self.most_in_flight = 0
         self.lock = threading.Lock()
+        self.clock = Clock()
+        self.may, self.closed = threading.Semaphore(0), threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -144,7 +154,19 @@ class RerankServer:
         )
         self.thread.start()
 
+    def let(self, count=1):
+        """So many of those that are held go on."""
+        for _ in range(count):
+            self.may.release()
+
+    def hold(self):
+        """Until somebody lets it go on, or the server closes."""
+        for _ in range(6000):
+            if self.closed.is_set() or self.may.acquire(timeout=0.01):
+                return
+
     def close(self):
+        self.closed.set()
         self.http.shutdown()
         self.thread.join()
         self.http.server_close()
@@ -172,8 +194,10 @@ class RerankServer:
 
     def answer(self, call, seen, fault):
         kind = None if fault is None else fault.kind
-        if kind == "slow":
-            time.sleep(fault.seconds)
+        if fault is not None:
+            self.clock.advance(fault.seconds)
+        if kind == "held":
+            self.hold()
         if kind == "status":
             return self.send(call, fault.status, fault.body, fault.headers)
         if kind == "reset":
@@ -226,12 +250,14 @@ class RerankServer:
             return None
         elif kind == "trickle":
             call.send_response(200)
-            call.send_header("Content-Length", str(len(data)))
+            call.send_header("Content-Length", str(len(data) + 400))
             call.end_headers()
             with contextlib.suppress(OSError):
-                for byte in data:
-                    call.wfile.write(bytes([byte]))
-                    time.sleep(fault.seconds)
+                # Blanks before the JSON, for as long as somebody reads them.
+                for _ in range(400):
+                    if self.closed.wait(0.05):
+                        break
+                    call.wfile.write(b" ")
             call.close_connection = True
             return None
         return self.send(call, 200, data)

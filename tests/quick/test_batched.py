@@ -6,7 +6,8 @@ import time
 import batched_kit
 import numpy as np
 import pytest
-from batched_kit import TEXTS, Gated, ask, queued, wait_for
+from batched_kit import TEXTS, Gated, ask, queued
+from waiting import auntil, until
 
 from rankgate.deadline import Deadline
 from rankgate.errors import BadScoresError, ConfigError
@@ -31,7 +32,7 @@ def test_one_caller_gets_what_the_scorer_gives():
 def test_who_waits_at_the_same_time_shares_one_call(held):
     inner, batched = held
     asked = [ask(batched, f"q{i} red", [f"q{i}", "red"]) for i in range(10)]
-    wait_for(lambda: queued(batched) == 10)
+    until(lambda: queued(batched) == 10)
     inner.go.release()
     inner.go.release()
     for thread, out in asked:
@@ -68,7 +69,7 @@ def test_batches_keep_to_their_limits_first_come_first_served(held):
     asked = []
     for i, n in enumerate((2, 1, 2, 2)):
         asked.append(ask(batched, f"q{i}", ["red"] * n))
-        wait_for(lambda: queued(batched) == len(asked))
+        until(lambda: queued(batched) == len(asked))
     for _ in range(10):
         inner.go.release()
     for thread, _ in asked:
@@ -93,7 +94,7 @@ def test_a_huge_request_does_not_starve_the_others():
         huge, out = ask(batched, "huge", texts)
         assert inner.entered.acquire(timeout=10)
         small = [ask(batched, f"small{i}") for i in range(3)]
-        wait_for(lambda: queued(batched) == 4)
+        until(lambda: queued(batched) == 4)
         for _ in range(3):
             inner.go.release()
         for thread, _ in small:
@@ -137,11 +138,7 @@ async def test_event_loops_and_threads_share_batches_and_the_loop_stays_free(hel
     inner, batched = held
     tasks = [asyncio.create_task(batched.ascore(f"a{i}", [f"a{i}"])) for i in range(5)]
     thread, out = ask(batched, "thread", ["thread"])
-    ticks = 0
-    while queued(batched) < 6:
-        await asyncio.sleep(0.001)
-        ticks += 1
-    assert ticks < 5000
+    await auntil(lambda: queued(batched) == 6)
     inner.go.release()
     inner.go.release()
     results = await asyncio.gather(*tasks)

@@ -1,11 +1,11 @@
 """Batched: none of the callers pays for another's error, deadline or leaving."""
 
 import asyncio
-import time
 
 import batched_kit
 import pytest
-from batched_kit import TEXTS, ask, queued, until, wait_for
+from batched_kit import TEXTS, ask, queued
+from waiting import Clock, auntil, until
 
 from rankgate.deadline import Deadline
 from rankgate.errors import BreakerOpenError, InputError, ScorerError
@@ -73,7 +73,7 @@ def test_each_caller_stops_waiting_at_its_own_deadline(held):
     inner, batched = held
     patient = ask(batched, "patient")
     hurried = ask(batched, "hurried", ["a", "b"], ScoreContext(deadline=Deadline.after(0.2)))
-    wait_for(lambda: queued(batched) == 2)
+    until(lambda: queued(batched) == 2)
     inner.go.release()  # both now are in a batch that is not done
     hurried[0].join(5)
     assert hurried[1][0].scored.tolist() == [False, False]
@@ -88,7 +88,7 @@ def test_the_batch_has_the_latest_deadline(held):
     inner, batched = held
     soon, late = Deadline.after(5), Deadline.after(50)
     asked = [ask(batched, "q", ["x"], ScoreContext(deadline=d)) for d in (soon, late, soon)]
-    wait_for(lambda: queued(batched) == 3)
+    until(lambda: queued(batched) == 3)
     for _ in range(3):
         inner.go.release()
     for thread, _ in asked:
@@ -106,16 +106,24 @@ def test_without_time_nothing_is_asked():
     assert [j.query for j in inner.jobs] == ["red"] and inner.calls == 1
 
 
-def test_what_was_read_until_the_deadline_is_kept():
-    inner = FakeScorer(lambda _q, _t: time.sleep(0.04) or 1.0)
-    with Batched(inner, max_wait_ms=0) as batched:
-        scores = batched.score("q", ["x"] * 50, ScoreContext(deadline=Deadline.after(0.3)))
-    assert 0 < scores.scored.sum() < 50  # one batch that stopped in time
-    with Batched(inner, max_pairs=2, max_wait_ms=0) as batched:
-        scores = batched.score("q", ["x"] * 50, ScoreContext(deadline=Deadline.after(0.3)))
-        assert 0 < scores.scored.sum() < 50  # several batches, the last ones not begun
-        read = int(scores.scored.sum())
-        assert scores.scored.tolist() == [True] * read + [False] * (50 - read)
+def reading(clock, seconds):
+    """A scorer that takes so long for a text, by the clock."""
+
+    def slowly(_query, _text):
+        clock.advance(seconds)
+        return 1.0
+
+    return FakeScorer(slowly)
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_pairs": 2}])
+def test_what_was_read_until_the_deadline_is_kept(limits):
+    """In one batch that stopped in time, or in several, the last ones not begun."""
+    clock = Clock()
+    with Batched(reading(clock, 10), max_wait_ms=0, **limits) as batched:
+        context = ScoreContext(deadline=Deadline.after(75, clock=clock))
+        scores = batched.score("q", ["x"] * 50, context)
+    assert scores.scored.tolist() == [True] * 8 + [False] * 42
 
 
 async def test_a_cancelled_caller_does_not_harm_its_batch_mates(held):
@@ -123,11 +131,11 @@ async def test_a_cancelled_caller_does_not_harm_its_batch_mates(held):
     leaves = asyncio.create_task(batched.ascore("leaves", ["leaves"]))
     stays = asyncio.create_task(batched.ascore("stays", ["stays"]))
     waits = asyncio.create_task(batched.ascore("never asked", ["x"]))
-    await until(lambda: queued(batched) == 3)
+    await auntil(lambda: queued(batched) == 3)
     waits.cancel()
-    await asyncio.sleep(0.01)
+    await asyncio.wait([waits])
     inner.go.release()
-    await until(lambda: len(inner.batches) == 2)
+    await auntil(lambda: len(inner.batches) == 2)
     leaves.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaves
@@ -142,9 +150,9 @@ async def test_a_cancelled_caller_does_not_harm_its_batch_mates(held):
 async def test_a_batch_for_which_nobody_waits_is_stopped(held):
     inner, batched = held
     task = asyncio.create_task(batched.ascore("leaves", ["leaves"] * 10))
-    await until(lambda: queued(batched) == 1)
+    await auntil(lambda: queued(batched) == 1)
     inner.go.release()
-    await until(lambda: len(inner.batches) == 2)
+    await auntil(lambda: len(inner.batches) == 2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -152,10 +160,11 @@ async def test_a_batch_for_which_nobody_waits_is_stopped(held):
 
 
 async def test_async_deadlines_and_errors():
-    with Batched(FakeScorer(lambda _q, _t: time.sleep(0.05) or 1.0), max_wait_ms=0) as batched:
-        context = ScoreContext(deadline=Deadline.after(0.12))
+    clock = Clock()
+    with Batched(reading(clock, 10), max_wait_ms=0) as batched:
+        context = ScoreContext(deadline=Deadline.after(75, clock=clock))
         scores = await batched.ascore("q", ["x"] * 40, context)
-        assert scores.scored.sum() < 40
+        assert scores.scored.tolist() == [True] * 8 + [False] * 32
     with Batched(FailingScorer(ScorerError("down"))) as batched, pytest.raises(ScorerError):
         await batched.ascore_many([Job(query="q", texts=["x"]), Job(query="r", texts=["x"])])
     with Batched(FakeScorer(), count=len) as batched:

@@ -9,7 +9,8 @@ import weakref
 import batched_kit
 import numpy as np
 import pytest
-from batched_kit import Gated, ask, queued, wait_for
+from batched_kit import Gated, ask, queued
+from waiting import until
 
 from rankgate.errors import ScorerError
 from rankgate.scorers import ScorerInfo
@@ -50,7 +51,7 @@ def test_closing_refuses_what_waits_and_finishes_what_runs():
     running = ask(batched, "running")
     assert inner.entered.acquire(timeout=10)
     waiting = ask(batched, "waiting")
-    wait_for(lambda: queued(batched) == 1)
+    until(lambda: queued(batched) == 1)
     closer = threading.Thread(target=batched.close)
     closer.start()
     waiting[0].join(10)
@@ -73,10 +74,10 @@ def test_no_thread_before_the_first_query_and_none_when_idle(monkeypatch):
     assert worker._thread is None
     for _ in range(2):
         assert batched.score("red", ["red"]).complete
-        wait_for(lambda: worker._thread is None)
+        until(lambda: worker._thread is None)
     gone = weakref.ref(batched)
     del batched
-    wait_for(lambda: gc.collect() >= 0 and gone() is None)
+    until(lambda: gc.collect() >= 0 and gone() is None)
 
 
 def test_the_callers_list_may_change_while_it_waits(held):
@@ -85,7 +86,7 @@ def test_the_callers_list_may_change_while_it_waits(held):
     out = []
     thread = threading.Thread(target=lambda: out.append(batched.score("red", texts)), daemon=True)
     thread.start()
-    wait_for(lambda: queued(batched) == 1)
+    until(lambda: queued(batched) == 1)
     texts.clear()
     inner.go.release()
     inner.go.release()

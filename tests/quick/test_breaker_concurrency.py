@@ -5,7 +5,8 @@ import threading
 
 import breaker_kit
 import pytest
-from breaker_kit import Clock, Script, call, down
+from breaker_kit import Script, call, down
+from waiting import Clock
 
 from rankgate.errors import BreakerOpenError, ScorerError
 from rankgate.scorers import ScorerInfo
@@ -110,13 +111,15 @@ async def test_async_counts_alike_and_a_cancelled_probe_gives_its_place_back(clo
     class Native:
         info = ScorerInfo(id="native", scale="s")
         hang = fail = False
+        asked = asyncio.Event()
 
         def score(self, query, texts, context=None):
             raise AssertionError("the async path is wanted")
 
         async def ascore(self, query, texts, context=None):
             if self.hang:
-                await asyncio.sleep(60)
+                self.asked.set()
+                await asyncio.Event().wait()  # for ever
             if self.fail:
                 raise down()
             return FakeScorer().score(query, texts)
@@ -132,7 +135,7 @@ async def test_async_counts_alike_and_a_cancelled_probe_gives_its_place_back(clo
     clock.now += 30
     native.fail, native.hang = False, True
     task = asyncio.create_task(breaker.ascore("red", ["red"]))
-    await asyncio.sleep(0.01)
+    await native.asked.wait()
     assert breaker.is_open
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

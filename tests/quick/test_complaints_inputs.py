@@ -7,13 +7,14 @@ short.
 import asyncio
 import math
 import threading
-import time
 
 import pytest
 from rerank_servers import serving
+from reranker_kit import HeldScorer
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from waiting import Clock, auntil
 
 from rankgate import Action, Candidate, Policy, Reranker, Status
 from rankgate.deadline import Deadline
@@ -199,44 +200,39 @@ def test_sentence_transformers_993_threads_may_share_a_tokenizer():
     assert shared.truncation["max_length"] == 16  # the caller's settings are not touched
 
 
-async def _longest_stall(work):
-    """Runs `work` while watching how long the event loop was not served."""
-    stalls, done = [], asyncio.Event()
+async def _served(work, wait_s):
+    """Whether the event loop comes round while the scorer that `work` is given reads."""
+    reading, come_round, seen = threading.Event(), threading.Event(), []
 
-    async def watch():
-        last = time.perf_counter()
-        while not done.is_set():
-            await asyncio.sleep(0.005)
-            now = time.perf_counter()
-            stalls.append(now - last)
-            last = now
+    def read(_seconds):
+        reading.set()
+        seen.append(come_round.wait(wait_s))
 
-    watcher = asyncio.create_task(watch())
-    await asyncio.sleep(0)
-    await work()
-    done.set()
-    await watcher
-    return max(stalls)
+    task = asyncio.create_task(work(SlowScorer(1, sleep=read)))
+    await auntil(reading.is_set)
+    come_round.set()
+    await task
+    return all(seen)
 
 
 async def test_openwebui_19900_the_event_loop_is_not_frozen():
     """Naive: the model is called in the coroutine itself; every other request waits."""
-    candidates = candidates_of(["red cat", "dog"])
 
-    async def naive():
-        SlowScorer(0.3).score("red cat", ["red cat", "dog"])
+    async def naive(scorer):
+        scorer.score("red cat", ["red cat", "dog"])
 
-    assert await _longest_stall(naive) > 0.55
-    for scorer in (SlowScorer(0.3), Windowed(SlowScorer(0.3)), Batched(SlowScorer(0.3))):
-        reranker = Reranker(scorer, policy=Policy.unfitted())
+    assert not await _served(naive, 0.1)
+    for wrapped in (lambda scorer: scorer, Windowed, Batched):
 
-        async def ours(reranker=reranker):
-            outcome = await reranker.arerank("red cat", candidates)
+        async def ours(scorer, wrapped=wrapped):
+            made = wrapped(scorer)
+            reranker = Reranker(made, policy=Policy.unfitted())
+            outcome = await reranker.arerank("red cat", candidates_of(["red cat", "dog"]))
             assert outcome.status is Status.RERANKED
+            if isinstance(made, Batched):
+                made.close()
 
-        assert await _longest_stall(ours) < 0.35
-        if isinstance(scorer, Batched):
-            scorer.close()
+        assert await _served(ours, 20)
 
 
 def test_text_embeddings_inference_378_more_texts_than_a_server_takes():
@@ -280,11 +276,12 @@ def test_openwebui_8579_bm25_is_built_once(monkeypatch):
 
 def test_openwebui_6529_reranking_on_a_cpu_is_bounded_by_the_deadline():
     """Naive: 50 pairs are read to the end, minutes on a small machine."""
-    reranker = Reranker(SlowScorer(0.02), policy=Policy.unfitted())
+    clock = Clock()
+    reranker = Reranker(SlowScorer(2, sleep=clock.advance), policy=Policy.unfitted())
     candidates = candidates_of([f"red {i}" for i in range(50)])
-    begun = time.perf_counter()
-    outcome = reranker.rerank("red", candidates, deadline=Deadline.after(0.15))
-    assert time.perf_counter() - begun < 0.5
+    begun = clock.now
+    outcome = reranker.rerank("red", candidates, deadline=Deadline.after(15, clock=clock))
+    assert clock.now - begun <= 16
     assert outcome.kept and outcome.status is Status.DEGRADED
 
 
@@ -319,24 +316,16 @@ def test_flashrag_114_one_can_say_why_a_result_got_worse():
 
 async def test_a_cancelled_request_does_not_leave_a_thread_reading():
     """Naive: the worker thread reads all passages to the end although nobody waits."""
-    read = []
-
-    def slowly(_query, text):
-        read.append(text)
-        time.sleep(0.02)
-        return 1.0
-
-    reranker = Reranker(FakeScorer(slowly), policy=Policy.unfitted())
+    scorer = HeldScorer()
+    reranker = Reranker(scorer, policy=Policy.unfitted())
     task = asyncio.create_task(reranker.arerank("red", candidates_of(["x"] * 50)))
-    while not read:
-        await asyncio.sleep(0.005)
+    await auntil(scorer.reading.is_set)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.sleep(0.1)
-    seen = len(read)
-    await asyncio.sleep(0.1)
-    assert len(read) == seen < 50
+    scorer.go.set()
+    await auntil(scorer.ended.is_set)
+    assert scorer.read == ["x"]
 
 
 def test_one_context_serves_the_whole_request():

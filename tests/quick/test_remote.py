@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 import rerank_servers as servers
+from waiting import auntil
 
 from rankgate.deadline import Deadline
 from rankgate.errors import (
@@ -149,18 +150,26 @@ def test_several_queries_in_one_call():
 async def test_concurrency_is_bounded_and_keeps_the_order():
     texts = [f"t{'x' * i}" for i in range(12)]
     with serving("tei") as server:
-        server.faults.extend([servers.Fault(kind="slow", seconds=0.2)] * 6)
+        server.faults.extend([servers.Fault(kind="held")] * 6)
         async with scorer_for(server, max_batch=2, concurrency=3) as scorer:
-            scores = await scorer.ascore(QUERY, texts)
+            task = asyncio.create_task(scorer.ascore(QUERY, texts))
+            for come in (3, 6):
+                await auntil(lambda come=come: len(server.requests) == come)
+                server.let(3)
+            scores = await task
         assert server.most_in_flight == 3
     np.testing.assert_allclose(scores.values, expected("tei", QUERY, texts), rtol=1e-6)
 
 
 async def test_sequential_by_default():
     with serving("tei") as server:
-        server.faults.extend([servers.Fault(kind="slow", seconds=0.05)] * 3)
+        server.faults.extend([servers.Fault(kind="held")] * 3)
         async with scorer_for(server, max_batch=2) as scorer:
-            await scorer.ascore(QUERY, TEXTS)
+            task = asyncio.create_task(scorer.ascore(QUERY, TEXTS))
+            for come in (1, 2, 3):
+                await auntil(lambda come=come: len(server.requests) == come)
+                server.let()
+            await task
         assert server.most_in_flight == 1
 
 
@@ -206,20 +215,16 @@ def test_deadline_already_over_sends_nothing():
 @pytest.mark.parametrize("native", [False, True])
 async def test_deadline_between_batches_gives_a_prefix(native):
     with serving("tei") as server:
-        server.faults.extend([servers.Fault(kind="slow", seconds=0.25)] * 5)
+        server.faults.extend([servers.Fault(kind="late", seconds=25)] * 5)
         async with scorer_for(server, max_batch=1) as scorer:
-            context = ScoreContext(deadline=Deadline.after(0.6))
+            context = ScoreContext(deadline=Deadline.after(60, clock=server.clock))
             scores = (
                 await scorer.ascore(QUERY, TEXTS, context)
                 if native
                 else await asyncio.to_thread(scorer.score, QUERY, TEXTS, context)
             )
-    read = int(scores.scored.sum())
-    assert 1 <= read < 5
-    assert scores.scored[:read].all() and not scores.scored[read:].any()
-    np.testing.assert_allclose(
-        scores.values[:read], expected("tei", QUERY, TEXTS)[:read], rtol=1e-6
-    )
+    assert scores.scored.tolist() == [True, True, True, False, False]
+    np.testing.assert_allclose(scores.values[:3], expected("tei", QUERY, TEXTS)[:3], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

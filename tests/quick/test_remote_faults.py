@@ -8,6 +8,7 @@ from email.utils import format_datetime
 import numpy as np
 import pytest
 import rerank_servers as servers
+from waiting import auntil
 
 from rankgate.deadline import Deadline
 from rankgate.errors import (
@@ -173,39 +174,36 @@ def test_nobody_listens(score):
 
 def test_a_slow_server_is_a_timeout_and_asked_once(score):
     with servers.serving("tei") as server:
-        server.faults.append(Fault(kind="slow", seconds=1.5))
-        begun = time.monotonic()
+        server.faults.append(Fault(kind="held"))
         with pytest.raises(ScorerTimeoutError, match="timeout_s"):
             score(scorer_for(server, timeout_s=0.2))
-        assert time.monotonic() - begun < 1.2
         assert len(server.requests) == 1
 
 
 def test_the_remaining_deadline_is_the_timeout_where_it_is_less(score):
     with servers.serving("tei") as server:
-        server.faults.append(Fault(kind="slow", seconds=2.0))
+        server.faults.append(Fault(kind="held"))
+        context = ScoreContext(deadline=Deadline.after(0.3))
         begun = time.monotonic()
         with pytest.raises(ScorerTimeoutError):
-            score(scorer_for(server), context=ScoreContext(deadline=Deadline.after(0.3)))
-        assert time.monotonic() - begun < 1.5
+            score(scorer_for(server, timeout_s=60), context=context)
+        assert time.monotonic() - begun < 30
 
 
 def test_an_answer_that_trickles_in_is_given_up(score):
     """A read timeout counts from byte to byte; a byte a moment would keep it alive for ever."""
     with servers.serving("tei") as server:
-        server.faults.append(Fault(kind="trickle", seconds=0.1))
-        begun = time.monotonic()
+        server.faults.append(Fault(kind="trickle"))
         with pytest.raises(ScorerTimeoutError):
             score(scorer_for(server, timeout_s=0.5))
-        assert time.monotonic() - begun < 1.6
 
 
 def test_a_slow_second_batch_leaves_the_first_ones_scores(score):
     with servers.serving("tei") as server:
-        server.faults.extend([Fault(kind="slow"), Fault(kind="slow", seconds=2.0)])
-        scores = score(
-            scorer_for(server, max_batch=1), context=ScoreContext(deadline=Deadline.after(0.5))
-        )
+        # The second batch has half a second, and is not answered; by then the time is over.
+        server.faults.extend([Fault(kind="late", seconds=59.5), Fault(kind="held", seconds=10)])
+        deadline = Deadline.after(60, clock=server.clock)
+        scores = score(scorer_for(server, max_batch=1), context=ScoreContext(deadline=deadline))
     assert scores.scored.tolist() == [True, False, False]
 
 
@@ -228,17 +226,17 @@ def test_a_retry_after_of_hours_is_not_slept_through(value, score):
         begun = time.monotonic()
         with pytest.raises(RemoteLimitError):
             score(scorer_for(server))
-        assert time.monotonic() - begun < 2.0
+        assert time.monotonic() - begun < 60
         assert len(server.requests) == 1
 
 
 def test_a_retry_after_beyond_the_deadline_is_not_slept_through(score):
     with servers.serving("jina") as server:
-        server.faults.append(status(503, Retry_After="3"))
+        server.faults.append(status(503, Retry_After="300"))
         begun = time.monotonic()
         with pytest.raises(RemoteScorerError, match="503"):
-            score(scorer_for(server), context=ScoreContext(deadline=Deadline.after(1.0)))
-        assert time.monotonic() - begun < 0.9
+            score(scorer_for(server), context=ScoreContext(deadline=Deadline.after(100)))
+        assert time.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize("value", ["soon", "", "nan", "-5", "Fri, 99 Foo 2100"])
@@ -250,20 +248,21 @@ def test_a_retry_after_that_is_none_falls_back_to_the_usual_wait(value, score):
 
 async def test_one_failing_batch_ends_its_companions():
     with servers.serving("tei") as server:
-        server.faults.extend([Fault(kind="slow", seconds=3.0), status(401)])
-        begun = time.monotonic()
-        async with scorer_for(server, max_batch=1, concurrency=3) as scorer:
+        server.faults.extend([Fault(kind="held"), status(401)])
+        async with (
+            scorer_for(server, max_batch=1, concurrency=3, timeout_s=120) as scorer,
+            asyncio.timeout(30),
+        ):
             with pytest.raises(RemoteAuthError):
                 await scorer.ascore(QUERY, TEXTS)
-        assert time.monotonic() - begun < 2.0
 
 
 async def test_cancelling_the_caller_frees_the_connection():
     with servers.serving("tei") as server:
-        server.faults.append(Fault(kind="slow", seconds=1.0))
+        server.faults.append(Fault(kind="held"))
         async with scorer_for(server, max_connections=1) as scorer:
             task = asyncio.create_task(scorer.ascore(QUERY, TEXTS))
-            await asyncio.sleep(0.2)
+            await auntil(lambda: server.requests)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -296,7 +295,7 @@ def test_only_messages_are_taken_from_error_answers(body, message):
         (status(503), "remote_error"),
         (status(429), "remote_limit"),
         (Fault(kind="truncated"), "remote_protocol"),
-        (Fault(kind="slow", seconds=1.0), "timeout"),
+        (Fault(kind="held"), "timeout"),
         (Fault(kind="reset"), "remote_error"),
     ],
 )

@@ -1,11 +1,12 @@
 """The reranker: the gate's paths, orders, several queries and async; nothing is lost."""
 
 import asyncio
-import time
+import threading
 
 import numpy as np
 import pytest
-from reranker_kit import BY_DENSE, SKIP_ALL, TABLE, abcd, everything_once, policy, texts
+from reranker_kit import BY_DENSE, SKIP_ALL, TABLE, HeldScorer, abcd, everything_once, policy, texts
+from waiting import auntil
 
 from rankgate import Action, Dropped, Path, Request, Reranker, Status
 from rankgate.errors import InputError
@@ -79,40 +80,32 @@ def test_several_queries_share_one_call_and_keep_their_own_results():
 
 
 async def test_async_equals_sync_and_does_not_block_the_loop():
-    reranker = Reranker(SlowScorer(0.02), policy=policy())
-    ticks = 0
+    """The scorer goes on only once the loop has come round."""
+    reading, come_round = threading.Event(), threading.Event()
 
-    async def tick():
-        nonlocal ticks
-        while True:
-            await asyncio.sleep(0.005)
-            ticks += 1
+    def held(_seconds):
+        reading.set()
+        assert come_round.wait(20), "the event loop stands still"
 
-    ticking = asyncio.create_task(tick())
-    out = await reranker.arerank("a b", abcd())
-    ticking.cancel()
-    assert ticks >= 5
-    assert texts(out.passages) == texts(reranker.rerank("a b", abcd()).passages)
+    reranker = Reranker(SlowScorer(1, sleep=held), policy=policy())
+    task = asyncio.create_task(reranker.arerank("a b", abcd()))
+    await auntil(reading.is_set)
+    come_round.set()
+    assert texts((await task).passages) == texts(reranker.rerank("a b", abcd()).passages)
 
 
 async def test_a_cancelled_caller_stops_the_thread_at_the_next_chunk():
-    read = []
-
-    def slowly(query, text):
-        time.sleep(0.02)
-        read.append(text)
-        return 0.0
-
+    scorer = HeldScorer()
     task = asyncio.create_task(
-        Reranker(FakeScorer(slowly), policy=policy()).arerank("q", candidates_of(["t"] * 50))
+        Reranker(scorer, policy=policy()).arerank("q", candidates_of(["t"] * 50))
     )
-    await asyncio.sleep(0.05)
+    await auntil(scorer.reading.is_set)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    so_far = len(read)
-    await asyncio.sleep(0.15)
-    assert len(read) <= so_far + 1
+    scorer.go.set()
+    await auntil(scorer.ended.is_set)
+    assert scorer.read == ["t"]
 
 
 @pytest.mark.parametrize("wish", ["rerank", Action.RERANK])

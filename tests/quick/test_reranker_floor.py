@@ -2,11 +2,22 @@
 
 import numpy as np
 import pytest
-from reranker_kit import BY_DENSE, PLATT, SKIP_ALL, TABLE, abcd, everything_once, policy, texts
+from reranker_kit import (
+    BY_DENSE,
+    PLATT,
+    SKIP_ALL,
+    TABLE,
+    abcd,
+    everything_once,
+    policy,
+    slow,
+    texts,
+)
+from waiting import Clock
 
 from rankgate import Deadline, Dropped, Floor, Path, RelevanceModel, Reranker, Status
 from rankgate.decide.logistic import Feature, Logistic
-from rankgate.testing import FailingScorer, FakeScorer, SlowScorer
+from rankgate.testing import FailingScorer, FakeScorer
 
 
 def test_one_logit_orders_and_its_probability_floors():
@@ -110,8 +121,9 @@ def test_nothing_behind_a_dropped_passage_stays():
 
 def test_a_prefix_read_in_time_refuses_nothing():
     section = {**BOTH, "floor": Floor(refuse_below=0.9)}
-    out = Reranker(SlowScorer(0.03), policy=policy(**section)).rerank(
-        "zebra", abcd(dense=[0.9] * 4), deadline=Deadline.after(0.065)
+    clock = Clock()
+    out = Reranker(slow(clock, 10), policy=policy(**section)).rerank(
+        "zebra", abcd(dense=[0.9] * 4), deadline=Deadline.after(25, clock=clock)
     )
     assert (out.status, out.reason) == (Status.DEGRADED, "deadline_partial")
     assert len(out.kept) == 4 and any(n.startswith("scores_unused") for n in out.notes)

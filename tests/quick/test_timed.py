@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+from waiting import Clock
 
 from rankgate import Policy, Reranker
 from rankgate.decide.floor import Floor
@@ -16,14 +17,6 @@ from rankgate.scorers import ScorerInfo
 from rankgate.scorers.wrappers import Breaker, PrometheusMetrics, Timed
 from rankgate.testing import FailingScorer, FakeScorer, candidates_of
 from rankgate.types import FirstStageKind
-
-
-class Clock:
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 class Takes:
