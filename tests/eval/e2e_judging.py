@@ -9,12 +9,11 @@ import e2e_planted as planted
 import instructor
 import openai
 import pytest
+from e2e_server import Fault
 
 from rankgate_eval.answers import Question
 from rankgate_eval.answers.calls import Calls
-from rankgate_eval.answers.ledger import Ledger
 from rankgate_eval.answers.ragas_metrics import import_ragas
-from rankgate_eval.answers.scripted_server import Fault
 
 
 @pytest.fixture(autouse=True)
@@ -35,12 +34,12 @@ ANSWER = "The mine holds zinc. The shaft is deep. The road is long. The king cam
 ONE_VERDICT = {"statements": [{"statement": "s", "reason": "r", "verdict": 1}]}
 
 
-def scored(server, answer=ANSWER, texts=TEXTS, question=QUESTION, ledger=None, **options):
+def scored(server, answer=ANSWER, texts=TEXTS, question=QUESTION, store=None, **options):
     """Scores of one answer by our judge."""
 
     async def run():
         judge = planted.judge(server.url, **options)
-        calls = Calls(Ledger(None) if ledger is None else ledger)
+        calls = Calls({} if store is None else store)
         try:
             return await judge.scores(question, texts, answer, calls)
         finally:
@@ -78,11 +77,16 @@ def asks(body, name):
     return f'"title": "{name}", "type": "object"}}Do not use' in said
 
 
+def asked_again(body):
+    """Whether the judge is told what was wrong with its last answer."""
+    return any(m["role"] == "assistant" for m in body.get("messages", []))
+
+
 def reply(name, value, *, only_first=False):
     """A fault that answers one kind of question with fixed data."""
 
     def fault(body, count):
-        if asks(body, name) and not (only_first and len(body["messages"]) > 1):
+        if asks(body, name) and not (only_first and asked_again(body)):
             return Fault(text=json.dumps(value))
         return None
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+
+from e2e_server import ScriptedServer, serving
 
 from rankgate_eval.answers import (
     ApiGenerator,
@@ -16,11 +21,8 @@ from rankgate_eval.answers import (
     compare_answers,
 )
 from rankgate_eval.answers.judge import DEFAULT_PARAMETERS
-from rankgate_eval.answers.limits import Retries
-from rankgate_eval.answers.scripted import answer_words, best_sentence, sentences
-from rankgate_eval.answers.scripted_server import ScriptedServer, serving
-
-QUICK = Retries(first_s=0.001, longest_s=0.01, patience_s=5.0)
+from rankgate_eval.answers.keyless import answer_words
+from rankgate_eval.answers.rehearsal import best_sentence, sentences
 
 _METALS = ("copper", "silver", "zinc", "nickel", "cobalt", "chromium", "titanium", "tungsten")
 
@@ -84,9 +86,9 @@ def embellished(share: int = 3):
     return write
 
 
-def endpoint(url: str, name: str = "judge", retries: Retries = QUICK, **model) -> Endpoint:
+def endpoint(url: str, name: str = "judge", **model) -> Endpoint:
     parameters = model.pop("parameters", DEFAULT_PARAMETERS)
-    return Endpoint(Model(name=name, base_url=url, parameters=parameters, **model), retries=retries)
+    return Endpoint(Model(name=name, base_url=url, parameters=parameters, **model))
 
 
 def judge(url: str, **options) -> Judge:
@@ -100,8 +102,17 @@ def generator(url: str) -> ApiGenerator:
 
 
 def folder_text(folder: Path) -> dict[str, bytes]:
-    """The result's files, without the log, whose order is chance's."""
-    return {f.name: f.read_bytes() for f in sorted(folder.iterdir()) if f.name != "calls.jsonl"}
+    """The result's files, without the kept calls, whose order is chance's."""
+    return {f.name: f.read_bytes() for f in sorted(folder.iterdir()) if f.is_file()}
+
+
+def kept(folder: Path) -> list[dict]:
+    """The rows of a run's kept calls, read while nobody or somebody else has them open."""
+    file = folder / "calls" / "cache.db"
+    if not file.exists():
+        return []
+    with contextlib.closing(sqlite3.connect(file)) as base:
+        return [json.loads(value) for (value,) in base.execute("SELECT value FROM Cache")]
 
 
 FEW = ("faithfulness", "factual_correctness")

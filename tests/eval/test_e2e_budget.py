@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 
 import e2e_planted as planted
 import pytest
+from e2e_server import ScriptedServer, serving
 
 from rankgate_eval.answers import (
     Limits,
@@ -14,7 +14,6 @@ from rankgate_eval.answers import (
     compare_answers,
     rehearse,
 )
-from rankgate_eval.answers.scripted_server import ScriptedServer, serving
 
 
 def test_a_dry_run_counts_what_a_run_sends_and_sends_nothing(tmp_path):
@@ -40,9 +39,7 @@ def test_a_dry_run_counts_what_a_run_sends_and_sends_nothing(tmp_path):
         assert found["calls"] == len(server.requests)
         assert found["unpriced"] == ["embedder"]
         counted = sum(
-            json.loads(line)["usage"]["input"]
-            for line in (tmp_path / "calls.jsonl").read_text().splitlines()
-            if json.loads(line)["model"] == "judge"
+            row["usage"]["input"] for row in planted.kept(tmp_path) if row["model"] == "judge"
         )
         assert found["roles"]["judge"]["input_tokens"] == pytest.approx(counted, rel=0.1)
         again = rehearse(questions, arms, generator=writer, judge=judge, folder=tmp_path)

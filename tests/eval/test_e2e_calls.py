@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import json
+import logging
 import time
+import traceback
 
+import diskcache
 import e2e_planted as planted
 import pytest
+from e2e_server import Fault, ScriptedServer, serving
 
 from rankgate.errors import ConfigError, InputError
+from rankgate.scorers.remote.secret import Secret
 from rankgate_eval.answers import Prices
-from rankgate_eval.answers.calls import Calls, Label, spent_before
-from rankgate_eval.answers.errors import BudgetReached, CallFailed, EndpointError
-from rankgate_eval.answers.ledger import Ledger, digest
-from rankgate_eval.answers.limits import Budget, Retries, Usage, most_tokens, retry_after
-from rankgate_eval.answers.scripted_server import Fault, ScriptedServer, serving
+from rankgate_eval.answers.calls import Calls, Purpose, digest, open_store, spent_before
+from rankgate_eval.answers.prices import Budget, Usage, most_tokens
+from rankgate_eval.errors import BudgetReached, CallFailed, EndpointError
 
-LABEL = Label(role="judge", sample="q", purpose="faithfulness")
+PURPOSE = Purpose(role="judge", sample="q", metric="faithfulness")
 
 
-def ask(server, texts, *, ledger=None, budget=None, concurrency=8, at_once=True, **endpoint):
+def ask(server, texts, *, store=None, budget=None, concurrency=8, at_once=True, **endpoint):
     """Reply texts to plain chats, or the reasons why there is none."""
 
     async def run():
         target = planted.endpoint(server.url, **endpoint)
-        calls = Calls(
-            Ledger(None) if ledger is None else ledger, budget=budget, concurrency=concurrency
-        )
+        calls = Calls({} if store is None else store, budget=budget, concurrency=concurrency)
 
         async def one(text):
             body = {"model": "judge", "messages": [{"role": "user", "content": text}]}
             try:
-                return (await calls.chat(target, body, label=LABEL))["text"]
+                reply = await calls.chat(target, body, purpose=PURPOSE)
+                return reply.choices[0].message.content
             except CallFailed as exc:
                 return exc.reason
 
@@ -51,13 +52,13 @@ def echo():
     return ScriptedServer(generate=lambda question, sources: f"to {question}")
 
 
-def test_what_is_in_the_log_is_not_sent_again(tmp_path):
+def test_what_is_kept_is_not_sent_again(tmp_path):
     with serving(echo()) as server:
         for _ in range(2):
-            with Ledger(tmp_path / "calls.jsonl") as ledger:
-                assert ask(server, ["a", "b"], ledger=ledger) == ["to a", "to b"]
+            with open_store(tmp_path / "calls") as store:
+                assert ask(server, ["a", "b"], store=store) == ["to a", "to b"]
         assert len(server.requests) == 2
-    rows = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
+    rows = planted.kept(tmp_path)
     assert {r["request"] for r in rows} == set(server.digests)
     assert {r["sample"] for r in rows} == {"q"}
 
@@ -68,34 +69,53 @@ def test_tasks_that_want_the_same_call_share_it():
         assert len(server.requests) == 1
 
 
-def test_a_torn_last_line_is_cut_off_and_its_call_repeated(tmp_path):
-    log = tmp_path / "calls.jsonl"
-    with serving(echo()) as server:
-        with Ledger(log) as ledger:
-            ask(server, ["a", "b"], ledger=ledger, at_once=False)
-        whole = log.read_bytes()
-        log.write_bytes(whole[:-7])
-        with Ledger(log) as ledger:
-            assert len(ledger) == 1
-            assert ask(server, ["a", "b"], ledger=ledger) == ["to a", "to b"]
-        assert len(server.requests) == 3
-    assert log.read_bytes() == whole
+def test_nothing_paid_for_is_ever_evicted(tmp_path):
+    # diskcache's own limit of 1 GB would let the oldest answers go.
+    long = "x" * 200_000
+    with open_store(tmp_path / "calls") as store:
+        store.reset("size_limit", 1000)
+        for i in range(30):
+            store[str(i)] = long
+        assert len(store) == 30
+        # In the database alone, so that an answer and its row are on the disk together.
+        assert {f.name.split("-")[0] for f in (tmp_path / "calls").rglob("*")} == {
+            "cache.db",
+            "lock",
+        }
+    with open_store(tmp_path / "calls") as store:
+        assert [store[str(i)] == long for i in range(30)] == [True] * 30
 
 
-def test_a_damaged_log_is_an_error_and_stays_as_it_is(tmp_path):
-    log = tmp_path / "calls.jsonl"
-    log.write_text('{"key": "k", "data": {}}\nnot json\n{"key": "l"}\n')
-    before = log.read_bytes()
-    with pytest.raises(ConfigError, match="line 2"):
-        Ledger(log)
-    assert log.read_bytes() == before
+def test_a_damaged_store_is_an_error_and_stays_as_it_is(tmp_path):
+    with open_store(tmp_path / "calls") as store:
+        store["k"] = "{}"
+    file = tmp_path / "calls" / "cache.db"
+    file.write_bytes(b"not a database, " * 500)
+    before = file.read_bytes()
+    with pytest.raises(ConfigError, match="paid for again"), open_store(tmp_path / "calls"):
+        pass
+    assert file.read_bytes() == before
 
 
-def test_two_runs_do_not_share_a_log(tmp_path):
-    with Ledger(tmp_path / "calls.jsonl"):
-        with pytest.raises(ConfigError, match="another run is writing"):
-            Ledger(tmp_path / "calls.jsonl")
-    Ledger(tmp_path / "calls.jsonl").close()
+def test_what_somebody_else_put_into_the_store_is_not_run(tmp_path):
+    with diskcache.Cache(str(tmp_path / "calls")) as foreign:
+        foreign["k"] = {"pickled": True}
+    with (
+        pytest.raises(ConfigError, match="a row that is not ours"),
+        open_store(tmp_path / "calls") as store,
+    ):
+        store.get("k")
+
+
+def test_two_runs_do_not_share_a_store(tmp_path):
+    with open_store(tmp_path / "calls"):
+        with (
+            pytest.raises(ConfigError, match="another run is writing"),
+            open_store(tmp_path / "calls"),
+        ):
+            pass
+    with open_store(tmp_path / "calls"):
+        pass
 
 
 def test_the_digest_knows_order_of_lists_and_not_of_keys():
@@ -108,7 +128,7 @@ def test_the_digest_knows_order_of_lists_and_not_of_keys():
     [
         Fault(status=500),
         Fault(status=503),
-        Fault(status=429, headers={"Retry-After": "0"}),
+        Fault(status=429, headers={"Retry-After-Ms": "1"}),
         Fault(status=408),
         Fault(cut_after=30),
     ],
@@ -116,41 +136,40 @@ def test_the_digest_knows_order_of_lists_and_not_of_keys():
 )
 def test_what_may_pass_is_repeated(fault):
     with serving(
-        ScriptedServer(lambda q, s: "well", fault=lambda body, n: fault if n < 4 else None)
+        ScriptedServer(lambda q, s: "well", fault=lambda body, n: fault if n < 3 else None)
     ) as server:
         assert ask(server, ["a"]) == ["well"]
-        assert len(server.requests) == 4
+        assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize(
     ("fault", "reason", "sent"),
     [
-        (Fault(status=500), "http_500", 6),
-        (Fault(status=429, headers={"Retry-After": "0"}), "http_429", 6),
-        (Fault(cut_after=30), "connection", 6),
+        (Fault(status=500), "http_500", 3),
+        (Fault(status=429, headers={"Retry-After-Ms": "1"}), "http_429", 3),
+        (Fault(cut_after=30), "connection", 3),
         (Fault(status=400), "http_400", 1),
         (Fault(status=429, headers={"Retry-After": "9999"}), "http_429", 1),
     ],
 )
 def test_what_does_not_pass_is_missing_with_its_reason(fault, reason, sent, tmp_path):
     with serving(ScriptedServer(fault=lambda body, n: fault)) as server:
-        with Ledger(tmp_path / "calls.jsonl") as ledger:
-            assert ask(server, ["a"], ledger=ledger) == [reason]
-            assert len(ledger) == 0  # nothing was answered, so nothing is kept
+        with open_store(tmp_path / "calls") as store:
+            assert ask(server, ["a"], store=store, max_retries=2) == [reason]
+            assert len(store) == 0  # nothing was answered, so nothing is kept
         assert len(server.requests) == sent
 
 
 def test_a_slow_server_is_a_timeout():
     with serving(ScriptedServer(fault=lambda body, n: Fault(delay_s=1.0))) as server:
-        quick = Retries(attempts=1)
-        assert ask(server, ["a"], timeout_s=0.05, retries=quick) == ["timeout"]
+        assert ask(server, ["a"], timeout_s=0.05, max_retries=0) == ["timeout"]
 
 
 def test_nobody_answers_at_all():
     with serving() as server:
         url = server.url
     server.url = url  # gone
-    assert ask(server, ["a"], retries=Retries(attempts=2, first_s=0.0)) == ["connection"]
+    assert ask(server, ["a"], max_retries=1) == ["connection"]
 
 
 def test_a_server_that_never_works_is_not_asked_about_every_sample():
@@ -169,21 +188,63 @@ def test_what_can_never_work_stops_the_run(status):
 
 
 def test_a_refused_parameter_says_how_to_leave_it_out():
-    fault = Fault(text="")
-
     class Picky(ScriptedServer):
-        pass
+        refusal = "Unsupported parameter: 'max_tokens'"
 
-    with serving(Picky(fault=lambda body, n: fault)):
-        pass
-    endpoint = planted.endpoint("http://127.0.0.1:1")
+    with serving(Picky(fault=lambda body, n: Fault(status=400))) as server:
 
-    class Response:
-        status_code = 400
-        text = "Unsupported parameter: 'max_tokens'"
+        async def run():
+            target = planted.endpoint(server.url)
+            try:
+                await Calls({}).chat(target, {"model": "m", "messages": []}, purpose=PURPOSE)
+            finally:
+                await target.close()
 
-    with pytest.raises(CallFailed, match="--judge-params"):
-        endpoint._complaint(Response())
+        with pytest.raises(CallFailed, match="--judge-params"):
+            asyncio.run(run())
+
+
+def test_a_key_is_sent_and_never_shown(caplog):
+    caplog.set_level(logging.DEBUG)
+    key = "sk-very-secret-0123456789"
+    with serving(ScriptedServer(lambda q, s: "well", key=key)) as server:
+        assert ask(server, ["a"], api_key=Secret(key)) == ["well"]
+        with pytest.raises(EndpointError) as caught:  # the server repeats what it was shown
+            ask(server, ["a"], api_key=Secret(key + "x"))
+    told = "".join(traceback.format_exception(caught.value))
+    assert key not in told
+    assert key not in caplog.text
+    assert "HTTP Request" in caplog.text  # something was logged
+
+
+def test_nothing_of_the_environment_is_sent(monkeypatch):
+    for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "of-the-environment")
+    with serving(echo()) as server:
+        assert ask(server, ["a"]) == ["to a"]
+        (headers,) = server.headers
+    assert "of-the-environment" not in str(headers)
+    assert "Authorization" not in headers
+
+
+def test_parameters_that_only_other_servers_know_are_sent():
+    with serving(echo()) as server:
+
+        async def run():
+            target = planted.endpoint(server.url)
+            body = {
+                "model": "m",
+                "messages": [{"role": "user", "content": "a"}],
+                "chat_template_kwargs": {"enable_thinking": False},
+            }
+            try:
+                await Calls({}).chat(target, body, purpose=PURPOSE)
+            finally:
+                await target.close()
+
+        asyncio.run(run())
+        (sent,) = server.requests
+    assert sent["chat_template_kwargs"] == {"enable_thinking": False}
 
 
 def test_concurrency_is_bounded():
@@ -193,63 +254,17 @@ def test_concurrency_is_bounded():
         assert server.busiest == 3
 
 
-def test_retry_after_is_read_in_all_its_forms():
-    assert retry_after("2.5") == 2.5
-    assert retry_after("-3") == 0.0
-    assert retry_after(None) is None
-    assert retry_after("soon") is None
-    assert retry_after("nan") is None
-    then = email.utils.formatdate(1000.0, usegmt=True)
-    assert retry_after(then, now=lambda: 990.0) == 10.0
-    assert retry_after(then, now=lambda: 2000.0) == 0.0
+def test_a_429_is_asked_again_no_sooner_than_it_says():
+    def fault(body, n):
+        return Fault(status=429, headers={"Retry-After": "0.4"}) if n == 1 else None
 
-
-def test_pauses_double_and_the_server_goes_before_them():
-    retries = Retries(attempts=5, first_s=1.0, longest_s=5.0, patience_s=100.0)
-    assert [retries.pause(n, None, lambda: 0.0) for n in range(1, 6)] == [1, 2, 4, 5, None]
-    assert retries.pause(1, None, lambda: 1.0) == 1.5
-    assert retries.pause(1, 7.0, lambda: 0.0) == 7.0
-    assert retries.pause(1, 0.0, lambda: 0.0) == 0.0
-    assert retries.pause(1, 101.0, lambda: 0.0) is None
-
-
-def test_a_429_makes_everybody_wait_as_long_as_it_says():
-    with serving(
-        ScriptedServer(
-            lambda q, s: "well",
-            fault=lambda body, n: (
-                Fault(status=429, headers={"Retry-After": "0.4"})
-                if n == 1 and body["messages"][0]["content"] == "a"
-                else None
-            ),
-        )
-    ) as server:
+    with serving(ScriptedServer(lambda q, s: "well", fault=fault)) as server:
         begun = time.monotonic()
-
-        async def run():
-            target = planted.endpoint(server.url)
-            calls = Calls(Ledger(None))
-
-            async def one(text, after):
-                await asyncio.sleep(after)
-                body = {"model": "judge", "messages": [{"role": "user", "content": text}]}
-                await calls.chat(target, body, label=LABEL)
-                return time.monotonic() - begun
-
-            try:
-                return await asyncio.gather(one("a", 0.0), one("b", 0.2))
-            finally:
-                await target.close()
-
-        first, second = asyncio.run(run())
-    # Both a lower bound: no machine is too slow for it.
-    assert first >= 0.4
-    assert second >= 0.4
+        assert ask(server, ["a"]) == ["well"]
+    assert time.monotonic() - begun >= 0.4  # a lower bound: no machine is too slow for it
 
 
 # Money.
-
-PRICES = Prices.load
 
 
 def prices(tmp_path, text):
@@ -306,20 +321,21 @@ def test_the_budget_is_never_passed(tmp_path):
 
 def test_the_budget_counts_what_earlier_runs_spent(tmp_path):
     known = prices(tmp_path, "[models.judge]\ninput = 1000\noutput = 1000\n")
-    with serving(echo()) as server, Ledger(tmp_path / "calls.jsonl") as ledger:
+    with serving(echo()) as server, open_store(tmp_path / "calls") as store:
         budget = Budget(10.0, prices=known)
-        ask(server, ["a", "b"], ledger=ledger, budget=budget)
-        assert spent_before(ledger, budget) == pytest.approx(budget.spent)
+        ask(server, ["a", "b"], store=store, budget=budget)
+        assert spent_before(store, known) == pytest.approx(budget.spent)
         assert budget.spent > 0.0
 
 
 def test_a_server_that_counts_no_tokens_is_charged_the_upper_bound(tmp_path):
     known = prices(tmp_path, "[models.judge]\ninput = 1000\noutput = 1000\n")
     silent = ScriptedServer(lambda q, s: "x", fault=lambda body, n: Fault(usage=False))
-    with serving(silent) as server, Ledger(None) as ledger:
+    with serving(silent) as server:
+        store = {}
         budget = Budget(99.0, prices=known)
-        ask(server, ["a"], ledger=ledger, budget=budget, parameters={"max_tokens": 50})
-        (row,) = ledger
+        ask(server, ["a"], store=store, budget=budget, parameters={"max_tokens": 50})
+        (row,) = map(json.loads, store.values())
     assert row["usage"]["counted"] is False
     assert row["usage"]["output"] == 50
     assert budget.spent == pytest.approx((row["usage"]["input"] + 50) / 1000)

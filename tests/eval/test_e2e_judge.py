@@ -8,14 +8,13 @@ import json
 import e2e_judging as kit
 import instructor
 import pytest
+from e2e_server import Fault, ScriptedServer, serving
 
 from rankgate.errors import ConfigError, InputError
 from rankgate_eval.answers import Question
 from rankgate_eval.answers.calls import Calls
-from rankgate_eval.answers.errors import EndpointError
 from rankgate_eval.answers.judge import refuse_own_scorer
-from rankgate_eval.answers.ledger import Ledger
-from rankgate_eval.answers.scripted_server import Fault, ScriptedServer, serving
+from rankgate_eval.errors import EndpointError
 
 planted, home = kit.planted, kit.home
 scored, plain, asks = kit.scored, kit.plain, kit.asks
@@ -152,7 +151,7 @@ def test_a_wrong_key_stops_the_run_and_is_not_shown():
                 endpoint=planted.endpoint(server.url, api_key=planted_secret("sk-wrong"))
             )
             try:
-                await judge.scores(QUESTION, TEXTS, ANSWER, Calls(Ledger(None)))
+                await judge.scores(QUESTION, TEXTS, ANSWER, Calls({}))
             finally:
                 await judge.endpoint.close()
 

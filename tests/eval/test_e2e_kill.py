@@ -6,7 +6,6 @@ way at the kill may be: at most `concurrency` of them a kill.
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import subprocess
@@ -18,8 +17,8 @@ from pathlib import Path
 import e2e_driver as driver
 import e2e_planted as planted
 import pytest
-
-from rankgate_eval.answers.scripted_server import Fault, ScriptedServer, serving
+from e2e_judging import asked_again
+from e2e_server import Fault, ScriptedServer, serving
 
 HERE = Path(__file__).parent
 
@@ -28,7 +27,7 @@ def server():
     # Slow enough that a kill finds calls on their way, and at times wrong, so that attempts
     # after unusable replies are resumed too.
     def fault(body, count):
-        wordy = "ContextRecallOutput" in str(body.get("messages")) and len(body["messages"]) == 1
+        wordy = "ContextRecallOutput" in str(body.get("messages")) and not asked_again(body)
         return Fault(delay_s=0.004, text="no json" if wordy and "number3?" in str(body) else None)
 
     return ScriptedServer(planted.embellished(), fault=fault)
@@ -48,14 +47,8 @@ def finish(process):
 
 
 def logged(folder):
-    """How often each request stands in the log, whole lines only."""
-    log = folder / "calls.jsonl"
-    if not log.exists():
-        return Counter()
-    data = log.read_bytes()
-    return Counter(
-        json.loads(line)["request"] for line in data[: data.rfind(b"\n") + 1].splitlines()
-    )
+    """How often each request stands among the kept calls."""
+    return Counter(row["request"] for row in planted.kept(folder))
 
 
 def kill_and_resume(tmp_path, kills, seed):

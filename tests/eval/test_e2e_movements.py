@@ -7,13 +7,13 @@ from collections import Counter
 from dataclasses import replace
 
 import e2e_planted as planted
+from e2e_server import Fault, ScriptedServer, serving
 
 from rankgate_eval.answers import (
     Handed,
     compare_answers,
 )
-from rankgate_eval.answers.scripted import best_sentence
-from rankgate_eval.answers.scripted_server import Fault, ScriptedServer, serving
+from rankgate_eval.answers.rehearsal import best_sentence
 
 
 def test_equal_contexts_are_answered_and_judged_once():

@@ -13,11 +13,10 @@ import e2e_judging as kit
 import instructor
 import openai
 import pytest
+from e2e_server import ScriptedServer, serving
 
-from rankgate_eval.answers.calls import Calls
-from rankgate_eval.answers.ledger import Ledger
+from rankgate_eval.answers.calls import Calls, open_store
 from rankgate_eval.answers.ragas_metrics import import_ragas
-from rankgate_eval.answers.scripted_server import ScriptedServer, serving
 
 planted, home = kit.planted, kit.home
 scored, plain, asks, reply = kit.scored, kit.plain, kit.asks, kit.reply
@@ -51,9 +50,9 @@ def test_a_wrong_count_is_asked_for_again_and_then_right():
     fault = reply("NLIStatementOutput", ONE_VERDICT, only_first=True)
     with serving(ScriptedServer(fault=fault)) as server:
         found = scored(server)
-        again = [b for b in server.requests if len(b.get("messages", [])) == 3]
+        again = [b for b in server.requests if kit.asked_again(b)]
     assert found["faithfulness"].value == 0.75
-    assert "1 verdicts for 4 statements" in again[0]["messages"][2]["content"]
+    assert "1 verdicts for 4 statements" in again[0]["messages"][-1]["content"]
 
 
 def test_defect_verdicts_beyond_one():
@@ -99,36 +98,36 @@ def test_defect_strictness_makes_one_call_with_the_cache(tmp_path):
         asyncio.run(theirs(server.url, "another"))
         assert len(sampled(server)) == 1
     cache.cache.close()
-    with serving() as server, Ledger(tmp_path / "calls.jsonl") as ledger:
-        scored(server, ledger=ledger)
+    with serving() as server, open_store(tmp_path / "calls") as store:
+        scored(server, store=store)
         assert len(sampled(server)) == 3
         assert {b["temperature"] for b in sampled(server)} == {0.3}
-        scored(server, ledger=ledger)  # all of it known
+        scored(server, store=store)  # all of it known
         assert len(sampled(server)) == 3
-        scored(server, ledger=ledger, strictness=5)
+        scored(server, store=store, strictness=5)
         assert len(sampled(server)) == 5
 
 
 def test_the_key_has_model_and_parameters(tmp_path):
-    def run(server, ledger, name, parameters):
+    def run(server, store, name, parameters):
         async def work():
             judge = planted.Judge(
                 endpoint=planted.endpoint(server.url, name, parameters=parameters),
                 metrics=("faithfulness",),
             )
             try:
-                await judge.scores(QUESTION, TEXTS, ANSWER, Calls(ledger))
+                await judge.scores(QUESTION, TEXTS, ANSWER, Calls(store))
             finally:
                 await judge.endpoint.close()
 
         asyncio.run(work())
         return len(server.requests)
 
-    with serving() as server, Ledger(tmp_path / "calls.jsonl") as ledger:
-        assert run(server, ledger, "a", {"temperature": 0.0}) == 2
-        assert run(server, ledger, "a", {"temperature": 0.0}) == 2
-        assert run(server, ledger, "b", {"temperature": 0.0}) == 4
-        assert run(server, ledger, "a", {"temperature": 0.5}) == 6
+    with serving() as server, open_store(tmp_path / "calls") as store:
+        assert run(server, store, "a", {"temperature": 0.0}) == 2
+        assert run(server, store, "a", {"temperature": 0.0}) == 2
+        assert run(server, store, "b", {"temperature": 0.0}) == 4
+        assert run(server, store, "a", {"temperature": 0.5}) == 6
 
 
 def test_defect_negative_relevancy_is_clipped_and_counted():

@@ -13,7 +13,7 @@ from rankgate_eval.answers import (
     as_system,
     compare_systems,
 )
-from rankgate_eval.answers.scripted import best_sentence
+from rankgate_eval.answers.rehearsal import best_sentence
 
 
 def test_systems_of_every_kind_are_compared():

@@ -1,14 +1,14 @@
 """Answers with and without the reranker: generated, judged, compared, decided."""
 
-from rankgate_eval.answers.context import Handed
 from rankgate_eval.answers.endpoint import Endpoint, Model
 from rankgate_eval.answers.generator import ApiGenerator, LocalGenerator, choose_generator
 from rankgate_eval.answers.handover import hand_over
 from rankgate_eval.answers.judge import Judge, LocalEmbeddings
-from rankgate_eval.answers.limits import Prices
+from rankgate_eval.answers.prices import Prices
 from rankgate_eval.answers.questions import Question, questions_of, read_own_questions
 from rankgate_eval.answers.result import EndToEnd
 from rankgate_eval.answers.run import Limits, compare_answers, compare_systems, rehearse
+from rankgate_eval.answers.sample import Handed
 from rankgate_eval.answers.summary import Plan
 from rankgate_eval.answers.systems import SystemAnswer, as_system
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib.metadata
+import json
+import logging
 import math
 import threading
 from collections import Counter
@@ -18,52 +20,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rankgate.errors import ConfigError, InputError
-from rankgate_eval.answers.calls import Calls, Label
-from rankgate_eval.answers.endpoint import Endpoint, unpack_vector
-from rankgate_eval.answers.errors import CallFailed, EndpointError
-from rankgate_eval.answers.ledger import digest
+from rankgate_eval.answers.calls import Calls, Purpose, digest
+from rankgate_eval.answers.endpoint import Endpoint
 from rankgate_eval.answers.questions import Question
 from rankgate_eval.answers.ragas_metrics import (
     METRICS,
     NEEDS_REFERENCE,
     SAMPLING_TEMPERATURE,
+    Check,
     build_metrics,
+    checked,
     import_ragas,
     nonempty,
 )
-from rankgate_eval.answers.structured import MODES, Complaint, structured
+from rankgate_eval.answers.sample import Score
+from rankgate_eval.errors import CallFailed, EndpointError
 
-__all__ = ["DEFAULT_PARAMETERS", "Judge", "LocalEmbeddings", "Score", "refuse_own_scorer"]
+__all__ = ["DEFAULT_PARAMETERS", "Judge", "LocalEmbeddings", "refuse_own_scorer"]
 
 DEFAULT_PARAMETERS = {"temperature": 0.0, "max_tokens": 8192}
 """Ragas' own default of 1,024 tokens cuts long lists of verdicts off."""
 
-_ATTEMPTS = 3
+MODES = {"json": "JSON", "schema": "JSON_SCHEMA", "tools": "TOOLS", "plain": "MD_JSON"}
+"""How structured data is asked for, as servers differ, to instructor's name of it."""
+
+_MORE_ATTEMPTS = 2
 _OF_CONTEXTS = frozenset({"faithfulness", "context_precision", "context_recall"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """What one metric says of one answer.
-
-    Attributes:
-        values: one a judging, in [0, 1]; none where it is missing.
-        missing: why there is none; empty where there is.
-        detail: the same in words.
-        ruled: by which rule of ours it was set instead of by the judge; empty otherwise.
-        clipped: judgings whose cosine was negative, and counted as 0.
-    """
-
-    values: tuple[float, ...] = ()
-    missing: str = ""
-    detail: str = ""
-    ruled: str = ""
-    clipped: int = 0
-
-    @property
-    def value(self) -> float | None:
-        """Mean of the judgings; None where it is missing."""
-        return math.fsum(self.values) / len(self.values) if self.values else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +56,7 @@ class Judge:
         endpoint: the language model.
         embeddings: an `Endpoint` of embeddings, or `LocalEmbeddings`; None: answer relevancy
             is not measured.
-        mode: how structured data is asked for; see `structured`.
+        mode: how structured data is asked for, of `MODES`.
         strictness: questions that answer relevancy samples.
         repeat: judgings of each answer; two and more tell how far the judge agrees with itself.
         metrics: which to measure.
@@ -175,8 +157,8 @@ class Judge:
         calls: Calls,
         repeat: int,
     ) -> float:
-        label = Label(role="judge", sample=question.id, purpose=metric)
-        llm = _session_class()(self, calls, label, repeat)
+        purpose = Purpose(role="judge", sample=question.id, metric=metric)
+        llm = _session_class()(self, calls, purpose, repeat)
         embeddings = None
         if self.embeddings is not None:
             embeddings = _embeddings_class()(self.embeddings, calls, question.id)
@@ -265,7 +247,13 @@ def _ragas_version() -> str:
 @functools.cache
 def _session_class() -> Any:
     import_ragas()
+    import instructor
+    from instructor.core import InstructorRetryException
+    from instructor.utils import extract_json_from_codeblock
     from ragas.llms.base import InstructorBaseRagasLLM
+
+    # It logs failed calls as errors, which without a handler go to the terminal; ours are counted.
+    logging.getLogger("instructor").addHandler(logging.NullHandler())
 
     class Session(InstructorBaseRagasLLM):  # type: ignore[misc]
         """Ragas' door to the judge, for one metric of one answer.
@@ -273,10 +261,10 @@ def _session_class() -> Any:
         The n-th time that a prompt is asked is a call of its own, with a key of its own.
         """
 
-        def __init__(self, judge: Judge, calls: Calls, label: Label, repeat: int) -> None:
+        def __init__(self, judge: Judge, calls: Calls, purpose: Purpose, repeat: int) -> None:
             self._judge = judge
             self._calls = calls
-            self._label = label
+            self._purpose = purpose
             self._repeat = repeat
             self._asked: Counter[str] = Counter()
 
@@ -291,7 +279,7 @@ def _session_class() -> Any:
                 return await self.asked(
                     prompt,
                     response_model,
-                    complaint=nonempty("question"),
+                    check=nonempty("question"),
                     temperature=SAMPLING_TEMPERATURE,
                 )
             needed = {
@@ -299,7 +287,7 @@ def _session_class() -> Any:
                 "ContextRecallOutput": "classifications",
             }.get(name)
             return await self.asked(
-                prompt, response_model, complaint=None if needed is None else nonempty(needed)
+                prompt, response_model, check=None if needed is None else nonempty(needed)
             )
 
         async def asked(
@@ -307,26 +295,50 @@ def _session_class() -> Any:
             prompt: str,
             response_model: Any,
             *,
-            complaint: Complaint | None = None,
+            check: Check | None = None,
             temperature: float | None = None,
         ) -> Any:
-            """The parsed and checked answer."""
+            """The parsed and checked answer.
+
+            Where it is unusable instructor says so to the judge and asks again; every attempt is
+            a paid call like any other. A refusal and a cut-off answer are final: the same
+            question would meet the same end.
+            """
             hashed = digest([prompt, response_model.__name__])
             nth = self._asked[hashed]
             self._asked[hashed] += 1
-            own = self._judge.endpoint.model.parameters.get("temperature")
-            warmer = {} if temperature is None or own is None else {"temperature": temperature}
-            return await structured(
-                self._judge.endpoint,
-                prompt,
-                response_model,
-                calls=self._calls,
-                label=self._label,
-                salt=[self._repeat, nth],
-                mode=self._judge.mode,
-                parameters=warmer,
-                complaint=complaint,
-            )
+            model = self._judge.endpoint.model
+            parameters = model.asked_with
+            if temperature is not None and "temperature" in parameters:
+                parameters["temperature"] = temperature
+            wanted = checked(response_model, check)
+            strict = self._judge.mode == "schema"
+
+            async def create(**body: Any) -> Any:
+                if strict:
+                    body["response_format"] = _strict_format(wanted)
+                reply = await self._calls.chat(
+                    self._judge.endpoint, body, salt=[self._repeat, nth], purpose=self._purpose
+                )
+                message = reply.choices[0].message
+                if message.content is not None:
+                    # Servers without a JSON mode answer in a code fence, or with words around it.
+                    message.content = extract_json_from_codeblock(message.content)
+                return reply
+
+            ask = instructor.patch(create=create, mode=instructor.Mode[MODES[self._judge.mode]])
+            try:
+                return await ask(
+                    response_model=wanted,
+                    messages=[{"role": "user", "content": prompt}],
+                    max_retries=_MORE_ATTEMPTS,
+                    strict=False,
+                    model=model.name,
+                    **parameters,
+                )
+            except InstructorRetryException as exc:
+                reason = _reason(response_model.__name__, exc.__cause__)
+                raise (exc if reason is None else reason) from None
 
     return Session
 
@@ -354,12 +366,31 @@ def _embeddings_class() -> Any:
             if not isinstance(self._source, Endpoint):
                 vector: list[float] = await self._source.embed(text)
                 return vector
-            label = Label(role="embeddings", sample=self._sample, purpose="answer_relevancy")
-            for attempt in range(_ATTEMPTS):
-                data = await self._calls.embed(self._source, text, salt=attempt, label=label)
-                if "vectors" in data:
-                    return unpack_vector(data["vectors"][0])
-            said = data["garbage"][:120]
-            raise CallFailed("invalid", f"not an answer of the embeddings API: {said!r}")
+            purpose = Purpose(role="embeddings", sample=self._sample, metric="answer_relevancy")
+            return await self._calls.embed(self._source, text, purpose=purpose)
 
     return Embeddings
+
+
+def _strict_format(model: Any) -> dict[str, Any]:
+    """The response format of structured outputs: every property required, no others."""
+    import openai
+
+    function = openai.pydantic_function_tool(model)["function"]
+    described = {"name": function["name"], "schema": function["parameters"], "strict": True}
+    return {"type": "json_schema", "json_schema": described}
+
+
+def _reason(name: str, cause: BaseException | None) -> BaseException | None:
+    """What was wrong with the last attempt; whatever else ended the asking stays what it is."""
+    from instructor.core import ResponseParsingError
+    from pydantic import ValidationError
+
+    if isinstance(cause, ValidationError):
+        first = cause.errors(include_url=False, include_context=False)[0]
+        ours = first["type"] == "verdict_count" or first["type"].startswith("no_")
+        detail = f"{name}: {first['msg']}"
+        return CallFailed(first["type"] if ours else "invalid", detail[:300])
+    if isinstance(cause, json.JSONDecodeError | ResponseParsingError):
+        return CallFailed("invalid", f"{name}: {cause}"[:300])
+    return cause

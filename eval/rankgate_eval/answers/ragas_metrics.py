@@ -22,19 +22,22 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from rankgate.errors import MissingExtraError
-from rankgate_eval.answers.errors import CallFailed
-from rankgate_eval.answers.structured import Complaint
 
 __all__ = [
     "METRICS",
     "NEEDS_REFERENCE",
     "SAMPLING_TEMPERATURE",
+    "Check",
     "JudgeLLM",
     "build_metrics",
+    "checked",
     "import_ragas",
     "nonempty",
     "string_similarity",
 ]
+
+Check = Callable[[Any], None]
+"""Raises `PydanticCustomError`, whose type is the reason, where a parsed answer is unusable."""
 
 METRICS = (
     "faithfulness",
@@ -47,6 +50,7 @@ METRICS = (
 
 NEEDS_REFERENCE = frozenset({"context_precision", "context_recall", "factual_correctness"})
 SAMPLING_TEMPERATURE = 0.3
+_FLAGS = ("verdict", "attributed", "noncommittal")
 
 
 class JudgeLLM(Protocol):
@@ -57,7 +61,7 @@ class JudgeLLM(Protocol):
         prompt: str,
         response_model: Any,
         *,
-        complaint: Complaint | None = None,
+        check: Check | None = None,
         temperature: float | None = None,
     ) -> Any:
         """The parsed answer."""
@@ -82,27 +86,57 @@ def import_ragas() -> Any:
     return collections
 
 
-def count_complaint(wanted: int) -> Complaint:
-    """Complains where the answer has another number of verdicts than was asked for."""
+def checked(model: Any, check: Check | None) -> Any:
+    """The same pydantic model, which also refuses what Ragas would count without a look.
 
-    def complaint(parsed: Any) -> CallFailed | None:
+    That is yes-or-no numbers other than 0 and 1, and what the check refuses.
+    """
+    from pydantic import create_model, model_validator
+
+    def usable(parsed: Any) -> Any:
+        _check_flags(parsed)
+        if check is not None:
+            check(parsed)
+        return parsed
+
+    validators: Any = {"usable": model_validator(mode="after")(usable)}
+    return create_model(model.__name__, __base__=model, __validators__=validators)
+
+
+def _check_flags(parsed: Any) -> None:
+    for name, value in parsed:
+        if name in _FLAGS and value not in (0, 1):
+            raise _unusable("invalid", f"{name} must be 0 or 1, got {value}")
+        for item in value if isinstance(value, list) else ():
+            if hasattr(item, "model_fields_set"):
+                _check_flags(item)
+
+
+def count(wanted: int) -> Check:
+    """Refuses another number of verdicts than was asked for."""
+
+    def check(parsed: Any) -> None:
         got = len(parsed.statements)
-        if got == wanted:
-            return None
-        return CallFailed("verdict_count", f"{got} verdicts for {wanted} statements")
+        if got != wanted:
+            raise _unusable("verdict_count", f"{got} verdicts for {wanted} statements")
 
-    return complaint
+    return check
 
 
-def nonempty(attribute: str) -> Complaint:
-    """Complains where a list, or a text, is empty."""
+def nonempty(attribute: str) -> Check:
+    """Refuses an empty list, or text."""
 
-    def complaint(parsed: Any) -> CallFailed | None:
-        if getattr(parsed, attribute):
-            return None
-        return CallFailed(f"no_{attribute}", f"`{attribute}` is empty")
+    def check(parsed: Any) -> None:
+        if not getattr(parsed, attribute):
+            raise _unusable(f"no_{attribute}", f"`{attribute}` is empty")
 
-    return complaint
+    return check
+
+
+def _unusable(reason: str, said: str) -> Exception:
+    from pydantic_core import PydanticCustomError
+
+    return PydanticCustomError(reason, said)
 
 
 def build_metrics(
@@ -136,7 +170,7 @@ def build_metrics(
             return await self.llm.asked(
                 self.nli_statement_prompt.to_string(given),
                 NLIStatementOutput,
-                complaint=count_complaint(len(statements)),
+                check=count(len(statements)),
             )
 
     class FactualCorrectness(collections.FactualCorrectness):  # type: ignore[misc, name-defined]
@@ -149,7 +183,7 @@ def build_metrics(
             found = await self.llm.asked(
                 self.prompt.to_string(given),
                 ClaimDecompositionOutput,
-                complaint=nonempty("claims"),
+                check=nonempty("claims"),
             )
             return found.claims
 
@@ -158,7 +192,7 @@ def build_metrics(
             return await self.llm.asked(
                 self.nli_prompt.to_string(given),
                 ClaimOutput,
-                complaint=count_complaint(len(claims)),
+                check=count(len(claims)),
             )
 
     found: dict[str, Callable[..., Awaitable[Any]]] = {"faithfulness": Faithfulness(llm).ascore}

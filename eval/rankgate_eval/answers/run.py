@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,28 +10,28 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rankgate.errors import InputError
-from rankgate_eval.answers.calls import Calls, spent_before
-from rankgate_eval.answers.context import Handed
+from rankgate_eval.answers.calls import Calls, open_store, spent_before
 from rankgate_eval.answers.endpoint import Endpoint
 from rankgate_eval.answers.generator import ApiGenerator, Generator
 from rankgate_eval.answers.judge import Judge
-from rankgate_eval.answers.ledger import Ledger
-from rankgate_eval.answers.limits import Budget, Prices
+from rankgate_eval.answers.prices import Budget, Prices
 from rankgate_eval.answers.questions import Question
 from rankgate_eval.answers.rehearsal import (
-    RehearsalEndpoint,
     RehearsalGenerator,
     estimate_of,
+    scripted_transport,
+    typical_answer,
 )
 from rankgate_eval.answers.result import EndToEnd
+from rankgate_eval.answers.sample import Handed
 from rankgate_eval.answers.samples import Samples, answer_systems, make_samples
 from rankgate_eval.answers.summary import Plan, summarise
 from rankgate_eval.answers.systems import SystemUnderTest
 
-__all__ = ["LEDGER", "Limits", "compare_answers", "compare_systems", "rehearse"]
+__all__ = ["KEPT", "Limits", "compare_answers", "compare_systems", "rehearse"]
 
-LEDGER = "calls.jsonl"
-"""The log's name in the folder of a run."""
+KEPT = "calls"
+"""The folder of kept answers in the folder of a run."""
 
 T = TypeVar("T")
 Told = Callable[[str, int, int], None]
@@ -174,29 +173,33 @@ def rehearse(
     known = Prices() if prices is None else prices
     stand_in: Generator
     if isinstance(generator, ApiGenerator):
-        endpoint = RehearsalEndpoint(generator.endpoint.model)
-        stand_in = ApiGenerator(endpoint, system=generator.system, refusals=generator.refusals)
+        stand_in = ApiGenerator(
+            _rehearsed(generator.endpoint), system=generator.system, refusals=generator.refusals
+        )
     else:
         stand_in = RehearsalGenerator(generator.identity)
     judging = judge
     if judge is not None:
         embeddings = judge.embeddings
         if isinstance(embeddings, Endpoint):
-            embeddings = RehearsalEndpoint(embeddings.model)
+            embeddings = _rehearsed(embeddings)
         elif embeddings is not None:
             embeddings = _NoEmbeddings()
-        judging = replace(
-            judge, endpoint=RehearsalEndpoint(judge.endpoint.model), embeddings=embeddings
-        )
-    where = None if folder is None else Path(folder) / LEDGER
-    with Ledger(where if where is not None and where.is_file() else None) as paid:
+        judging = replace(judge, endpoint=_rehearsed(judge.endpoint), embeddings=embeddings)
+    where = None if folder is None else Path(folder) / KEPT
+    with open_store(where if where is not None and where.is_dir() else None) as kept:
+        paid = {key: kept[key] for key in kept}
+    calls = Calls(dict(paid))
 
-        async def work() -> dict[str, Any]:
-            calls = Calls(paid.copy())
-            await make_samples(questions, arms, generator=stand_in, judge=judging, calls=calls)
-            return estimate_of(calls, known, paid)
+    async def work() -> dict[str, Any]:
+        await make_samples(questions, arms, generator=stand_in, judge=judging, calls=calls)
+        return estimate_of(calls, known, paid)
 
-        return _run(work())
+    return _run(_closing(work(), _endpoints(stand_in, judging)))
+
+
+def _rehearsed(endpoint: Endpoint) -> Endpoint:
+    return Endpoint(endpoint.model, transport=scripted_transport(typical_answer))
 
 
 class _NoEmbeddings:
@@ -253,20 +256,23 @@ def _carried_out(
     asked = Limits() if limits is None else limits
     budget = Budget(asked.max_cost, prices=asked.prices)
     budget.check_models({role: e.model.name for role, e in endpoints.items()})
-    with contextlib.ExitStack() as stack:
-        ledger = stack.enter_context(Ledger(None if folder is None else Path(folder) / LEDGER))
-        budget.spent = spent_before(ledger, budget)
+    with open_store(None if folder is None else Path(folder) / KEPT) as kept:
+        budget.spent = spent_before(kept, budget.prices)
 
         async def whole() -> tuple[Samples, dict[str, Any]]:
-            calls = Calls(ledger, budget=budget, concurrency=asked.concurrency)
-            try:
-                samples = await work(calls)
-            finally:
-                for endpoint in endpoints.values():
-                    await endpoint.close()
+            calls = Calls(kept, budget=budget, concurrency=asked.concurrency)
+            samples = await work(calls)
             return samples, {"currency": budget.prices.currency, **calls.usage()}
 
-        return _run(whole())
+        return _run(_closing(whole(), endpoints))
+
+
+async def _closing(work: Coroutine[Any, Any, T], endpoints: Mapping[str, Endpoint]) -> T:
+    try:
+        return await work
+    finally:
+        for endpoint in endpoints.values():
+            await endpoint.close()
 
 
 def _progress(tell: Told | None, calls: Calls) -> Callable[[int, int], None] | None:

@@ -2,14 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from rankgate_eval.answers.context import Handed
 from rankgate_eval.answers.generator import Answer
-from rankgate_eval.answers.judge import Score
 
-__all__ = ["Sample"]
+__all__ = ["Handed", "Sample", "Score"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handed:
+    """The passages of one arm for one question, best first.
+
+    Attributes:
+        ids: of the passages; with a system that names none, hashes of their texts.
+        texts: of the same passages.
+        refused: whether the arm refuses the question before any generator is asked.
+        path: `first_stage`, `reranked`, `skipped` or `degraded`; `system` for a whole system.
+        reason: why it was refused, or why retrieval failed; empty otherwise.
+        failed: whether there is nothing to judge because retrieval failed.
+    """
+
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    refused: bool = False
+    path: str = "first_stage"
+    reason: str = ""
+    failed: bool = False
+
+    @property
+    def same_as(self) -> tuple[bool, bool, tuple[str, ...]]:
+        """Equal for arms that a generator cannot tell apart: texts and their order, no more."""
+        return self.refused, self.failed, self.texts
+
+    @classmethod
+    def of(cls, passages: Iterable[tuple[str, str]], *, path: str = "first_stage") -> Handed:
+        """From (id, text) pairs."""
+        rows = list(passages)
+        return cls(ids=tuple(r[0] for r in rows), texts=tuple(r[1] for r in rows), path=path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What one metric says of one answer.
+
+    Attributes:
+        values: one a judging, in [0, 1]; none where it is missing.
+        missing: why there is none; empty where there is.
+        detail: the same in words.
+        ruled: by which rule of ours it was set instead of by the judge; empty otherwise.
+        clipped: judgings whose cosine was negative, and counted as 0.
+    """
+
+    values: tuple[float, ...] = ()
+    missing: str = ""
+    detail: str = ""
+    ruled: str = ""
+    clipped: int = 0
+
+    @property
+    def value(self) -> float | None:
+        """Mean of the judgings; None where it is missing."""
+        return math.fsum(self.values) / len(self.values) if self.values else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,16 +8,14 @@ from dataclasses import replace
 
 from rankgate.errors import InputError
 from rankgate_eval.answers.calls import Calls
-from rankgate_eval.answers.context import Handed
-from rankgate_eval.answers.errors import CallFailed
-from rankgate_eval.answers.generator import Answer, Generator
-from rankgate_eval.answers.judge import Judge, Score
+from rankgate_eval.answers.generator import REFUSAL, Answer, Generator
+from rankgate_eval.answers.judge import Judge
 from rankgate_eval.answers.keyless import containment, context_precision, token_f1
-from rankgate_eval.answers.prompt import REFUSAL
 from rankgate_eval.answers.questions import Question
 from rankgate_eval.answers.ragas_metrics import string_similarity
-from rankgate_eval.answers.sample import Sample
+from rankgate_eval.answers.sample import Handed, Sample, Score
 from rankgate_eval.answers.systems import SystemUnderTest
+from rankgate_eval.errors import CallFailed
 
 __all__ = ["Samples", "answer_systems", "make_samples"]
 

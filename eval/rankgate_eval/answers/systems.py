@@ -7,20 +7,16 @@ two answers from one context is temperature, not ranking.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import inspect
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rankgate.errors import InputError
-from rankgate_eval.answers.calls import Calls, Label
-from rankgate_eval.answers.context import Handed
-from rankgate_eval.answers.errors import CallFailed
-from rankgate_eval.answers.generator import Answer
-from rankgate_eval.answers.prompt import is_refusal
+from rankgate_eval.answers.calls import Calls, Purpose
+from rankgate_eval.answers.generator import Answer, InProcess
+from rankgate_eval.answers.sample import Handed
+from rankgate_eval.errors import CallFailed
 
 __all__ = ["SystemAnswer", "SystemUnderTest", "as_system"]
 
@@ -44,8 +40,7 @@ class SystemUnderTest:
     """Asks a system, one question at a time, and keeps what it said.
 
     Args:
-        ask: takes a question; returns what the system returns, or a coroutine of it.
-        read: turns that into a `SystemAnswer`.
+        ask: takes a question; returns what `read_answer` reads, or a coroutine of it.
         identity: plain data that its answers depend on: answers are kept by it.
         refusals: beginnings of answers that are refusals.
     """
@@ -53,16 +48,18 @@ class SystemUnderTest:
     def __init__(
         self,
         ask: Callable[[str], Any],
-        read: Callable[[Any], SystemAnswer],
         *,
         identity: Mapping[str, Any],
         refusals: Sequence[str] = (),
     ) -> None:
-        self._ask = ask
-        self._read = read
         self.identity = dict(identity)
-        self.refusals = tuple(refusals)
-        self._turn = threading.Lock()
+        self._asked = InProcess(
+            ask,
+            lambda given: _plain(read_answer(given)),
+            name="the system",
+            failure="system_error",
+            refusals=refusals,
+        )
 
     async def ask(self, question: str, calls: Calls, sample: str) -> tuple[Handed, Answer]:
         """The passages and the answer.
@@ -70,37 +67,15 @@ class SystemUnderTest:
         Raises:
             CallFailed: the system raised, or returned something else.
         """
-
-        async def make() -> Mapping[str, Any]:
-            try:
-                if inspect.iscoroutinefunction(self._ask):
-                    given = await self._ask(question)
-                else:
-                    given = await asyncio.to_thread(self._in_turn, question)
-                answer = self._read(given)
-            except CallFailed:
-                raise
-            except Exception as exc:  # a user's system may raise anything
-                raise CallFailed("system_error", f"{type(exc).__name__}: {exc}") from exc
-            return {
-                "text": answer.text,
-                "refused": answer.refused,
-                "contexts": [list(c) for c in answer.contexts],
-            }
-
-        label = Label(role="generator", sample=sample, purpose="system")
+        purpose = Purpose(role="generator", sample=sample, metric="system")
         key = {"system": self.identity, "question": question}
-        data = await calls.local(key, make, label=label)
-        text = str(data["text"]).strip()
-        refused = bool(data["refused"]) or is_refusal(text, self.refusals)
-        if not text and not refused:
-            raise CallFailed("empty", "the system answered with nothing")
-        handed = Handed.of(((c[0], c[1]) for c in data["contexts"]), path="system")
-        return handed, Answer(text=text, refused=refused)
+        data, answer = await self._asked(question, key=key, calls=calls, purpose=purpose)
+        return Handed.of(((c[0], c[1]) for c in data["contexts"]), path="system"), answer
 
-    def _in_turn(self, question: str) -> Any:
-        with self._turn:
-            return self._ask(question)
+
+def _plain(answer: SystemAnswer) -> dict[str, Any]:
+    contexts = [list(c) for c in answer.contexts]
+    return {"text": answer.text, "refused": answer.refused, "contexts": contexts}
 
 
 def as_system(target: Any, *, name: str, refusals: Sequence[str] = ()) -> SystemUnderTest:
@@ -133,7 +108,7 @@ def as_system(target: Any, *, name: str, refusals: Sequence[str] = ()) -> System
             "a system under test is a function of a question, a LangChain runnable or a LlamaIndex "
             f"query engine; got {type(target).__name__}"
         )
-    return SystemUnderTest(ask, read_answer, identity=identity, refusals=refusals)
+    return SystemUnderTest(ask, identity=identity, refusals=refusals)
 
 
 def read_answer(given: Any) -> SystemAnswer:

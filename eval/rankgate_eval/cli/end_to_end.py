@@ -149,7 +149,7 @@ def end_to_end(
             LocalEmbeddings,
             refuse_own_scorer,
         )
-        from rankgate_eval.answers.limits import Prices
+        from rankgate_eval.answers.prices import Prices
         from rankgate_eval.answers.questions import (
             questions_of,
             read_own_questions,
@@ -320,7 +320,7 @@ def _made(
     name: str, split: str | None, available: int, handed: Any, asked: list[Question]
 ) -> dict[str, Any]:
     """How it was made; no date, so that a resumed run writes what an unbroken one does."""
-    from rankgate_eval.answers.ledger import digest
+    from rankgate_eval.answers.calls import digest
     from rankgate_eval.verdict.provenance import git_state, hardware, package_version
 
     commit, changed = git_state()

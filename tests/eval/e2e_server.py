@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from rankgate_eval.answers.ledger import digest
-from rankgate_eval.answers.scripted import Generate, bag_vector, scripted_text
+from rankgate_eval.answers.calls import digest
+from rankgate_eval.answers.rehearsal import scripted_reply
 
 __all__ = ["Fault", "ScriptedServer", "serving"]
 
@@ -61,12 +61,16 @@ class ScriptedServer:
     Attributes:
         url: base URL.
         requests: every request body, in the order of arrival.
-        digests: of the same, as the ledger writes them.
+        headers: of the same requests.
+        refusal: what it says with a status other than 200.
+        digests: of the same, as the store keeps them.
     """
+
+    refusal = "as asked for"
 
     def __init__(
         self,
-        generate: Generate | None = None,
+        generate: Callable[..., str] | None = None,
         *,
         fault: Callable[[dict[str, Any], int], Fault | None] | None = None,
         vector: Callable[[str], list[float]] | None = None,
@@ -74,22 +78,23 @@ class ScriptedServer:
     ) -> None:
         self.generate = generate
         self.fault = fault
-        self.vector = bag_vector if vector is None else vector
+        self.vector = vector
         self.key = key
         self.url = ""
         self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         self.digests: list[str] = []
         self.busiest = 0
         self._active = 0
         self._seen: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def note(self, path: str, body: dict[str, Any]) -> int:
+    def note(self, body: dict[str, Any], headers: dict[str, str]) -> int:
         """Remember a request; how often exactly it has come."""
-        # The ledger hashes an embedding's input alone.
-        hashed = digest({"input": body["input"][0]} if path.endswith("embeddings") else body)
+        hashed = digest(body)
         with self._lock:
             self.requests.append(body)
+            self.headers.append(headers)
             self.digests.append(hashed)
             self._seen[hashed] = self._seen.get(hashed, 0) + 1
             return self._seen[hashed]
@@ -152,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(404, {"error": {"message": f"unknown path {self.path}"}})
             return
         body = json.loads(raw)
-        count = state.note(self.path, body)
+        count = state.note(body, dict(self.headers))
         fault = state.fault(body, count) if state.fault is not None else None
         with state.working(), contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._answer(body, Fault() if fault is None else fault)
@@ -160,12 +165,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: dict[str, Any], fault: Fault) -> None:
         time.sleep(fault.delay_s)
         if fault.status != 200:
-            self._json(fault.status, {"error": {"message": "as asked for"}}, fault.headers)
+            # So that the client waits no longer than a test wants, unless the fault says how long.
+            headers = fault.headers if fault.headers else {"Retry-After-Ms": "1"}
+            self._json(fault.status, {"error": {"message": self.server_state.refusal}}, headers)
             return
         if fault.garbage is not None:
             self._bytes(200, fault.garbage.encode())
             return
-        made = self._embedded(body) if self.path.endswith("embeddings") else self._chat(body, fault)
+        made = self._made(body, fault)
         if not fault.usage:
             del made["usage"]
         data = json.dumps(made).encode()
@@ -179,38 +186,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data[: fault.cut_after])
         self.close_connection = True
 
-    def _chat(self, body: dict[str, Any], fault: Fault) -> dict[str, Any]:
-        text = fault.text
-        if text is None:
-            text = scripted_text(body["messages"], self.server_state.generate)
-        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": fault.refusal}
-        if fault.refusal is not None:
-            message["content"] = None
-        elif body.get("tools"):
-            function = {"name": body["tools"][0]["function"]["name"], "arguments": text}
-            call = {"id": "call_1", "type": "function", "function": function}
-            message |= {"content": None, "tool_calls": [call]}
-        return {
-            "id": "chatcmpl-1",
-            "object": "chat.completion",
-            "created": 1,
-            "model": body["model"],
-            "choices": [{"index": 0, "message": message, "finish_reason": fault.finish}],
-            "usage": {
-                "prompt_tokens": len(json.dumps(body["messages"])) // 4,
-                "completion_tokens": len(text) // 4,
-                "total_tokens": 1,
-            },
-        }
-
-    def _embedded(self, body: dict[str, Any]) -> dict[str, Any]:
-        texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
-        rows = [
-            {"object": "embedding", "index": i, "embedding": self.server_state.vector(t)}
-            for i, t in enumerate(texts)
-        ]
-        usage = {"prompt_tokens": sum(len(t) for t in texts) // 4, "total_tokens": 1}
-        return {"object": "list", "data": rows, "model": body["model"], "usage": usage}
+    def _made(self, body: dict[str, Any], fault: Fault) -> dict[str, Any]:
+        made = scripted_reply(body, self.server_state.generate, vector=self.server_state.vector)
+        if "messages" in body:
+            choice = made["choices"][0]
+            choice["finish_reason"] = fault.finish
+            if fault.refusal is not None:
+                choice["message"] = {"role": "assistant", "content": None, "refusal": fault.refusal}
+            elif fault.text is not None:
+                choice["message"] = {"role": "assistant", "content": fault.text, "refusal": None}
+        return made
 
     def _json(
         self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None

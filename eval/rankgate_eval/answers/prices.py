@@ -1,31 +1,19 @@
-"""What a run may cost and how it waits: prices, budget, retries."""
+"""What calls cost and may cost: tokens, prices, the budget."""
 
 from __future__ import annotations
 
-import email.utils
 import json
 import math
-import random
-import time
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rankgate.errors import ConfigError, InputError
-from rankgate_eval.answers.errors import BudgetReached
+from rankgate_eval.errors import BudgetReached
 
-__all__ = [
-    "Budget",
-    "Price",
-    "Prices",
-    "Retries",
-    "Usage",
-    "jitter",
-    "most_tokens",
-    "retry_after",
-]
+__all__ = ["Budget", "Price", "Prices", "Usage", "most_tokens"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,56 +184,6 @@ class Budget:
             self.spent += 0.0 if cost is None else cost
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retries:
-    """How often and when a call is repeated that was answered 408, 409, 429 or 5xx, or not at all.
-
-    Attributes:
-        attempts: in all, at least 1.
-        first_s: pause before the second; doubled each time, with a random share of up to a half.
-        longest_s: no pause of our own is longer.
-        patience_s: a server that asks for a longer one is not asked again.
-    """
-
-    attempts: int = 6
-    first_s: float = 1.0
-    longest_s: float = 60.0
-    patience_s: float = 300.0
-
-    def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise InputError(f"attempts must be at least 1, got {self.attempts}")
-
-    def pause(self, attempt: int, asked: float | None, draw: Callable[[], float]) -> float | None:
-        """Seconds to wait after the given attempt (from 1); None: give up."""
-        if attempt >= self.attempts:
-            return None
-        if asked is not None and asked > self.patience_s:
-            return None
-        own = min(self.longest_s, self.first_s * 2.0 ** (attempt - 1)) * (1.0 + 0.5 * draw())
-        return own if asked is None else max(asked, 0.0)
-
-
-def retry_after(value: str | None, *, now: Callable[[], float] = time.time) -> float | None:
-    """Seconds that a Retry-After header asks for: a number, or an HTTP date; None: neither."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            then = email.utils.parsedate_to_datetime(value)
-        except (TypeError, ValueError):
-            return None
-        return max(0.0, then.timestamp() - now())
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
 def most_tokens(text: str) -> int:
     """An upper bound of a text's tokens: no byte-level tokeniser makes more than one a byte."""
     return len(text.encode("utf-8", "surrogatepass")) + 16
-
-
-def jitter() -> float:
-    """In [0, 1); only pauses depend on it, never a result."""
-    return random.random()
