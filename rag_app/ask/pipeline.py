@@ -224,6 +224,7 @@ class Pipeline:
                             written = event
                         else:
                             yield event
+                            _go_on(limits)
                 else:
                     written = writer.answer(searched.told, context)
             except GeneratorError as exc:

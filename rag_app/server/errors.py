@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from rag_app.ask.conversations import UnknownConversationError
 from rag_app.ask.pipeline import EmptyIndexError
-from rag_app.errors import StoreError, UnknownDocumentError
+from rag_app.errors import RequestOverError, StoreError, UnknownDocumentError
 from rag_app.generate.errors import GeneratorError
 from rag_app.server.collections import UnknownCollectionError
 from rankgate.errors import ConfigError, InputError, RankgateError, ScorerError
@@ -94,6 +94,8 @@ def mapped(exc: RankgateError) -> ApiError:
         )
     if isinstance(exc, InputError):
         return ApiError(400, "invalid_request", message)
+    if isinstance(exc, RequestOverError):
+        return ApiError(504, "timeout", message)
     if isinstance(exc, GeneratorError):
         return ApiError(502, "generator_failed", message)
     if isinstance(exc, ScorerError):

@@ -2,7 +2,8 @@
 
 Inference cannot be interrupted. A request that times out, or whose client has gone, is answered
 or forgotten at once, but its slot is free only when its thread is: otherwise the machine would be
-given more work than it can do. What has not begun by then never begins.
+given more work than it can do. The thread is told, and ends at the next chunk of its scorer or
+piece of its answer; what has not begun by then never begins.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from rag_app.server.errors import ApiError
+from rankgate.deadline import Deadline
+from rankgate.scorers import ScoreContext
 
 __all__ = ["Slots"]
 
@@ -79,47 +82,50 @@ class Slots:
     def _free(self) -> None:
         self._taken -= 1
 
-    async def run(self, work: Callable[[threading.Event], T], request: Request) -> T:
+    async def run(self, work: Callable[[ScoreContext], T], request: Request) -> T:
         """The result of a blocking call.
 
         Args:
-            work: gets an event that is set once nobody waits for its result any more.
+            work: gets the limits of the request: the one deadline for everything that is done
+                for it, and an event that is set once nobody waits for its result any more.
             request: which it answers; when its client has gone, so has the interest.
 
         Raises:
             ApiError: 429 where everything is taken, 504 where it took too long.
         """
-        gone = threading.Event()
-        future = self._submit(lambda: work(gone))
+        limits = self._limits()
+        future = self._submit(lambda: work(limits))
         result = asyncio.wrap_future(future)
-        left = asyncio.ensure_future(_left(request))
+        left = _watched(request, limits)
         try:
-            await asyncio.wait(
-                (result, left), timeout=self.timeout_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            if result.done():
-                return result.result()
-            if left.done():
-                raise ApiError(499, "client_gone", "the client left before its answer")
-            raise self._late()
+            await self._either(result, left, limits)
+            return result.result()
         finally:
-            gone.set()
+            limits.cancelled.set()
             left.cancel()
             future.cancel()  # one that runs already runs on, in its slot
             result.add_done_callback(_look)
 
-    async def iterate(self, make: Callable[[], Iterator[T]]) -> AsyncGenerator[T]:
+    async def iterate(
+        self, make: Callable[[ScoreContext], Iterator[T]], request: Request
+    ) -> AsyncGenerator[T]:
         """The items of a blocking iterator, as they come.
 
-        The thread waits while nobody takes them, and stops at the next item once the consumer
-        has gone. Whoever leaves early has to close this iterator.
+        The thread waits while nobody takes them, and stops at the next item once the consumer or
+        the client has gone: also before the first item, which takes longest. Whoever leaves early
+        has to close this iterator.
+
+        Args:
+            make: gets the limits, as `run`.
+            request: which it answers.
 
         Raises:
             ApiError: as `run`; it may come after items.
         """
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[Any] = asyncio.Queue(_BUFFERED)
-        gone = threading.Event()
+        limits = self._limits()
+        gone = limits.cancelled
 
         def put(item: Any) -> bool:
             """Hand over; False where nobody listens any more."""
@@ -142,7 +148,7 @@ class Slots:
             try:
                 if gone.is_set():  # left while waiting for the slot
                     return
-                items = make()
+                items = make(limits)
                 for item in items:
                     if gone.is_set() or not put(item):
                         return
@@ -155,15 +161,17 @@ class Slots:
                 if close is not None:
                     close()
 
-        until = loop.time() + self.timeout_s
         future = self._submit(produce)
+        left = _watched(request, limits)
         try:
             while True:
+                taken = asyncio.ensure_future(queue.get())
                 try:
                     # Not `asyncio.timeout`: its scope must not stretch over a yield.
-                    item = await asyncio.wait_for(queue.get(), until - loop.time())
-                except TimeoutError as exc:
-                    raise self._late() from exc
+                    await self._either(taken, left, limits)
+                    item = taken.result()
+                finally:
+                    taken.cancel()
                 if item is _END:
                     return
                 if isinstance(item, BaseException):
@@ -171,7 +179,28 @@ class Slots:
                 yield item
         finally:
             gone.set()
+            left.cancel()
             future.cancel()
+
+    def _limits(self) -> ScoreContext:
+        return ScoreContext(deadline=Deadline.after(self.timeout_s))
+
+    async def _either(
+        self, wanted: asyncio.Future[Any], left: asyncio.Future[None], limits: ScoreContext
+    ) -> None:
+        """Wait until that is there.
+
+        Raises:
+            ApiError: the client left before, or the time is over.
+        """
+        await asyncio.wait(
+            (wanted, left), timeout=limits.remaining(), return_when=asyncio.FIRST_COMPLETED
+        )
+        if wanted.done():
+            return
+        if left.done():
+            raise ApiError(499, "client_gone", "the client left before its answer")
+        raise self._late()
 
     def _late(self) -> ApiError:
         """The answer to whoever has waited too long."""
@@ -180,10 +209,15 @@ class Slots:
         )
 
 
-async def _left(request: Request) -> None:
-    """Returns when the client has gone; the request's body must have been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+def _watched(request: Request, limits: ScoreContext) -> asyncio.Future[None]:
+    """Done when the client has gone, and then the work knows; the body must have been read."""
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        limits.cancelled.set()
+
+    return asyncio.ensure_future(left())
 
 
 def _look(future: asyncio.Future[Any]) -> None:

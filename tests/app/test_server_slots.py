@@ -50,9 +50,9 @@ async def test_results_and_errors_come_back(slots):
         await slots.run(lambda _: int("mine"), Client())
     with pytest.raises(TimeoutError):  # the work's own is not taken for ours
         await slots.run(lambda _: (_ for _ in ()).throw(TimeoutError("its own")), Client())
-    assert [i async for i in slots.iterate(lambda: iter("abc"))] == ["a", "b", "c"]
+    assert [i async for i in slots.iterate(lambda _: iter("abc"), Client())] == ["a", "b", "c"]
     with pytest.raises(ValueError, match="begin"):
-        [i async for i in slots.iterate(lambda: int("begin"))]
+        [i async for i in slots.iterate(lambda _: int("begin"), Client())]
     await settled(slots, 0)
 
 
@@ -61,7 +61,10 @@ async def test_more_than_may_wait_are_refused(slots):
     running = asyncio.ensure_future(slots.run(lambda _: free.wait(20), Client()))
     waiting = asyncio.ensure_future(slots.run(lambda _: free.wait(20), Client()))
     await settled(slots, 2)
-    for refused in (slots.run(lambda _: 1, Client()), anext(slots.iterate(lambda: iter("a")))):
+    for refused in (
+        slots.run(lambda _: 1, Client()),
+        anext(slots.iterate(lambda _: iter("a"), Client())),
+    ):
         with pytest.raises(ApiError) as caught:
             await refused
         assert (caught.value.status, caught.value.headers) == (429, {"Retry-After": "1"})
@@ -78,7 +81,7 @@ async def test_a_late_answer_keeps_its_slot_until_its_thread_is_through():
     def work(left):
         begun.append(1)
         free.wait(20)
-        gone.append(left.is_set())
+        gone.append(left.cancelled.is_set())
 
     first = asyncio.ensure_future(slots.run(work, Client()))
     second = asyncio.ensure_future(slots.run(work, Client()))
@@ -113,7 +116,7 @@ async def test_a_client_that_leaves_frees_what_it_waited_for(slots):
 async def test_a_stream_waits_for_its_reader_and_stops_when_the_reader_leaves(slots):
     made, closed = [], threading.Event()
 
-    def items():
+    def items(_):
         try:
             for n in range(10_000):
                 made.append(n)
@@ -121,7 +124,7 @@ async def test_a_stream_waits_for_its_reader_and_stops_when_the_reader_leaves(sl
         finally:
             closed.set()
 
-    stream = slots.iterate(items)
+    stream = slots.iterate(items, Client())
     assert [await anext(stream) for _ in range(3)] == [0, 1, 2]
     await asyncio.sleep(0.3)
     assert len(made) < 50, "the thread ran ahead of its reader"
@@ -152,7 +155,7 @@ async def test_a_connection_that_breaks_closes_the_events_at_once():
 
 async def test_closing_ends_a_stream_that_nobody_reads():
     slots = Slots(at_once=1, waiting=0, timeout_s=60)
-    stream = slots.iterate(lambda: iter(range(10_000)))
+    stream = slots.iterate(lambda _: iter(range(10_000)), Client())
     assert await anext(stream) == 0
     async with asyncio.timeout(20):
         await slots.close()

@@ -6,13 +6,10 @@ evaluators, the trace stand in the extension field `rankgate`, which other clien
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -32,6 +29,7 @@ from rag_app.server.sse import DONE, EventStream, event
 from rag_app.server.state import Server, ServerState
 from rag_app.server.text import Text
 from rankgate.errors import RankgateError
+from rankgate.scorers import ScoreContext
 
 __all__ = ["router"]
 
@@ -152,7 +150,10 @@ async def completions(
 ) -> dict[str, Any] | StreamingResponse:
     """Answer the last user message from the documents."""
     question = _question(body)
-    asked = await asyncio.to_thread(_asked, body, question, server, principal)
+
+    def answered(limits: ScoreContext) -> Iterator[str | _Done]:
+        return _asked(body, question, server, principal).stream(limits)
+
     head = {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "created": int(time.time()),
@@ -160,7 +161,7 @@ async def completions(
     }
     if body.stream:
         usage = body.stream_options is not None and body.stream_options.include_usage
-        pieces = server.slots.iterate(lambda: asked.stream(pieces=True))
+        pieces = server.slots.iterate(answered, request)
         # The first item is waited for, so that what fails at once has an HTTP status.
         first = await anext(pieces)
         if isinstance(first, _Done) and first.result.answer is None:
@@ -171,7 +172,7 @@ async def completions(
             return _failure(exc, principal, request.state.request_id)
 
         return EventStream(_events(first, pieces, head, usage, failed))
-    done = await server.slots.run(asked.answer, request)
+    done = await server.slots.run(lambda limits: _last(answered(limits)), request)
     if done.result.answer is None:
         raise ApiError(502, "generator_failed", done.result.error)
     return {
@@ -275,20 +276,12 @@ class _Asked:
         """The conversation that the question belongs to."""
         return self.server.conversations.get(str(self.conversation), owner=self.principal.id)
 
-    def answer(self, gone: threading.Event) -> _Done:
-        """The whole answer; in pieces, so that the work ends where nobody waits any more."""
-        with closing(self.stream(pieces=True)) as events:
-            for item in events:
-                if isinstance(item, _Done):
-                    return item
-                if gone.is_set():
-                    raise ApiError(499, "client_gone", "nobody waits for the answer any more")
-        raise ApiError(500, "internal", "the pipeline ended without a result")
-
-    def stream(self, *, pieces: bool) -> Generator[str | _Done]:
+    def stream(self, limits: ScoreContext) -> Iterator[str | _Done]:
         """Pieces of the answer, then all of it."""
         pipeline = self.server.pipeline(self.collection, self.principal)
-        for item in pipeline.stream(self.question, history=self.history, pieces=pieces):
+        for item in pipeline.stream(
+            self.question, history=self.history, pieces=True, limits=limits
+        ):
             if isinstance(item, str):
                 yield item
                 continue
@@ -312,6 +305,14 @@ class _Asked:
             details={k: v for k, v in shape.items() if k not in ("answer", "html", "status")},
         )
         return {"conversation": self.conversation, "turn": turn.id}
+
+
+def _last(events: Iterator[str | _Done]) -> _Done:
+    """The whole answer; made in pieces, so that the work ends where nobody waits any more."""
+    *_, done = events
+    if isinstance(done, str):
+        raise ApiError(500, "internal", "the pipeline ended without a result")
+    return done
 
 
 async def _events(

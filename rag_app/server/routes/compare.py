@@ -18,6 +18,7 @@ from rag_app.server.state import Server, ServerState
 from rag_app.server.text import Text
 from rankgate import Floor
 from rankgate.errors import PolicyError
+from rankgate.scorers import ScoreContext
 
 __all__ = ["router"]
 
@@ -66,10 +67,12 @@ async def comparison(
     body: CompareRequest, request: Request, server: Server, principal: Evaluator
 ) -> dict[str, Any]:
     """Both lists on the same candidates, the gate's decision, both answers, both times."""
-    return await server.slots.run(lambda _: _compare(body, server, principal), request)
+    return await server.slots.run(lambda limits: _compare(body, server, principal, limits), request)
 
 
-def _compare(body: CompareRequest, server: ServerState, principal: Principal) -> dict[str, Any]:
+def _compare(
+    body: CompareRequest, server: ServerState, principal: Principal, limits: ScoreContext
+) -> dict[str, Any]:
     pipeline = server.pipeline(body.collection, principal)
     floor = None
     if body.refuse_below is not None or body.drop_below is not None:
@@ -82,6 +85,7 @@ def _compare(body: CompareRequest, server: ServerState, principal: Principal) ->
             top_n=body.top_n,
             floor=floor,
             scorer=body.scorer,
+            limits=limits,
         )
     except PolicyError as exc:
         if floor is None:

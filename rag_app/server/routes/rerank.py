@@ -7,7 +7,6 @@ a logit, a similarity clipped at 0), which keeps the order and is comparable wit
 
 from __future__ import annotations
 
-import threading
 import uuid
 from typing import Annotated, Any
 
@@ -19,7 +18,6 @@ from rag_app.server.access import SignedIn
 from rag_app.server.errors import ApiError
 from rag_app.server.state import Server, ServerState
 from rag_app.server.text import Text
-from rankgate.deadline import Deadline
 from rankgate.errors import ScorerError
 from rankgate.scorers import ScoreContext
 from rankgate.scorers.protocol import Job
@@ -79,7 +77,7 @@ async def cohere(
 ) -> dict[str, Any]:
     """Order documents for a query, as Cohere's API does."""
     rows, _ = await server.slots.run(
-        lambda gone: _ranked(server, body.query, body.documents, gone), request
+        lambda limits: _ranked(server, body.query, body.documents, limits), request
     )
     results = [{"index": i, "relevance_score": score} for i, score in rows[: body.top_n]]
     return {
@@ -96,7 +94,7 @@ async def jina(
     """Order documents for a query, as Jina's API does."""
     texts = [d if isinstance(d, str) else d.text for d in body.documents]
     rows, tokens = await server.slots.run(
-        lambda gone: _ranked(server, body.query, texts, gone), request
+        lambda limits: _ranked(server, body.query, texts, limits), request
     )
     results: list[dict[str, Any]] = []
     for i, score in rows[: body.top_n]:
@@ -113,15 +111,13 @@ async def jina(
 
 
 def _ranked(
-    server: ServerState, query: str, texts: list[str], gone: threading.Event
+    server: ServerState, query: str, texts: list[str], limits: ScoreContext
 ) -> tuple[list[tuple[int, float]], int]:
     """(index, score) best first, ties by position, and tokens read."""
     scorer = server.scorer()
-    deadline = Deadline.after(server.slots.timeout_s)
-    context = ScoreContext(deadline=deadline, cancelled=gone)
-    (scores,) = score_many(scorer, [Job(query=query, texts=texts)], context)
+    (scores,) = score_many(scorer, [Job(query=query, texts=texts)], limits)
     if not scores.complete:
-        if context.should_stop:
+        if limits.should_stop:
             raise ApiError(504, "timeout", "not all documents could be read in time; send fewer")
         unread = int((~scores.scored).sum())
         raise ScorerError(f"{unread} of {len(texts)} documents could not be read")

@@ -12,6 +12,7 @@ from rag_app.server.shapes import outcome_shape, passage_shape
 from rag_app.server.state import Server, ServerState
 from rag_app.server.text import Text
 from rankgate.decide.gate import Action
+from rankgate.scorers import ScoreContext
 
 __all__ = ["router"]
 
@@ -40,12 +41,14 @@ async def search(
 
     Evaluators also get every score, the gate's decision, and what was dropped.
     """
-    return await server.slots.run(lambda _: _search(body, server, principal), request)
+    return await server.slots.run(lambda limits: _search(body, server, principal, limits), request)
 
 
-def _search(body: SearchRequest, server: ServerState, principal: Principal) -> dict[str, Any]:
+def _search(
+    body: SearchRequest, server: ServerState, principal: Principal, limits: ScoreContext
+) -> dict[str, Any]:
     pipeline = server.pipeline(body.collection, principal)
-    trace = pipeline.search(body.query, top_n=body.top_n, force=body.force)
+    trace = pipeline.search(body.query, top_n=body.top_n, force=body.force, limits=limits)
     outcome = trace.outcome
     server.verify(pipeline, [p.candidate.id for p in outcome.passages])
     server.metrics.searched(outcome)
