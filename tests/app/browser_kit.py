@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 import ingest_files as files
 import pytest
 import uvicorn
+from waiting import until
 
 from rag_app.generate.extractive import ExtractiveGenerator
 from rag_app.ingest.ingestion import ingest_into
@@ -164,13 +164,18 @@ def ask(page, question):
 
 
 class SlowWords:
-    """The extractive generator, a word at a time for as long as `pause` says."""
+    """The extractive generator, a word at a time; stops where a test wants it to."""
 
     mode = "extractive"
 
     def __init__(self):
-        self.pause = 0.0
+        self.stops_before, self.go = None, threading.Event()
         self._inner = ExtractiveGenerator(None)
+
+    def stop_before(self, word):
+        """Stop before this word until `go` is set; None: nowhere."""
+        self.stops_before = word
+        self.go.clear()
 
     def answer(self, question, context):
         return self._inner.answer(question, context)
@@ -181,7 +186,8 @@ class SlowWords:
                 yield event
                 continue
             for word in event.split(" "):
-                time.sleep(self.pause)
+                if word == self.stops_before:
+                    assert self.go.wait(60), "nobody let the generator go on"
                 yield f"{word} "
 
 
@@ -220,10 +226,8 @@ def serving(base, *, scorer=None, **changes):
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()
-        until = time.monotonic() + 60
-        while not server.started:
-            assert thread.is_alive() and time.monotonic() < until, "the server did not start"
-            time.sleep(0.02)
+        until(lambda: server.started or not thread.is_alive())
+        assert server.started
         try:
             url = f"http://127.0.0.1:{bound.getsockname()[1]}"
             yield Running(url, hub, app, generator, scorer, Path(settings.data_dir))

@@ -6,7 +6,6 @@ import contextlib
 import json
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,8 +37,9 @@ class Reply:
         text: of the answer.
         status: HTTP status; anything but 200 gives an error body.
         headers: sent along, such as Retry-After.
-        delay_s: before the first byte.
-        pause_s: between two pieces of a stream.
+        holds_after: pieces after which a stream waits for `FakeOpenAI.go`; a whole answer waits
+            before its first byte.
+        trickles: a moment passes between two pieces of a stream.
         piece: characters a streamed piece.
         cut_after: pieces (or, whole, bytes) after which the connection is broken off.
         garbage: sent instead of JSON.
@@ -49,8 +49,8 @@ class Reply:
     text: str = ""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    delay_s: float = 0.0
-    pause_s: float = 0.0
+    holds_after: int | None = None
+    trickles: bool = False
     piece: int = 3
     cut_after: int | None = None
     garbage: str | None = None
@@ -65,10 +65,12 @@ class FakeOpenAI:
         self.replies: list[Reply] = []
         self.requests: list[dict[str, Any]] = []
         self.url = ""
+        self.go, self.closed = threading.Event(), threading.Event()
         self._lock = threading.Lock()
 
     def will(self, *replies: Reply) -> None:
         """Set the coming replies."""
+        self.go.clear()
         with self._lock:
             self.replies = list(replies)
 
@@ -93,6 +95,8 @@ def serving(*, key: str | None = None) -> Iterator[FakeOpenAI]:
     try:
         yield fake
     finally:
+        fake.closed.set()
+        fake.go.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -125,7 +129,6 @@ class _Handler(BaseHTTPRequestHandler):
         reply = self.state.next_reply(body)
         # The client may have given up by now; then nobody is there to be answered.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            time.sleep(reply.delay_s)
             self._answer(body, reply)
 
     def _complaint(self, raw: bytes) -> tuple[int, str] | None:
@@ -165,6 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._whole(body, reply)
 
     def _whole(self, body: dict[str, Any], reply: Reply) -> None:
+        if reply.holds_after is not None:
+            self.state.go.wait(60)
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": reply.text},
@@ -199,9 +204,13 @@ class _Handler(BaseHTTPRequestHandler):
             if reply.cut_after is not None and number >= reply.cut_after:
                 self.close_connection = True
                 return
+            if number == reply.holds_after and not self.state.go.wait(60):
+                self.close_connection = True
+                return
             delta = {"content": piece}
             self._event(_chunk(body, {"role": "assistant", **delta} if number == 0 else delta))
-            time.sleep(reply.pause_s)
+            if reply.trickles:
+                self.state.closed.wait(0.1)
         if reply.finish is not None:
             self._event(_chunk(body, {}, reply.finish))
         self._data("[DONE]")

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import socket
 import threading
-import time
 from pathlib import Path
 
 import httpx
 import uvicorn
+from waiting import auntil, until
 
 from rag_app.generate.answer import Answer
 from rag_app.ingest.ingestion import ingest_into
@@ -23,11 +23,11 @@ __all__ = [
     "TEXTS",
     "StepGenerator",
     "bearer",
+    "finished",
     "in_process",
     "key",
     "on_port",
     "taken_port",
-    "until",
     "upload",
 ]
 
@@ -141,14 +141,6 @@ def taken_port():
         yield taken.getsockname()[1]
 
 
-def until(condition, seconds=20):
-    """Wait for something that happens in another thread."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
-
-
 def key(settings, *, name="somebody", role="user", collections=None):
     """A new key of the data folder."""
     made = KeyStore(settings.data_dir).create(name=name, role=Role(role), collections=collections)
@@ -166,10 +158,14 @@ async def upload(client, *parts, collection=None, headers=None):
     data = {} if collection is None else {"collection": collection}
     response = await client.post("/v1/documents", files=files, data=data, headers=headers)
     assert response.status_code == 202, response.text
-    job = response.json()
-    for _ in range(2000):
-        if job["state"] == "done":
-            return job
-        await asyncio.sleep(0.01)
-        job = (await client.get(f"/v1/jobs/{job['id']}", headers=headers)).json()
-    raise AssertionError(f"the job is not through: {job}")
+    return await finished(client, response.json(), headers=headers)
+
+
+async def finished(client, job, *, headers=None):
+    """Wait until an upload's job is through; the job as it then is."""
+
+    async def through():
+        now = (await client.get(f"/v1/jobs/{job['id']}", headers=headers)).json()
+        return now if now["state"] == "done" else None
+
+    return await auntil(through)

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import ingest_files as files
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from waiting import until
 
 from rag_app.errors import StoreError
 from rag_app.index.store import Store
@@ -50,13 +50,12 @@ class ChromaServer:
             stderr=subprocess.DEVNULL,
             env={k: v for k, v in os.environ.items() if not k.startswith("RANKGATE_")},
         )
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{self.url}/api/v2/heartbeat").status_code == 200:
-                    return
-            time.sleep(0.05)
-        raise AssertionError("chroma run did not answer within a minute")
+        until(self.answers)
+
+    def answers(self):
+        assert self.process.poll() is None, "chroma run has ended"
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{self.url}/api/v2/heartbeat").status_code == 200
 
     def stop(self):
         if self.process is not None:

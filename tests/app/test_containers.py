@@ -7,12 +7,12 @@ import shlex
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
+from waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -200,15 +200,13 @@ def translated(command, **changes):
 
 
 def wait_until(healthy, processes, seconds=120):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    def well():
         for process in processes:
             if process.poll() is not None:
                 raise AssertionError(f"{process.args} ended: {process.stderr.read()[-2000:]}")
-        if healthy():
-            return
-        time.sleep(0.2)
-    raise AssertionError("not healthy in time")
+        return healthy()
+
+    until(well, within=seconds)
 
 
 @pytest.mark.slow

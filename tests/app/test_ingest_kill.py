@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import ingest_files as files
@@ -16,19 +15,29 @@ import pytest
 from rag_app.index.store import Store
 from rag_app.ingest import ingest
 
-# Says when everything is imported, so that the kill falls into the work and not before it.
+# Kills itself at its Nth function call, Python's or C's, of the work alone; 0: never. What a
+# number of calls stands for does not depend on how busy the machine is.
 CHILD = """
-import sys
+import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import ingest_files as files
 import chromadb, rag_app.ingest.ingestion
 base = Path(sys.argv[1])
 settings = files.make_settings(base, batch_size=3)
-print("ready", flush=True)
-sys.stdin.readline()
+calls, last = 0, int(sys.argv[3])
+
+def count(frame, event, _):
+    global calls
+    if event in ("call", "c_call"):
+        calls += 1
+        if calls == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.setprofile(count)
 rag_app.ingest.ingest([base / "docs"], settings, embedder=files.FakeEmbedder())
-print("done", flush=True)
+sys.setprofile(None)
+print(calls)
 """
 
 
@@ -63,43 +72,32 @@ def run(base):
     return ingest([base / "docs"], settings, embedder=files.FakeEmbedder(), wait_s=10)
 
 
-def start(base):
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(base), str(Path(__file__).parent)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+def killed_at(base, call):
+    """Ingest in a process that dies at this call; whether it came so far."""
+    done = in_a_child(base, call)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode != 0
+
+
+def in_a_child(base, call=0):
+    return subprocess.run(
+        [sys.executable, "-c", CHILD, str(base), str(Path(__file__).parent), str(call)],
+        capture_output=True,
         text=True,
+        timeout=120,
+        check=False,
     )
-    assert child.stdout.readline().strip() == "ready"
-    return child
-
-
-def kill_after(base, seconds):
-    """Start an ingestion and kill it; whether it was still at work."""
-    with start(base) as child:
-        child.stdin.write("go\n")
-        child.stdin.flush()
-        time.sleep(seconds)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        return child.stdout.read().strip() != "done"
 
 
 def undisturbed(base):
-    """Both states of a folder that nobody disturbs, and the seconds that the second took."""
+    """Both states of a folder that nobody disturbs, and the calls that the second took."""
     write_first(base)
     run(base)
     first = look(base)
     write_second(base)
-    began = time.perf_counter()
-    with start(base) as child:
-        began = time.perf_counter()
-        child.stdin.write("go\n")
-        child.stdin.flush()
-        assert child.stdout.readline().strip() == "done"
-        seconds = time.perf_counter() - began
-    return first, look(base), seconds
+    done = in_a_child(base)
+    assert done.returncode == 0, done.stderr
+    return first, look(base), int(done.stdout)
 
 
 def consistent(state):
@@ -111,7 +109,7 @@ def consistent(state):
 
 
 def kill_and_compare(tmp_path, moments):
-    first, second, seconds = undisturbed(tmp_path / "reference")
+    first, second, calls = undisturbed(tmp_path / "reference")
     consistent(second)
     disturbed = tmp_path / "disturbed"
     write_first(disturbed)
@@ -122,7 +120,7 @@ def kill_and_compare(tmp_path, moments):
     shutil.copytree(disturbed, template)
     hits = 0
     for moment in moments:
-        hits += kill_after(disturbed, moment * seconds)
+        hits += killed_at(disturbed, int(moment * calls))
         # Opening alone makes it consistent, whatever had been done by then.
         consistent(look(disturbed))
         if moment < 0.5:
@@ -139,11 +137,11 @@ def kill_and_compare(tmp_path, moments):
 
 
 def test_three_kills(tmp_path):
-    assert kill_and_compare(tmp_path, (0.3, 0.55, 0.8)) >= 1
+    assert kill_and_compare(tmp_path, (0.3, 0.55, 0.8)) == 3
 
 
 @pytest.mark.slow
 def test_ten_kills_at_random_moments(tmp_path):
     rng = random.Random(7)
     moments = [rng.uniform(0.02, 1.0) for _ in range(10)]
-    assert kill_and_compare(tmp_path, moments) >= 5
+    assert kill_and_compare(tmp_path, moments) >= 8

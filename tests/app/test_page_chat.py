@@ -22,7 +22,8 @@ def served(tmp_path_factory):
 
 @pytest.fixture
 def eyes(looking, served):
-    served.generator.pause, served.scorer.broken = 0.0, False
+    served.generator.stop_before(None)
+    served.scorer.broken = False
     httpx.delete(f"{served.url}/v1/conversations")
     yield looking
     assert looking.rest() == []
@@ -35,7 +36,7 @@ def kept(served):
 
 
 def test_an_answer_streams_and_is_kept(eyes, served):
-    served.generator.pause = 0.1
+    served.generator.stop_before("second")
     page = eyes.page()
     page.fill("#question", QUESTION)
     page.press("#question", "Enter")
@@ -43,6 +44,7 @@ def test_an_answer_streams_and_is_kept(eyes, served):
     text = page.locator(".answer-text.streaming")
     text.filter(has_text="gate").wait_for()
     early = text.inner_text()
+    served.generator.go.set()
     page.locator(".turn [data-part=under]:not([hidden])").wait_for()
     whole = page.locator(".answer-text")
     assert 0 < len(early) < len(SENTENCE) and SENTENCE.startswith(early.strip())
@@ -52,7 +54,6 @@ def test_an_answer_streams_and_is_kept(eyes, served):
     (conversation,) = kept(served)
     assert page.url.endswith(f"/c/{conversation['id']}")
     assert page.locator("#history a[aria-current=page]").inner_text() == QUESTION
-    served.generator.pause = 0.0
     page.reload()
     page.wait_for_selector("body[data-ready=yes]")
     assert page.locator(".question-text").all_inner_texts() == [QUESTION]
@@ -60,7 +61,7 @@ def test_an_answer_streams_and_is_kept(eyes, served):
 
 
 def test_a_stopped_answer_is_not_kept_and_can_be_asked_again(eyes, served):
-    served.generator.pause = 0.4
+    served.generator.stop_before("gate")
     page = eyes.page()
     page.fill("#question", QUESTION)
     page.press("#question", "Enter")
@@ -70,7 +71,7 @@ def test_a_stopped_answer_is_not_kept_and_can_be_asked_again(eyes, served):
     assert len(page.locator(".answer-text").inner_text()) < len(SENTENCE)
     assert page.evaluate("document.activeElement.id") == "question"
     assert [c["turns"] for c in kept(served)] == [[]]
-    served.generator.pause = 0.0
+    served.generator.go.set()
     page.click("[data-do=retry]")
     page.locator(".answer-text a.cite").first.wait_for()
     assert page.locator(".turn").count() == 1

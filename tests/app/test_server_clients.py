@@ -11,6 +11,7 @@ import ingest_files as files
 import openai
 import pytest
 import server_rig as rig
+from waiting import until
 
 from rag_app.generate.errors import GeneratorError
 
@@ -113,11 +114,11 @@ def test_openai_sees_an_error_in_mid_stream_and_429(tmp_path):
             got = []
             with pytest.raises(openai.APIError, match="the LLM hung up"):
                 got.extend(c.choices[0].delta.content for c in stream)
-            rig.until(lambda: app.state.server.slots.taken == 0)
+            until(lambda: app.state.server.slots.taken == 0)
             stream = client.chat.completions.create
             busy = rig.threading.Thread(target=lambda: _quietly(stream))
             busy.start()
-            rig.until(lambda: app.state.server.slots.taken == 1)
+            until(lambda: app.state.server.slots.taken == 1)
             with pytest.raises(openai.RateLimitError):
                 client.chat.completions.create(model="rankgate", messages=ASKED)
             writer.let(2)

@@ -7,6 +7,7 @@ from pathlib import Path
 import ingest_files as files
 import pytest
 import server_rig as rig
+from waiting import auntil
 
 from rag_app.server.app import create_app
 from rag_app.server.collections import Hub
@@ -89,11 +90,7 @@ async def test_nothing_is_done_before_it_is(client):
     assert (await client.get(f"/v1/jobs/{job['id']}")).json()["state"] == "queued"
     assert "gulls" not in await titles(client, "gulls")
     let.set()
-    for _ in range(2000):
-        job = (await client.get(f"/v1/jobs/{job['id']}")).json()
-        if job["state"] == "done":
-            break
-        await asyncio.sleep(0.005)
+    job = await rig.finished(client, job)
     assert fates(job) == [("gulls.txt", "done", "")]
     assert (await titles(client, "gulls"))[0] == "gulls"
     assert (await client.get("/v1/jobs/ffff")).json()["error"]["code"] == "job_not_found"
@@ -185,10 +182,7 @@ async def test_a_collection_that_cannot_be_opened_fails_the_job(tmp_path):
     other = Hub(settings, embedder=files.FakeEmbedder("another", dimension=16))
     uploads = Uploads(other)
     job = uploads.take("default", [("gulls.txt", WORDS), ("b.exe", b"MZ\x90")])
-    for _ in range(2000):
-        if job.state == "done":
-            break
-        await asyncio.sleep(0.005)
+    await auntil(lambda: job.state == "done")
     assert fates(job.to_dict()) == [
         ("gulls.txt", "failed", "failed"),
         ("b.exe", "failed", "unsupported"),
@@ -217,7 +211,7 @@ async def test_what_a_stopped_server_had_not_ingested_is_ingested_by_the_next(tm
     (folder / ".0a1b.part").write_bytes(b"half of a")
     (settings.data_dir / "uploads" / "no name!").mkdir()
     closing = asyncio.ensure_future(asyncio.to_thread(hub.close))
-    await asyncio.sleep(0.05)
+    await auntil(lambda: hub.closing)
     let.set()
     await closing
     assert job.state == "queued"
@@ -245,8 +239,7 @@ async def test_closing_stops_a_long_ingestion_at_the_next_file(tmp_path):
     job = Uploads(hub).take("default", many)
     await asyncio.to_thread(Held.reached.wait, 20)
     closing = asyncio.ensure_future(asyncio.to_thread(hub.close))
-    while not hub.closing:
-        await asyncio.sleep(0.005)
+    await auntil(lambda: hub.closing)
     Held.let.set()
     await closing
     assert job.state == "queued" and "queued" in {f.state for f in job.files}

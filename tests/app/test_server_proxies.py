@@ -9,6 +9,7 @@ import pytest
 import server_rig as rig
 import uvicorn
 from typer.testing import CliRunner
+from waiting import until
 
 from rag_app.cli.serve import server_config
 from rag_app.settings import Settings
@@ -29,7 +30,7 @@ def served(base, **settings):
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        rig.until(lambda: server.started)
+        until(lambda: server.started)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}", key
     finally:

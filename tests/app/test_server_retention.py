@@ -8,6 +8,7 @@ import ingest_files as files
 import pytest
 import server_rig as rig
 from sqlalchemy import text
+from waiting import auntil
 
 from rag_app.ask.conversations import Conversations
 from rag_app.server.retention import forgetting
@@ -60,19 +61,16 @@ async def test_without_the_setting_nothing_goes(tmp_path):
 
 
 async def test_it_is_looked_at_again_while_the_server_runs(tmp_path):
-    kept = Conversations(tmp_path)
+    kept, before = Conversations(tmp_path), asyncio.all_tasks()
     async with forgetting(kept, 1, every_s=0.01):
         talk(kept, OLD, days=2)
         stays = talk(kept, NEW, days=0.5)
-        for _ in range(1000):
-            if kept.count() == 1 and not holding(tmp_path, OLD):
-                break
-            await asyncio.sleep(0.01)
+        await auntil(lambda: kept.count() == 1 and not holding(tmp_path, OLD))
         assert [c.id for c in kept.all("ann")] == [stays]
         assert holding(tmp_path, OLD) == []
     talk(kept, OLD, days=2)
-    await asyncio.sleep(0.05)
-    assert kept.count() == 2, "nothing is deleted once the server has stopped"
+    assert asyncio.all_tasks() == before, "nothing is deleted once the server has stopped"
+    assert kept.count() == 2
     kept.close()
 
 
@@ -82,18 +80,11 @@ async def test_a_day_on_which_it_fails_is_not_the_last_one(tmp_path, caplog):
     async with forgetting(kept, 1, every_s=0.01):
         with kept._engine.begin() as db:
             db.execute(text("ALTER TABLE conversation RENAME TO elsewhere"))
-        for _ in range(1000):
-            if "could not be deleted" in caplog.text:
-                break
-            await asyncio.sleep(0.01)
+        await auntil(lambda: "could not be deleted" in caplog.text)
         with kept._engine.begin() as db:
             db.execute(text("ALTER TABLE elsewhere RENAME TO conversation"))
         talk(kept, OLD, days=2)
-        for _ in range(1000):
-            if kept.count() == 1:
-                break
-            await asyncio.sleep(0.01)
-        assert kept.count() == 1 and "could not be deleted" in caplog.text
+        await auntil(lambda: kept.count() == 1)
     kept.close()
 
 
@@ -113,11 +104,7 @@ class Failing:
 async def test_nor_is_a_day_on_which_it_fails_as_nobody_expected(caplog):
     kept = Failing()
     async with forgetting(kept, 1, every_s=0.01):
-        for _ in range(1000):
-            if kept.asked > 3:
-                break
-            await asyncio.sleep(0.01)
-        assert kept.asked > 3, "it went on"
+        await auntil(lambda: kept.asked > 3)  # it went on
     assert "could not be deleted" in caplog.text and "a broken engine" in caplog.text
 
 

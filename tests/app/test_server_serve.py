@@ -10,8 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-import server_rig as rig
 from typer.testing import CliRunner
+from waiting import until
 
 from rag_app.index.data_folder import DataFolder
 from rankgate.cli import build_app
@@ -63,9 +63,10 @@ def test_a_folder_in_use_is_told(tmp_path):
 
 
 def test_a_stream_that_has_begun_is_finished_before_the_server_stops(tmp_path):
-    ready = tmp_path / "ready"
     process = subprocess.Popen(
-        [sys.executable, TESTS / "server_process.py", tmp_path, ready],
+        [sys.executable, TESTS / "server_process.py", tmp_path],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), *sys.path])},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -79,9 +80,10 @@ def test_a_stream_that_has_begun_is_finished_before_the_server_stops(tmp_path):
                 while "begun " not in next(lines):
                     pass
                 process.send_signal(signal.SIGTERM)
-                rig.until(lambda: _refused(port))
+                until(lambda: _refused(port))
                 assert process.poll() is None
-                ready.touch()
+                process.stdin.write("go on\n")
+                process.stdin.flush()
                 rest = [line for line in lines if line]
         assert rest[-1] == "data: [DONE]"
         assert any("and finished" in line for line in rest)

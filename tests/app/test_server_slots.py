@@ -8,11 +8,12 @@ import httpx
 import ingest_files as files
 import pytest
 import server_rig as rig
+from waiting import auntil, until
 
 from rag_app.server.errors import ApiError
 from rag_app.server.sse import EventStream
 from rag_app.server.workers import Slots
-from rankgate.testing import SlowScorer
+from rankgate.testing import FakeScorer, SlowScorer
 
 SEARCH = {"query": "What does the gate decide?"}
 CHAT = {"messages": [{"role": "user", "content": "What does the gate decide?"}]}
@@ -37,11 +38,7 @@ async def slots():
 
 
 async def settled(slots, taken):
-    for _ in range(2000):
-        if slots.taken == taken:
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError(f"{slots.taken} are taken, not {taken}")
+    await auntil(lambda: slots.taken == taken)
 
 
 async def test_results_and_errors_come_back(slots):
@@ -125,12 +122,12 @@ async def test_a_stream_waits_for_its_reader_and_stops_when_the_reader_leaves(sl
             closed.set()
 
     stream = slots.iterate(items, Client())
-    assert [await anext(stream) for _ in range(3)] == [0, 1, 2]
-    await asyncio.sleep(0.3)
-    assert len(made) < 50, "the thread ran ahead of its reader"
+    for n in range(500):
+        assert await anext(stream) == n
+        assert len(made) < n + 50, "the thread ran ahead of its reader"
     await stream.aclose()
     await settled(slots, 0)
-    assert closed.is_set() and len(made) < 50
+    assert closed.is_set() and len(made) < 550
 
 
 async def test_a_connection_that_breaks_closes_the_events_at_once():
@@ -234,15 +231,16 @@ async def test_the_event_loop_ticks_while_scorers_are_busy(tmp_path):
 async def test_the_event_loop_does_not_wait_for_the_manifest(tmp_path):
     """A writer holds the manifest's lock for its transaction; only questions may wait for it."""
     async with rig.in_process(tmp_path, files) as client:
-        lock = client.hub.store("default").manifest._lock
+        manifest = client.hub.store("default").manifest
         held, let = threading.Event(), threading.Event()
 
-        def hold():
-            with lock:
-                held.set()
-                let.wait(20)
+        def no_documents():
+            """Asked for within the transaction."""
+            held.set()
+            let.wait(20)
+            yield from ()
 
-        thread = threading.Thread(target=hold)
+        thread = threading.Thread(target=lambda: manifest.remove("default", no_documents()))
         thread.start()
         held.wait(20)
         part = {"files": ("new.txt", b"something new")}
@@ -258,17 +256,32 @@ async def test_the_event_loop_does_not_wait_for_the_manifest(tmp_path):
             )
         ]
         async with asyncio.timeout(10):
-            for _ in range(100):  # long enough for every request to have come to the lock
+            for _ in range(200):  # rounds enough for every request to have come to the lock
                 assert (await client.get("/healthz")).status_code == 200
-                await asyncio.sleep(0.01)
         let.set()
         done = await asyncio.gather(*asked)
         assert [r.status_code for r in done] == [200, 200, 200, 200, 202, 201]
         thread.join(20)
 
 
+class SlowToName(FakeScorer):
+    """Whoever asks for its name, once it is armed, waits until it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.armed, self.asked, self.let = (threading.Event() for _ in range(3))
+
+    @property
+    def info(self):
+        if self.armed.is_set():
+            self.asked.set()
+            assert self.let.wait(60)
+        return super().info
+
+
 async def test_an_index_that_is_being_opened_holds_up_nobody_else(tmp_path):
-    async with rig.in_process(tmp_path, files) as client:
+    scorer = SlowToName()
+    async with rig.in_process(tmp_path, files, scorer=scorer) as client:
         secret = rig.bearer(rig.key(client.settings))
         opened, entered = client.hub.store, []
 
@@ -278,16 +291,19 @@ async def test_an_index_that_is_being_opened_holds_up_nobody_else(tmp_path):
 
         client.hub.store = counted
         workers = min(32, os.cpu_count() + 4)
-        with client.hub._opened["default"].lock:
-            lists = [
-                asyncio.ensure_future(client.get("/v1/documents", headers=secret))
-                for _ in range(50)
-            ]
-            while len(entered) < workers:  # by now each of the shared threads waits
-                await asyncio.sleep(0.01)
-            async with asyncio.timeout(10):
-                answer = await client.get("/v1/models", headers=secret)
-            assert answer.status_code == 200
+        scorer.armed.set()
+        opening = threading.Thread(target=client.hub.pipeline, args=["default"])
+        opening.start()
+        await auntil(scorer.asked.is_set)
+        lists = [
+            asyncio.ensure_future(client.get("/v1/documents", headers=secret)) for _ in range(50)
+        ]
+        await auntil(lambda: len(entered) >= workers)  # by now each of the shared threads waits
+        async with asyncio.timeout(30):
+            answer = await client.get("/v1/models", headers=secret)
+        assert answer.status_code == 200
+        scorer.let.set()
+        await asyncio.to_thread(opening.join, 60)
         assert {r.status_code for r in await asyncio.gather(*lists)} == {200}
 
 
@@ -306,8 +322,8 @@ def test_a_client_that_breaks_off_its_stream_frees_the_slot(tmp_path):
                 assert slots.taken == 1
                 assert client.post("/v1/search", json=SEARCH).status_code == 429
             writer.let(2)  # the thread is waiting for it, and finds that nobody listens
-            rig.until(lambda: slots.taken == 0)
-            rig.until(writer.closed.is_set)
+            until(lambda: slots.taken == 0)
+            until(writer.closed.is_set)
             assert writer.written <= 5
             assert client.post("/v1/search", json=SEARCH).status_code == 200
 
@@ -321,7 +337,7 @@ def test_a_client_that_hangs_up_on_a_whole_answer_ends_the_writing(tmp_path):
             with pytest.raises(httpx.ReadTimeout):
                 client.post("/v1/chat/completions", json=CHAT)
             writer.let(3)
-            rig.until(lambda: slots.taken == 0)
+            until(lambda: slots.taken == 0)
             assert writer.written < 10
 
 
@@ -346,6 +362,6 @@ def test_an_upload_goes_on_while_questions_are_answered(tmp_path):
             )
             let.set()
             writing.result(20)
-            rig.until(lambda: client.get(f"/v1/jobs/{job['id']}").json()["state"] == "done")
+            until(lambda: client.get(f"/v1/jobs/{job['id']}").json()["state"] == "done")
             first = client.post("/v1/search", json={"query": "gulls cry"}).json()["results"][0]
             assert "Gulls cry." in first["text"]

@@ -109,11 +109,14 @@ def test_a_second_opener_is_told_who_holds_it(settings, embedder):
 
 def test_another_process_is_told_the_pid(settings, embedder):
     code = (
-        "import sys, time; from pathlib import Path; from rag_app.index.lock import DataLock;"
-        "lock = DataLock(Path(sys.argv[1]), wait_s=1); print('held', flush=True); time.sleep(60)"
+        "import sys; from pathlib import Path; from rag_app.index.lock import DataLock;"
+        "lock = DataLock(Path(sys.argv[1]), wait_s=1); print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(settings.data_dir)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(settings.data_dir)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert holder.stdout.readline().strip() == "held"
@@ -123,6 +126,7 @@ def test_another_process_is_told_the_pid(settings, embedder):
     finally:
         holder.kill()
         holder.wait()
+        holder.stdin.close()
         holder.stdout.close()
     # A holder that was killed holds nothing.
     Store.open(settings, embedder=embedder, wait_s=1).close()
