@@ -1,7 +1,7 @@
 """Rows whose truth is known: what the scorer is worth, and where, is planted.
 
 Each query has 20 candidates. Relevance shifts the cosine, the BM25 score and the raw score by
-known amounts; everything else is noise. Two queries share a document group.
+known amounts; everything else is noise.
 """
 
 import numpy as np
@@ -25,10 +25,12 @@ def world(
     kind="hybrid",
     removed=True,
     depth=DEPTH,
+    per_document=2,
 ):
     """Rows of answerable queries and, for each, the same with its passage removed.
 
     `scorer`: `informative`, `noise`, `constant`, `harms_typos` or `inverted`.
+    `per_document`: queries that share a document group.
     """
     rng = np.random.default_rng(seed)
     rows = []
@@ -76,7 +78,7 @@ def world(
                     gold=[f"gold{i}"] if has else [],
                     query_id=f"q{i:04d}",
                     stratum=stratum,
-                    group=f"d{i // 2}",
+                    group=f"d{i // per_document}",
                 )
             )
     return rows

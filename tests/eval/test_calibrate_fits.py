@@ -84,12 +84,9 @@ def test_few_queries_keep_a_floor_down_and_it_is_said_how_many_would_not():
 
 def test_queries_of_one_document_count_for_less():
     values = np.linspace(0.0, 0.999, 200)
-    alone = fit_threshold(values, range(200), share=0.05, confidence=0.95)
-    together = fit_threshold(values, [i // 10 for i in range(200)], share=0.05, confidence=0.95)
-    assert together.value < alone.value
     single = fit_threshold(values, range(200), share=0.2, confidence=0.95)
     clustered = fit_threshold(values, [i // 10 for i in range(200)], share=0.2, confidence=0.95)
-    assert clustered.value < single.value and clustered.design_effect >= 1.0
+    assert clustered.value < single.value and clustered.design_effect >= 10.0
 
 
 @pytest.mark.parametrize("bad", [{"share": 0.0}, {"share": 1.0}, {"confidence": 1.0}])

@@ -38,7 +38,7 @@ def judged(seed=0, options=HYBRID, queries=100, **how):
 
 def test_an_informative_scorer_orders_better_and_its_probability_floors():
     # Three quarters of 120 are enough for a bound, half of 100 are not.
-    found, numbers = judged(options=replace(HYBRID, folds=4), queries=120)
+    found, numbers = judged(options=replace(HYBRID, folds=4), queries=120, per_document=1)
     order = numbers["order"]["ndcg10"]
     assert found.parts.reranked.reads_raw
     assert order["policy"] > 0.97 > order["first_stage"] + 0.15
@@ -126,7 +126,7 @@ def test_a_gate_holds_where_its_mean_loss_is_within_the_budget_and_not_a_hair_be
 
 
 def test_a_floor_held_down_by_few_questions_says_how_many_would_do():
-    found, _ = judged(options=replace(HYBRID, folds=4), queries=120)
+    found, _ = judged(options=replace(HYBRID, folds=4), queries=120, per_document=1)
     check = found.checks["floor"]
     assert check.numbers["room"]["wrongs"] == 1 and check.numbers["room"]["n"] == 120
     assert "lets at most 1 be refused (0.8%)" in check.reason
@@ -135,7 +135,7 @@ def test_a_floor_held_down_by_few_questions_says_how_many_would_do():
 
 def test_ranks_alone_are_no_probability_and_a_floor_makes_the_gate_rest():
     options = FitOptions(kind=FirstStageKind.ORDER, folds=3)
-    found, numbers = judged(options=options, kind="order")
+    found, numbers = judged(options=options, kind="order", per_document=1)
     assert found.parts.first_stage is None
     assert "ranks are no probability" in found.checks["first_stage"].reason
     assert found.parts.floor.refuse_below is not None
@@ -147,7 +147,9 @@ def test_ranks_alone_are_no_probability_and_a_floor_makes_the_gate_rest():
 def test_too_few_queries_for_the_bound_leave_no_floor():
     found, _ = judged(queries=50)
     assert found.parts.floor.refuse_below is None
-    assert "at least 59 are needed" in found.checks["floor"].reason
+    reason = found.checks["floor"].reason
+    assert "50 answerable queries with a relevant candidate, on 25 documents" in reason
+    assert "at least 59 are needed" in reason and "(--false-refusals 0.113)" in reason
 
 
 def test_without_unanswerable_queries_a_floor_is_not_shown_to_be_of_use():
@@ -192,7 +194,7 @@ def test_false_refusals_of_the_whole_fit_on_fresh_queries():
     """The bound is on the procedure: cross-fitted probabilities, then a refitted model."""
     seeds, over = 40, 0
     for seed in range(seeds):
-        parts = fit_parts(world(seed, queries=120), HYBRID)
+        parts = fit_parts(world(seed, queries=120, per_document=1), HYBRID)
         section = section_of(parts, scale="planted", base=Section())
         fresh = [serve(r, section) for r in world(10_000 + seed, queries=300, removed=False)]
         found = [s for s in fresh if s.row.found]
@@ -312,3 +314,14 @@ def test_separation_is_the_difference_of_the_two_refusal_rates():
     found = separation(served, seed=0)
     assert found["mean"] == pytest.approx(rates[1] - rates[0], abs=1e-5)
     assert found["interval"][0] > 0.0
+
+
+def test_refusing_everything_separates_nothing_for_certain():
+    rows = world(1, queries=41)
+    model = fit_parts(rows, replace(HYBRID, lexicon=False)).reranked_model
+    section = Section(reranked=RelevanceModel(model=model, scale="planted"))
+    section = replace(section, floor=replace(section.floor, refuse_below=1.0))
+    # Of one question the passage is not found, so the kinds are not equally many.
+    served = [serve(r, section) for r in rows[1:]]
+    found = separation(served, seed=0)
+    assert found["mean"] == 0.0 and found["interval"] == [0.0, 0.0]

@@ -7,6 +7,7 @@ row is ordered by models of the other folds, and the gate's harm is predicted li
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +19,7 @@ from rankgate.decide.gate import Gate
 from rankgate.decide.logistic import Logistic
 from rankgate.errors import InputError
 from rankgate.types import FirstStageKind
-from rankgate_eval.calibrate.floor_fit import Threshold, fit_threshold, needed_for
+from rankgate_eval.calibrate.floor_fit import Threshold, fit_threshold, independent, needed_for
 from rankgate_eval.calibrate.gate_fit import (
     FrontierPoint,
     choose_threshold,
@@ -49,6 +50,7 @@ PARTS = ("reranked", "first_stage", "gate", "floor")
 """What can be fitted, and be null where its check fails."""
 
 _LEXICON_PAYS = 0.02  # skip rate that unknown_share must add before the product needs a lexicon
+_LAXEST = 0.2  # false refusals beyond which a floor is not offered
 _DROP_PAYS = 0.1  # share of the irrelevant kept passages that drop_below must take away
 
 
@@ -329,7 +331,6 @@ def _fit_floor(
     """The threshold that holds for what is served, and where every query degrades."""
     found = [i for i, row in enumerate(rows) if row.answerable and row.found]
     groups = [rows[i].group for i in found]
-    least = needed_for(options.false_refusals, confidence=options.confidence)
     bounds = []
     for placed in (served, degraded):
         if placed is None:
@@ -339,18 +340,30 @@ def _fit_floor(
             values, groups, share=options.false_refusals, confidence=options.confidence
         )
         if bound is None:
-            return (
-                Floor(),
-                None,
-                f"{len(found)} answerable queries with a relevant candidate cannot show that at "
-                f"most {options.false_refusals:.1%} are refused at {options.confidence:.0%} "
-                f"confidence; at least {least} are needed",
-            )
+            return Floor(), None, _too_few(groups, options)
         bounds.append(bound)
     lowest = min(bounds, key=lambda b: b.value)
     drop = _fit_drop(rows, served, lowest.value, options)
     note = f"fitted on {len(found)} answerable queries with a relevant candidate"
     return Floor(refuse_below=lowest.value, drop_below=drop), lowest, note
+
+
+def _too_few(groups: Sequence[str], options: FitOptions) -> str:
+    """Why no floor can be shown to keep its promise, and what could be shown instead."""
+    counted = independent(groups)
+    least = needed_for(options.false_refusals, confidence=options.confidence)
+    told = (
+        f"{len(groups)} answerable queries with a relevant candidate, on {len(set(groups))} "
+        f"documents, count as {counted:.0f} independent ones, which cannot show that at most "
+        f"{options.false_refusals:.1%} are refused at {options.confidence:.0%} confidence; at "
+        f"least {least} are needed"
+    )
+    if not counted:
+        return told
+    shown = math.ceil(1000.0 * (1.0 - (1.0 - options.confidence) ** (1.0 / counted))) / 1000.0
+    if shown > _LAXEST:
+        return told
+    return f"{told}. What these can show is {shown:.1%} (--false-refusals {shown:g})"
 
 
 def _probability(placed: Placed) -> float:

@@ -1,15 +1,19 @@
 """Sets the floor: the highest threshold that still wrongs few enough answerable queries.
 
-The bound is exact. With the threshold at the (r + 1)-th smallest probability of n answerable
+The bound is exact. With the threshold at the (r + 1)-th smallest probability of n independent
 queries, the share that it refuses is at most a with probability P(Bin(n, a) > r), whatever the
 distribution (Wilks 1941, doi:10.1214/aoms/1177731788): the one-sided bound of Clopper and
-Pearson on r of n. Queries about one document refuse together, so n is divided by the design
-effect of the refusals (Korn and Graubard, Survey Methodology 24, 1998).
+Pearson on r of n. Queries about one document may be refused together, and where few or none are
+refused nothing shows whether they are. So n counts documents: it is divided by the design effect
+of refusals that always come together, which leaves Kish's number of equally large documents, or
+by that of the refusals seen, where it is larger because they fall on the larger documents (Kish,
+Survey Sampling, 1965; Korn and Graubard, Survey Methodology 24, 1998).
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +26,7 @@ __all__ = [
     "Threshold",
     "binomial_upper",
     "fit_threshold",
+    "independent",
     "most_wrongs",
     "needed_for",
     "needed_to_wrong",
@@ -47,6 +52,11 @@ class Threshold:
     n: int
     upper: float
     design_effect: float
+
+    @property
+    def effective(self) -> float:
+        """How many independent queries the n count as."""
+        return self.n / self.design_effect
 
 
 def binomial_upper(wrongs: float, n: float, *, confidence: float) -> float:
@@ -74,6 +84,15 @@ def binomial_upper(wrongs: float, n: float, *, confidence: float) -> float:
 def needed_for(share: float, *, confidence: float) -> int:
     """Independent queries without which no threshold can be shown to wrong at most `share`."""
     return math.ceil(math.log(1.0 - confidence) / math.log(1.0 - share))
+
+
+def independent(groups: Sequence[Hashable]) -> float:
+    """As how many independent queries they count, the groups having these sizes: Kish's number.
+
+    Between 1 and the number of groups, which it is where all are equally large; 0 for none.
+    """
+    sizes = np.array(list(Counter(groups).values()), dtype=np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum()) if sizes.size else 0.0
 
 
 def most_wrongs(n: int, *, share: float, confidence: float) -> int | None:
@@ -129,7 +148,7 @@ def fit_threshold(
         wronged: which queries a threshold wrongs; None: those below it.
 
     Returns:
-        The threshold; None where n is too small for any.
+        The threshold; None where there are too few groups for any.
 
     Raises:
         InputError: `share` or `confidence` out of range.
@@ -137,13 +156,16 @@ def fit_threshold(
     if not 0.0 < share < 1.0:
         raise InputError(f"the share of false refusals is in (0, 1), got {share}")
     n = probabilities.size
+    if n == 0:
+        return None
+    together = n / independent(groups)
     best: Threshold | None = None
     for value in np.unique(probabilities):
         lost = probabilities < value if wronged is None else wronged(float(value))
         wrongs = int(lost.sum())
         if wrongs > share * n:  # no bound lies below what was seen
             break
-        effect = _design_effect(lost, groups)
+        effect = max(together, _design_effect(lost, groups))
         upper = binomial_upper(wrongs / effect, n / effect, confidence=confidence)
         if upper > share:
             break
@@ -152,7 +174,7 @@ def fit_threshold(
 
 
 def _design_effect(lost: npt.NDArray[np.bool_], groups: Sequence[Hashable]) -> float:
-    """Variance of the share over whole groups, by that of as many independent queries."""
+    """Variance of the share over whole groups as seen, by that of independent queries."""
     n = lost.size
     rate = float(lost.mean()) if n else 0.0
     codes: dict[Hashable, int] = {}

@@ -14,9 +14,9 @@ from rankgate_eval.calibrate.serve import Placed, Served, place_by_first_stage, 
 from rankgate_eval.stats.reliability import measure_reliability
 from rankgate_eval.stats.significance import (
     Difference,
-    bootstrap_interval,
     clopper_pearson,
     compare,
+    rates_interval,
 )
 
 __all__ = [
@@ -111,23 +111,18 @@ def brier_gain(
 def separation(served: Sequence[Served], *, seed: int) -> dict[str, Any] | None:
     """Refusal rate of unanswerable questions minus that of answerable ones, with an interval.
 
-    Both kinds are resampled together by document group. None where one of them is missing.
+    Both kinds are resampled together by document group, and both rates taken anew. None
+    where one of them is missing.
     """
     rows = [s for s in served if not s.row.answerable or s.row.found]
     kinds = np.array([s.row.answerable for s in rows], dtype=np.bool_)
     if not rows or kinds.all() or not kinds.any():
         return None
     refused = np.array([not s.answers for s in rows], dtype=np.float64)
-    # The mean of these is the difference of the two rates.
-    weight = np.where(kinds, -_lift(kinds), _lift(~kinds))
-    values = refused * weight
-    low, high = bootstrap_interval(values, clusters_of([s.row for s in rows]), seed=seed)
-    return {"mean": _round(float(values.mean())), "interval": _interval(low, high), "n": len(rows)}
-
-
-def _lift(kinds: npt.NDArray[np.bool_]) -> float:
-    """By what one kind's values are multiplied, so that the mean over all is that kind's."""
-    return float(kinds.size / kinds.sum())
+    apart = float(refused[~kinds].mean() - refused[kinds].mean())
+    groups = [s.row.group for s in rows]
+    low, high = rates_interval(refused, list(~kinds), groups, seed=seed)
+    return {"mean": _round(apart), "interval": _interval(low, high), "n": len(rows)}
 
 
 def describe(served: Sequence[Served], *, top_n: int, seed: int) -> dict[str, Any]:

@@ -27,6 +27,7 @@ __all__ = [
     "mcnemar_exact",
     "permutation_p",
     "queries_needed",
+    "rates_interval",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -196,6 +197,49 @@ def bootstrap_interval(
     return _interval(data, level, resamples, seed)
 
 
+def rates_interval(
+    values: npt.ArrayLike,
+    first: Sequence[bool],
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Interval of the mean of one kind of query minus that of the other, clusters resampled.
+
+    Both means are taken anew in every resample, over as many queries of their kind as it holds:
+    how many those are is chance too. Otherwise as `bootstrap_interval`; the kind with fewer
+    effective clusters sets the width. (-inf, inf) where a kind has fewer than two clusters.
+
+    Args:
+        values: (n,) of all queries.
+        first: (n,) whether the query is of the first kind.
+        clusters: (n,) document groups; a cluster may hold queries of both kinds.
+        level: of the interval, in (0, 1).
+        resamples: of the bootstrap.
+        seed: equal seeds give equal results.
+
+    Raises:
+        InputError: no query, or a value that is not finite.
+    """
+    x, kind = _values(values, "values"), np.asarray(first, dtype=np.bool_)
+    if kind.shape != x.shape:
+        raise InputError(f"{x.size} queries but {kind.size} say of which kind they are")
+    parts = []
+    for inside in (kind, ~kind):
+        sums = _clustered(np.where(inside, x, 0.0), clusters).sums
+        parts.append(
+            _Clustered(sums=sums, sizes=_clustered(inside.astype(np.float64), clusters).sums)
+        )
+    if min((part.sizes > 0.0).sum() for part in parts) < 2:
+        return _expanded(None, 0.0, level)
+    means = _resampled(parts, _resamples(resamples), seed)
+    apart = means[:, 0] - means[:, 1]
+    fewest = min(part.effective for part in parts)
+    return _expanded(apart[np.isfinite(apart)], fewest, level)
+
+
 def permutation_p(
     differences: npt.ArrayLike,
     clusters: Sequence[Hashable] | None = None,
@@ -328,25 +372,42 @@ def _clustered(values: FloatArray, clusters: Sequence[Hashable] | None) -> _Clus
 
 
 def _interval(data: _Clustered, level: float, resamples: int, seed: int) -> tuple[float, float]:
-    if resamples < 100:
-        raise InputError(f"an interval needs at least 100 resamples, got {resamples}")
-    tail = (1.0 - _level(level)) / 2.0
-    g = data.sums.size
-    if g < 2:
-        return -math.inf, math.inf
+    drawn = _resampled((data,), _resamples(resamples), seed) if data.sums.size > 1 else None
+    return _expanded(drawn, data.effective, level)
+
+
+def _resamples(wanted: int) -> int:
+    if wanted < 100:
+        raise InputError(f"an interval needs at least 100 resamples, got {wanted}")
+    return wanted
+
+
+def _resampled(parts: Sequence[_Clustered], resamples: int, seed: int) -> FloatArray:
+    """(resamples, parts) means, each part's own sums by its own sizes, of the same clusters."""
+    g = parts[0].sums.size
     rng = np.random.default_rng([seed, 1])
-    means = np.empty(resamples, dtype=np.float64)
+    means = np.empty((resamples, len(parts)), dtype=np.float64)
     block = max(1, _CELLS // g)
     for start in range(0, resamples, block):
         drawn = rng.integers(0, g, size=(min(block, resamples - start), g))
-        means[start : start + drawn.shape[0]] = data.sums[drawn].sum(axis=1) / data.sizes[
-            drawn
-        ].sum(axis=1)
+        for i, part in enumerate(parts):
+            with np.errstate(invalid="ignore"):  # a resample may hold nothing of one part
+                means[start : start + drawn.shape[0], i] = part.sums[drawn].sum(
+                    axis=1
+                ) / part.sizes[drawn].sum(axis=1)
+    return means
+
+
+def _expanded(drawn: FloatArray | None, effective: float, level: float) -> tuple[float, float]:
+    """Quantiles moved outward; see `bootstrap_interval`. None: nothing could be drawn."""
+    tail = (1.0 - _level(level)) / 2.0
+    if drawn is None:
+        return -math.inf, math.inf
     # Few equal clusters rarely, very unequal ones often: the effective number sets the width.
-    free = max(data.effective, 1.0 + 1e-9)
+    free = max(effective, 1.0 + 1e-9)
     outward = math.sqrt(free / (free - 1.0)) * float(_stats().t.isf(tail, free - 1.0))
     outer = float(_stats().norm.sf(outward))
-    low, high = np.quantile(means, [outer, 1.0 - outer])
+    low, high = np.quantile(drawn, [outer, 1.0 - outer])
     return float(low), float(high)
 
 
