@@ -91,7 +91,7 @@ def measure(
                 made={
                     "data": name,
                     "scorer": handed.scorer,
-                    "policy": handed.policy,
+                    "policy": handed.policy.name,
                     "k": handed.k,
                     "top_n": handed.top_n,
                 },

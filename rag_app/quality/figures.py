@@ -36,8 +36,8 @@ class Report:
         name: of its folder, or of its file without the ending; stands in its address.
         path: of the HTML.
         made: when, in UTC.
-        verdict: `ship`, `ship_behind_gate`, `dont_ship`, `not_enough_data`; "" where no
-            `result.json` stands beside it.
+        verdict: `ship`, `ship_behind_gate`, `dont_ship`, `not_enough_data`, `not_a_fair_test`; ""
+            where no `result.json` stands beside it.
         queries: evaluated questions; None where it is not known.
     """
 

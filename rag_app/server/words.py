@@ -23,6 +23,7 @@ VERDICTS = {
     "ship_behind_gate": "Ship behind the gate",
     "dont_ship": "Don't ship",
     "not_enough_data": "Not enough data",
+    "not_a_fair_test": "Not a fair test",
 }
 REASONS = {
     "low_harm": "skipping was predicted to do no harm",

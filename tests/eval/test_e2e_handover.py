@@ -26,6 +26,6 @@ def test_a_policy_that_fits_decides():
     own = Profile(analyser=stage.index.bm25.analyser.name, scorer=w.knowing().info.id)
     policy = Policy(name="own", sections={"bm25": Section(profile=own, top_n=2)})
     handed = hand_over(stage, DATA, ASKED, scorer=w.knowing(), policy=policy)
-    assert handed.policy == "own" and handed.first_stage == "bm25" and handed.top_n == 2
+    assert handed.policy.name == "own" and handed.first_stage == "bm25" and handed.top_n == 2
     for arm in ("first_stage", "rerank", "policy"):
         assert [len(handed.arms[arm][q.id].ids) for q in ASKED] == [2, 2, 2]

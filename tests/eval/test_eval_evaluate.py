@@ -180,23 +180,6 @@ def test_splits_and_what_they_lack():
         run(data, w.knowing(), split="tset")
 
 
-def test_it_warns_where_the_policy_was_fitted_on_these_queries():
-    data = w.world(splits={"dev": tuple(f"q{i}" for i in range(60))})
-    mark = fingerprint(data, data.judged("dev"))
-
-    def warned(provenance, split="dev"):
-        own = Policy(name="own", sections={"bm25": Section()}, provenance=provenance)
-        result = run(data, w.knowing(), policy=own, split=split)
-        return [text for text in result.warnings if "fitted on" in text]
-
-    assert "these very queries" in warned({"data": {"name": "x", "fingerprint": mark}})[0]
-    assert "of this name" in warned({"data": {"small": "dev"}})[0]
-    assert "of this name" in warned({"data": [{"name": "small", "split": "dev"}]}, None)[0]
-    assert warned({"data": {"small": "test"}}) == []
-    assert warned({"data": {"name": "other", "fingerprint": "sha256:0"}}) == []
-    assert warned({}) == []
-
-
 def test_the_fingerprint_is_of_queries_and_judgements_and_nothing_else():
     data = w.world(4)
     own = fingerprint(data, data.queries)

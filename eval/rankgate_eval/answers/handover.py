@@ -39,7 +39,7 @@ class HandOver:
         arms: arm to question id to passages.
         skip_rate: share of the questions on which the policy's gate skipped; 0 without one.
         scorer: id of the scorer.
-        policy: name of the policy.
+        policy: that was used, at this k and top_n.
         first_stage: which scores the candidates carry.
         k: candidates that the scorer read.
         top_n: passages that are handed over at most.
@@ -48,7 +48,7 @@ class HandOver:
     arms: Mapping[str, Mapping[str, Handed]]
     skip_rate: float
     scorer: str
-    policy: str
+    policy: Policy
     first_stage: str
     k: int
     top_n: int
@@ -152,7 +152,7 @@ def hand_over(
         arms=found,
         skip_rate=skipped / len(questions) if questions and "policy" in found else 0.0,
         scorer=scorer.info.id,
-        policy=used.name,
+        policy=used,
         first_stage=wanted.value,
         k=k,
         top_n=top_n,

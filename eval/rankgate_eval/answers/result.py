@@ -17,13 +17,6 @@ from rankgate_eval.verdict.verdict import Call
 
 __all__ = ["EndToEnd"]
 
-_EXIT_CODES = {
-    Call.SHIP.value: 0,
-    Call.SHIP_BEHIND_GATE.value: 0,
-    Call.DONT_SHIP.value: 1,
-    Call.NOT_ENOUGH_DATA.value: 3,
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndToEnd:
@@ -41,13 +34,13 @@ class EndToEnd:
 
     @property
     def verdict(self) -> str:
-        """Ship, ship_behind_gate, dont_ship or not_enough_data."""
+        """Ship, ship_behind_gate, dont_ship, not_enough_data or not_a_fair_test."""
         return str(self.section["verdict"])
 
     @property
     def exit_code(self) -> int:
-        """Of the command: 0 ship (also behind the gate), 1 don't ship, 3 not enough data."""
-        return _EXIT_CODES[self.verdict]
+        """Of the command: 0 ship (also behind the gate), 1 don't, 3 not enough data, 4 unfair."""
+        return Call(self.verdict).exit_code
 
     def to_dict(self) -> dict[str, Any]:
         """The section that belongs into a result under `end_to_end`."""

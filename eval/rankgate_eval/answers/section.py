@@ -17,6 +17,7 @@ _VERDICTS = {
     "ship_behind_gate": "SHIP BEHIND THE GATE: the answers get better where the gate lets it run",
     "dont_ship": "DON'T SHIP: the answers do not get better",
     "not_enough_data": "NOT ENOUGH DATA to decide about the answers",
+    "not_a_fair_test": "NOT A FAIR TEST: the policy was fitted on these questions",
 }
 _SHOWN = 20
 _LONG = 400

@@ -51,6 +51,7 @@ class Plan:
         repeat: judgings of each answer.
         standards: of the verdict.
         extractive: whether the answers were quoted word for word.
+        unfair: why the questions are no fair test of the policy; None: they are.
     """
 
     judged: tuple[str, ...] = ()
@@ -61,6 +62,7 @@ class Plan:
     repeat: int = 1
     standards: AnswerStandards | None = None
     extractive: bool = False
+    unfair: str | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -107,7 +109,13 @@ def summarise(
     ordered = sorted(plan.deciding, key=lambda m: (not last[m].changed, not last[m].questions))
     primary = ordered[0]
     wrong = {arm: _wrong_refusals(questions, samples, plan, arm) for arm in others}
-    verdict = decide(deciding, wrong[plan.after], skip_rate=skip_rate, standards=plan.standards)
+    verdict = decide(
+        deciding,
+        wrong[plan.after],
+        skip_rate=skip_rate,
+        standards=plan.standards,
+        unfair=plan.unfair if plan.after == "policy" else None,
+    )
     changed = {
         arm: changed_contexts(questions, samples[plan.before], samples[arm], metrics=plan.deciding)
         for arm in others

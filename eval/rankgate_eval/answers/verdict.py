@@ -57,6 +57,7 @@ def decide(
     *,
     skip_rate: float,
     standards: AnswerStandards | None = None,
+    unfair: str | None = None,
 ) -> Verdict:
     """Decide on the deciding metrics' differences, after minus before.
 
@@ -66,6 +67,7 @@ def decide(
             none that both arms dealt with.
         skip_rate: share of the questions on which the gate skipped.
         standards: None: the defaults.
+        unfair: why the test is none, such as a policy fitted on these questions; None: it is one.
     """
     asked = AnswerStandards() if standards is None else standards
     known = {name: d for name, d in differences.items() if d is not None}
@@ -112,6 +114,8 @@ def decide(
             for name, d in known.items()
             if name not in better
         ]
+        if unfair is not None:
+            return Verdict(call=Call.NOT_A_FAIR_TEST, reasons=(unfair, *reasons))
         if skip_rate > 0.0:
             reasons.append(f"The gate skipped {skip_rate:.0%} of the questions.")
         call = Call.SHIP_BEHIND_GATE if skip_rate > 0.0 else Call.SHIP

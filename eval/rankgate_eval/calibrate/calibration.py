@@ -28,7 +28,7 @@ from rankgate_eval.calibrate.record import (
 )
 from rankgate_eval.calibrate.unanswerable import Question
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.data.fingerprint import fingerprint
+from rankgate_eval.data.fingerprint import fingerprint, question_marks
 from rankgate_eval.run.system import FirstStage
 from rankgate_eval.verdict.provenance import git_state, package_version, policy_sha256
 
@@ -210,6 +210,8 @@ def fit_material(
             "name": data.name,
             "split": material.split,
             "fingerprint": fingerprint(data, judged),
+            # So that evaluation knows them again, whatever file or split they come from.
+            "marks": " ".join(question_marks(data.queries[q] for q in judged)),
             "judged": len(judged),
             "groups": len({data.groups[q] for q in judged}),
             "strata": count_strata(reading.rows),
@@ -232,7 +234,7 @@ def fit_material(
         provenance={
             **made,
             "section": reading.kind.value,
-            "base": None if whole is None else {"name": whole.name, "sha256": policy_sha256(whole)},
+            "base": None if whole is None else _origin(whole),
         },
     )
     full = {
@@ -246,6 +248,12 @@ def fit_material(
         "in_place": numbers["in_place"],
     }
     return Calibration(policy=policy, kind=reading.kind, report=plain_data(full))
+
+
+def _origin(base: Policy) -> dict[str, Any]:
+    """Which policy the other sections are of, and what they were fitted on."""
+    fitted = {k: base.provenance[k] for k in ("data", "section", "base") if k in base.provenance}
+    return {"name": base.name, "sha256": policy_sha256(base), **fitted}
 
 
 def _base(

@@ -140,6 +140,7 @@ def end_to_end(
     """Say whether answers get better behind the reranker, and what judging that costs."""
     with guarded(debug=debugging(ctx)) as tell:
         from rankgate.errors import ConfigError
+        from rankgate.types import FirstStageKind
         from rankgate_eval.answers.endpoint import Endpoint, Model
         from rankgate_eval.answers.generator import ApiGenerator, choose_generator
         from rankgate_eval.answers.handover import hand_over
@@ -158,6 +159,7 @@ def end_to_end(
         from rankgate_eval.answers.run import Limits, compare_answers, rehearse
         from rankgate_eval.answers.summary import Plan
         from rankgate_eval.run.evaluation import as_policy
+        from rankgate_eval.verdict.fairness import shared_questions
 
         def endpoint(
             role: str, model: str, url: str | None, key: str | None, params: str | None
@@ -257,11 +259,19 @@ def end_to_end(
             tell.end()
             typer.echo(json.dumps(found, indent=1) if as_json else _estimate_text(found))
             return
+        shared = shared_questions(
+            handed.policy,
+            FirstStageKind(handed.first_stage),
+            [q.text for q in asked],
+            name=dataset.name,
+            split=split,
+        )
         plan = Plan(
             after="policy" if "policy" in handed.arms else wanted[-1],
             fields=tuple(field or ()),
             seed=seed,
             extractive=generator == "extractive",
+            unfair=shared.sentence if shared is not None and shared.unfair else None,
         )
         result = compare_answers(
             asked,
@@ -334,7 +344,7 @@ def _made(
         "questions": f"{len(asked)} of {available}",
         "questions_sha256": digest([[q.id, q.text] for q in asked]),
         "scorer": handed.scorer,
-        "policy": handed.policy,
+        "policy": handed.policy.name,
         "first_stage": handed.first_stage,
         "k": handed.k,
         "top_n": handed.top_n,

@@ -36,7 +36,8 @@ __all__ = ["evaluate_data", "register"]
 
 _EPILOG = (
     "Exit codes: 0 ship, or ship behind the gate; 1 don't ship; 2 wrong usage, setting or data; "
-    "3 not enough data; 70 a crash. A folder called like a command is given as ./sweep."
+    "3 not enough data; 4 no fair test, because the policy was fitted on these questions; "
+    "70 a crash. A folder called like a command is given as ./sweep."
 )
 
 

@@ -1,7 +1,8 @@
-"""The fingerprint of what was measured on: so that nobody tests on what was fitted on.
+"""Fingerprint and marks of the questions: so that nobody tests on what was fitted on.
 
-A result and a policy both carry it. Equal fingerprints mean the same queries with the same
-judgements, whatever the file they came from and whatever the split is called.
+A result and a policy both carry the fingerprint. Equal fingerprints mean the same queries with
+the same judgements, whatever the file they came from and whatever the split is called. A policy
+has the marks besides, by which single questions are known again.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from collections.abc import Iterable
 
 from rankgate.errors import InputError
 from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.data.normalise import normalised
 
-__all__ = ["fingerprint"]
+__all__ = ["MOST_MARKS", "fingerprint", "question_marks"]
+
+MOST_MARKS = 2000
 
 
 def fingerprint(data: Dataset, query_ids: Iterable[str]) -> str:
@@ -32,3 +36,13 @@ def fingerprint(data: Dataset, query_ids: Iterable[str]) -> str:
         rows.append([query_id, data.queries[query_id], judged])
     text = json.dumps(rows, ensure_ascii=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def question_marks(questions: Iterable[str], *, most: int | None = MOST_MARKS) -> list[str]:
+    """Ten hexadecimal digits for each different question's normalised text, the smallest `most`.
+
+    The smallest of many marks are a random sample of the questions that two sides agree on, so
+    that a policy fitted on any number of them stays a small file.
+    """
+    marks = {hashlib.sha256(normalised(q).encode()).hexdigest()[:10] for q in questions}
+    return sorted(marks)[:most]

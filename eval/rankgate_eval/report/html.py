@@ -53,6 +53,7 @@ _GLYPHS = {
     "ship_behind_gate": "M4 3v18M20 3v18M9 12h6",
     "dont_ship": "M5 5l14 14M19 5L5 19",
     "not_enough_data": "M4 12h.01M12 12h.01M20 12h.01",
+    "not_a_fair_test": "M12 4v10M12 19h.01",
 }
 
 

@@ -35,6 +35,7 @@ VERDICTS = {
     "ship_behind_gate": "Ship behind the gate",
     "dont_ship": "Don't ship",
     "not_enough_data": "Not enough data",
+    "not_a_fair_test": "Not a fair test",
 }
 ARM_NAMES = {
     "first_stage": "First stage",
@@ -135,6 +136,8 @@ def _decision(result: Result) -> str:
         return f"Do not ship this reranker: {because}"
     if result.verdict == "not_enough_data":
         return f"The data do not decide yet: {because}"
+    if result.verdict == "not_a_fair_test":
+        return f"This is no fair test: {because}"
     what = "Ship the reranker"
     if result.verdict == "ship_behind_gate":
         what = "Ship the reranker behind its gate"
@@ -150,7 +153,7 @@ def _decision(result: Result) -> str:
 def _price(result: Result) -> str:
     parts = []
     change = primary_change(result, "ndcg@10")
-    if change is not None and result.verdict in ("dont_ship", "not_enough_data"):
+    if change is not None and result.verdict in ("dont_ship", "not_enough_data", "not_a_fair_test"):
         parts.append(
             f"nDCG@10 goes from {_mean(result, 'tuned_first_stage')} with the tuned first stage "
             f"to {_mean(result, 'policy')}"

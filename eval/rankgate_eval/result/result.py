@@ -35,6 +35,7 @@ from rankgate_eval.result.parts import (
     WorstQuery,
 )
 from rankgate_eval.result.plain import from_plain, to_plain
+from rankgate_eval.verdict.verdict import Call
 
 __all__ = ["ARMS", "VERSION", "Result", "result_schema"]
 
@@ -42,7 +43,6 @@ VERSION = 1
 FORMAT = "rankgate-eval-result"
 ARMS = ("first_stage", "tuned_first_stage", "rerank", "policy")
 """Names of the arms, in the order in which they are shown."""
-_EXIT_CODES = {"ship": 0, "ship_behind_gate": 0, "dont_ship": 1, "not_enough_data": 3}
 
 
 @functools.cache
@@ -68,7 +68,7 @@ class Result:
     """What `rankgate eval` found.
 
     Attributes:
-        verdict: ship, ship_behind_gate, dont_ship or not_enough_data.
+        verdict: ship, ship_behind_gate, dont_ship, not_enough_data or not_a_fair_test.
         reasons: sentences, the deciding ones first.
         queries_needed: for not_enough_data; None otherwise, and where no number would do.
         n: judged queries.
@@ -128,8 +128,8 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """Of the command: 0 ship (also behind the gate), 1 don't ship, 3 not enough data."""
-        return _EXIT_CODES[self.verdict]
+        """Of the command: 0 ship (also behind the gate), 1 don't, 3 not enough data, 4 unfair."""
+        return Call(self.verdict).exit_code
 
     @property
     def primary(self) -> tuple[str, str]:

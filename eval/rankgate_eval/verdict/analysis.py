@@ -34,9 +34,9 @@ from rankgate_eval.stats.reliability import reliability_at_top
 from rankgate_eval.stats.significance import Difference, compare
 from rankgate_eval.stats.strata import StrataReport, compare_strata, stratify
 from rankgate_eval.verdict.diagnosis import Observations, diagnose
+from rankgate_eval.verdict.fairness import shared_questions
 from rankgate_eval.verdict.frontier import measure_frontier
 from rankgate_eval.verdict.listings import moved_lists, worst_queries
-from rankgate_eval.verdict.provenance import fitted_on_warnings
 from rankgate_eval.verdict.recall import alternative_recall, measure_recall, reached_depth
 from rankgate_eval.verdict.refusals import count_refusals, unanswerable_rows
 from rankgate_eval.verdict.sections import (
@@ -48,7 +48,7 @@ from rankgate_eval.verdict.sections import (
     reliability_result,
     strata_result,
 )
-from rankgate_eval.verdict.verdict import Evidence, judge
+from rankgate_eval.verdict.verdict import Call, Evidence, judge
 
 __all__ = ["PAIRS", "analyse"]
 
@@ -121,6 +121,14 @@ def analyse(
         if asked.budget_ms is None or not times["policy"]
         else check_budget(times["policy"], asked.budget_ms)
     )
+    shared = shared_questions(
+        e.arms.policy,
+        e.arms.kind,
+        [e.data.queries[q] for q in judged],
+        name=e.data.name,
+        split=e.split,
+        fingerprint=fingerprint(e.data, judged),
+    )
     verdict = judge(
         Evidence(
             ndcg=decisive["ndcg@10"],
@@ -129,6 +137,7 @@ def analyse(
             skip_rate=skip_rate,
             strata=strata,
             latency=budget,
+            unfair=shared.sentence if shared is not None and shared.unfair else None,
         ),
         asked.standards,
     )
@@ -219,7 +228,11 @@ def analyse(
             room.mean,
             differences["rerank-first_stage"]["ndcg@10"],
         ),
-        warnings=(*warnings, *_warnings(e)),
+        warnings=(
+            *warnings,
+            *([] if shared is None or verdict.call is Call.NOT_A_FAIR_TEST else [shared.sentence]),
+            *_warnings(e),
+        ),
         made=made,
         per_query=_rows(e, numbers, primary),
         unanswerable=rows,
@@ -328,12 +341,7 @@ def _diagnosis(
 
 
 def _warnings(e: Experiment) -> list[str]:
-    found = fitted_on_warnings(
-        e.arms.policy,
-        name=e.data.name,
-        split=e.split,
-        fingerprint=fingerprint(e.data, e.judged),
-    )
+    found: list[str] = []
     failed = [q for q, p in e.pool.items() if p.found.error is not None]
     if failed:
         first = e.pool[failed[0]].found.error

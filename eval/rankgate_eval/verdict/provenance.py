@@ -1,4 +1,4 @@
-"""How a result was made: command, commit, hardware, policy; and whether it was a fair test."""
+"""How a result was made: command, commit, hardware, policy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from rankgate.types import FirstStageKind
 from rankgate_eval.result.parts import PolicyMade
 
 __all__ = [
-    "fitted_on_warnings",
     "git_state",
     "hardware",
     "now",
@@ -99,36 +97,3 @@ def policy_made(policy: Policy, *, source: str, kind: FirstStageKind) -> PolicyM
         kind=kind.value,
         provenance=json.loads(json.dumps(dict(policy.provenance))),
     )
-
-
-def fitted_on_warnings(
-    policy: Policy, *, name: str, split: str | None, fingerprint: str
-) -> list[str]:
-    """A sentence where the policy says that it was fitted on what it is now tested on."""
-    data = policy.provenance.get("data")
-    fitted = list(_named(data))
-    advice = "its numbers here are too good; evaluate on another split."
-    if any(entry.get("fingerprint") == fingerprint for entry in fitted):
-        return [f"The policy {policy.name!r} was fitted on these very queries: {advice}"]
-    for entry in fitted:
-        same_split = split is None or entry.get("split") is None or entry.get("split") == split
-        if entry.get("name") == name and same_split:
-            where = "" if entry.get("split") is None else f", split {entry['split']!r}"
-            return [
-                f"The policy {policy.name!r} was fitted on a data set of this name ({name}"
-                f"{where}): if it is the same, {advice}"
-            ]
-    return []
-
-
-def _named(data: Any) -> Iterator[Mapping[str, Any]]:
-    """Entries with name, split and fingerprint, from one entry, a list, or name to split."""
-    if isinstance(data, Mapping):
-        if "name" in data or "fingerprint" in data:
-            yield data
-            return
-        for name, split in data.items():
-            yield {"name": name, "split": split if isinstance(split, str) else None}
-    elif isinstance(data, list | tuple):
-        for entry in data:
-            yield from _named(entry)

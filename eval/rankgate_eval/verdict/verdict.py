@@ -1,4 +1,4 @@
-"""The verdict: ship, ship behind the gate, don't ship, or not enough data, with its reasons.
+"""The verdict: ship, ship behind the gate, don't ship, not enough data, or no fair test.
 
 Pure and deterministic: everything measured comes in as `Evidence`, nothing is drawn here. The
 policy is compared with the *tuned* first stage, so that refitted fusion weights are not
@@ -25,6 +25,12 @@ class Call(StrEnum):
     SHIP_BEHIND_GATE = "ship_behind_gate"
     DONT_SHIP = "dont_ship"
     NOT_ENOUGH_DATA = "not_enough_data"
+    NOT_A_FAIR_TEST = "not_a_fair_test"
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command that ends with it."""
+        return _EXIT_CODES[self]
 
 
 _OUT_OF_REACH = 100_000
@@ -34,6 +40,7 @@ _EXIT_CODES = {
     Call.SHIP_BEHIND_GATE: 0,
     Call.DONT_SHIP: 1,
     Call.NOT_ENOUGH_DATA: 3,
+    Call.NOT_A_FAIR_TEST: 4,
 }
 
 
@@ -83,6 +90,7 @@ class Evidence:
         skip_rate: share of the queries that the gate skipped, in [0, 1].
         strata: of the difference in nDCG@10; None where none were tested.
         latency: of the policy against the budget; None where no budget was given.
+        unfair: why the test is none, such as a policy fitted on these questions; None: it is one.
     """
 
     ndcg: Difference
@@ -91,6 +99,7 @@ class Evidence:
     skip_rate: float
     strata: StrataReport | None = None
     latency: Budget | None = None
+    unfair: str | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.skip_rate <= 1.0:
@@ -121,8 +130,8 @@ class Verdict:
 
     @property
     def exit_code(self) -> int:
-        """Of the command: 0 ship (also behind the gate), 1 don't ship, 3 not enough data."""
-        return _EXIT_CODES[self.call]
+        """Of the command: 0 ship (also behind the gate), 1 don't, 3 not enough data, 4 unfair."""
+        return self.call.exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +149,8 @@ def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
 
     Too few queries decide nothing. Then any requirement that is refused means `dont_ship`, else
     any that is undecided `not_enough_data`; a stratum can only refuse. What is left ships:
-    behind the gate where the gate skipped anything. With the means as they are, a narrower
+    behind the gate where the gate skipped anything; but what looks so on questions that the
+    policy was fitted on is `not_a_fair_test`. With the means as they are, a narrower
     interval never turns `dont_ship` into a verdict that ships.
 
     Args:
@@ -183,6 +193,13 @@ def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
             call=Call.NOT_ENOUGH_DATA,
             reasons=tuple(reasons),
             queries_needed=max(needs, default=None),
+            regressions=regressions,
+        )
+    if evidence.unfair is not None:
+        # What is refused even so stays refused, and too few questions stay too few.
+        return Verdict(
+            call=Call.NOT_A_FAIR_TEST,
+            reasons=(evidence.unfair, *reasons),
             regressions=regressions,
         )
     if evidence.skip_rate > 0.0:

@@ -1,0 +1,121 @@
+"""Whether the questions that judge a policy are others than those that it was fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rankgate.policy import Policy
+from rankgate.types import FirstStageKind
+from rankgate_eval.data.fingerprint import MOST_MARKS, question_marks
+
+__all__ = ["SharedQuestions", "shared_questions"]
+
+_FEW = 0.02
+"""Share of the questions that two honest samples may have in common, such as "opening hours"."""
+_ADVICE = "Its numbers here are too good; evaluate on questions that it has not seen."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedQuestions:
+    """Questions that fitted the policy and judge it.
+
+    Attributes:
+        sentence: what is known of them.
+        unfair: whether they are more than a few, so that nothing may ship on them.
+    """
+
+    sentence: str
+    unfair: bool
+
+
+def shared_questions(
+    policy: Policy,
+    kind: FirstStageKind,
+    questions: Sequence[str],
+    *,
+    name: str,
+    split: str | None,
+    fingerprint: str | None = None,
+) -> SharedQuestions | None:
+    """What the policy's provenance says of these questions; None where they are others.
+
+    The questions' marks decide where the policy has them, whatever the data set is called now.
+    Else an equal fingerprint, and last the names: the same data set in the same split, or in all
+    of it on one side.
+
+    Args:
+        policy: under test.
+        kind: of the section that ran.
+        questions: texts of the judged queries.
+        name: of the data set that they were taken from.
+        split: of it; None: all of it.
+        fingerprint: of the judged queries; None where they have no judgements.
+    """
+    for entry in _fitted_on(policy.provenance, kind):
+        marks = entry.get("marks")
+        if isinstance(marks, str) and marks:
+            found = _by_marks(policy.name, marks.split(), questions)
+        elif fingerprint is not None and entry.get("fingerprint") == fingerprint:
+            found = SharedQuestions(
+                sentence=f"The policy {policy.name!r} was fitted on these very queries. {_ADVICE}",
+                unfair=True,
+            )
+        elif entry.get("name") == name and (
+            split is None or entry.get("split") is None or entry.get("split") == split
+        ):
+            where = "" if entry.get("split") is None else f", split {entry['split']!r}"
+            found = SharedQuestions(
+                sentence=f"The policy {policy.name!r} was fitted on a data set of this name "
+                f"({name}{where}) and does not say on which questions. {_ADVICE} If they are "
+                "others, `rankgate calibrate` writes a policy that knows them.",
+                unfair=True,
+            )
+        else:
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+def _by_marks(
+    policy: str, fitted: Sequence[str], questions: Sequence[str]
+) -> SharedQuestions | None:
+    known = set(fitted)
+    asked = question_marks(questions, most=None)
+    if len(known) >= MOST_MARKS:
+        # Of very many questions the policy keeps the smallest marks: it speaks up to there.
+        asked = [mark for mark in asked if mark <= max(known)]
+    shared = sum(mark in known for mark in asked)
+    if not shared:
+        return None
+    share = shared / len(asked)
+    seen = f"The policy {policy!r} was fitted on {share:.0%} of the questions that judge it here"
+    if share <= _FEW:
+        return SharedQuestions(
+            sentence=f"{seen}, which two samples may have in common by chance.", unfair=False
+        )
+    return SharedQuestions(sentence=f"{seen}. {_ADVICE}", unfair=True)
+
+
+def _fitted_on(provenance: Mapping[str, Any], kind: FirstStageKind) -> Iterator[Mapping[str, Any]]:
+    """What the section was fitted on: of a policy over a base, the base's where it is its own."""
+    if provenance.get("section") in (None, kind.value):
+        yield from _entries(provenance.get("data"))
+    elif isinstance(provenance.get("base"), Mapping):
+        yield from _fitted_on(provenance["base"], kind)
+
+
+def _entries(data: Any) -> Iterable[Mapping[str, Any]]:
+    """Entries with name, split and fingerprint, from one entry, a list, or name to split."""
+    if isinstance(data, Mapping):
+        if "name" in data or "fingerprint" in data:
+            return [data]
+        return [
+            {"name": name, "split": split if isinstance(split, str) else None}
+            for name, split in data.items()
+        ]
+    if isinstance(data, list | tuple):
+        return [entry for part in data for entry in _entries(part)]
+    return []
