@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from rankgate.decide.signals import Signals, compute_signals
 from rankgate.encoders import TokenEncoder, TokenVectors
-from rankgate.retrieve import BM25Index, Fusion, fuse_candidates, list_depth
+from rankgate.retrieve import BM25Index, Fusion, MemoryIndex
 from rankgate.scorers import LateInteractionScorer
 from rankgate.types import Candidate
 from rankgate_eval.data.dataset import Dataset
@@ -55,13 +55,14 @@ class CorpusIndex:
         self.data = data
         self.encoder = encoder
         self.scorer = LateInteractionScorer(encoder) if scorer is None else scorer
-        self.ids = list(data.corpus)
-        self.position = {identifier: i for i, identifier in enumerate(self.ids)}
         self.folder = cache / data.name
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.bm25 = BM25Index.build(data.corpus.items())
+        self.ids = list(data.corpus)
         self.vectors = self._encoded()
         self.pooled = np.stack([v.pooled for v in self.vectors])
+        self.bm25 = BM25Index.build(data.corpus.items())
+        self.index = MemoryIndex(data.corpus, self.bm25, matrix=self.pooled)
+        self.position = self.index.position
 
     def _encoded(self) -> list[TokenVectors]:
         found: list[TokenVectors] = []
@@ -98,16 +99,8 @@ class CorpusIndex:
         self, query: TokenVectors, text: str, depth: int, hidden: frozenset[str] = frozenset()
     ) -> tuple[dict[str, float], dict[str, float]]:
         """The dense and the BM25 list, `depth` deep; `hidden` passages do not exist."""
-        cosines = self.pooled @ query.pooled
-        bm25 = self.bm25.all_scores(text).copy()
-        gone = [self.position[h] for h in hidden]
-        cosines[gone], bm25[gone] = -2.0, 0.0
-        by_dense = np.argsort(-cosines, kind="stable")[:depth]
-        by_bm25 = np.argsort(-bm25, kind="stable")[:depth]
-        return (
-            {self.ids[i]: float(cosines[i]) for i in by_dense if cosines[i] > -2.0},
-            {self.ids[i]: float(bm25[i]) for i in by_bm25 if bm25[i] > 0},
-        )
+        asked = self.index.ask(text, vector=query.pooled, hidden=hidden)
+        return asked.dense(depth), asked.bm25(depth)
 
     def retrieve(
         self,
@@ -126,18 +119,7 @@ class CorpusIndex:
         `vectors` is the question as the encoder reads it, `asked` as the scorer does; without
         it the scorer reads it now.
         """
-        dense, bm25 = self.lists(vectors, text, list_depth(k), hidden)
-        candidates = fuse_candidates(
-            dense=dense,
-            bm25=bm25,
-            fusion=fusion,
-            k=k,
-            missing_dense=lambda ids: [
-                float(self.pooled[self.position[i]] @ vectors.pooled) for i in ids
-            ],
-            missing_bm25=lambda ids: self.bm25.scores(text, ids),
-            fetch=lambda ids: [(self.data.corpus[i], {}) for i in ids],
-        )
+        candidates = self.index.search(text, k, fusion=fusion, hidden=hidden, vector=vectors.pooled)
         passages = [self.vectors[self.position[c.id]] for c in candidates]
         return Retrieved(
             query_id=query_id,

@@ -8,13 +8,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rankgate.retrieve import MemoryIndex
     from rankgate_eval.data.dataset import Dataset
     from rankgate_eval.data.loading import load_dataset
     from rankgate_eval.errors import DatasetError, EvalError, SystemFailedError
     from rankgate_eval.result.result import Result, result_schema
     from rankgate_eval.run.evaluation import evaluate
     from rankgate_eval.run.experiment import Settings
-    from rankgate_eval.run.index import MemoryIndex
     from rankgate_eval.run.sweep import SweepResult, run_sweep
     from rankgate_eval.run.system import FirstStage, as_first_stage
     from rankgate_eval.verdict.check import CheckResult, compare_results
@@ -46,7 +46,6 @@ _HOMES = {
     "DatasetError": "errors",
     "EvalError": "errors",
     "FirstStage": "run.system",
-    "MemoryIndex": "run.index",
     "Result": "result.result",
     "Settings": "run.experiment",
     "Standards": "verdict.verdict",
@@ -62,6 +61,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "MemoryIndex":
+        return importlib.import_module("rankgate.retrieve").MemoryIndex
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -11,17 +11,10 @@ import numpy.typing as npt
 
 from rag_app.errors import UnknownDocumentError
 from rankgate.errors import InputError
-from rankgate.retrieve import (
-    BM25Index,
-    Fusion,
-    fuse_candidates,
-    list_depth,
-    reciprocal_rank_fusion,
-    top_entries,
-)
+from rankgate.retrieve import BM25Index, Embedder, Fusion, hybrid_candidates
 from rankgate.types import Candidate
 
-__all__ = ["AlsoSearched", "Embedder", "HybridFirstStage", "Index"]
+__all__ = ["AlsoSearched", "HybridFirstStage", "Index"]
 
 # A document is replaced in milliseconds; twice in a row within one query is bad luck already.
 _ATTEMPTS = 5
@@ -44,14 +37,6 @@ class AlsoSearched:
     def __post_init__(self) -> None:
         if not self.weight > 0:
             raise InputError(f"the weight of a query must be above 0, got {self.weight}")
-
-
-class Embedder(Protocol):
-    """Gives unit vectors."""
-
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """(n, d) unit vectors of n texts."""
-        ...
 
 
 class Index(Protocol):
@@ -131,37 +116,42 @@ class HybridFirstStage:
     def _fused(
         self, query: str, vectors: npt.NDArray[np.float32], k: int, also: Sequence[AlsoSearched]
     ) -> list[Candidate]:
-        depth = list_depth(k)
         # One BM25 index for the whole query: while documents are written, another follows when
         # they are done. Chroma and the manifest are ahead of it by then.
         bm25 = self.store.bm25
         texts = [query, *(a.text for a in also)]
-        dense = [self.store.dense(vector, depth) for vector in vectors]
-        terms = [bm25.search(text, depth) for text in texts]
-        there = self.store.present(
-            list(dict.fromkeys(i for found in (*dense, *terms) for i in found))
+        asked, *further = (
+            _StoreLists(store=self.store, words=bm25, query=text, vector=vector)
+            for text, vector in zip(texts, vectors, strict=True)
         )
-        dense = [{i: s for i, s in d.items() if i in there and i in bm25} for d in dense]
-        terms = [{i: s for i, s in t.items() if i in there} for t in terms]
-
-        def of_all_wordings(depth: int) -> list[tuple[str, float]]:
-            fused = [
-                self.fusion.fuse(top_entries(d, depth), top_entries(t, depth))
-                for d, t in zip(dense, terms, strict=True)
-            ]
-            return reciprocal_rank_fusion(
-                [[i for i, _ in one] for one in fused],
-                k=self.fusion.rrf_k,
-                weights=[1.0, *(a.weight for a in also)],
-            )
-
-        return fuse_candidates(
-            dense=dense[0],
-            bm25=terms[0],
-            fusion=self.fusion,
+        return hybrid_candidates(
+            asked,
             k=k,
-            missing_dense=lambda ids: self.store.cosines(vectors[0], ids),
-            missing_bm25=lambda ids: bm25.scores(query, ids),
+            fusion=self.fusion,
             fetch=self.store.fetch,
-            fused_at=of_all_wordings if also else None,
+            also=[(lists, a.weight) for lists, a in zip(further, also, strict=True)],
+            present=self.store.present,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoreLists:
+    """The two lists of one wording over a store, as `rankgate.retrieve.TwoLists`."""
+
+    store: Index
+    words: BM25Index
+    query: str
+    vector: npt.NDArray[np.float32]
+
+    def dense(self, depth: int) -> dict[str, float]:
+        found = self.store.dense(self.vector, depth)
+        return {i: score for i, score in found.items() if i in self.words}
+
+    def bm25(self, depth: int) -> dict[str, float]:
+        return self.words.search(self.query, depth)
+
+    def dense_scores(self, ids: Sequence[str]) -> Sequence[float]:
+        return self.store.cosines(self.vector, ids)
+
+    def bm25_scores(self, ids: Sequence[str]) -> Sequence[float]:
+        return self.words.scores(self.query, ids)

@@ -23,7 +23,8 @@ def test_import_contracts_hold():
 
 
 @pytest.mark.parametrize(
-    "module", ["rankgate", "rankgate.scorers", "rankgate.testing", "rankgate.cli"]
+    "module",
+    ["rankgate", "rankgate.retrieve", "rankgate.scorers", "rankgate.testing", "rankgate.cli"],
 )
 def test_engine_loads_no_framework(module):
     heavy = (

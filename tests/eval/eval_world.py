@@ -7,9 +7,9 @@ everything to win, and one that hates gold everything to lose.
 
 import json
 
+from rankgate.retrieve import MemoryIndex
 from rankgate.testing import FakeScorer
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.run.index import MemoryIndex
 from rankgate_eval.run.system import IndexStage
 
 RIVALS = 6

@@ -13,6 +13,7 @@ from command_kit import invoke
 
 from rankgate.errors import InputError
 from rankgate.policy import Policy
+from rankgate.retrieve import MemoryIndex
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval.calibrate import Question, calibrate, foreign_questions, read_questions
 from rankgate_eval.calibrate.calibration import fit_material
@@ -21,7 +22,6 @@ from rankgate_eval.calibrate.material import read_material
 from rankgate_eval.calibrate.unanswerable import WithoutStage, hidden_passages, questions_data
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.loading import load_dataset
-from rankgate_eval.run.index import MemoryIndex
 from rankgate_eval.run.system import IndexStage, as_first_stage
 
 # The system knows which passage belongs to which query, and gets it wrong now and then; the

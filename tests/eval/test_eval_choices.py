@@ -8,14 +8,14 @@ import pytest
 from rankgate.encoders import TokenStore
 from rankgate.encoders.encoder import TokenVectors
 from rankgate.errors import InputError, ModelNotFoundError
-from rankgate.retrieve import Fusion
+from rankgate.retrieve import Fusion, TokenCache
 from rankgate.scorers import LateInteractionScorer
 from rankgate.scorers.wrappers.traits import innermost
 from rankgate.testing import FakeScorer
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval import Dataset
 from rankgate_eval.data.attribute import is_attribute_name, load_object
-from rankgate_eval.run.encoding import build_index, fill_store, open_store
+from rankgate_eval.run.encoding import build_index, open_store
 from rankgate_eval.run.evaluation import open_under_test
 from rankgate_eval.run.scorer_choice import choose_scorer
 from rankgate_eval.run.system_choice import choose_system, index_stage, kind_of, profile_of
@@ -140,7 +140,7 @@ def test_passages_are_encoded_once_for_both_uses(tokens, tmp_path):
     store = open_store(tmp_path / "cache", tokens)
     index = build_index(DATA, encoder=tokens, store=store, cache=tmp_path / "cache")
     assert tokens.texts == ["one", "two"]
-    fill_store(store, tokens, ["two", "one", "two"])
+    TokenCache(tokens, store).fill(["two", "one", "two"])
     assert tokens.texts == ["one", "two"], "late interaction finds them known"
     assert len(store) == 2
     index.search("a question", 2, kind="dense")
@@ -157,9 +157,9 @@ def test_passages_are_encoded_once_for_both_uses(tokens, tmp_path):
 
 def test_filling_resumes_where_it_stopped(tokens, tmp_path):
     store = TokenStore(tmp_path / "t.sqlite", encoder="tiny", dimension=2)
-    fill_store(store, tokens, ["a", "b"])
+    TokenCache(tokens, store).fill(["a", "b"])
     seen = []
-    fill_store(store, tokens, ["a", "b", "c"], progress=lambda done, n: seen.append((done, n)))
+    TokenCache(tokens, store).fill(["a", "b", "c"], progress=lambda done, n: seen.append((done, n)))
     assert tokens.texts == ["a", "b", "c"] and seen == [(1, 1)]
     assert store.missing(["c", "x", "x", "a", "y"]) == ["x", "y"]
     assert store.missing([]) == []

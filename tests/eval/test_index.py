@@ -8,11 +8,9 @@ import pytest
 
 from rankgate.decide.signals import query_words
 from rankgate.errors import ConfigError, InputError
-from rankgate.retrieve import Fusion
+from rankgate.retrieve import Fusion, MemoryIndex, VectorCache
 from rankgate.types import FirstStageKind
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.run.index import MemoryIndex
-from rankgate_eval.run.vector_cache import VectorCache
 
 
 class WordEncoder:
@@ -191,14 +189,14 @@ def test_an_encoder_that_returns_nonsense(rows, tmp_path):
     cache = VectorCache(Broken(rows), tmp_path)
     for _ in range(2):  # nothing of it may have been kept
         with pytest.raises(InputError, match="encoder 'words' returned"):
-            cache.vectors(["x"])
+            cache.embed(["x"])
     cache.close()
 
 
 def test_cache_odd_texts_and_no_texts(tmp_path):
     cache = VectorCache(WordEncoder(), tmp_path)
-    assert cache.vectors([]).shape == (0, 64)
-    rows = cache.vectors(["a\ud800b", "", "x\x00y", "a\ud800b"])
+    assert cache.embed([]).shape == (0, 64)
+    rows = cache.embed(["a\ud800b", "", "x\x00y", "a\ud800b"])
     assert rows.shape == (4, 64) and np.array_equal(rows[0], rows[3])
     assert np.linalg.norm(rows[0]) == pytest.approx(1.0) and not rows[1].any()
     cache.close()

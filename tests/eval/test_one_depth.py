@@ -18,16 +18,16 @@ from rag_app.ask.pipeline import Pipeline
 from rag_app.settings import Settings as AppSettings
 from rankgate import Policy, Reranker
 from rankgate.encoders import TokenVectors
-from rankgate.retrieve import DEFAULT_K, LIST_DEPTH, Fusion
+from rankgate.retrieve import DEFAULT_K, LIST_DEPTH, Fusion, MemoryIndex
 from rankgate.testing import FakeScorer
 from rankgate_eval.answers.handover import hand_over
 from rankgate_eval.answers.questions import Question
 from rankgate_eval.calibrate.material import read_material
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.experiment import Settings, run_experiment
-from rankgate_eval.run.index import MemoryIndex
 from rankgate_eval.run.sweep import run_sweep
 from rankgate_eval.run.system import IndexStage
+from rankgate_eval.train.engine import Miner, TrainingCorpus, TrainingQuery
 
 _DRAW = random.Random(7)
 WORDS = [f"{a}{b}" for a in ("bar", "lin", "mos", "tek", "ruv") for b in ("an", "el", "is", "or")]
@@ -138,6 +138,13 @@ def in_the_benchmarks(tmp_path):
     return found
 
 
+def in_training():
+    asked = [TrainingQuery(id=q, text=t, positives=(f"d-{q[1:]}",)) for q, t in QUESTIONS.items()]
+    corpus = TrainingCorpus(name="words", passages=STORE.texts, queries=asked)
+    mined = Miner(corpus, embedder=Encoder()).mine(asked)
+    return {m.query.id: (seen(m.candidates), told(m.signals)) for m in mined}
+
+
 APPLICATION = in_the_application()
 
 
@@ -166,6 +173,10 @@ def test_calibration_reads_what_the_application_reads():
 
 def test_the_benchmarks_read_what_the_application_reads(tmp_path):
     assert_same(in_the_benchmarks(tmp_path), APPLICATION)
+
+
+def test_training_mines_what_the_application_reads():
+    assert_same(in_training(), APPLICATION)
 
 
 def test_the_comparison_of_answers_reads_what_the_application_reads():

@@ -8,13 +8,13 @@ import uuid
 import pytest
 
 from rankgate.errors import InputError, MissingExtraError
+from rankgate.retrieve import MemoryIndex
 from rankgate.testing import candidates_of
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.readers.run import Run
 from rankgate_eval.errors import SystemFailedError
 from rankgate_eval.run.collect import collect
-from rankgate_eval.run.index import MemoryIndex
 from rankgate_eval.run.system import (
     CallableStage,
     FirstStage,

@@ -23,8 +23,8 @@ from rankgate.decide.logistic import Feature, Logistic
 from rankgate.decide.relevance import RelevanceModel
 from rankgate.errors import BadScoresError
 from rankgate.retrieve.bm25 import BM25Index
-from rankgate.retrieve.candidates import fuse_candidates
 from rankgate.retrieve.fusion import Fusion
+from rankgate.retrieve.hybrid import fuse_candidates
 from rankgate.scorers import Cascade, ScoreContext, ScorerInfo, Scores
 from rankgate.scorers.wrappers import Batched, Windowed
 from rankgate.scorers.wrappers.spans import TokenizerSpans

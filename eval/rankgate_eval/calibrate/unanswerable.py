@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from rankgate.errors import InputError
+from rankgate.retrieve import Progress
 from rankgate.types import Candidate
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.near_duplicates import near_duplicates, removals
 from rankgate_eval.run.system import FirstStage, IndexStage
-from rankgate_eval.run.vector_cache import Progress
 
 __all__ = [
     "Question",

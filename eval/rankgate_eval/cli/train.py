@@ -15,9 +15,9 @@ from rankgate_eval.cli.progress import guarded
 
 if TYPE_CHECKING:
     from rankgate.encoders import TokenStore
+    from rankgate.retrieve import Embedder
     from rankgate_eval.train import Source, Trained
     from rankgate_eval.train.engine import TrainingSettings
-    from rankgate_eval.train.engine.mining import Embedder
 
 __all__ = ["EXIT_NOT_BETTER", "register", "train"]
 
@@ -244,17 +244,17 @@ def _reading(
     if bm25_only and not tokens:
         return None, None
     from rankgate.encoders import TokenEncoder
-    from rankgate_eval.run.encoding import StoringEncoder, open_store
-    from rankgate_eval.train.embedder import CachedEmbedder
+    from rankgate.retrieve import TokenCache, VectorCache
+    from rankgate_eval.run.encoding import open_store
 
     encoder = TokenEncoder.load()
     if not tokens:
-        return CachedEmbedder(encoder, cache), None
+        return VectorCache(encoder, cache), None
     store = open_store(cache, encoder)
     if bm25_only:
         return None, store
     # Pooled vectors from their own cache: out of the store, all token vectors would come along.
-    return CachedEmbedder(StoringEncoder(encoder, store), cache), store
+    return VectorCache(TokenCache(encoder, store), cache), store
 
 
 def _named(text: str) -> tuple[str, str]:

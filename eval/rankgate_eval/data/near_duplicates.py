@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rankgate.errors import InputError
+from rankgate.retrieve import Progress
 from rankgate_eval.data.normalise import normalised_words
-from rankgate_eval.run.vector_cache import Progress
 
 __all__ = ["near_duplicates", "removals"]
 

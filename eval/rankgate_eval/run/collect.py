@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rankgate.errors import InputError
+from rankgate.retrieve import Progress
 from rankgate.types import Candidate
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.errors import SystemFailedError
 from rankgate_eval.run.system import FirstStage
-from rankgate_eval.run.vector_cache import Progress
 
 __all__ = ["Collected", "Found", "collect"]
 

@@ -7,51 +7,24 @@ Questions are never kept: what encoding them costs belongs to the latency that i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from rankgate.encoders import TokenEncoder, TokenStore
 from rankgate.errors import ConfigError
-from rankgate.retrieve import BM25Index
+from rankgate.retrieve import (
+    BM25Index,
+    Encoder,
+    MemoryIndex,
+    Progress,
+    TokenCache,
+    VectorCache,
+)
 from rankgate.types import FirstStageKind
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.run.index import MemoryIndex
-from rankgate_eval.run.vector_cache import Encoder, Progress, VectorCache
 
-__all__ = ["DEFAULT_CACHE", "StoringEncoder", "build_index", "fill_store", "open_store"]
+__all__ = ["DEFAULT_CACHE", "build_index", "open_store"]
 
 DEFAULT_CACHE = Path(".rankgate") / "eval"
-_BATCH = 64
-
-
-class StoringEncoder:
-    """An encoder that keeps every text's token vectors as it makes the pooled one.
-
-    Args:
-        encoder: gives both from one pass.
-        store: where token vectors go; what is in it is not encoded again.
-    """
-
-    def __init__(self, encoder: TokenEncoder, store: TokenStore) -> None:
-        self.name = encoder.name
-        self.sha256 = encoder.sha256
-        self.dimension = encoder.dimension
-        self._encoder = encoder
-        self._store = store
-
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """(n, d) unit vectors, one a text."""
-        if not texts:
-            return np.zeros((0, self.dimension), dtype=np.float32)
-        known = self._store.get_many(texts)
-        absent = [text for text in dict.fromkeys(texts) if text not in known]
-        fresh = dict(zip(absent, self._encoder.encode(absent), strict=True))
-        self._store.put_many(fresh)
-        known.update(fresh)
-        return np.stack([known[text].pooled for text in texts])
 
 
 def open_store(folder: str | Path, encoder: TokenEncoder) -> TokenStore:
@@ -70,22 +43,6 @@ def open_store(folder: str | Path, encoder: TokenEncoder) -> TokenStore:
         encoder=f"{encoder.name}|{encoder.sha256}",
         dimension=encoder.dimension,
     )
-
-
-def fill_store(
-    store: TokenStore,
-    encoder: TokenEncoder,
-    texts: Iterable[str],
-    *,
-    progress: Progress | None = None,
-) -> None:
-    """Encode the texts that the store lacks; each batch is kept as it is done."""
-    absent = store.missing(list(texts))
-    for start in range(0, len(absent), _BATCH):
-        part = absent[start : start + _BATCH]
-        store.put_many(dict(zip(part, encoder.encode(part), strict=True)))
-        if progress is not None:
-            progress(start + len(part), len(absent))
 
 
 def build_index(
@@ -117,13 +74,13 @@ def build_index(
     reader: Encoder = TokenEncoder.load() if encoder is None else encoder
     writer: Encoder = reader
     if store is not None and isinstance(reader, TokenEncoder):
-        writer = StoringEncoder(reader, store)
+        writer = TokenCache(reader, store)
     passages = VectorCache(writer, cache)
     try:
-        matrix = passages.vectors(list(data.corpus.values()), progress=progress)
+        matrix = passages.embed(list(data.corpus.values()), progress=progress)
     finally:
         passages.close()
     # Questions get a memory of their own that ends with the run.
     return MemoryIndex(
-        data.corpus, bm25, cache=VectorCache(reader), matrix=matrix, documents=data.documents
+        data.corpus, bm25, encoder=VectorCache(reader), matrix=matrix, documents=data.documents
     )

@@ -11,13 +11,12 @@ import numpy as np
 from rankgate.decide.signals import query_words
 from rankgate.errors import InputError
 from rankgate.policy import Policy, Section
-from rankgate.retrieve import DEFAULT_K
+from rankgate.retrieve import DEFAULT_K, TokenCache
 from rankgate.scorers import LateInteractionScorer, Scorer
 from rankgate.scorers.wrappers.traits import innermost
 from rankgate.scorers.wrappers.windowed import windows_read
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.collect import Collected, collect
-from rankgate_eval.run.encoding import fill_store
 from rankgate_eval.run.orderings import Arms, run_arms
 from rankgate_eval.run.pool import Pooled, score_pool
 from rankgate_eval.run.system import FirstStage, IndexStage
@@ -267,9 +266,7 @@ def prepare(scorer: Scorer, collected: Collected, *, k: int, tell: Teller) -> No
     """Encode passages that late interaction will read, as ingestion does before any question."""
     reader = innermost(scorer)
     if isinstance(reader, LateInteractionScorer) and reader.token_store is not None:
-        fill_store(
-            reader.token_store,
-            reader.encoder,
+        TokenCache(reader.encoder, reader.token_store).fill(
             (
                 window
                 for found in collected.found.values()

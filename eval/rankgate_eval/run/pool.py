@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from rankgate.decide.signals import Signals, compute_signals
 from rankgate.errors import InputError
+from rankgate.retrieve import Progress
 from rankgate.scorers import ScoreContext, Scorer, Scores
 from rankgate.scorers.protocol import Job
 from rankgate.scorers.steps import score_many
@@ -24,7 +25,6 @@ from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.errors import SystemFailedError
 from rankgate_eval.run.collect import Collected, Found, collect
 from rankgate_eval.run.system import FirstStage
-from rankgate_eval.run.vector_cache import Progress
 
 __all__ = ["Pooled", "read_pool", "score_pool"]
 

@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rankgate.errors import InputError
-from rankgate.retrieve import BM25Index
+from rankgate.retrieve import BM25Index, Encoder
 from rankgate.scorers import Scorer
-from rankgate_eval.run.vector_cache import Encoder
 from rankgate_eval.stats.significance import clopper_pearson
 
 __all__ = [

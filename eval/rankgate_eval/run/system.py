@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from rankgate.errors import InputError, MissingExtraError
-from rankgate.retrieve import Fusion, chroma_space
+from rankgate.retrieve import Fusion, MemoryIndex, chroma_space
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.readers.run import Run
-from rankgate_eval.run.index import MemoryIndex
 
 __all__ = [
     "CallableStage",

@@ -8,13 +8,12 @@ from pathlib import Path
 from rankgate.encoders import TokenStore
 from rankgate.errors import InputError
 from rankgate.profile import Profile
-from rankgate.retrieve import Fusion
+from rankgate.retrieve import Encoder, Fusion, Progress
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval.data.attribute import load_object
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.encoding import build_index
 from rankgate_eval.run.system import FirstStage, IndexStage, as_first_stage
-from rankgate_eval.run.vector_cache import Encoder, Progress
 
 __all__ = ["choose_system", "index_kind", "index_stage", "kind_of", "profile_of"]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankgate.errors import InputError
+from rankgate.retrieve import Embedder
 from rankgate_eval.train.engine import (
     DevSet,
     ListBuilder,
@@ -19,7 +20,6 @@ from rankgate_eval.train.engine import (
     judged_list,
 )
 from rankgate_eval.train.engine.card import DataUse
-from rankgate_eval.train.engine.mining import Embedder
 from rankgate_eval.train.engine.sampling import epoch_plan
 from rankgate_eval.train.sources import Source, part_by_group
 

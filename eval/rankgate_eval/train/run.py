@@ -10,6 +10,7 @@ from pathlib import Path
 from rankgate.encoders import TokenStore
 from rankgate.encoders.locate import file_sha256
 from rankgate.errors import ConfigError, InputError
+from rankgate.retrieve import Embedder
 from rankgate.scorers.onnx import OnnxScorer
 from rankgate_eval.stats.significance import Difference, compare
 from rankgate_eval.train.engine import (
@@ -30,7 +31,6 @@ from rankgate_eval.train.engine.adapt import freeze_embeddings
 from rankgate_eval.train.engine.card import TrainingCard
 from rankgate_eval.train.engine.export import Exported, export_onnx, quantise
 from rankgate_eval.train.engine.head import HEAD_FILE, HeadRanker, load_head_ranker
-from rankgate_eval.train.engine.mining import Embedder
 from rankgate_eval.train.engine.query import QUERY_FILE, load_query_ranker
 from rankgate_eval.train.plan import TrainingPlan, make_plan
 from rankgate_eval.train.sources import Source

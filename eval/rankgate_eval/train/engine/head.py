@@ -17,7 +17,8 @@ from rankgate.encoders.encoder import TokenEncoder, TokenVectors
 from rankgate.encoders.head import TokenHead
 from rankgate.encoders.token_store import TokenStore
 from rankgate.errors import ConfigError, InputError, MissingExtraError
-from rankgate_eval.train.engine.vectors import KeptVectors, window_scores
+from rankgate.retrieve import TokenCache
+from rankgate_eval.train.engine.vectors import window_scores
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +56,7 @@ class HeadRanker:
         self.encoder = encoder
         self.window = window
         self.tokens_read = 0
-        self._kept = KeptVectors(encoder, store)
+        self._kept = TokenCache(encoder, store)
 
     @property
     def max_length(self) -> int:
@@ -65,8 +66,8 @@ class HeadRanker:
     def scores(self, lists: Sequence[tuple[str, Sequence[str]]]) -> list[torch.Tensor]:
         """(n,) scores of each (query, passages), times the learned scale."""
         texts = list(dict.fromkeys(t for _, passages in lists for t in passages))
-        known = self._kept.get(texts)
-        queries = self._kept.get([query for query, _ in lists])
+        known = self._kept.token_vectors(texts)
+        queries = self._kept.token_vectors([query for query, _ in lists])
         return [
             self.scores_of(queries[query], [known[t] for t in passages])
             for query, passages in lists

@@ -8,26 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from rankgate.decide.signals import Signals, compute_signals
 from rankgate.errors import InputError
-from rankgate.retrieve import DEFAULT_K, Analyser, BM25Index, Fusion, fuse_candidates, list_depth
-from rankgate.types import Candidate
+from rankgate.retrieve import DEFAULT_K, Analyser, BM25Index, Embedder, MemoryIndex
+from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval.train.engine.data import TrainingCorpus, TrainingQuery
 
-__all__ = ["Embedder", "MarginRule", "Mined", "Miner"]
-
-
-class Embedder(Protocol):
-    """What gives sentence vectors; `rankgate.encoders.TokenEncoder` is one."""
-
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """(n, d) unit vectors."""
-        ...
+__all__ = ["MarginRule", "Mined", "Miner"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +95,13 @@ class Miner:
         self.corpus = corpus
         self.rule = MarginRule() if rule is None else rule
         self.k = k
-        self.ids = list(corpus.passages)
-        self._position = {identifier: i for i, identifier in enumerate(self.ids)}
         self._embedder = embedder
-        self.bm25 = BM25Index.build(corpus.passages.items())
         texts = list(corpus.passages.values())
-        self._vectors = None if embedder is None else embedder.embed(texts)
+        self.index = MemoryIndex(
+            corpus.passages,
+            BM25Index.build(corpus.passages.items()),
+            matrix=None if embedder is None else embedder.embed(texts),
+        )
         self._words = [frozenset(terms) for terms in Analyser().terms(texts)]
 
     def mine(self, queries: Sequence[TrainingQuery]) -> list[Mined]:
@@ -120,24 +112,23 @@ class Miner:
         return [self._one(q, v) for q, v in zip(queries, vectors, strict=True)]
 
     def _one(self, query: TrainingQuery, vector: npt.NDArray[np.float32] | None) -> Mined:
-        terms = self.bm25.all_scores(query.text)
-        cosines = None
-        if vector is not None and self._vectors is not None:
-            cosines = np.clip(self._vectors @ vector, -1.0, 1.0)
-        candidates = self._candidates(terms, cosines)
+        asked = self.index.ask(query.text, vector=vector)
+        hybrid = self.index.has_dense
+        rankers = [asked.terms, asked.cosines] if hybrid else [asked.terms]
+        kind = FirstStageKind.HYBRID if hybrid else FirstStageKind.BM25
+        candidates = asked.candidates(self.k, kind=kind)
         excluded: dict[str, str] = {}
         mined: list[str] = []
         doubted: set[str] = set()
         known = [n for n in query.negatives if n not in query.positives]
-        good = [self._position[p] for p in query.positives]
+        good = [self.index.position[p] for p in query.positives]
         for candidate in candidates:
             if candidate.id in query.positives or candidate.id in known:
                 continue
-            here = self._position[candidate.id]
+            here = self.index.position[candidate.id]
             if any(self._alike(here, p) for p in good):
                 excluded[candidate.id] = "duplicate"
                 continue
-            rankers = [terms] if cosines is None else [terms, cosines]
             agree = [_reaches(scores, here, good, self.rule.margin) for scores in rankers]
             if all(agree):
                 excluded[candidate.id] = "likely_relevant"
@@ -148,37 +139,10 @@ class Miner:
         return Mined(
             query=query,
             candidates=tuple(candidates),
-            signals=compute_signals(query.text, candidates, lexicon=self.bm25.lexicon),
+            signals=compute_signals(query.text, candidates, lexicon=self.index.bm25.lexicon),
             negatives=(*known, *mined),
             doubted=frozenset(doubted),
             excluded=excluded,
-        )
-
-    def _candidates(
-        self, terms: npt.NDArray[np.float32], cosines: npt.NDArray[np.float32] | None
-    ) -> list[Candidate]:
-        depth = list_depth(self.k)
-        by_terms = [int(i) for i in np.argsort(-terms, kind="stable")[:depth] if terms[i] > 0]
-        if cosines is None:
-            return [
-                Candidate(
-                    id=self.ids[i],
-                    text=self.corpus.passages[self.ids[i]],
-                    rank=rank,
-                    bm25=float(terms[i]),
-                )
-                for rank, i in enumerate(by_terms[: self.k], 1)
-            ]
-        near = cosines
-        by_meaning = [int(i) for i in np.argsort(-near, kind="stable")[:depth]]
-        return fuse_candidates(
-            dense={self.ids[i]: float(near[i]) for i in by_meaning},
-            bm25={self.ids[i]: float(terms[i]) for i in by_terms},
-            fusion=Fusion(),
-            k=self.k,
-            missing_dense=lambda ids: [float(near[self._position[i]]) for i in ids],
-            missing_bm25=lambda ids: [float(terms[self._position[i]]) for i in ids],
-            fetch=lambda ids: [(self.corpus.passages[i], {}) for i in ids],
         )
 
     def _alike(self, a: int, b: int) -> bool:
@@ -190,9 +154,8 @@ class Miner:
         # A passage of a few words stands in every longer one.
         if smaller >= 8 and common >= self.rule.containment * smaller:
             return True
-        if self._vectors is None:
-            return False
-        return float(self._vectors[a] @ self._vectors[b]) >= self.rule.cosine
+        matrix = self.index.matrix
+        return matrix is not None and float(matrix[a] @ matrix[b]) >= self.rule.cosine
 
 
 def _reaches(

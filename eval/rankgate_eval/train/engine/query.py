@@ -17,8 +17,9 @@ from rankgate.encoders.head import TokenHead
 from rankgate.encoders.query_encoder import QueryEncoder, save_query_layers
 from rankgate.encoders.token_store import TokenStore
 from rankgate.errors import ConfigError, MissingExtraError, ModelNotFoundError
+from rankgate.retrieve import TokenCache
 from rankgate.texts import clean_text
-from rankgate_eval.train.engine.vectors import KeptVectors, window_scores
+from rankgate_eval.train.engine.vectors import window_scores
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +60,7 @@ class QueryRanker:
         self.encoder = encoder
         self.start_sha256 = encoder.sha256 if start_sha256 is None else start_sha256
         self.tokens_read = 0
-        self._kept = KeptVectors(encoder, store)
+        self._kept = TokenCache(encoder, store)
         self._window = TokenHead(encoder=encoder.sha256).window
 
     @property
@@ -78,7 +79,7 @@ class QueryRanker:
 
     def scores(self, lists: Sequence[tuple[str, Sequence[str]]]) -> list[torch.Tensor]:
         """(n,) scores of each (query, passages), times the scale; gradients by the question."""
-        known = self._kept.get([t for _, passages in lists for t in passages])
+        known = self._kept.token_vectors([t for _, passages in lists for t in passages])
         asked = self.read([query for query, _ in lists])
         return [
             window_scores(

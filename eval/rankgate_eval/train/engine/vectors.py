@@ -1,4 +1,4 @@
-"""Passages' token vectors for what is trained over them: read once, kept, never changed."""
+"""Late interaction with gradients, over passages' token vectors that stay as they are."""
 
 from __future__ import annotations
 
@@ -7,44 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankgate.encoders.encoder import TokenEncoder, TokenVectors
-from rankgate.encoders.token_store import TokenStore
+from rankgate.encoders.encoder import TokenVectors
 
 if TYPE_CHECKING:
     import torch
 
     from rankgate_eval.train.engine.modules import HeadModule
 
-__all__ = ["KeptVectors", "window_scores"]
-
-
-class KeptVectors:
-    """An encoder with a memory.
-
-    Args:
-        encoder: reads what is not known.
-        store: keeps vectors on disk; None: in memory, for as long as this lives.
-    """
-
-    def __init__(self, encoder: TokenEncoder, store: TokenStore | None = None) -> None:
-        self.encoder = encoder
-        self.store = store
-        self._memory: dict[str, TokenVectors] = {}
-
-    def get(self, texts: Sequence[str]) -> dict[str, TokenVectors]:
-        """The vectors of each text, by text."""
-        wanted = list(dict.fromkeys(texts))
-        if self.store is None:
-            known = {t: self._memory[t] for t in wanted if t in self._memory}
-        else:
-            known = self.store.get_many(wanted)
-        absent = [t for t in wanted if t not in known]
-        fresh = dict(zip(absent, self.encoder.encode(absent), strict=True))
-        if self.store is None:
-            self._memory |= fresh
-        else:
-            self.store.put_many(fresh)
-        return known | fresh
+__all__ = ["window_scores"]
 
 
 def window_scores(

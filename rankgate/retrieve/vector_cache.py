@@ -1,41 +1,53 @@
-"""Vectors kept on disk by content, so that nothing is encoded twice and a stop costs little."""
+"""Encoders with a memory: vectors kept by content, so that nothing is encoded twice.
+
+Each is an `Encoder` around another, so caches stack: `VectorCache(TokenCache(encoder, store))`
+keeps the pooled vectors for searching and the token vectors for late interaction, from one pass.
+A run that is stopped resumes; a changed text is never given an old vector.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.encoders.encoder import TokenEncoder, TokenVectors
+from rankgate.encoders.token_store import TokenStore
 from rankgate.errors import ConfigError, InputError
 from rankgate.texts import clean_text
 
-__all__ = ["Encoder", "Progress", "VectorCache"]
+__all__ = ["Embedder", "Encoder", "Progress", "TokenCache", "VectorCache"]
 
 Progress = Callable[[int, int], None]
 """Called with the number done and the total."""
 
 _BATCH = 128
+_TOKEN_BATCH = 64
 
 
-class Encoder(Protocol):
-    """What turns texts into vectors; `rankgate.encoders.TokenEncoder` is one.
+class Embedder(Protocol):
+    """What turns texts into vectors."""
 
-    `name`, `sha256` and `dimension` say whose vectors they are: a cache never mixes two.
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """(n, d) unit vectors of n texts."""
+        ...
+
+
+class Encoder(Embedder, Protocol):
+    """An embedder that says whose vectors they are, so that a cache never mixes two.
+
+    `rankgate.encoders.TokenEncoder` is one, and so are the caches around it.
     """
 
     name: str
     sha256: str
     dimension: int
-
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """(n, dimension) unit vectors."""
-        ...
 
 
 class VectorCache:
@@ -54,6 +66,9 @@ class VectorCache:
 
     def __init__(self, encoder: Encoder, folder: str | Path | None = None) -> None:
         self.encoder = encoder
+        self.name = encoder.name
+        self.sha256 = encoder.sha256
+        self.dimension = encoder.dimension
         self._lock = threading.Lock()
         self.path: Path | None = None
         if folder is not None:
@@ -77,7 +92,7 @@ class VectorCache:
                 "delete the file, or name another folder."
             ) from exc
 
-    def vectors(
+    def embed(
         self, texts: Sequence[str], *, progress: Progress | None = None
     ) -> npt.NDArray[np.float32]:
         """(n, dimension) unit vectors, one a text, in order.
@@ -146,3 +161,64 @@ class VectorCache:
         """Close the file; closing twice does nothing."""
         with self._lock:
             self._db.close()
+
+
+class TokenCache:
+    """An encoder of token vectors with a memory.
+
+    Args:
+        encoder: reads what is not known; gives token vectors and the pooled one from one pass.
+        store: keeps them on disk; None: in memory, for as long as this lives.
+    """
+
+    def __init__(self, encoder: TokenEncoder, store: TokenStore | None = None) -> None:
+        self.name = encoder.name
+        self.sha256 = encoder.sha256
+        self.dimension = encoder.dimension
+        self.encoder = encoder
+        self.store = store
+        self._memory: dict[str, TokenVectors] = {}
+
+    def token_vectors(self, texts: Sequence[str]) -> dict[str, TokenVectors]:
+        """The vectors of each text, by text."""
+        wanted = list(dict.fromkeys(texts))
+        if self.store is None:
+            known = {t: self._memory[t] for t in wanted if t in self._memory}
+        else:
+            known = self.store.get_many(wanted)
+        fresh = self._read([t for t in wanted if t not in known])
+        return known | fresh
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """(n, dimension) pooled unit vectors, one a text, in order."""
+        if not texts:
+            return np.zeros((0, self.dimension), dtype=np.float32)
+        known = self.token_vectors(texts)
+        return np.stack([known[text].pooled for text in texts])
+
+    def fill(self, texts: Iterable[str], *, progress: Progress | None = None) -> None:
+        """Read the texts that are not known; each batch is kept as it is done.
+
+        Args:
+            texts: any; what is known is not loaded.
+            progress: told how many of the unknown ones are done; never called without any.
+        """
+        wanted = list(dict.fromkeys(texts))
+        absent = (
+            [t for t in wanted if t not in self._memory]
+            if self.store is None
+            else self.store.missing(wanted)
+        )
+        for start in range(0, len(absent), _TOKEN_BATCH):
+            part = absent[start : start + _TOKEN_BATCH]
+            self._read(part)
+            if progress is not None:
+                progress(start + len(part), len(absent))
+
+    def _read(self, texts: Sequence[str]) -> dict[str, TokenVectors]:
+        fresh = dict(zip(texts, self.encoder.encode(texts), strict=True))
+        if self.store is None:
+            self._memory |= fresh
+        else:
+            self.store.put_many(fresh)
+        return fresh
