@@ -21,7 +21,7 @@ help:
 	@echo "make lint-containers hadolint on the Dockerfile, the schema on compose.yaml"
 	@echo "make wheels     build the three distributions into dist/"
 	@echo "make golden     the golden set over docs/, against its baseline"
-	@echo "make bench      benchmarks on ../shared/data (minutes to an hour)"
+	@echo "make bench      the same questions through application, LangChain and LlamaIndex (minutes)"
 
 # Installs WHAT into the target's environment. pip speaks into pip.log there, shown where it fails.
 define install
@@ -112,7 +112,7 @@ wheels: $(VENV)/.test
 	$(BIN)/python -m build -q --outdir dist integrations/llama-index-postprocessor-rankgate
 
 bench: $(VENV)/.test
-	$(BIN)/python benchmarks/first_stage.py --out eval/results/first_stage
+	$(BIN)/python benchmarks/parity.py --out eval/results/parity
 
 GOLDEN := .rankgate/golden
 GOLDEN_DATA := eval/golden/questions.jsonl --corpus $(GOLDEN)/corpus.jsonl

@@ -6,6 +6,7 @@ Shared by the benchmarks. Encoding resumes where it stopped.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,11 @@ import numpy.typing as npt
 from rankgate.decide.signals import Signals, compute_signals
 from rankgate.encoders import TokenEncoder, TokenVectors
 from rankgate.retrieve import BM25Index, Fusion, MemoryIndex
-from rankgate.scorers import LateInteractionScorer
+from rankgate.scorers import LateInteractionScorer, ScoreContext, ScorerInfo, Scores
 from rankgate.types import Candidate
 from rankgate_eval.data.dataset import Dataset
 
-__all__ = ["CorpusIndex", "Retrieved"]
+__all__ = ["CorpusIndex", "KnownScores", "Retrieved"]
 
 _SHARD = 500
 
@@ -33,6 +34,20 @@ class Retrieved:
     candidates: tuple[Candidate, ...]
     raw: npt.NDArray[np.float32]
     signals: Signals
+
+
+class KnownScores:
+    """The late interaction scorer with scores that retrieval has computed already."""
+
+    def __init__(self, info: ScorerInfo) -> None:
+        self.info = info
+        self.values: npt.NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+
+    def score(
+        self, query: str, texts: Sequence[str], context: ScoreContext | None = None
+    ) -> Scores:
+        """The scores set for this query."""
+        return Scores.full(self.values[: len(texts)], self.info.scale)
 
 
 class CorpusIndex:

@@ -29,9 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parent))
-from corpus_index import CorpusIndex, Retrieved
+from corpus_index import CorpusIndex, KnownScores, Retrieved
 from domains import CORPORA, domain_of, scorer_without
-from first_stage import KnownScores
 
 from rankgate import Action, Outcome, Policy, Reranker, Status
 from rankgate import Path as OutcomePath
