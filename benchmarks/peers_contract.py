@@ -65,7 +65,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    sys.path.insert(0, str(ADAPTERS))  # modules of the test suite, under their own names
+    # Modules of the test suite, under their own names.
+    sys.path[:0] = [str(ADAPTERS), str(ADAPTERS.parent)]
     adapters, checks = import_module("contract_adapters"), import_module("contract_checks")
     components = []
     for made in (*adapters.OUR_ADAPTERS, *adapters.PEER_ADAPTERS):

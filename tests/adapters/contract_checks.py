@@ -6,6 +6,7 @@ import math
 import pickle
 
 import contract_kit as kit
+from waiting import auntil
 
 QUERY, FOUR, BEST_FIRST, P = kit.QUERY, kit.FOUR, kit.BEST_FIRST, kit.P
 Check, Model, overlap = kit.Check, kit.Model, kit.overlap
@@ -145,8 +146,7 @@ def async_leaves_the_loop_free(adapter):
 
     async def both():
         running = asyncio.ensure_future(adapter.arun(component, inputs))
-        while not model.begun.is_set() and not running.done():
-            await asyncio.sleep(0.001)
+        await auntil(lambda: model.begun.is_set() or running.done())
         model.released.set()
         return await running
 

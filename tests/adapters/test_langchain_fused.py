@@ -245,7 +245,7 @@ async def test_a_cancelled_call_is_cancelled(policies):
 
     async def wait(query):
         started.set()
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()  # for ever
 
     child = RunnableLambda(lambda query: [], afunc=wait)
     task = asyncio.ensure_future(fused_over(policies, [child, child]).ainvoke(QUERY))

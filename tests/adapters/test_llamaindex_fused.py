@@ -38,11 +38,14 @@ async def test_a_batch_is_one_call_to_the_scorer(policies):
 async def test_first_stages_of_a_batch_run_side_by_side_but_no_more_than_workers(policies):
     class Counting(Listed):
         running, most = 0, 0
+        together = asyncio.Event()
 
         async def _aretrieve(self, query_bundle):
             self.running += 1
             self.most = max(self.most, self.running)
-            await asyncio.sleep(0.01)
+            if self.running == 3:
+                self.together.set()
+            await asyncio.wait_for(self.together.wait(), 20)
             self.running -= 1
             return self.nodes
 
@@ -62,7 +65,7 @@ async def test_a_first_stage_that_fails_fails_the_batch_and_leaves_nothing_runni
             if query_bundle.query_str == "bad":
                 raise RuntimeError("index is gone")
             try:
-                await asyncio.sleep(60)
+                await asyncio.Event().wait()  # for ever
             except asyncio.CancelledError:
                 self.cancelled += 1
                 raise

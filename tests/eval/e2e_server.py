@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,7 +28,7 @@ class Fault:
     Attributes:
         status: HTTP status; anything but 200 gives an error body.
         headers: sent along, such as Retry-After.
-        delay_s: before the reply.
+        held: the reply waits for `ScriptedServer.go`, or until the server closes.
         cut_after: bytes after which the connection is broken off.
         garbage: sent instead of the API's JSON.
         text: replaces the content.
@@ -40,7 +39,7 @@ class Fault:
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    delay_s: float = 0.0
+    held: bool = False
     cut_after: int | None = None
     garbage: str | None = None
     text: str | None = None
@@ -60,6 +59,9 @@ class ScriptedServer:
 
     Attributes:
         url: base URL.
+        go: set by the test, for what is held.
+        active, busiest: requests that are being answered; the most at a time.
+        connections: that are open.
         requests: every request body, in the order of arrival.
         headers: of the same requests.
         refusal: what it says with a status other than 200.
@@ -84,8 +86,8 @@ class ScriptedServer:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.digests: list[str] = []
-        self.busiest = 0
-        self._active = 0
+        self.go = threading.Event()
+        self.busiest = self.active = self.connections = 0
         self._seen: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -103,13 +105,18 @@ class ScriptedServer:
     def working(self) -> Iterator[None]:
         """Counts requests that are answered at the same time."""
         with self._lock:
-            self._active += 1
-            self.busiest = max(self.busiest, self._active)
+            self.active += 1
+            self.busiest = max(self.busiest, self.active)
         try:
             yield
         finally:
             with self._lock:
-                self._active -= 1
+                self.active -= 1
+
+    def connected(self, change: int) -> None:
+        """Count a connection that came or went."""
+        with self._lock:
+            self.connections += change
 
 
 @contextlib.contextmanager
@@ -127,6 +134,7 @@ def serving(state: ScriptedServer | None = None, *, port: int = 0) -> Iterator[S
     try:
         yield scripted
     finally:
+        scripted.go.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -143,6 +151,16 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_state: ScriptedServer
+
+    def setup(self) -> None:
+        super().setup()
+        self.server_state.connected(1)
+
+    def finish(self) -> None:
+        # What could not be written to a client that is gone is no error here.
+        with contextlib.suppress(ConnectionError):
+            super().finish()
+        self.server_state.connected(-1)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing."""
@@ -163,7 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(body, Fault() if fault is None else fault)
 
     def _answer(self, body: dict[str, Any], fault: Fault) -> None:
-        time.sleep(fault.delay_s)
+        if fault.held:
+            self.server_state.go.wait(60)
         if fault.status != 200:
             # So that the client waits no longer than a test wants, unless the fault says how long.
             headers = fault.headers if fault.headers else {"Retry-After-Ms": "1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
 import traceback
 
@@ -12,6 +13,7 @@ import diskcache
 import e2e_planted as planted
 import pytest
 from e2e_server import Fault, ScriptedServer, serving
+from waiting import until
 
 from rankgate.errors import ConfigError, InputError
 from rankgate.scorers.remote.secret import Secret
@@ -161,7 +163,7 @@ def test_what_does_not_pass_is_missing_with_its_reason(fault, reason, sent, tmp_
 
 
 def test_a_slow_server_is_a_timeout():
-    with serving(ScriptedServer(fault=lambda body, n: Fault(delay_s=1.0))) as server:
+    with serving(ScriptedServer(fault=lambda body, n: Fault(held=True))) as server:
         assert ask(server, ["a"], timeout_s=0.05, max_retries=0) == ["timeout"]
 
 
@@ -248,10 +250,14 @@ def test_parameters_that_only_other_servers_know_are_sent():
 
 
 def test_concurrency_is_bounded():
-    slow = ScriptedServer(fault=lambda body, n: Fault(delay_s=0.05))
-    with serving(slow) as server:
-        ask(server, [str(i) for i in range(20)], concurrency=3)
-        assert server.busiest == 3
+    with serving(ScriptedServer(fault=lambda body, n: Fault(held=True))) as server:
+        texts = [str(i) for i in range(20)]
+        asking = threading.Thread(target=lambda: ask(server, texts, concurrency=3))
+        asking.start()
+        until(lambda: server.active == 3)
+        server.go.set()
+        asking.join(60)
+        assert server.busiest == 3 and len(server.requests) == 20
 
 
 def test_a_429_is_asked_again_no_sooner_than_it_says():

@@ -8,29 +8,49 @@ from __future__ import annotations
 
 import random
 import signal
+import socket
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import e2e_driver as driver
 import e2e_planted as planted
 import pytest
 from e2e_judging import asked_again
 from e2e_server import Fault, ScriptedServer, serving
+from waiting import until
 
 HERE = Path(__file__).parent
 
 
-def server():
-    # Slow enough that a kill finds calls on their way, and at times wrong, so that attempts
-    # after unusable replies are resumed too.
-    def fault(body, count):
-        wordy = "ContextRecallOutput" in str(body.get("messages")) and not asked_again(body)
-        return Fault(delay_s=0.004, text="no json" if wordy and "number3?" in str(body) else None)
+class Killing(ScriptedServer):
+    """Kills its client when a request comes, before it is answered.
 
-    return ScriptedServer(planted.embellished(), fault=fault)
+    At times it answers wrongly, so that attempts after unusable replies are resumed too.
+    """
+
+    def __init__(self):
+        super().__init__(planted.embellished(), fault=self.killing)
+        self.client, self.at = None, None
+
+    def killing(self, body, _count):
+        if self.client is not None and len(self.requests) >= self.at:
+            self.client.send_signal(signal.SIGKILL)
+            self.client.wait(60)
+        wordy = "ContextRecallOutput" in str(body.get("messages")) and not asked_again(body)
+        return Fault(text="no json") if wordy and "number3?" in str(body) else None
+
+    def settle(self) -> None:
+        """Wait until everything that dead clients had sent has arrived, and was noted."""
+        url = urlsplit(self.url)
+        # It is taken after theirs; and theirs end once what they sent is read.
+        with socket.create_connection((url.hostname, url.port), timeout=60) as last:
+            last.sendall(b"POST / HTTP/1.1\r\nConnection: close\r\n\r\n")
+            while last.recv(4096):
+                pass
+        until(lambda: self.connections == 0)
 
 
 def start(url, folder):
@@ -53,7 +73,7 @@ def logged(folder):
 
 def kill_and_resume(tmp_path, kills, seed):
     draw = random.Random(seed)
-    with serving(server()) as running:
+    with serving(Killing()) as running:
         whole = tmp_path / "whole"
         finish(start(running.url, whole))
         needed = logged(whole)
@@ -68,18 +88,15 @@ def kill_and_resume(tmp_path, kills, seed):
         for moment in [*moments, None]:
             before = logged(broken)
             begun = len(running.digests)
-            process = start(running.url, broken)
             if moment is None:
-                finish(process)
+                running.client = None
+                finish(start(running.url, broken))
             else:
-                wanted = max(1, moment - sum(before.values()))
-                while len(running.digests) - begun < wanted and process.poll() is None:
-                    time.sleep(0.0005)
-                time.sleep(draw.random() * 0.01)
-                process.send_signal(signal.SIGKILL)
-                died += process.wait(timeout=60) == -signal.SIGKILL
-                process.stderr.close()
-            time.sleep(0.05)  # what was on its way arrives
+                running.at = begun + max(1, moment - sum(before.values()))
+                running.client = process = start(running.url, broken)
+                process.communicate(timeout=200)
+                died += process.returncode == -signal.SIGKILL
+            running.settle()
             received = Counter(running.digests[begun:])
             # Never again what the log had, neither in this run nor by another count.
             for request, times in received.items():
@@ -87,7 +104,7 @@ def kill_and_resume(tmp_path, kills, seed):
             repeated += sum(received.values()) - sum((logged(broken) - before).values())
         assert logged(broken) == needed
         assert planted.folder_text(broken) == expected
-        assert died >= kills - 1
+        assert died == kills
         assert 0 <= repeated <= kills * driver.CONCURRENCY
 
 
