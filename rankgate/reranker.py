@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from rankgate.deadline import Deadline
 from rankgate.decide.gate import Action, Decision
-from rankgate.decide.ordering import Plan, cut, ordered
-from rankgate.decide.rounding import beside
-from rankgate.decide.signals import compute_signals
+from rankgate.decide.rank import Ranking, rank
+from rankgate.decide.signals import Signals, compute_signals
 from rankgate.errors import InputError, ProfileMismatchError, ScorerError
-from rankgate.policy import Policy
+from rankgate.policy import Policy, Section
 from rankgate.profile import Profile
-from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScoreStats
+from rankgate.scorers.protocol import Job, ScoreContext, Scorer, Scores, ScoreStats
 from rankgate.scorers.steps import Call, Steps, arun, run
-from rankgate.types import Candidate, Dropped, FirstStageKind, Outcome, Status
+from rankgate.types import Candidate, FirstStageKind, Outcome, Path, Status
 
-__all__ = ["Request", "Reranker"]
+__all__ = ["Request", "Reranker", "as_candidates", "kind_of"]
 
 logger = logging.getLogger("rankgate")
 
@@ -31,16 +31,16 @@ class Request:
 
     Attributes:
         query: the user's words.
-        candidates: from the first stage, best first.
+        candidates: from the first stage, best first; or plain texts in that order.
         top_n: passages to keep; None: the policy's.
         deadline: for this request; None: the policy's `deadline_ms`, if any.
         force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
         cancelled: set when nobody waits for the outcome any more: the scorer begins no further
-            chunk. A call that several requests share does not look at it.
+            chunk.
     """
 
     query: str
-    candidates: Sequence[Candidate]
+    candidates: Sequence[Candidate | str]
     top_n: int | None = None
     deadline: Deadline | None = None
     force: Action | str | None = None
@@ -79,6 +79,7 @@ class Reranker:
         known = Profile.of_scorer(scorer.info).to_dict()
         self.profile = replace(base, **known)
         self.lexicon = lexicon
+        self.notes: tuple[str, ...] = ()
         if policy is None:
             policy = self._default_policy()
         self.policy = policy
@@ -92,19 +93,16 @@ class Reranker:
         try:
             for kind in kinds:
                 default.check_profile(kind, self.profile)
-        except ProfileMismatchError:
-            logger.info(
-                "no policy is fitted for scorer %s: always reranking, no floor. "
-                "Fit one with `rankgate calibrate`.",
-                self.scorer.info.id,
-            )
+        except ProfileMismatchError as exc:
+            self.notes = ("no_policy: no gate, no floor and no probabilities: " + str(exc),)
+            _warn_once(self.notes[0])
             return Policy.unfitted()
         return default
 
     def rerank(
         self,
         query: str,
-        candidates: Sequence[Candidate],
+        candidates: Sequence[Candidate | str],
         top_n: int | None = None,
         *,
         deadline: Deadline | None = None,
@@ -115,8 +113,8 @@ class Reranker:
 
         Args:
             query: the user's words.
-            candidates: best first by the first stage; beyond the policy's K they are kept
-                behind, unread.
+            candidates: best first by the first stage, or plain texts in that order; beyond the
+                policy's K they are kept behind, unread.
             top_n: passages to keep; None: the policy's.
             deadline: for the whole call; None: the policy's.
             force: overrules the gate.
@@ -143,7 +141,7 @@ class Reranker:
     async def arerank(
         self,
         query: str,
-        candidates: Sequence[Candidate],
+        candidates: Sequence[Candidate | str],
         top_n: int | None = None,
         *,
         deadline: Deadline | None = None,
@@ -162,7 +160,11 @@ class Reranker:
         return (await self.arerank_many([request]))[0]
 
     def rerank_many(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Rerank several queries; those that need the scorer share one call to it."""
+        """Rerank several queries; those without a deadline share one call to the scorer.
+
+        A batch changes no member's outcome: each keeps its own deadline (the policy's begins when
+        the query's own reading begins), and a query on which the scorer fails degrades alone.
+        """
         return run(self._steps(requests))
 
     async def arerank_many(self, requests: Sequence[Request]) -> list[Outcome]:
@@ -171,61 +173,70 @@ class Reranker:
 
     def _steps(self, requests: Sequence[Request]) -> Steps[list[Outcome]]:
         plans = [self._plan(request) for request in requests]
-        waiting = [plan for plan in plans if plan.wants_scores]
-        if waiting:
-            jobs = [
-                Job(query=p.query, texts=[c.text for c in p.candidates[: p.section.k]])
-                for p in waiting
-            ]
-            context = ScoreContext(deadline=_scoring_deadline(waiting))
-            gone = [r.cancelled for r, p in zip(requests, plans, strict=True) if p.wants_scores]
-            if len(gone) == 1 and gone[0] is not None:
-                context = replace(context, cancelled=gone[0])
-            begun = time.perf_counter()
-            try:
-                answers = yield Call(scorer=self.scorer, jobs=jobs, context=context)
-            except InputError:
-                raise
-            except Exception as exc:  # a failing reranker never fails the request
-                reason = exc.reason if isinstance(exc, ScorerError) else ScorerError.reason
-                detail = f"{type(exc).__name__}: {exc}"
-                logger.warning("scorer %s failed: %s", self.scorer.info.id, detail)
-                for plan in waiting:
-                    plan.failure, plan.failure_detail = reason, detail
-            else:
-                for plan, scores in zip(waiting, answers, strict=True):
-                    plan.scores = scores
-            spent = (time.perf_counter() - begun) * 1000.0
-            for plan in waiting:
-                plan.timings["score"] = spent
+        waiting = [plan for plan in plans if plan.decision.action is Action.RERANK]
+        together = [plan for plan in waiting if not plan.limited]
+        alone = [plan for plan in waiting if plan.limited]
+        if len(together) > 1:
+            if not (yield from self._read(together)):
+                alone = waiting  # whose fault it was is seen one by one
+        else:
+            alone = waiting
+        for plan in alone:
+            yield from self._read([plan])
         return [self._finish(plan) for plan in plans]
 
-    def _plan(self, request: Request) -> Plan:
+    def _read(self, plans: Sequence[_Plan]) -> Steps[bool]:
+        """One call of the scorer; whether it answered. A failure is noted where it is one query's.
+
+        A failing reranker never fails the request, whatever its scorer raises: bad input has been
+        refused before this.
+        """
+        jobs = [
+            Job(query=p.query, texts=[c.text for c in p.candidates[: p.section.k]]) for p in plans
+        ]
+        context = plans[0].context() if len(plans) == 1 else ScoreContext()
+        begun = time.perf_counter()
+        try:
+            answers = yield Call(scorer=self.scorer, jobs=jobs, context=context)
+        except Exception as exc:
+            if len(plans) > 1:
+                return False
+            reason = exc.reason if isinstance(exc, ScorerError) else ScorerError.reason
+            plans[0].failure = (reason, f"{type(exc).__name__}: {exc}")
+            logger.warning("scorer %s failed: %s", self.scorer.info.id, plans[0].failure[1])
+            answers = []
+        spent = (time.perf_counter() - begun) * 1000.0
+        for plan in plans:
+            plan.timings["score"] = spent
+        for plan, scores in zip(plans, answers, strict=False):
+            plan.scores = scores
+        return True
+
+    def _plan(self, request: Request) -> _Plan:
         started = time.perf_counter()
         if not isinstance(request.query, str):
             raise InputError(f"query must be a string, got {type(request.query).__name__}")
-        candidates = list(request.candidates)
-        for c in candidates:
-            if not isinstance(c, Candidate):
-                raise InputError(
-                    f"candidates must be rankgate.Candidate, got {type(c).__name__}. Use the "
-                    "LangChain or LlamaIndex component, or build Candidate(id=, text=, rank=)."
-                )
+        candidates = as_candidates(request.candidates)
         kind = self.first_stage
         if kind is None:
             # Nothing was found: no scores to tell the kind by, and no section to be missing.
-            kind = _kind_of(candidates) if candidates else next(iter(self.policy.sections))
+            kind = kind_of(candidates) if candidates else next(iter(self.policy.sections))
         section = self.policy.section(kind)
         top_n = section.top_n if request.top_n is None else request.top_n
         if isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1:
             raise InputError(f"top_n must be a whole number of at least 1, got {top_n!r}")
-        deadline = request.deadline
-        if section.deadline_ms is not None:
-            own = Deadline.after(section.deadline_ms / 1000.0)
-            deadline = own if deadline is None else own.sooner_of(deadline)
-        if deadline is not None:
-            deadline = deadline.earlier_by(section.reserve_ms / 1000.0)
-        signals = compute_signals(
+        plan = _Plan(
+            query=request.query,
+            kind=kind,
+            section=section,
+            candidates=candidates,
+            top_n=top_n,
+            outer=request.deadline,
+            cancelled=request.cancelled,
+            started=started,
+        )
+        deadline = plan.deadline()
+        plan.signals = compute_signals(
             request.query,
             candidates[: section.k],
             lexicon=self.lexicon,
@@ -233,7 +244,7 @@ class Reranker:
             breaker_open=bool(getattr(self.scorer, "is_open", False)),
         )
         seen = time.perf_counter()
-        decision = section.gate.decide(signals, may_skip=section.may_skip)
+        plan.decision = section.gate.decide(plan.signals, may_skip=section.may_skip)
         if request.force is not None:
             try:
                 wish = Action(request.force)
@@ -241,56 +252,35 @@ class Reranker:
                 raise InputError(
                     f"force must be 'rerank', 'skip' or None, got {request.force!r}"
                 ) from exc
-            decision = _forced(decision, wish)
-        timings = {
+            plan.decision = _forced(plan.decision, wish)
+        plan.timings = {
             "signals": (seen - started) * 1000.0,
             "gate": (time.perf_counter() - seen) * 1000.0,
         }
-        return Plan(
-            query=request.query,
-            kind=kind,
-            section=section,
-            candidates=candidates,
-            signals=signals,
-            decision=decision,
-            top_n=top_n,
-            deadline=deadline,
-            started=started,
-            timings=timings,
-        )
+        return plan
 
-    def _finish(self, plan: Plan) -> Outcome:
+    def _finish(self, plan: _Plan) -> Outcome:
         begun = time.perf_counter()
-        passages, path, reason, detail = ordered(plan)
-        path_reason = reason
-        best = max(
-            (p.relevance_score for p in passages if p.relevance_score is not None), default=None
+        ranking = rank(
+            plan.query,
+            plan.candidates,
+            plan.scores,
+            plan.section,
+            top_n=plan.top_n,
+            signals=plan.signals,
         )
-        floor = plan.section.floor
-        if floor.active and best is None and passages:
-            plan.notes.append("floor_not_applied: no relevance model applied to this result")
-        status = Status(path.value)
-        if best is not None and floor.refuse_below is not None and floor.refuses(best):
-            status, reason = Status.REFUSED, "below_floor"
-            shown, bound = beside(best, floor.refuse_below)
-            detail = f"best probability {shown}, at least {bound} needed"
-            passages = [replace(p, dropped=Dropped.REFUSED) for p in passages]
-        else:
-            passages = cut(passages, plan)
-        kept = tuple(p for p in passages if p.dropped is None)
-        if passages and not kept and status is not Status.REFUSED:
-            status, reason = Status.REFUSED, "all_below_floor"
-            detail = f"every passage is below {floor.drop_below}"
+        path, reason, detail = plan.why(ranking)
+        passages = ranking.passages(plan.candidates)
         plan.timings["order"] = (time.perf_counter() - begun) * 1000.0
         plan.timings["total"] = (time.perf_counter() - plan.started) * 1000.0
         return Outcome(
             query=plan.query,
-            status=status,
+            status=Status.REFUSED if ranking.refused else Status(path.value),
             path=path,
-            reason=reason,
-            detail=detail,
-            path_reason=path_reason,
-            kept=kept,
+            reason=ranking.refused or reason,
+            detail=ranking.refusal if ranking.refused else detail,
+            path_reason=reason,
+            kept=tuple(p for p in passages if p.dropped is None),
             dropped=tuple(p for p in passages if p.dropped is not None),
             top_n=plan.top_n,
             first_stage=plan.kind,
@@ -300,11 +290,92 @@ class Reranker:
             stats=ScoreStats() if plan.scores is None else plan.scores.stats,
             policy=self.policy.name,
             timings_ms=plan.timings,
-            notes=tuple(plan.notes),
+            notes=(*self.notes, *ranking.notes),
         )
 
 
-def _kind_of(candidates: Sequence[Candidate]) -> FirstStageKind:
+@dataclass(slots=True, kw_only=True)
+class _Plan:
+    """A request on its way: what was decided, and what came of it."""
+
+    query: str
+    kind: FirstStageKind
+    section: Section
+    candidates: list[Candidate]
+    top_n: int
+    outer: Deadline | None
+    cancelled: threading.Event | None
+    started: float
+    signals: Signals = field(init=False)
+    decision: Decision = field(init=False)
+    timings: dict[str, float] = field(default_factory=dict)
+    scores: Scores | None = None
+    failure: tuple[str, str] | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether it may end before the others that would share a call with it."""
+        own = (self.outer, self.section.deadline_ms, self.cancelled)
+        return any(part is not None for part in own)
+
+    def context(self) -> ScoreContext:
+        """What a scorer may know, from now on."""
+        context = ScoreContext(deadline=self.deadline())
+        return context if self.cancelled is None else replace(context, cancelled=self.cancelled)
+
+    def deadline(self) -> Deadline | None:
+        """What is left when this is called: the policy's time begins now, the caller's runs."""
+        found = self.outer
+        if self.section.deadline_ms is not None:
+            found = Deadline.after(self.section.deadline_ms / 1000.0).sooner_of(found)
+        return None if found is None else found.earlier_by(self.section.reserve_ms / 1000.0)
+
+    def why(self, ranking: Ranking) -> tuple[Path, str, str]:
+        """Which stage ordered, and the reason with its sentence."""
+        if self.decision.action is not Action.RERANK:
+            path = Path.DEGRADED if self.decision.forced else Path.SKIPPED
+            return path, self.decision.reason, self.decision.detail
+        if self.failure is not None:
+            return Path.DEGRADED, *self.failure
+        if ranking.path is Path.SKIPPED:
+            return (
+                Path.DEGRADED,
+                "deadline",
+                "the deadline passed before the first passage was read",
+            )
+        if ranking.path is Path.DEGRADED:
+            return ranking.path, ranking.reason, ranking.detail
+        return ranking.path, self.decision.reason, self.decision.detail
+
+
+def as_candidates(candidates: Sequence[Candidate | str]) -> list[Candidate]:
+    """Candidates as they are; plain texts, best first, become candidates named by their place.
+
+    Raises:
+        InputError: something else, or both kinds in one list.
+    """
+    if isinstance(candidates, str):
+        raise InputError("candidates must be a list of texts or candidates, got one string")
+    found = [
+        Candidate(id=str(i), text=c, rank=i + 1) if isinstance(c, str) else c
+        for i, c in enumerate(candidates)
+    ]
+    for c in found:
+        if not isinstance(c, Candidate):
+            raise InputError(
+                f"candidates must be texts or rankgate.Candidate, got {type(c).__name__}. Use the "
+                "LangChain or LlamaIndex component, or build Candidate(id=, text=, rank=)."
+            )
+    return found
+
+
+@functools.cache
+def _warn_once(note: str) -> None:
+    """Once in a process, or a server would say it with every request."""
+    logger.warning("%s", note)
+
+
+def kind_of(candidates: Sequence[Candidate]) -> FirstStageKind:
     """Which scores all of these candidates carry."""
     dense = bool(candidates) and all(c.dense is not None for c in candidates)
     bm25 = bool(candidates) and all(c.bm25 is not None for c in candidates)
@@ -323,12 +394,3 @@ def _forced(decision: Decision, action: Action) -> Decision:
         detail=f"asked for by the caller; the gate said {decision.action.value}: {decision.reason}",
         harm=decision.harm,
     )
-
-
-def _scoring_deadline(plans: Sequence[Plan]) -> Deadline | None:
-    """The soonest of the plans' deadlines: they share one call."""
-    soonest: Deadline | None = None
-    for plan in plans:
-        if plan.deadline is not None:
-            soonest = plan.deadline.sooner_of(soonest)
-    return soonest

@@ -30,7 +30,8 @@ def test_inputs_are_not_touched():
     "call",
     [
         lambda r: r.rerank(None, abcd()),
-        lambda r: r.rerank("q", ["plain text"]),
+        lambda r: r.rerank("q", [3]),
+        lambda r: r.rerank("q", "one string"),
         lambda r: r.rerank("q", abcd(), top_n=0),
         lambda r: r.rerank("q", abcd(), top_n=2.5),
         lambda r: r.rerank("q", abcd(), top_n=True),
