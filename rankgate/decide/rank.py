@@ -24,7 +24,7 @@ from rankgate.types import Candidate, Dropped, Passage, Path
 if TYPE_CHECKING:
     from rankgate.policy import Section
 
-__all__ = ["CandidateList", "Ranking", "rank"]
+__all__ = ["CandidateList", "Ranking", "rank", "rank_list"]
 
 FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.intp]
@@ -55,30 +55,27 @@ class CandidateList:
     @classmethod
     def of(
         cls,
-        query: str,
         candidates: Sequence[Candidate],
         scores: Scores | None,
         *,
         k: int,
-        signals: Signals | None = None,
+        signals: Signals,
     ) -> CandidateList:
         """Features of one query's candidates.
 
         Args:
-            query: the user's words.
             candidates: best first by the first stage.
             scores: of the first K of them, in their order; None: nothing was read.
             k: candidates that count.
-            signals: of the first K, where they are known already.
+            signals: of the query.
         """
         head = candidates[:k]
-        if signals is None:
-            signals = compute_signals(query, head)
         read = np.empty(0, dtype=np.intp)
         read_columns: Mapping[str, FloatArray] = {}
         if scores is not None and scores.scored.any():
             read = np.flatnonzero(scores.scored)
-            read_columns = relevance_features([head[i] for i in read], signals, scores.values[read])
+            some = [head[i] for i in read.tolist()]
+            read_columns = relevance_features(some, signals, scores.values[read])
         return cls(
             n=len(candidates),
             within=len(head),
@@ -177,7 +174,9 @@ def rank(
         top_n: passages to keep; None: the section's.
         signals: of the first K candidates, where they are known already.
     """
-    listed = CandidateList.of(query, candidates, scores, k=section.k, signals=signals)
+    if signals is None:
+        signals = compute_signals(query, candidates[: section.k])
+    listed = CandidateList.of(candidates, scores, k=section.k, signals=signals)
     return rank_list(listed, section, top_n=top_n)
 
 

@@ -208,7 +208,7 @@ def _floor(served: Sequence[Served], *, top_n: int, seed: int) -> dict[str, Any]
 
 def _dropped(found: Sequence[Served], top_n: int) -> dict[str, Any] | None:
     """Of the passages that would be handed on, how many `drop_below` takes away."""
-    if all(s.drop_below is None for s in found):
+    if all(s.floor.drop_below is None for s in found):
         return None
     lost = relevant = gone = irrelevant = 0
     for s in found:
@@ -216,7 +216,7 @@ def _dropped(found: Sequence[Served], top_n: int) -> dict[str, Any] | None:
             continue
         m = min(top_n, s.placed.probabilities.size)
         truth = s.row.relevant[s.placed.order[:m]]
-        weak = s.placed.probabilities[:m] < (0.0 if s.drop_below is None else s.drop_below)
+        weak = np.array([s.floor.drops(p) for p in s.placed.probabilities[:m].tolist()], dtype=bool)
         lost, relevant = lost + int((weak & truth).sum()), relevant + int(truth.sum())
         gone, irrelevant = gone + int((weak & ~truth).sum()), irrelevant + int((~truth).sum())
     return {"relevant": share(lost, relevant), "irrelevant": share(gone, irrelevant)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.decide.relevance import relevance_features
+from rankgate.decide.rank import CandidateList
 from rankgate.decide.signals import Signals
 from rankgate.scorers.protocol import Scores
 from rankgate.types import Candidate
@@ -55,10 +55,8 @@ class Row:
         group: document group, the unit of cross-fitting and of the bootstrap.
         corpus: corpora weigh the same in a fit; "" where there is one.
         signals: what the gate sees.
-        reranked: the candidates that the scorer read; None where it failed, so that the query
-            is served by the first stage.
-        first_stage: all candidates.
-        behind: positions of the unread candidates, in the order that the stage gave them.
+        listed: the candidates as `rankgate.decide.rank` orders them, with the scores that the
+            scorer gave; without scores where it failed, so that the first stage serves the query.
         relevant: (n,) truth; all False for an unanswerable query.
         gold: relevant passages in the corpus, found or not.
     """
@@ -68,9 +66,7 @@ class Row:
     group: str
     corpus: str
     signals: Signals
-    reranked: Seen | None
-    first_stage: Seen
-    behind: npt.NDArray[np.intp]
+    listed: CandidateList
     relevant: npt.NDArray[np.bool_]
     gold: int
 
@@ -83,6 +79,20 @@ class Row:
     def found(self) -> bool:
         """Whether a relevant passage is among the candidates."""
         return bool(self.relevant.any())
+
+    @property
+    def first_stage(self) -> Seen:
+        """All candidates, as the model of skipped and degraded results reads them."""
+        everything = np.arange(self.relevant.size, dtype=np.intp)
+        return Seen(columns=self.listed.columns, relevant=self.relevant, index=everything)
+
+    @property
+    def reranked(self) -> Seen | None:
+        """The candidates that the scorer read; None where it failed."""
+        if self.listed.scores is None:
+            return None
+        read = self.listed.read
+        return Seen(columns=self.listed.read_columns, relevant=self.relevant[read], index=read)
 
     def seen(self, *, scored: bool) -> Seen | None:
         """What the model of the reranked path reads, or that of the first stage's."""
@@ -114,35 +124,19 @@ def row_of(
         group: see `Row`.
         corpus: see `Row`.
     """
-    everything = np.arange(len(candidates), dtype=np.intp)
-    relevant = np.array(
-        [stratum == ANSWERABLE and c.id in gold for c in candidates], dtype=np.bool_
-    )
-    reranked: Seen | None = None
-    behind = np.empty(0, dtype=np.intp)
-    if scores is not None and scores.scored.any() and (scores.complete or scores.order is not None):
-        read = np.flatnonzero(scores.scored)
-        reranked = Seen(
-            columns=relevance_features(
-                [candidates[int(i)] for i in read], signals, scores.values[read]
-            ),
-            relevant=relevant[read],
-            index=read,
-        )
-        if scores.order is not None:
-            behind = np.array([i for i in scores.order if not scores.scored[i]], dtype=np.intp)
+    usable = scores is not None and (scores.complete or scores.order is not None)
     return Row(
         query_id=query_id,
         stratum=stratum,
         group=group,
         corpus=corpus,
         signals=signals,
-        reranked=reranked,
-        first_stage=Seen(
-            columns=relevance_features(candidates, signals), relevant=relevant, index=everything
+        listed=CandidateList.of(
+            candidates, scores if usable else None, k=max(1, len(candidates)), signals=signals
         ),
-        behind=behind,
-        relevant=relevant,
+        relevant=np.array(
+            [stratum == ANSWERABLE and c.id in gold for c in candidates], dtype=np.bool_
+        ),
         gold=len(set(gold)) if stratum == ANSWERABLE else 0,
     )
 

@@ -1,22 +1,21 @@
-"""What the engine would answer a row with, on either path, under given models.
-
-The same arithmetic as `rankgate.decide.ordering`, on rows that were read before; a test holds
-the two together, query by query.
-"""
+"""What the engine answers a row with, on either path: its own `rank_list` and gate, asked again."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.decide.floor import Floor
 from rankgate.decide.gate import Action
-from rankgate.decide.logistic import Logistic
+from rankgate.decide.logistic import Logistic, sigmoid
+from rankgate.decide.rank import rank_list
+from rankgate.decide.relevance import RelevanceModel
 from rankgate.policy import Section
-from rankgate_eval.calibrate.rows import Row, Seen, ndcg10
+from rankgate_eval.calibrate.rows import Row, ndcg10
 
-__all__ = ["Placed", "Served", "place", "place_by_first_stage", "place_by_scores", "serve"]
+__all__ = ["Placed", "Served", "place_by_first_stage", "place_by_scores", "serve"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -51,18 +50,16 @@ class Served:
             first stage's.
         skipped: on the first stage's path.
         skips: whether the gate skipped.
+        floor: that was applied.
         harm: the gate's fitted probability; None without a model.
-        refuse_below: the floor that was applied; None: none.
-        drop_below: likewise.
     """
 
     row: Row
     reranked: Placed
     skipped: Placed
     skips: bool
+    floor: Floor
     harm: float | None = None
-    refuse_below: float | None = None
-    drop_below: float | None = None
 
     @property
     def placed(self) -> Placed:
@@ -83,37 +80,38 @@ class Served:
         """Whether anything would be handed on from this path."""
         if placed.order.size == 0:
             return False
-        if placed.best is None or self.refuse_below is None:
-            return True
-        return placed.best >= self.refuse_below
+        return not (self.floor.refuses(placed.best) or self.floor.drops(placed.best))
 
 
-def place(row: Row, seen: Seen, model: Logistic | None, fallback: FloatArray) -> Placed:
-    """Order what was seen by the model's logit, or by `fallback` without one; the rest behind."""
-    size = seen.relevant.size
-    logits = None
-    if model is not None and not model.missing(seen.columns):  # never imputed: not applied
-        logits = model.logits(seen.columns, size)
-    key = fallback if logits is None else logits
-    # Candidates stand in first-stage order, so a stable sort breaks ties by first-stage rank.
-    by_key = np.argsort(-key, kind="stable")
-    order = np.concatenate([seen.index[by_key], row.behind[: row.relevant.size - size]])
-    probabilities = np.empty(0)
-    if logits is not None:
-        probabilities = 1.0 / (1.0 + np.exp(-np.clip(logits[by_key], -700.0, 700.0)))
-    return Placed(order=order, probabilities=probabilities, ndcg10=ndcg10(order, row))
+def _placed(row: Row, section: Section, *, scored: bool) -> Placed:
+    """The row on one path, by the engine's own function."""
+    listed = row.listed if scored else replace(row.listed, scores=None)
+    ranking = rank_list(listed, section)
+    logits = ranking.logits[~np.isnan(ranking.logits)]
+    return Placed(
+        order=ranking.order,
+        probabilities=np.array([sigmoid(v) for v in logits.tolist()]),
+        ndcg10=ndcg10(ranking.order, row),
+    )
 
 
 def place_by_first_stage(row: Row, model: Logistic | None) -> Placed:
     """The skipped path: by the first-stage model's logit, or as it came."""
-    seen = row.first_stage
-    return place(row, seen, model, np.zeros(seen.relevant.size))
+    first = None if model is None else RelevanceModel(model=model)
+    return _placed(row, Section(first_stage=first, k=_k(row)), scored=False)
 
 
 def place_by_scores(row: Row, model: Logistic | None) -> Placed | None:
     """The reranked path: by the model's logit, or by raw score; None where the scorer failed."""
-    seen = row.reranked
-    return None if seen is None else place(row, seen, model, seen.columns["raw"])
+    scores = row.listed.scores
+    if scores is None:
+        return None
+    reranked = None if model is None else RelevanceModel(model=model, scale=scores.scale)
+    return _placed(row, Section(reranked=reranked, k=_k(row)), scored=True)
+
+
+def _k(row: Row) -> int:
+    return max(1, row.listed.within)
 
 
 def serve(row: Row, section: Section) -> Served:
@@ -130,6 +128,5 @@ def serve(row: Row, section: Section) -> Served:
         # A failed scorer degrades to the first stage, which is not the gate's doing.
         skips=decision.action is Action.SKIP,
         harm=decision.harm,
-        refuse_below=section.floor.refuse_below,
-        drop_below=section.floor.drop_below,
+        floor=section.floor,
     )
