@@ -31,7 +31,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from rankgate.errors import ConfigError
+from rankgate.errors import ConfigError, InputError
+from rankgate.scorers.build import ScorerName
 
 __all__ = ["CONFIG_FILE", "ENV_PREFIX", "Origin", "Settings"]
 
@@ -77,8 +78,14 @@ class Settings(BaseSettings):
     batch_size: int = Field(32, ge=1, description="chunks embedded at once")
     scorer: str = Field(
         "late-interaction",
-        description="late-interaction, late-interaction:FILE (question layers of your own), or "
-        "cross-encoder:NAME_OR_PATH",
+        description="late-interaction, late-interaction:FILE (question layers of your own), "
+        "cross-encoder:NAME_OR_PATH, onnx:FOLDER, cohere:MODEL or another remote server",
+    )
+    scorer_api_key: SecretStr | None = Field(
+        None, description="key of a remote scorer, which is sent questions and passages"
+    )
+    scorer_cache_mb: float = Field(
+        64, ge=0, description="memory for scores that were computed before; 0: none are kept"
     )
     policy: Path | None = Field(None, description="policy file; none: the bundled default")
     k: int | None = Field(None, ge=1, description="candidates to read; none: the policy's")
@@ -228,15 +235,13 @@ class Settings(BaseSettings):
     @field_validator("scorer")
     @classmethod
     def _known_scorer(cls, value: str) -> str:
-        kind, colon, name = value.partition(":")
-        if value == "late-interaction":
-            return value
-        if colon and name.strip() and kind in ("late-interaction", "cross-encoder"):
-            # No shell does it behind a colon.
-            return f"{kind}:{_at_home(name)}" if name.startswith("~") else value
-        raise ValueError(
-            "must be late-interaction, late-interaction:FILE, or cross-encoder:NAME_OR_PATH"
-        )
+        try:
+            parts = ScorerName.parse(value)
+        except InputError as exc:
+            raise ValueError(str(exc)) from exc
+        # No shell does it behind a colon.
+        at_home = parts.name.startswith("~") and not parts.remote
+        return f"{parts.kind}:{_at_home(parts.name)}" if at_home else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -349,11 +354,14 @@ def _read(file: Path, known: Iterable[str]) -> dict[str, Any]:
 
 def _beside(folder: Path, scorer: str) -> str:
     """The scorer with its path from the file's folder; what is a hub's name stays one."""
-    kind, _, name = scorer.partition(":")
-    if not name.strip() or kind not in ("late-interaction", "cross-encoder"):
+    try:
+        parts = ScorerName.parse(scorer)
+    except InputError:  # told by the field's own check
         return scorer
-    path = folder / _at_home(name)
-    return f"{kind}:{path}" if kind == "late-interaction" or path.exists() else scorer
+    if parts.remote or not parts.name:
+        return scorer
+    path = folder / _at_home(parts.name)
+    return f"{parts.kind}:{path}" if parts.kind != "cross-encoder" or path.exists() else scorer
 
 
 def _at_home(name: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +25,7 @@ from rankgate import Policy, Profile, Reranker, Scorer
 from rankgate.decide.gate import Action
 from rankgate.errors import ConfigError, InputError
 from rankgate.scorers import ScoreContext
+from rankgate.scorers.build import close
 from rankgate.types import Candidate, FirstStageKind, Outcome
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ class Pipeline:
             raise _empty(settings)
         self.settings = settings
         self.store = store
-        self.reranker = _reranker(settings, store, scorer)
+        reader = scorer_for(settings, store.token_store) if scorer is None else scorer
+        self._own_scorer = reader if scorer is None else None
+        self.reranker = _reranker(settings, store, reader)
         section = self.reranker.policy.section(FirstStageKind.HYBRID)
         self.k = section.k if settings.k is None else settings.k
         self.first_stage = HybridFirstStage(store, section.fusion)
@@ -104,8 +107,13 @@ class Pipeline:
             raise _empty(settings)
         from rag_app.index.store import Store
 
-        with Store.open(settings) as store:
-            yield cls(settings, store)
+        with Store.open(settings) as store, closing(cls(settings, store)) as opened:
+            yield opened
+
+    def close(self) -> None:
+        """Close the scorer, if it was not given; twice does nothing."""
+        if self._own_scorer is not None:
+            close(self._own_scorer)
 
     def search(
         self,
@@ -357,14 +365,13 @@ def answer(
         return pipeline.answer(question, force=force)
 
 
-def _reranker(settings: Settings, store: PipelineStore, scorer: Scorer | None) -> Reranker:
+def _reranker(settings: Settings, store: PipelineStore, scorer: Scorer) -> Reranker:
     """The reranker of the settings; k and deadline overrule the policy's."""
-    reader = scorer_for(settings, store.token_store) if scorer is None else scorer
     policy = None if settings.policy is None else Policy.load(settings.policy)
 
     def build(with_policy: Policy | None) -> Reranker:
         return Reranker(
-            reader,
+            scorer,
             policy=with_policy,
             first_stage=FirstStageKind.HYBRID,
             profile=store.profile(),

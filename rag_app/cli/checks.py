@@ -15,6 +15,7 @@ from rankgate.encoders.encoder import TokenEncoder
 from rankgate.encoders.locate import MINILM_SHA256, find_minilm
 from rankgate.encoders.query_encoder import QueryEncoder
 from rankgate.errors import RankgateError
+from rankgate.scorers.build import ScorerName
 from rankgate.types import FirstStageKind
 
 if TYPE_CHECKING:
@@ -98,20 +99,28 @@ def _encoder(settings: Settings) -> Iterator[Check]:
 
 
 def _scorer(settings: Settings) -> Iterator[Check]:
-    kind, _, name = settings.scorer.partition(":")
-    if kind == "late-interaction":
+    parts = ScorerName.parse(settings.scorer)
+    if parts.reads_tokens:
         detail = "late-interaction over the encoder"
-        if name:
-            layers = QueryEncoder.load(name, TokenEncoder.load(settings.embedder_path))
-            detail += f", questions by {name} (sha256 {layers.sha256[:12]}...)"
+        if parts.name:
+            layers = QueryEncoder.load(parts.name, TokenEncoder.load(settings.embedder_path))
+            detail += f", questions by {parts.name} (sha256 {layers.sha256[:12]}...)"
         yield Check(name="scorer", verdict="ok", detail=f"{detail}; nothing is downloaded")
-    elif Path(name).is_dir():
-        yield Check(name="scorer", verdict="ok", detail=f"cross-encoder in {name}")
-    elif _cached(name):
-        detail = f"cross-encoder {name}, already in the Hugging Face cache"
+    elif parts.remote:
+        detail = f"questions and passages are sent to {parts.url} ({settings.scorer})"
+        yield Check(name="scorer", verdict="note", detail=detail)
+    elif Path(parts.name).is_dir():
+        yield Check(name="scorer", verdict="ok", detail=f"{parts.kind} in {parts.name}")
+    elif parts.kind == "onnx":
+        detail = f"there is no folder {parts.name}; set scorer to onnx:FOLDER with a model in it"
+        yield Check(name="scorer", verdict="problem", detail=detail)
+    elif _cached(parts.name):
+        detail = f"cross-encoder {parts.name}, already in the Hugging Face cache"
         yield Check(name="scorer", verdict="ok", detail=detail)
     else:
-        detail = f"cross-encoder {name} would be downloaded from the Hugging Face hub at first use"
+        detail = (
+            f"cross-encoder {parts.name} would be downloaded from the Hugging Face hub at first use"
+        )
         yield Check(name="scorer", verdict="note", detail=detail)
 
 

@@ -22,6 +22,7 @@ from rag_app.index.data_folder import DataFolder
 from rag_app.index.store import Store
 from rankgate import Scorer
 from rankgate.errors import InputError
+from rankgate.scorers.build import ScorerName, close
 
 if TYPE_CHECKING:
     from rag_app.index.embeddings import Embedder
@@ -59,6 +60,7 @@ class _Opened:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     store: Store | None = None
+    scorer: Scorer | None = None
     pipeline: Pipeline | None = None
 
 
@@ -124,9 +126,13 @@ class Hub:
         self._writer.shutdown(wait=True, cancel_futures=True)
         for opened in self._opened.values():
             with opened.lock:
+                if opened.scorer is not None:
+                    close(opened.scorer)
                 if opened.store is not None:
                     opened.store.close()
                     opened.store = opened.pipeline = None
+        if self._shared is not None and self._scorer is None:
+            close(self._shared)
         self._folder.close()
 
     def names(self) -> list[str]:
@@ -181,7 +187,11 @@ class Hub:
         opened = self._entry(name)
         with opened.lock:
             if opened.pipeline is None:
-                opened.pipeline = self._new_pipeline(self._store(name, opened))
+                store = self._store(name, opened)
+                scorer = self._scorer_of(store, opened)
+                opened.pipeline = Pipeline(
+                    store.settings, store, scorer=scorer, generator=self._generator
+                )
             return opened.pipeline
 
     def scorer(self) -> Scorer:
@@ -193,8 +203,13 @@ class Hub:
         # A lock of its own: loading takes seconds, and nothing else may wait for it.
         with self._scorer_lock:
             if self._shared is None:
-                self._shared = scorer_for(self.settings, None)
+                self._shared = scorer_for(self.settings, shared=True)
             return self._shared
+
+    def scorer_is_open(self) -> bool:
+        """Whether a breaker keeps questions from a scorer that is in use; loads nothing."""
+        used = (self._shared, *(opened.scorer for opened in list(self._opened.values())))
+        return any(bool(getattr(scorer, "is_open", False)) for scorer in used)
 
     def write(self, name: str, work: Callable[[Store], T]) -> Future[T]:
         """Let `work` write to a collection, after whatever writes before it.
@@ -240,10 +255,17 @@ class Hub:
             )
         return opened.store
 
-    def _new_pipeline(self, store: Store) -> Pipeline:
-        own = self._scorer is None and self.settings.scorer.partition(":")[0] == "late-interaction"
-        scorer = None if own else self.scorer()
-        return Pipeline(store.settings, store, scorer=scorer, generator=self._generator)
+    def _scorer_of(self, store: Store, opened: _Opened) -> Scorer:
+        """The one for all collections, unless token vectors serve it, which each has of its own.
+
+        It outlives the pipeline, which every write makes anew: what it has cached and what its
+        breaker knows stay true.
+        """
+        if self._scorer is not None or not ScorerName.parse(self.settings.scorer).reads_tokens:
+            return self.scorer()
+        if opened.scorer is None:
+            opened.scorer = scorer_for(self.settings, store.token_store, shared=True)
+        return opened.scorer
 
 
 def check_name(name: str) -> None:

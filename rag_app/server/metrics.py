@@ -63,6 +63,11 @@ class Metrics:
             "Questions that are being answered or wait",
             registry=self.registry,
         )
+        self.breaker_open = Gauge(
+            "rankgate_scorer_breaker_open",
+            "1 while the scorer is left alone because it failed too often",
+            registry=self.registry,
+        )
 
     def answered(self, result: AnswerResult) -> None:
         """Count one answered question."""

@@ -109,6 +109,7 @@ class Wrapping:
         cache_bytes: room for scores in memory; 0: none are kept.
         cache_folder: keeps scores on disk as well; None: memory only.
         max_wait_ms: how long a query waits for company.
+        max_pairs: pairs of query and text that share a call, at most; see `Batched`.
         open_for_s: how long a breaker that has opened refuses calls.
         slow_call_ms: calls longer than this count against the breaker; None: none do.
     """
@@ -119,6 +120,7 @@ class Wrapping:
     cache_bytes: int = 64 * 2**20
     cache_folder: Path | None = None
     max_wait_ms: float = 2.0
+    max_pairs: int = 256
     open_for_s: float = 30.0
     slow_call_ms: float | None = None
 
@@ -144,7 +146,7 @@ def wrapped(scorer: Scorer, wrapping: Wrapping | None = None) -> Scorer:
     how = Wrapping() if wrapping is None else wrapping
     made = _windowed(scorer) if how.windowed else scorer
     if how.batched:
-        made = Batched(made, max_wait_ms=how.max_wait_ms)
+        made = Batched(made, max_wait_ms=how.max_wait_ms, max_pairs=how.max_pairs)
     if how.breaker:
         made = Breaker(made, open_for_s=how.open_for_s, slow_call_ms=how.slow_call_ms)
     if how.cache_bytes or how.cache_folder is not None:

@@ -83,12 +83,14 @@ def fill(hub, base, collections):
 
 
 def make(base, files, *, collections=None, embedder=None, scorer=None, generator=None, **settings):
-    """Settings, and a hub over freshly ingested texts."""
+    """Settings, and a hub over freshly ingested texts; a scorer by name is the settings' own."""
+    if isinstance(scorer, str):
+        settings["scorer"] = scorer
     chosen = files.make_settings(base, **settings)
     hub = Hub(
         chosen,
         embedder=files.FakeEmbedder() if embedder is None else embedder,
-        scorer=FakeScorer() if scorer is None else scorer,
+        scorer=FakeScorer() if scorer is None else None if isinstance(scorer, str) else scorer,
         generator=generator,
     )
     fill(hub, base, {"default": TEXTS} if collections is None else collections)

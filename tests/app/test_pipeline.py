@@ -8,7 +8,7 @@ import pytest
 
 from rag_app.ask.condense import Exchange
 from rag_app.ask.pipeline import EmptyIndexError, Pipeline
-from rag_app.ask.scorer import LazyScorer, scorer_for
+from rag_app.ask.scorer import bare, scorer_for
 from rag_app.generate.answer import REFUSAL, refusal
 from rag_app.generate.errors import GeneratorError
 from rag_app.settings import Settings
@@ -16,6 +16,7 @@ from rankgate import Floor, Policy, RelevanceModel, ScorerInfo
 from rankgate.decide.gate import Action, Condition, Gate, Rule
 from rankgate.decide.logistic import Feature, Logistic
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError, PolicyError
+from rankgate.scorers.wrappers.lazy import Lazy
 from rankgate.testing import FailingScorer, FakeScorer
 
 INDEX = fake_index.FakeIndex()
@@ -110,7 +111,7 @@ def test_a_skipped_question_does_not_touch_the_scorer(tmp_path):
         loads.append(1)
         return FakeScorer()
 
-    lazy = LazyScorer(ScorerInfo(id="fake", scale="fake"), load)
+    lazy = Lazy(ScorerInfo(id="fake", scale="fake"), load)
     settings = Settings(policy=policy_file(tmp_path, rules=ALWAYS_SKIP))
     line = pipeline(settings, scorer=lazy)
     result = line.answer(QUESTION)
@@ -130,7 +131,7 @@ def test_a_scorer_that_cannot_be_loaded_degrades_and_is_not_tried_again():
         tries.append(1)
         raise ModelNotFoundError("no such model; name another")
 
-    lazy = LazyScorer(ScorerInfo(id="fake", scale="fake"), load)
+    lazy = Lazy(ScorerInfo(id="fake", scale="fake"), load)
     line = pipeline(scorer=lazy)
     for _ in range(2):
         result = line.answer(QUESTION)
@@ -148,7 +149,7 @@ def test_a_cross_encoder_is_named_before_it_is_loaded(tmp_path):
     assert local.info.weights == hashlib.sha256(b"weights").hexdigest()
     hub = scorer_for(Settings(scorer="cross-encoder:BAAI/bge-reranker-v2-m3"), None)
     assert hub.info.id == "cross-encoder/BAAI/bge-reranker-v2-m3"
-    assert not hub.loaded and not local.loaded
+    assert not bare(hub).loaded and not bare(local).loaded
 
 
 def test_force_skip_overrules_a_gate_that_would_rerank():

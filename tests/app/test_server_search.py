@@ -160,7 +160,7 @@ async def test_compare_shows_both_ways_on_the_same_candidates(client):
 async def test_health_readiness_metrics(client):
     assert (await client.get("/healthz")).json() == {"status": "ok"}
     ready = (await client.get("/readyz")).json()
-    assert ready["ready"] is True and set(ready["checks"]) == {"store", "models", "disk"}
+    assert ready["ready"] is True and set(ready["checks"]) == {"store", "models", "scorer", "disk"}
     await client.post("/v1/search", json={"query": "confidential matters"})
     await client.post(
         "/v1/chat/completions",
@@ -208,7 +208,7 @@ async def test_readiness_names_what_is_missing(client, monkeypatch):
     answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert {k: v["ok"] for k, v in answer.json()["checks"].items()} == {
-        "store": True, "models": True, "disk": False
+        "store": True, "models": True, "scorer": True, "disk": False
     }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Batched: none of the callers pays for another's error, deadline or leaving."""
 
 import asyncio
+import threading
 
 import batched_kit
 import pytest
@@ -170,3 +171,34 @@ async def test_async_deadlines_and_errors():
     with Batched(FakeScorer(), count=len) as batched:
         many = await batched.ascore_many([Job(query="red", texts=TEXTS), Job(query="x", texts=[])])
         assert many[0].values.tolist() == [1.0, 0.0, 0.0, 1.0] and many[1].values.size == 0
+
+
+def test_a_caller_in_a_thread_that_is_cancelled_leaves_at_once_and_its_batch_mate_stays(held):
+    inner, batched = held
+    gone, out = ScoreContext(), []
+    leaves = threading.Thread(target=lambda: out.append(batched.score("leaves", ["x"], gone)))
+    leaves.start()
+    stays, found = ask(batched, "stays")
+    until(lambda: queued(batched) == 2)
+    inner.go.release()
+    until(lambda: len(inner.batches) == 2)
+    gone.cancelled.set()
+    leaves.join(20)
+    assert out[0].scored.tolist() == [False]
+    assert not inner.contexts[1].cancelled.is_set()  # somebody still waits
+    inner.go.release()
+    stays.join(20)
+    assert found[0].scored.all()
+
+
+def test_a_batch_whose_only_caller_is_cancelled_from_outside_stops_at_its_next_chunk():
+    gone, begun = ScoreContext(), []
+
+    def leaving(_query, text):
+        begun.append(text)
+        gone.cancelled.set()
+        return 1.0
+
+    with Batched(FakeScorer(leaving), max_wait_ms=0) as batched:
+        batched.score("q", ["x"] * 50, gone)
+    assert begun == ["x"]  # the one under way, and none after it

@@ -59,6 +59,7 @@ async def metrics(request: Request, server: Server) -> Response:
         request.state.principal = known
         need_evaluator(known)
     server.metrics.in_flight.set(server.slots.taken)
+    server.metrics.breaker_open.set(server.hub.scorer_is_open())
     return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -78,6 +79,11 @@ def _checks(server: ServerState) -> dict[str, dict[str, object]]:
         found["models"] = {"ok": True, "detail": "nothing is ingested yet"}
     except RankgateError as exc:
         found["models"] = {"ok": False, "detail": str(exc)}
+    # Questions are answered all the same, in first-stage order and marked `degraded`.
+    away = (
+        "it failed too often and is left alone for a while" if server.hub.scorer_is_open() else ""
+    )
+    found["scorer"] = {"ok": True, "detail": away}
     free = shutil.disk_usage(server.settings.data_dir).free
     found["disk"] = {"ok": free >= _MIN_FREE, "detail": f"{free / 2**30:.1f} GiB free"}
     return found

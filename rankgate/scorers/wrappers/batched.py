@@ -22,6 +22,7 @@ __all__ = ["Batched"]
 
 # Work in chunks ends a little after the deadline; what it read until then is worth that long.
 _GRACE = 0.05
+_LOOK = 0.05
 
 
 def _estimated_tokens(text: str) -> int:
@@ -115,7 +116,7 @@ class Batched:
         self._worker.enqueue(tickets)
         try:
             for ticket in tickets:
-                concurrent.futures.wait([ticket.future], timeout=self._patience(ticket))
+                _wait(ticket)
                 if not ticket.future.done() and self._worker.is_ending(ticket, within=_GRACE):
                     concurrent.futures.wait([ticket.future], timeout=_GRACE)
             return [t.future.result() if t.future.done() else t.so_far() for t in tickets]
@@ -141,7 +142,7 @@ class Batched:
         waiting = [asyncio.wrap_future(t.future) for t in tickets]
         try:
             for ticket, future in zip(tickets, waiting, strict=True):
-                await asyncio.wait([future], timeout=self._patience(ticket))
+                await asyncio.wait([future], timeout=_patience(ticket))
                 if not future.done() and self._worker.is_ending(ticket, within=_GRACE):
                     await asyncio.wait([future], timeout=_GRACE)
             return [
@@ -202,6 +203,16 @@ class Batched:
             tickets.append(ticket)
         return tickets
 
-    def _patience(self, ticket: Ticket) -> float | None:
-        remaining = ticket.context.remaining()
-        return None if math.isinf(remaining) else remaining
+
+def _patience(ticket: Ticket) -> float | None:
+    remaining = ticket.context.remaining()
+    return None if math.isinf(remaining) else remaining
+
+
+def _wait(ticket: Ticket) -> None:
+    """Until it is done, its time is over, or its caller has been cancelled from outside."""
+    until = time.monotonic() + ticket.context.remaining()
+    cancelled = ticket.context.cancelled
+    # Nothing tells of all three, so that the thread has to look up now and then.
+    while not ticket.future.done() and not cancelled.is_set() and (now := time.monotonic()) < until:
+        concurrent.futures.wait([ticket.future], timeout=min(_LOOK, until - now))

@@ -101,7 +101,10 @@ class BatchWorker:
             pieces = self._next_batch()
             if pieces is None:
                 return
-            context = ScoreContext(deadline=_latest([p.ticket.context for p in pieces]))
+            context = ScoreContext(
+                deadline=_latest([p.ticket.context for p in pieces]),
+                cancelled=_AllGone([p.ticket for p in pieces]),
+            )
             with self._changed:
                 self._running = ([p.ticket for p in pieces], context)
             try:
@@ -190,6 +193,19 @@ class BatchWorker:
             ticket.fail(exc)
         else:
             ticket.add(piece, scores)
+
+
+class _AllGone(threading.Event):
+    """Set, too, once every caller has left or been cancelled: a batch ends for nobody else."""
+
+    def __init__(self, tickets: Sequence[Ticket]) -> None:
+        super().__init__()
+        self._tickets = tickets
+
+    def is_set(self) -> bool:
+        return super().is_set() or all(
+            t.gone or t.context.cancelled.is_set() for t in self._tickets
+        )
 
 
 def _fail(pieces: Sequence[Piece], error: BaseException) -> None:
