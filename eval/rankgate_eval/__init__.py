@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rankgate_eval.errors import DatasetError, EvalError, SystemFailedError
     from rankgate_eval.result.result import Result, result_schema
     from rankgate_eval.run.evaluation import evaluate
-    from rankgate_eval.run.experiment import Settings
+    from rankgate_eval.run.experiment import EvalSettings
     from rankgate_eval.run.sweep import SweepResult, run_sweep
     from rankgate_eval.run.system import FirstStage, as_first_stage
     from rankgate_eval.verdict.check import CheckResult, compare_results
@@ -25,10 +25,10 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "EvalError",
+    "EvalSettings",
     "FirstStage",
     "MemoryIndex",
     "Result",
-    "Settings",
     "Standards",
     "SweepResult",
     "SystemFailedError",
@@ -47,7 +47,7 @@ _HOMES = {
     "EvalError": "errors",
     "FirstStage": "run.system",
     "Result": "result.result",
-    "Settings": "run.experiment",
+    "EvalSettings": "run.experiment",
     "Standards": "verdict.verdict",
     "SweepResult": "run.sweep",
     "SystemFailedError": "errors",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from planted import plant
 
 from rankgate_eval.result.parts import DataResult, Made, PolicyMade
-from rankgate_eval.run.experiment import Settings, run_experiment
+from rankgate_eval.run.experiment import EvalSettings, run_experiment
 from rankgate_eval.run.system import as_first_stage
 from rankgate_eval.verdict.analysis import analyse
 
@@ -54,7 +54,7 @@ def looked_up(n):
         world.scorer,
         policy=world.policy,
         split=None,
-        settings=Settings(resamples=100, permutations=99, budget_ms=1e6),
+        settings=EvalSettings(resamples=100, permutations=99, budget_ms=1e6),
     )
     counted = replace(measured, judged=tuple(Id(q) for q in measured.judged))
     count = 0

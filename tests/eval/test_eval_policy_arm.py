@@ -55,7 +55,7 @@ def test_a_gate_that_skips_the_wrong_half_loses_what_it_skips():
 def test_latency_of_the_policy_counts_the_scorer_only_where_it_ran():
     ticks = iter(range(10**9))
     rule = Rule(name="sure", conditions=(Condition(signal="bm25_margin_12", op=">=", value=0.05),))
-    from rankgate_eval.run.experiment import Settings, run_experiment
+    from rankgate_eval.run.experiment import EvalSettings, run_experiment
 
     data = w.world(40)
     experiment = run_experiment(
@@ -64,7 +64,7 @@ def test_latency_of_the_policy_counts_the_scorer_only_where_it_ran():
         w.knowing(),
         policy=policy(gate=Gate(rules=(rule,))),
         split=None,
-        settings=Settings(**QUICK),
+        settings=EvalSettings(**QUICK),
         clock=lambda: float(next(ticks)),
     )
     latency = experiment.arms.latency_ms

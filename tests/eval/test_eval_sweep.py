@@ -13,7 +13,7 @@ from rankgate.cli import build_app
 from rankgate.errors import InputError
 from rankgate.scorers import ScorerInfo
 from rankgate.testing import FakeScorer
-from rankgate_eval import Settings, run_sweep
+from rankgate_eval import EvalSettings, run_sweep
 from rankgate_eval.verdict.recall import find_knee
 
 
@@ -31,7 +31,7 @@ def gold(query, text):
 
 def sweep(scorers, *, n=120, clock, ks=(5, 7, 10), **changes):
     data = w.world(n)
-    settings = Settings(depth=20, resamples=200, permutations=99, **changes)
+    settings = EvalSettings(depth=20, resamples=200, permutations=99, **changes)
     return run_sweep(
         data, w.stage_of(data), scorers, ks=ks, settings=settings, clock=clock
     )  # fmt: skip

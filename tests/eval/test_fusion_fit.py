@@ -8,7 +8,7 @@ from rankgate.errors import InputError
 from rankgate.retrieve import Fusion
 from rankgate.scorers import Scores
 from rankgate.types import Candidate
-from rankgate_eval.run.collect import Found
+from rankgate_eval.run.collect import FirstStageResult
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.stats.fusion_fit import FUSION_GRID, crossfit_fusion, fit_fusion, order_by_fusion
 
@@ -25,7 +25,7 @@ def pooled(query_id, dense, bm25):
         for i in range(len(dense if dense is not None else bm25))
     )
     return Pooled(
-        found=Found(query_id=query_id, query=query_id, candidates=candidates, ms=1.0),
+        found=FirstStageResult(query_id=query_id, query=query_id, candidates=candidates, ms=1.0),
         candidates=candidates,
         scores=Scores.full(np.zeros(len(candidates)), "none"),
         signals=compute_signals(query_id, candidates),

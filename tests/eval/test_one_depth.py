@@ -24,7 +24,7 @@ from rankgate_eval.answers.handover import hand_over
 from rankgate_eval.answers.questions import Question
 from rankgate_eval.calibrate.material import read_material
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.run.experiment import Settings, run_experiment
+from rankgate_eval.run.experiment import EvalSettings, run_experiment
 from rankgate_eval.run.sweep import run_sweep
 from rankgate_eval.run.system import IndexStage
 from rankgate_eval.train.engine import Miner, TrainingCorpus, TrainingQuery
@@ -120,7 +120,7 @@ def in_the_application():
 
 def in_an_evaluation(stage=STAGE):
     made = run_experiment(
-        DATA, stage, FakeScorer(), policy=None, split=None, settings=Settings(permutations=99)
+        DATA, stage, FakeScorer(), policy=None, split=None, settings=EvalSettings(permutations=99)
     )
     assert made.depth > made.k
     return {q: (seen(p.candidates), told(p.signals)) for q, p in made.pool.items()}
@@ -226,7 +226,7 @@ def test_a_sweep_reads_at_each_k_what_the_application_reads_at_that_k():
         policy=None,
         split=None,
         ks=ks,
-        settings=Settings(resamples=100, permutations=1),
+        settings=EvalSettings(resamples=100, permutations=1),
     )
     app = HybridFirstStage(STORE)
     for text in QUESTIONS.values():

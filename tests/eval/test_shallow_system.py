@@ -4,7 +4,7 @@ import evaluate_kit as kit
 import pytest
 
 from rankgate import Candidate
-from rankgate_eval import Settings, run_sweep
+from rankgate_eval import EvalSettings, run_sweep
 from rankgate_eval.run.collect import collect
 
 w = kit.w
@@ -81,7 +81,7 @@ def test_a_system_that_fails_for_k_itself_still_fails():
 
 
 def test_a_sweep_asks_for_its_greatest_k_and_deeper_apart():
-    settings = Settings(resamples=100, permutations=1)
+    settings = EvalSettings(resamples=100, permutations=1)
     results = [
         run_sweep(
             DATA, stage, [w.knowing()], policy=None, split=None, ks=(20, 50), settings=settings

@@ -21,7 +21,7 @@ from rankgate_eval.calibrate.unanswerable import (
     stage_without,
 )
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.run.collect import Found, collect
+from rankgate_eval.run.collect import FirstStageResult, collect
 from rankgate_eval.run.pool import Pooled, read_pool
 from rankgate_eval.run.system import FirstStage, IndexStage
 from rankgate_eval.stats.fusion_fit import CrossfitFusion, FusionFit, crossfit_fusion, fit_fusion
@@ -240,7 +240,7 @@ def _as_kind(pooled: Pooled, kind: FirstStageKind, lexicon: Collection[str] | No
     return replace(pooled, candidates=candidates, signals=signals)
 
 
-def _unscored(found: Found, k: int) -> Pooled:
+def _unscored(found: FirstStageResult, k: int) -> Pooled:
     candidates = found.candidates[:k]
     return Pooled(
         found=found,

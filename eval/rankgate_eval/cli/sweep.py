@@ -61,7 +61,7 @@ def sweep_data(
     with guarded(debug=debugging(ctx)) as tell:
         dataset, _ = inputs.read()
         from rankgate_eval.run.evaluation import as_policy
-        from rankgate_eval.run.experiment import Settings
+        from rankgate_eval.run.experiment import EvalSettings
         from rankgate_eval.run.sweep import DEFAULT_KS, run_sweep
 
         chosen, _ = as_policy(policy)
@@ -80,7 +80,7 @@ def sweep_data(
                 policy=chosen,
                 split=split,
                 ks=tuple(k) if k else DEFAULT_KS,
-                settings=Settings(top_n=top_n, limit=limit, budget_ms=budget_ms, seed=seed),
+                settings=EvalSettings(top_n=top_n, limit=limit, budget_ms=budget_ms, seed=seed),
                 made=_made(dataset, split, seed, under.stage_words),
                 tell=tell,
             )

@@ -14,13 +14,13 @@ from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.errors import SystemFailedError
 from rankgate_eval.run.system import FirstStage
 
-__all__ = ["Collected", "Found", "collect"]
+__all__ = ["Collected", "FirstStageResult", "collect"]
 
 logger = logging.getLogger("rankgate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class FirstStageResult:
     """What the system gave for one query.
 
     Attributes:
@@ -52,7 +52,7 @@ class Collected:
         k: how many candidates were asked for, beyond the head included.
     """
 
-    found: Mapping[str, Found]
+    found: Mapping[str, FirstStageResult]
     k: int
 
     @property
@@ -112,7 +112,7 @@ def collect(
     strange = [q for q in query_ids if q not in data.queries]
     if strange:
         raise InputError(f"{data.name} has no query {strange[0]!r}")
-    found: dict[str, Found] = {}
+    found: dict[str, FirstStageResult] = {}
     failed: list[str] = []
     shallow = 0
     total = len(dict.fromkeys(query_ids))
@@ -151,7 +151,7 @@ def _ask(
     k: int,
     depth: int,
     clock: Callable[[], float],
-) -> Found:
+) -> FirstStageResult:
     query = data.queries[query_id]
     by_id = getattr(stage, "candidates_for", None)
 
@@ -170,7 +170,7 @@ def _ask(
     except Exception as exc:  # the user's system may raise anything; one query is not the run
         ms = (clock() - begun) * 1000.0 if ms is None else ms
         error = f"{type(exc).__name__}: {exc}"
-        return Found(query_id=query_id, query=query, candidates=(), ms=ms, error=error)
+        return FirstStageResult(query_id=query_id, query=query, candidates=(), ms=ms, error=error)
     deeper, refused = listed, None
     # A system that gives fewer than k has no more; one that gives all it has was read whole.
     if depth > k and len(listed) == k:
@@ -182,7 +182,7 @@ def _ask(
         candidate if candidate.rank == rank else replace(candidate, rank=rank)
         for rank, candidate in enumerate(_unique([*head, *deeper])[:depth], start=1)
     )
-    return Found(
+    return FirstStageResult(
         query_id=query_id,
         query=query,
         candidates=kept,

@@ -22,8 +22,8 @@ from rankgate_eval.result.parts import DataResult, Made
 from rankgate_eval.result.result import Result
 from rankgate_eval.run.encoding import open_store
 from rankgate_eval.run.experiment import (
+    EvalSettings,
     Experiment,
-    Settings,
     Teller,
     choose_queries,
     run_experiment,
@@ -153,7 +153,7 @@ def evaluate(
     first_stage: FirstStageKind | str = FirstStageKind.HYBRID,
     id_key: str | None = None,
     cache: str | Path | None = None,
-    settings: Settings | None = None,
+    settings: EvalSettings | None = None,
     report: DatasetReport | None = None,
     command: str | None = None,
     tell: Teller | None = None,
@@ -181,7 +181,7 @@ def evaluate(
         report: of the data set, where it was checked before.
         command: how this was called, for the record.
         tell: told of progress: what, done, total.
-        **changes: fields of `Settings`, such as `limit=200` or `top_n=3`, in place of `settings`.
+        **changes: fields of `EvalSettings`, such as `limit=200`, in place of `settings`.
 
     Raises:
         DatasetError: the data set has errors; all of them are in the message.
@@ -244,11 +244,11 @@ def as_policy(policy: Policy | str | Path | None) -> tuple[Policy | None, str]:
     raise InputError(f"policy is a rankgate.Policy or a path, got {type(policy).__name__}")
 
 
-def _settings(changes: Mapping[str, Any]) -> Settings:
+def _settings(changes: Mapping[str, Any]) -> EvalSettings:
     try:
-        return Settings(**changes)
+        return EvalSettings(**changes)
     except TypeError as exc:
-        known = ", ".join(Settings.__dataclass_fields__)
+        known = ", ".join(EvalSettings.__dataclass_fields__)
         raise InputError(f"{exc}; settings are: {known}") from exc
 
 

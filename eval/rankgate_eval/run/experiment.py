@@ -25,8 +25,8 @@ from rankgate_eval.verdict.recall import reached_depth
 from rankgate_eval.verdict.verdict import Standards
 
 __all__ = [
+    "EvalSettings",
     "Experiment",
-    "Settings",
     "Teller",
     "choose_queries",
     "corpus_lexicon",
@@ -42,7 +42,7 @@ Teller = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class EvalSettings:
     """How to measure; what is under test is not among them.
 
     Attributes:
@@ -111,7 +111,7 @@ class Experiment:
     k: int
     depth: int
     top_n: int
-    settings: Settings
+    settings: EvalSettings
     scorer: Scorer
     lexicon: Collection[str]
 
@@ -123,7 +123,7 @@ def run_experiment(
     *,
     policy: Policy | None,
     split: str | None,
-    settings: Settings,
+    settings: EvalSettings,
     tell: Teller | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Experiment:

@@ -23,7 +23,7 @@ from rankgate.scorers.steps import score_many
 from rankgate.types import Candidate
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.errors import SystemFailedError
-from rankgate_eval.run.collect import Collected, Found, collect
+from rankgate_eval.run.collect import Collected, FirstStageResult, collect
 from rankgate_eval.run.system import FirstStage
 
 __all__ = ["Pooled", "read_pool", "score_pool"]
@@ -44,7 +44,7 @@ class Pooled:
         scorer_error: why the scorer failed; None where it did not.
     """
 
-    found: Found
+    found: FirstStageResult
     candidates: tuple[Candidate, ...]
     scores: Scores
     signals: Signals
@@ -195,7 +195,7 @@ def score_pool(
 
 
 def _read(
-    found: Found,
+    found: FirstStageResult,
     scorer: Scorer,
     k: int,
     lexicon: Collection[str] | None,

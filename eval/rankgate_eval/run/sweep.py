@@ -23,7 +23,7 @@ from rankgate_eval.result.parts import Estimate, LatencyResult, RecallCurve
 from rankgate_eval.result.plain import to_plain
 from rankgate_eval.run.collect import Collected, collect
 from rankgate_eval.run.experiment import (
-    Settings,
+    EvalSettings,
     Teller,
     choose_queries,
     corpus_lexicon,
@@ -116,7 +116,7 @@ def run_sweep(
     policy: Policy | None = None,
     split: str | None = None,
     ks: Sequence[int] = DEFAULT_KS,
-    settings: Settings | None = None,
+    settings: EvalSettings | None = None,
     made: Mapping[str, Any] | None = None,
     tell: Teller | None = None,
     clock: Callable[[], float] = time.perf_counter,
@@ -139,7 +139,7 @@ def run_sweep(
         InputError: no scorer, no K, or nothing judged.
         SystemFailedError: first stage or scorer failed too often.
     """
-    asked = Settings() if settings is None else settings
+    asked = EvalSettings() if settings is None else settings
     top_n = passages_kept(asked.top_n, policy, stage)
     wanted = sorted({k for k in ks if k >= top_n})
     if not wanted or not scorers:
@@ -212,7 +212,7 @@ class _Sweep:
     judged: list[str]
     clusters: list[str]
     top_n: int
-    settings: Settings
+    settings: EvalSettings
     lexicon: Any
     profile: Profile
     policy: Policy | None

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rankgate.types import FirstStageKind
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.result.parts import CurvePoint, RecallCurve
-from rankgate_eval.run.collect import Found
+from rankgate_eval.run.collect import FirstStageResult
 from rankgate_eval.run.metrics import recall_curve
 from rankgate_eval.run.system import FirstStage, IndexStage
 from rankgate_eval.verdict.sections import interval
@@ -90,7 +90,7 @@ def measure_recall(
 
 
 def reached_depth(
-    found: Collection[Found], *, k: int, depth: int, max_failures: float
+    found: Collection[FirstStageResult], *, k: int, depth: int, max_failures: float
 ) -> tuple[int, str | None]:
     """How deep the curve can go, and what a reader should know of it.
 
