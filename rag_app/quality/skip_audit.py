@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag_app.errors import StoreError
 from rankgate import Reranker
+from rankgate.bounds import clopper_pearson
 from rankgate.decide.gate import Action
 from rankgate.types import Outcome
 from rankgate.types import Path as Way
@@ -206,7 +207,7 @@ class Shadow:
             dropped, failed = self._dropped, self._failed
         judged = [r for r in rows if r[3] is not None]
         harmed = sum(r[3] for r in judged)
-        low, high = _exact(harmed, len(judged))
+        low, high = clopper_pearson(harmed, len(judged))
         return ShadowSummary(
             policy=policy,
             rate=self.rate,
@@ -307,17 +308,6 @@ def compared(skipped: Outcome, reranked: Outcome) -> ShadowRow:
         harmed=harmed,
         lost=lost,
     )
-
-
-def _exact(count: int, n: int) -> tuple[float, float]:
-    """Clopper and Pearson's interval at 95%; (0, 1) where nothing is known."""
-    if n == 0:
-        return 0.0, 1.0
-    from scipy.special import betaincinv
-
-    low = float(betaincinv(count, n - count + 1, 0.025)) if count else 0.0
-    high = float(betaincinv(count + 1, n - count, 0.975)) if count < n else 1.0
-    return low, high
 
 
 def _opened(path: Path) -> sqlite3.Connection:

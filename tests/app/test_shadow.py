@@ -10,7 +10,7 @@ import pytest
 
 from rag_app.ask.pipeline import Pipeline
 from rag_app.errors import StoreError
-from rag_app.quality.skip_audit import Shadow, ShadowRow, _exact, compared
+from rag_app.quality.skip_audit import Shadow, ShadowRow, compared
 from rag_app.settings import Settings
 from rankgate import Candidate, Passage
 from rankgate.decide.gate import Action
@@ -204,15 +204,6 @@ def test_the_share_and_its_interval(tmp_path):
     )
     assert found.lost == pytest.approx(0.5)
     shadow.close()
-
-
-@pytest.mark.parametrize(("count", "n"), [(0, 10), (10, 10), (3, 30), (1, 1), (250, 5000)])
-def test_the_interval_is_clopper_and_pearsons(count, n):
-    from scipy.stats import binomtest
-
-    exact = binomtest(count, n).proportion_ci(0.95, method="exact")
-    assert _exact(count, n) == pytest.approx((exact.low, exact.high), abs=1e-6)
-    assert _exact(0, 0) == (0.0, 1.0)
 
 
 def test_another_version_of_the_file_is_refused(tmp_path):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from calibrate_world import world
 
+from rankgate.bounds import clopper_pearson, share_below
 from rankgate.decide.signals import Signals
 from rankgate.errors import InputError
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.floor_fit import (
-    binomial_upper,
     fit_threshold,
     most_wrongs,
     needed_for,
@@ -24,7 +24,6 @@ from rankgate_eval.calibrate.gate_fit import (
 )
 from rankgate_eval.calibrate.relevance_fit import LEVEL, ORDERING, fit_relevance
 from rankgate_eval.calibrate.serve import place_by_scores
-from rankgate_eval.stats.significance import clopper_pearson
 
 HYBRID = FirstStageKind.HYBRID
 
@@ -38,11 +37,11 @@ def signals(**values):
 
 @pytest.mark.parametrize(("wrongs", "n"), [(0, 59), (3, 100), (17, 120)])
 def test_the_bound_is_that_of_clopper_and_pearson(wrongs, n):
-    assert binomial_upper(wrongs, n, confidence=0.95) == pytest.approx(
+    assert share_below(wrongs, n, confidence=0.95) == pytest.approx(
         clopper_pearson(wrongs, n, level=0.9)[1], abs=1e-12
     )
-    assert binomial_upper(n, n, confidence=0.95) == 1.0
-    assert binomial_upper(0, 0, confidence=0.95) == 1.0
+    assert share_below(n, n, confidence=0.95) == 1.0
+    assert share_below(0, 0, confidence=0.95) == 1.0
 
 
 def test_without_enough_queries_there_is_no_threshold():
@@ -56,8 +55,8 @@ def test_without_enough_queries_there_is_no_threshold():
 def test_the_threshold_is_the_highest_that_the_bound_allows():
     values = np.linspace(0.0, 0.999, 200)
     found = fit_threshold(values, range(200), share=0.05, confidence=0.95)
-    assert binomial_upper(found.wrongs, 200, confidence=0.95) <= 0.05
-    assert binomial_upper(found.wrongs + 1, 200, confidence=0.95) > 0.05
+    assert share_below(found.wrongs, 200, confidence=0.95) <= 0.05
+    assert share_below(found.wrongs + 1, 200, confidence=0.95) > 0.05
     assert int((values < found.value).sum()) == found.wrongs
     # Equal probabilities pass or fail together: the threshold is inclusive.
     tied = np.where(values < 0.5, 0.25, values)
@@ -68,12 +67,12 @@ def test_few_queries_keep_a_floor_down_and_it_is_said_how_many_would_not():
     assert most_wrongs(58, share=0.05, confidence=0.95) is None
     assert most_wrongs(59, share=0.05, confidence=0.95) == 0
     assert most_wrongs(126, share=0.05, confidence=0.95) == 2  # 3 of 126 could be 6.0%
-    assert binomial_upper(3, 126, confidence=0.95) > 0.05
+    assert share_below(3, 126, confidence=0.95) > 0.05
     assert needed_to_wrong(0.0, share=0.05, confidence=0.95) == 59
     needed = needed_to_wrong(0.04, share=0.05, confidence=0.95)
     assert 1000 < needed < 1400
-    assert binomial_upper(0.04 * needed, needed, confidence=0.95) <= 0.05
-    assert binomial_upper(0.04 * (needed - 1), needed - 1, confidence=0.95) > 0.05
+    assert share_below(0.04 * needed, needed, confidence=0.95) <= 0.05
+    assert share_below(0.04 * (needed - 1), needed - 1, confidence=0.95) > 0.05
     # A floor on so many comes as near as is said.
     values = np.linspace(0.0, 0.999, needed)
     found = fit_threshold(values, range(needed), share=0.05, confidence=0.95)

@@ -15,10 +15,9 @@ from rankgate_eval.run.metrics import (
     headroom,
     judged_queries,
     measure,
-    precision_gap,
     recall_curve,
-    trec_order,
 )
+from rankgate_eval.stats.ndcg import ndcg
 
 
 def reference(name, grades, ranking):
@@ -88,33 +87,49 @@ def test_parity_on_adversarial_lists(case):
         assert result.mean(name) == pytest.approx(reference(name, grades, ranking), abs=1e-9), name
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_scored_run_with_ties_is_ordered_as_trec_eval_orders_it(seed):
-    rng = np.random.default_rng(seed)
-    qrels, run = {}, {}
-    for q in range(30):
-        # Few distinct scores, some of which differ in 64 bits only; ids of several lengths.
-        ids = [f"{'é' if i % 7 == 0 else 'd'}{i}" for i in range(40)]
-        scores = rng.integers(0, 5, size=40) + rng.choice([0.0, 1e-12], size=40)
-        run[f"q{q}"] = dict(zip(ids, (float(s) for s in scores), strict=True))
-        qrels[f"q{q}"] = {p: int(rng.random() < 0.2) for p in ids}
-        qrels[f"q{q}"][ids[0]] = 1
-    names = {"ndcg@10": "nDCG@10", "recall@5": "R@5", "precision@5": "P@5", "map": "AP"}
-    ours = measure(qrels, {q: trec_order(s) for q, s in run.items()}, list(run), names=list(names))
-    for name, theirs in names.items():
-        wanted = ir_measures.parse_measure(theirs)
-        rows = {r.query_id: r.value for r in ir_measures.iter_calc([wanted], qrels, run)}
-        np.testing.assert_allclose(
-            ours.values[name], [rows[q] for q in run], rtol=0, atol=1e-9, err_msg=name
-        )
+IR_NAMES = {
+    "ndcg@5": "nDCG@5",
+    "ndcg@10": "nDCG@10",
+    "mrr@10": "RR@10",
+    "recall@5": "R@5",
+    "recall@10": "R@10",
+    "recall@50": "R@50",
+    "recall@100": "R@100",
+    "precision@5": "P@5",
+    "map": "AP",
+}
 
 
-def test_trec_order_breaks_ties_by_greater_id_and_survives_huge_scores():
-    assert trec_order({"a": 1.0, "b": 1.0, "c": 2.0}) == ["c", "b", "a"]
-    assert trec_order({"a": 1e300, "b": -1e300, "c": 0.0}) == ["a", "c", "b"]
-    assert trec_order({}) == []
-    with pytest.raises(InputError, match="'b' is NaN"):
-        trec_order({"a": 1.0, "b": float("nan")})
+@pytest.mark.parametrize("seed", range(8))
+def test_parity_with_trec_eval(seed):
+    """Orders as scores n, n - 1, ..., so that its tie-breaking has nothing to break."""
+    qrels, rankings, ids = random_case(seed)
+    ours = measure(qrels, rankings, ids)
+    grades = {q: {p: max(0, g) for p, g in qrels[q].items()} for q in ours.query_ids}
+    run = {
+        q: {p: float(len(r) - i) for i, p in enumerate(r)}
+        for q, r in rankings.items()
+        if r and q in grades
+    }
+    assert set(IR_NAMES) == set(METRICS)
+    for name, theirs in IR_NAMES.items():
+        found = ir_measures.iter_calc([ir_measures.parse_measure(theirs)], grades, run)
+        rows = {row.query_id: row.value for row in found}
+        expected = [rows.get(q, 0.0) for q in ours.query_ids]
+        np.testing.assert_allclose(ours.values[name], expected, rtol=0, atol=1e-9, err_msg=name)
+
+
+def test_ndcg_of_counts_is_that_of_equal_gains():
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        gains = (rng.random(rng.integers(0, 30)) < 0.3).astype(float)
+        gold = int(gains.sum()) + int(rng.integers(0, 20))
+        for top in (1, 5, 10, 100):
+            assert ndcg(gains, gold, top=top) == pytest.approx(
+                ndcg(gains, np.ones(gold), top=top), abs=1e-15
+            )
+    assert ndcg([0.0, 1.0], 1) == pytest.approx(1.0 / math.log2(3))
+    assert ndcg([], 3) == ndcg([1.0], 0) == ndcg([], []) == 0.0
 
 
 def test_a_ranking_is_read_as_an_order_whatever_its_ids():
@@ -213,13 +228,3 @@ def test_a_perfect_order_reaches_the_attainable_recall():
     perfect = {q: sorted(r[:50], key=lambda p: -qrels[q].get(p, 0)) for q, r in rankings.items()}
     reached = measure(qrels, perfect, ids).values["recall@5"]
     np.testing.assert_allclose(reached, attainable_recall(qrels, rankings, ids, k=50, top_n=5))
-
-
-def test_precision_gap_pairs_queries():
-    qrels = {"q1": {"a": 1}, "q2": {"a": 1}}
-    before = measure(qrels, {"q1": ["a"], "q2": ["x", "a"]}, ["q1", "q2"])
-    after = measure(qrels, {"q1": ["x"], "q2": ["a", "x"]}, ["q1", "q2"])
-    gap = precision_gap(before, after)
-    assert gap.tolist() == pytest.approx([-1.0, 1.0 - 1.0 / math.log2(3)])
-    with pytest.raises(InputError, match="different queries"):
-        precision_gap(before, measure(qrels, {}, ["q2", "q1"]))

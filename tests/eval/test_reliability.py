@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rankgate.bounds import clopper_pearson
 from rankgate.errors import InputError
 from rankgate_eval.stats.reliability import measure_reliability, reliability_at_top
-from rankgate_eval.stats.significance import clopper_pearson
 
 
 def test_brier_and_skill_by_hand():

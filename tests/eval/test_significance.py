@@ -12,33 +12,12 @@ from scipy import stats
 from rankgate.errors import InputError
 from rankgate_eval.stats.significance import (
     bootstrap_interval,
-    clopper_pearson,
     compare,
     holm,
     mcnemar_exact,
     permutation_p,
     queries_needed,
 )
-
-
-@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
-@pytest.mark.parametrize(("k", "n"), [(0, 1), (0, 20), (1, 20), (7, 20), (20, 20), (3, 1000)])
-def test_clopper_pearson_agrees_with_scipy(k, n, level):
-    theirs = stats.binomtest(k, n).proportion_ci(level, method="exact")
-    assert clopper_pearson(k, n, level=level) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
-
-
-def test_clopper_pearson_covers_at_least_its_level_exactly():
-    """No simulation: the coverage is summed over all outcomes."""
-    n, bounds = 30, [clopper_pearson(k, 30) for k in range(31)]
-    for p in (0.0, 0.01, 0.1, 0.5, 0.93, 1.0):
-        inside = [low <= p <= high for low, high in bounds]
-        assert stats.binom.pmf(np.arange(n + 1), n, p)[inside].sum() >= 0.95
-    assert clopper_pearson(0, 0) == (0.0, 1.0)
-    with pytest.raises(InputError, match="between 0 and n = 3"):
-        clopper_pearson(4, 3)
-    with pytest.raises(InputError, match="level"):
-        clopper_pearson(1, 3, level=95)
 
 
 @pytest.mark.parametrize(("lost", "won"), [(0, 0), (5, 0), (3, 9), (6, 6), (40, 22)])

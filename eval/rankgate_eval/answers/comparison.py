@@ -14,15 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rankgate.bounds import clopper_pearson
 from rankgate_eval.answers.questions import Question
 from rankgate_eval.answers.ragas_metrics import NEEDS_REFERENCE
 from rankgate_eval.answers.sample import Sample
-from rankgate_eval.stats.significance import (
-    Difference,
-    bootstrap_interval,
-    clopper_pearson,
-    compare,
-)
+from rankgate_eval.stats.significance import Difference, bootstrap_interval, compare
 from rankgate_eval.stats.strata import StrataReport, compare_strata, stratify
 
 __all__ = ["Absent", "Pairs", "absent", "agreement", "estimate", "paired", "strata_of"]

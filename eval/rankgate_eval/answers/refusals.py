@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rankgate.bounds import clopper_pearson
 from rankgate_eval.answers.questions import Question
 from rankgate_eval.answers.sample import Sample
-from rankgate_eval.stats.significance import clopper_pearson
 
 __all__ = ["KINDS", "Refusals", "count_refusals", "kind_of_answer"]
 

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.errors import InputError, MissingExtraError
+from rankgate.bounds import share_below
+from rankgate.errors import InputError
 
 __all__ = [
     "Threshold",
-    "binomial_upper",
     "fit_threshold",
     "independent",
     "most_wrongs",
@@ -59,28 +59,6 @@ class Threshold:
         return self.n / self.design_effect
 
 
-def binomial_upper(wrongs: float, n: float, *, confidence: float) -> float:
-    """One-sided upper bound of a share by Clopper and Pearson (Biometrika 26, 1934).
-
-    Takes fractions, as effective sample sizes are; 1 where n is 0.
-
-    Raises:
-        InputError: `wrongs` is not between 0 and n, or `confidence` not in (0, 1).
-        MissingExtraError: scipy is not installed.
-    """
-    if not 0 <= wrongs <= n:
-        raise InputError(f"wrongs must be between 0 and n = {n}, got {wrongs}")
-    if not 0.0 < confidence < 1.0:
-        raise InputError(f"confidence must be in (0, 1), such as 0.95; got {confidence}")
-    if wrongs >= n:
-        return 1.0
-    try:
-        from scipy.stats import beta
-    except ImportError as exc:
-        raise MissingExtraError("fitting a policy", "eval") from exc
-    return float(beta.ppf(confidence, wrongs + 1.0, n - wrongs))
-
-
 def needed_for(share: float, *, confidence: float) -> int:
     """Independent queries without which no threshold can be shown to wrong at most `share`."""
     return math.ceil(math.log(1.0 - confidence) / math.log(1.0 - share))
@@ -102,7 +80,7 @@ def most_wrongs(n: int, *, share: float, confidence: float) -> int | None:
     """
     found = None
     for wrongs in range(int(share * n) + 1):
-        if binomial_upper(wrongs, n, confidence=confidence) > share:
+        if share_below(wrongs, n, confidence=confidence) > share:
             break
         found = wrongs
     return found
@@ -118,7 +96,7 @@ def needed_to_wrong(rate: float, *, share: float, confidence: float) -> int:
         raise InputError(f"rate must be at least 0 and below share ({share}), got {rate}")
 
     def holds(n: int) -> bool:
-        return binomial_upper(rate * n, n, confidence=confidence) <= share
+        return share_below(rate * n, n, confidence=confidence) <= share
 
     low, high = 0, 1
     while not holds(high):
@@ -166,7 +144,7 @@ def fit_threshold(
         if wrongs > share * n:  # no bound lies below what was seen
             break
         effect = max(together, _design_effect(lost, groups))
-        upper = binomial_upper(wrongs / effect, n / effect, confidence=confidence)
+        upper = share_below(wrongs / effect, n / effect, confidence=confidence)
         if upper > share:
             break
         best = Threshold(value=float(value), wrongs=wrongs, n=n, upper=upper, design_effect=effect)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rankgate.decide.logistic import Feature, Logistic, sigmoid
 from rankgate.decide.signals import Signals
-from rankgate.errors import InputError, MissingExtraError
+from rankgate.errors import InputError
+from rankgate_eval.stats.fits import fit_logistic
 
 __all__ = [
     "GATE_SIGNALS",
@@ -125,24 +125,12 @@ def fit_harm(signals: Sequence[Signals], loss: FloatArray, names: Sequence[str])
         return Logistic(intercept=base, features=())
     x = np.stack([columns[n] for n in kept], axis=1)
     mean, scale = x.mean(0), x.std(0)
-    z = (x - mean) / scale
-
-    def objective(b: FloatArray) -> tuple[float, FloatArray]:
-        logit = z @ b[1:] + b[0]
-        p = 1.0 / (1.0 + np.exp(-np.clip(logit, -700.0, 700.0)))
-        value = float((np.logaddexp(0.0, logit) - y * logit).sum())
-        value += 0.5 * _RIDGE * float(b[1:] @ b[1:])
-        g = p - y
-        return value, np.concatenate([[g.sum()], z.T @ g + _RIDGE * b[1:]])
-
-    start = np.zeros(len(kept) + 1)
-    start[0] = base
-    b = _minimum(objective, start)
+    intercept, weights = fit_logistic(x, y, np.ones(y.size), ridge=_RIDGE / 2.0)
     return Logistic(
-        intercept=float(b[0]),
+        intercept=intercept + float(weights @ mean),
         features=tuple(
-            Feature(name=n, weight=float(w), mean=float(m), scale=float(s))
-            for n, w, m, s in zip(kept, b[1:], mean, scale, strict=True)
+            Feature(name=n, weight=float(w * s), mean=float(m), scale=float(s))
+            for n, w, m, s in zip(kept, weights, mean, scale, strict=True)
         ),
     )
 
@@ -238,12 +226,3 @@ def _column(values: Sequence[Mapping[str, float | None]], name: str) -> FloatArr
     # A query without candidates has no scores; nothing is at stake there.
     known = [row[name] for row in values]
     return np.array([0.0 if v is None else v for v in known], dtype=np.float64)
-
-
-def _minimum(loss: Any, start: FloatArray) -> FloatArray:
-    try:
-        from scipy.optimize import minimize
-    except ImportError as exc:
-        raise MissingExtraError("fitting a policy", "eval") from exc
-    found: FloatArray = minimize(loss, start, jac=True, method="L-BFGS-B").x
-    return found

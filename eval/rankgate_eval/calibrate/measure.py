@@ -9,15 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.bounds import clopper_pearson
 from rankgate_eval.calibrate.rows import Row
 from rankgate_eval.calibrate.serve import Placed, Served, place_by_first_stage, place_by_scores
 from rankgate_eval.stats.reliability import measure_reliability
-from rankgate_eval.stats.significance import (
-    Difference,
-    clopper_pearson,
-    compare,
-    rates_interval,
-)
+from rankgate_eval.stats.significance import Difference, compare, rates_interval
 
 __all__ = [
     "brier_gain",

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rankgate.decide.logistic import Feature, Logistic
-from rankgate.errors import InputError, MissingExtraError
+from rankgate.errors import InputError
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.rows import Row, Seen
+from rankgate_eval.stats.fits import corpus_shares, fit_listwise, fit_logistic
 
 __all__ = [
     "FIRST_STAGE_ORDERING",
@@ -186,37 +186,13 @@ def _without_worst(
 
 def _listwise(listed: Sequence[tuple[Row, Seen]], names: Sequence[str], ridge: float) -> FloatArray:
     """(features,) weights, in the features' own units."""
-    if not names:
-        return np.empty(0)
-    matrices = [seen.matrix(names) for _, seen in listed]
-    scale = np.concatenate(matrices).std(0) + 1e-9
     corpora = [row.corpus for row, _ in listed]
-    share = {c: 1.0 / corpora.count(c) for c in dict.fromkeys(corpora)}
-    weight = np.array([share[c] for c in corpora])
-    deepest = max(m.shape[0] for m in matrices)
-    x = np.zeros((len(listed), deepest, len(names)))
-    target = np.zeros((len(listed), deepest))
-    padding = np.full((len(listed), deepest), -np.inf)
-    for i, ((_, seen), matrix) in enumerate(zip(listed, matrices, strict=True)):
-        n = matrix.shape[0]
-        x[i, :n] = matrix / scale
-        target[i, :n] = seen.relevant / seen.relevant.sum()
-        padding[i, :n] = 0.0
-
-    def loss(w: FloatArray) -> tuple[float, FloatArray]:
-        s = x @ w + padding
-        top = s.max(axis=1, keepdims=True)
-        e = np.exp(s - top)
-        total = e.sum(axis=1, keepdims=True)
-        logp = np.maximum(s - top - np.log(total), -700.0)
-        value = ridge * float(w @ w) / len(share)
-        value -= float(weight @ (target * logp).sum(axis=1))
-        pull = (e / total - target) * weight[:, None]
-        slope: FloatArray = np.einsum("nk,nkf->f", pull, x)
-        return value, slope + 2.0 * ridge * w / len(share)
-
-    weights: FloatArray = _minimum(loss, len(names)) / scale
-    return weights
+    return fit_listwise(
+        [seen.matrix(names) for _, seen in listed],
+        [seen.relevant for _, seen in listed],
+        corpus_shares(corpora),
+        ridge=ridge / len(set(corpora)) ** 2,
+    )
 
 
 def _pointwise(
@@ -236,30 +212,8 @@ def _pointwise(
         xs.append(np.hstack([ordering, seen.matrix(across)[top]]))
         ys.append(seen.relevant[top])
         shares.append(np.full(top.size, 1.0 / (counts[corpus] * top.size)))
-    x, y, share = np.concatenate(xs), np.concatenate(ys).astype(np.float64), np.concatenate(shares)
-    mean, spread = x.mean(0), x.std(0) + 1e-9
-    z = (x - mean) / spread
-
-    def loss(b: FloatArray) -> tuple[float, FloatArray]:
-        logit = z @ b[1:] + b[0]
-        p = 1.0 / (1.0 + np.exp(-np.clip(logit, -700.0, 700.0)))
-        value = float(share @ (np.logaddexp(0.0, logit) - y * logit))
-        value += _POINTWISE_RIDGE * float(b[1:] @ b[1:])
-        g = share * (p - y)
-        return value, np.concatenate([[g.sum()], z.T @ g + 2.0 * _POINTWISE_RIDGE * b[1:]])
-
-    b = _minimum(loss, z.shape[1] + 1)
-    intercept = float(b[0] - (b[1:] / spread) @ mean)
-    own = b[1:] / spread
+    x, y, share = np.concatenate(xs), np.concatenate(ys), np.concatenate(shares)
+    intercept, own = fit_logistic(x, y, share, ridge=_POINTWISE_RIDGE)
     if within:
         return float(own[0]), own[1:], intercept
     return 1.0, own, intercept
-
-
-def _minimum(loss: Any, size: int) -> FloatArray:
-    try:
-        from scipy.optimize import minimize
-    except ImportError as exc:
-        raise MissingExtraError("fitting a policy", "eval") from exc
-    found: FloatArray = minimize(loss, np.zeros(size), jac=True, method="L-BFGS-B").x
-    return found

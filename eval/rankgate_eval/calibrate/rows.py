@@ -13,6 +13,7 @@ from rankgate.decide.signals import Signals
 from rankgate.scorers.protocol import Scores
 from rankgate.types import Candidate
 from rankgate_eval.run.pool import Pooled
+from rankgate_eval.stats.ndcg import ndcg
 
 __all__ = ["ANSWERABLE", "Row", "Seen", "ndcg10", "pooled_row", "row_of"]
 
@@ -20,9 +21,6 @@ FloatArray = npt.NDArray[np.float64]
 
 ANSWERABLE = "answerable"
 """The stratum of queries that have a relevant passage in the corpus."""
-
-_TOP = 10
-_DISCOUNTS = 1.0 / np.log2(np.arange(2, _TOP + 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -158,7 +156,4 @@ def pooled_row(
 
 def ndcg10(order: npt.NDArray[np.intp], row: Row) -> float:
     """Binary nDCG@10 of an order of the candidates; the ideal counts passages not found too."""
-    if row.gold == 0:
-        return 0.0
-    gains = row.relevant[order[:_TOP]]
-    return float((gains * _DISCOUNTS[: gains.size]).sum() / _DISCOUNTS[: min(_TOP, row.gold)].sum())
+    return ndcg(row.relevant[order], row.gold)

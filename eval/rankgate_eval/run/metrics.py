@@ -1,25 +1,22 @@
-"""Ranking metrics per query, through ir-measures, in the order of the queries given.
+"""Ranking metrics per query, in the order of the queries given.
 
-A ranking is handed over as an order: passage ids, best first. trec_eval orders a run by score
-itself and breaks ties by id, so scores that tie would be re-sorted behind our back; the order is
-therefore turned into scores `n, n-1, ..., 1`, exact in trec_eval's 32-bit floats, and ties cannot
-matter. Whoever holds a run with scores turns it into that order with `trec_order`.
+A ranking is handed over as an order: passage ids, best first. The numbers are trec_eval's, which a
+test reads from ir-measures.
 """
 
 from __future__ import annotations
 
-import functools
-import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.errors import InputError, MissingExtraError
+from rankgate.errors import InputError
+from rankgate_eval.stats.ndcg import ndcg
 
 __all__ = [
     "METRICS",
@@ -29,28 +26,24 @@ __all__ = [
     "headroom",
     "judged_queries",
     "measure",
-    "precision_gap",
     "recall_curve",
-    "trec_order",
 ]
 
 FloatArray = npt.NDArray[np.float64]
 Qrels = Mapping[str, Mapping[str, int]]
 Rankings = Mapping[str, Sequence[str]]
 
-# Our name, and how ir-measures writes it.
-_IR_NAMES = {
-    "ndcg@5": "nDCG@5",
-    "ndcg@10": "nDCG@10",
-    "mrr@10": "RR@10",
-    "recall@5": "R@5",
-    "recall@10": "R@10",
-    "recall@50": "R@50",
-    "recall@100": "R@100",
-    "precision@5": "P@5",
-    "map": "AP",
-}
-METRICS: tuple[str, ...] = tuple(_IR_NAMES)
+METRICS: tuple[str, ...] = (
+    "ndcg@5",
+    "ndcg@10",
+    "mrr@10",
+    "recall@5",
+    "recall@10",
+    "recall@50",
+    "recall@100",
+    "precision@5",
+    "map",
+)
 """The names that `measure` knows; each is in [0, 1], higher is better."""
 
 
@@ -126,24 +119,6 @@ class Headroom:
         return float(self.per_query.mean())
 
 
-def trec_order(scores: Mapping[str, float]) -> list[str]:
-    """Ids best first, exactly as trec_eval orders a run with these scores.
-
-    trec_eval keeps scores as 32-bit floats and puts the greater id (by its bytes) first where
-    two are equal.
-
-    Raises:
-        InputError: a score is NaN.
-    """
-    for identifier, score in scores.items():
-        if math.isnan(score):
-            raise InputError(f"the score of {identifier!r} is NaN; a run needs numbers")
-    by_id = sorted(scores, key=lambda i: i.encode("utf-8"), reverse=True)
-    with np.errstate(over="ignore"):
-        narrow = np.array([scores[i] for i in by_id], dtype=np.float64).astype(np.float32)
-    return [by_id[i] for i in np.argsort(-narrow, kind="stable")]
-
-
 def judged_queries(qrels: Qrels, query_ids: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split queries into those with a relevant passage (grade above 0) and the rest.
 
@@ -178,27 +153,23 @@ def measure(
 
     Raises:
         InputError: an unknown metric, a query named twice, or a passage twice in a ranking.
-        MissingExtraError: ir-measures is not installed.
     """
-    strange = [n for n in names if n not in _IR_NAMES]
+    strange = [n for n in names if n not in METRICS]
     if strange:
         raise InputError(f"unknown metric {strange[0]!r}; known: {', '.join(METRICS)}")
     judged, unjudged = judged_queries(qrels, query_ids)
-    run = {q: _scored(q, rankings[q]) for q in judged if rankings.get(q)}
-    grades = {q: {p: max(0, g) for p, g in qrels[q].items()} for q in judged}
     values = {name: np.zeros(len(judged), dtype=np.float64) for name in names}
-    if run and names:
-        ir_measures = _ir_measures()
-        parsed = {ir_measures.parse_measure(_IR_NAMES[name]): name for name in names}
-        position = {q: i for i, q in enumerate(judged)}
-        for row in ir_measures.iter_calc(list(parsed), grades, run):
-            values[parsed[row.measure]][position[row.query_id]] = row.value
+    for row, query in enumerate(judged):
+        gains, ideal = _gains(query, rankings.get(query, ()), qrels[query])
+        hits = (np.flatnonzero(gains) + 1).tolist()
+        for name in names:
+            values[name][row] = _metric(name, gains, ideal, hits)
     for column in values.values():
         column.flags.writeable = False
     return Measurement(
         query_ids=tuple(judged),
         values=MappingProxyType(values),
-        missing=tuple(q for q in judged if q not in run),
+        missing=tuple(q for q in judged if not rankings.get(q)),
         unjudged=tuple(unjudged),
     )
 
@@ -257,45 +228,42 @@ def headroom(
     )
 
 
-def precision_gap(before: Measurement, after: Measurement, *, name: str = "ndcg@10") -> FloatArray:
-    """(n,) metric after minus before, query by query, in [-1, 1].
-
-    Raises:
-        InputError: the two did not measure the same queries in the same order.
-    """
-    if before.query_ids != after.query_ids:
-        raise InputError(
-            f"the two measurements hold different queries ({len(before.query_ids)} and "
-            f"{len(after.query_ids)}, or in another order); measure both with the same query_ids"
-        )
-    return after.column(name) - before.column(name)
-
-
 def _relevant(qrels: Qrels, query: str) -> set[str]:
     return {p for p, grade in qrels.get(query, {}).items() if grade > 0}
 
 
-def _scored(query: str, ranking: Sequence[str]) -> dict[str, float]:
-    n = len(ranking)
-    scores = {passage: float(n - i) for i, passage in enumerate(ranking)}
-    if len(scores) != n:
+def _gains(
+    query: str, ranking: Sequence[str], grades: Mapping[str, int]
+) -> tuple[FloatArray, FloatArray]:
+    """(n,) grades in the ranking's order, and (m,) of all relevant passages."""
+    if len(set(ranking)) != len(ranking):
         twice = next(p for p, count in Counter(ranking).items() if count > 1)
         raise InputError(
             f"query {query!r}: passage {twice!r} stands twice in the ranking; metrics are only "
             "defined for distinct passages, so keep the best rank of each"
         )
-    return scores
+    return (
+        np.array([max(0, grades.get(p, 0)) for p in ranking], dtype=np.float64),
+        np.array([g for g in grades.values() if g > 0], dtype=np.float64),
+    )
+
+
+def _metric(name: str, gains: FloatArray, ideal: FloatArray, hits: Sequence[int]) -> float:
+    """One metric; `hits` are the ranks of what is relevant, rising."""
+    kind, _, cut = name.partition("@")
+    top = int(cut) if cut else gains.size
+    if kind == "ndcg":
+        return ndcg(gains, ideal, top=top)
+    found = bisect_right(hits, top)
+    if kind == "recall":
+        return found / ideal.size
+    if kind == "precision":
+        return found / top
+    if kind == "mrr":
+        return 1.0 / hits[0] if found else 0.0
+    return sum(i / rank for i, rank in enumerate(hits, 1)) / ideal.size
 
 
 def _positive(numbers: Sequence[int], what: str) -> None:
     if any(n < 1 for n in numbers):
         raise InputError(f"{what} must be at least 1, got {list(numbers)}")
-
-
-@functools.cache
-def _ir_measures() -> Any:
-    try:
-        import ir_measures
-    except ImportError as exc:
-        raise MissingExtraError("measuring rankings", "eval") from exc
-    return ir_measures

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.bounds import clopper_pearson
 from rankgate.errors import InputError
 from rankgate.retrieve import BM25Index, Encoder
 from rankgate.scorers import Scorer
-from rankgate_eval.stats.significance import clopper_pearson
 
 __all__ = [
     "Pair",

@@ -18,6 +18,7 @@ from rankgate.retrieve import Fusion
 from rankgate.types import Candidate
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.stats.folds import group_folds
+from rankgate_eval.stats.ndcg import ndcg
 from rankgate_eval.stats.significance import compare
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float64]
 
-_TOP = 10
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 # From plain to particular: of equally good ones the first is taken.
@@ -144,7 +144,10 @@ def fit_fusion(
         raise InputError("no query has a relevant passage, so no fusion can be fitted")
     obstacle = _obstacle(pools)
     if obstacle:
-        own = [_ndcg10([c.id for c in pools[q].candidates], relevant[q]) for q in judged]
+        own = [
+            ndcg([c.id in relevant[q] for c in pools[q].candidates], len(relevant[q]))
+            for q in judged
+        ]
         mean = float(np.mean(own))
         return FusionFit(
             fusion=None,
@@ -231,7 +234,10 @@ def _table(
     """(queries, fusions) nDCG@10."""
     return np.array(
         [
-            [_ndcg10(order_by_fusion(pools[q].candidates, f), relevant[q]) for f in FUSION_GRID]
+            [
+                ndcg([p in relevant[q] for p in order], len(relevant[q]))
+                for order in (order_by_fusion(pools[q].candidates, f) for f in FUSION_GRID)
+            ]
             for q in judged
         ],
         dtype=np.float64,
@@ -277,12 +283,3 @@ def _known(fit: FusionFit) -> Fusion:
 def _best_first(scores: Mapping[str, float]) -> dict[str, float]:
     """Ties stay in first-stage order, in which `scores` comes."""
     return dict(sorted(scores.items(), key=lambda item: -item[1]))
-
-
-def _ndcg10(order: Sequence[str], relevant: Collection[str]) -> float:
-    """Binary nDCG@10, as trec_eval computes it."""
-    discounts = 1.0 / np.log2(np.arange(2, _TOP + 2))
-    gained = sum(
-        float(d) for d, passage in zip(discounts, order[:_TOP], strict=False) if passage in relevant
-    )
-    return gained / float(discounts[: min(_TOP, len(relevant))].sum())

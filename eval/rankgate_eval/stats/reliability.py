@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.bounds import clopper_pearson
 from rankgate.errors import InputError
-from rankgate_eval.stats.significance import clopper_pearson
 
 __all__ = ["Bin", "Reliability", "measure_reliability", "reliability_at_top"]
 

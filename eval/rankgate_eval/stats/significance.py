@@ -21,7 +21,6 @@ __all__ = [
     "Difference",
     "McNemar",
     "bootstrap_interval",
-    "clopper_pearson",
     "compare",
     "holm",
     "mcnemar_exact",
@@ -293,22 +292,6 @@ def queries_needed(
         return None
     z = float(_stats().norm.isf(alpha / 2.0) + _stats().norm.isf(1.0 - power))
     return max(2, math.ceil(n * (z * standard_error / effect) ** 2))
-
-
-def clopper_pearson(successes: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Exact two-sided binomial interval (Biometrika 26, 1934); (0, 1) where n is 0.
-
-    For a one-sided bound at 95% ask for level 0.9.
-
-    Raises:
-        InputError: `successes` is not between 0 and n, or `level` not in (0, 1).
-    """
-    if not 0 <= successes <= n:
-        raise InputError(f"successes must be between 0 and n = {n}, got {successes}")
-    tail = (1.0 - _level(level)) / 2.0
-    low = 0.0 if successes == 0 else _stats().beta.ppf(tail, successes, n - successes + 1)
-    high = 1.0 if successes == n else _stats().beta.isf(tail, successes + 1, n - successes)
-    return float(low), float(high)
 
 
 def mcnemar_exact(before: Sequence[bool], after: Sequence[bool]) -> McNemar:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from rankgate.bounds import clopper_pearson
 from rankgate_eval.result.parts import (
     BudgetResult,
     Change,
@@ -21,7 +22,7 @@ from rankgate_eval.result.parts import (
 )
 from rankgate_eval.run.latency import Budget, Latency
 from rankgate_eval.stats.reliability import Reliability
-from rankgate_eval.stats.significance import Difference, bootstrap_interval, clopper_pearson
+from rankgate_eval.stats.significance import Difference, bootstrap_interval
 from rankgate_eval.stats.strata import StrataReport
 
 __all__ = [

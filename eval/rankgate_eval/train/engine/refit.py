@@ -17,6 +17,8 @@ from rankgate.decide.relevance import relevance_features
 from rankgate.decide.signals import Signals
 from rankgate.errors import InputError
 from rankgate.types import Candidate
+from rankgate_eval.stats.fits import corpus_shares, fit_listwise
+from rankgate_eval.stats.ndcg import ndcg
 
 __all__ = ["JudgedList", "ListwiseOrder", "fit_order", "ndcg_at_10"]
 
@@ -31,7 +33,7 @@ _FEATURES = (
     "bm25_share",
     "reciprocal_rank",
 )
-_RIDGE = 0.05
+_RIDGE = 0.0025
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,8 +85,6 @@ def fit_order(
 ) -> ListwiseOrder:
     """Fit by softmax over each question's candidates, corpora weighing the same.
 
-    Newton's method on a convex loss: the result does not depend on a start or a step size.
-
     Args:
         judged: questions; those whose candidates hold nothing relevant teach nothing.
         raw: the scorer's values of each; None: the first stage alone.
@@ -102,58 +102,17 @@ def fit_order(
         raise InputError("no question has a relevant passage among its candidates")
     names = [n for n in _FEATURES if all(n in columns for _, columns, _ in rows)]
     matrices = [np.stack([columns[n] for n in names], axis=1) for _, columns, _ in rows]
-    scale = np.concatenate(matrices).std(0)
-    scale[scale < 1e-9] = 1.0
-    corpora = [corpus for corpus, _, _ in rows]
-    share = {c: 1.0 / (corpora.count(c) * len(set(corpora))) for c in set(corpora)}
-    prepared = [
-        (x / scale, relevant / relevant.sum(), share[corpus])
-        for x, (corpus, _, relevant) in zip(matrices, rows, strict=True)
-    ]
-    weights = _newton(prepared, len(names))
-    return ListwiseOrder(weights={n: float(w) for n, w in zip(names, weights / scale, strict=True)})
-
-
-def _newton(prepared: Sequence[tuple[FloatArray, FloatArray, float]], size: int) -> FloatArray:
-    ridge = _RIDGE / 10.0 * np.eye(size)
-
-    def measured(w: FloatArray) -> tuple[float, FloatArray, FloatArray]:
-        loss, gradient, hessian = float(0.5 * w @ ridge @ w), ridge @ w, ridge.copy()
-        for x, target, share in prepared:
-            s = x @ w
-            p = np.exp(s - s.max())
-            p /= p.sum()
-            loss -= share * float(target @ np.log(np.maximum(p, 1e-12)))
-            gradient += share * (x.T @ (p - target))
-            centred = x - p @ x
-            hessian += share * (centred.T * p) @ centred
-        return loss, gradient, hessian
-
-    w = np.zeros(size)
-    loss, gradient, hessian = measured(w)
-    for _ in range(50):
-        step = np.linalg.solve(hessian, gradient)
-        size_of_step = 1.0
-        while size_of_step > 1e-6:
-            tried = measured(w - size_of_step * step)
-            if tried[0] <= loss:
-                break
-            size_of_step /= 2.0
-        else:
-            return w
-        w = w - size_of_step * step
-        done = loss - tried[0] < 1e-9
-        loss, gradient, hessian = tried
-        if done:
-            break
-    return w
+    weights = fit_listwise(
+        matrices,
+        [relevant for _, _, relevant in rows],
+        corpus_shares([corpus for corpus, _, _ in rows]),
+        ridge=_RIDGE,
+    )
+    return ListwiseOrder(weights={n: float(w) for n, w in zip(names, weights, strict=True)})
 
 
 def ndcg_at_10(logits: FloatArray, judged: JudgedList) -> float:
     """nDCG@10 in [0, 1] of the order that the logits give; relevant passages not found count."""
     if judged.gold < 1:
         raise InputError(f"question {judged.query_id!r} has no relevant passage")
-    order = np.argsort(-logits, kind="stable")[:10]
-    gains = judged.relevant[order] / np.log2(np.arange(2, order.size + 2))
-    ideal = (1.0 / np.log2(np.arange(2, min(10, judged.gold) + 2))).sum()
-    return float(gains.sum() / ideal)
+    return ndcg(judged.relevant[np.argsort(-logits, kind="stable")], judged.gold)
