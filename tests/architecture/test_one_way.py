@@ -29,8 +29,6 @@ ONE = {
 ALLOWED = {
     # The width of a line in a chart.
     ("nDCG", "eval/rankgate_eval/report/charts/slope_chart.py"),
-    # The reference of a benchmark: another code's numbers are what it is about.
-    ("nDCG", "benchmarks/first_stage.py"),
 }
 
 
