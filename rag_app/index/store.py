@@ -214,13 +214,13 @@ class Store:
 
     def check(self) -> None:
         """Raise StoreError where Chroma does not answer, or has lost the collection."""
-        self._index.count()
+        self.index.count()
 
     def dense(self, vector: FloatArray, k: int) -> dict[str, float]:
         """The k nearest passages: id to cosine in [-1, 1], best first."""
         return {
             identifier: cosine_from_distance(distance, self.space)
-            for identifier, distance in self._index.search(vector, k)
+            for identifier, distance in self.index.search(vector, k)
         }
 
     def cosines(self, vector: FloatArray, ids: Sequence[str]) -> list[float]:
@@ -229,7 +229,7 @@ class Store:
         Raises:
             UnknownDocumentError: an id is not in the collection.
         """
-        known = self._index.vectors(ids)
+        known = self.index.vectors(ids)
         query = np.asarray(vector, dtype=np.float32)
         length = float(np.linalg.norm(query))
         result = []
@@ -277,7 +277,8 @@ class Store:
         return UnknownDocumentError(f"no passage {identifier!r} in collection {self.collection!r}")
 
     @property
-    def _index(self) -> VectorIndex:
+    def index(self) -> VectorIndex:
+        """The vectors."""
         if self._vectors is None:
             raise StoreError("the store is closed; open it again with Store.open")
         return self._vectors
@@ -300,7 +301,7 @@ class Store:
         self._behind = True
         gone = self.manifest.replace(self.collection, entries)
         self._upsert(texts, vectors)
-        self._index.delete(sorted(gone))
+        self.index.delete(sorted(gone))
         self.manifest.mark_indexed(self.collection)
         self._behind = False
         return encoded
@@ -311,7 +312,7 @@ class Store:
             self._catch_up()
             self._behind = True
             gone = self.manifest.remove(self.collection, document_ids)
-            self._index.delete(sorted(gone))
+            self.index.delete(sorted(gone))
             self._behind = False
 
     def settle(self) -> None:
@@ -354,7 +355,7 @@ class Store:
     def _upsert(self, texts: dict[str, str], vectors: dict[str, FloatArray]) -> None:
         if texts:
             rows = np.stack([vectors[text] for text in texts.values()])
-            self._index.upsert(list(texts), rows)
+            self.index.upsert(list(texts), rows)
 
     # Making consistent
 
@@ -363,10 +364,10 @@ class Store:
         self._vectors = VectorIndex.of(self.settings, suspect=self._record.dirty)
         try:
             # An emptied one, too: Chroma keeps the dimension of vectors that are gone.
-            if self._index.stored_space != self.space or not self.manifest.chunk_ids(
+            if self.index.stored_space != self.space or not self.manifest.chunk_ids(
                 self.collection
             ):
-                self._index.empty(self.space)
+                self.index.empty(self.space)
             self._level()
             self.settle()
         except BaseException:
@@ -375,8 +376,8 @@ class Store:
 
     def _level(self) -> None:
         """Make Chroma hold what the manifest says."""
-        have, want = self._index.ids(), self.manifest.chunk_ids(self.collection)
-        self._index.delete(sorted(have.difference(want)))
+        have, want = self.index.ids(), self.manifest.chunk_ids(self.collection)
+        self.index.delete(sorted(have.difference(want)))
         missing = [identifier for identifier in want if identifier not in have]
         if missing:
             logger.warning("%d passages are missing in Chroma and are put back", len(missing))
@@ -394,5 +395,5 @@ class Store:
         Without it the next write would note those documents as indexed, too.
         """
         if self._behind:
-            self._index.renew()
+            self.index.renew()
             self._level()

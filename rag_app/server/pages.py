@@ -32,7 +32,7 @@ from rag_app.server.errors import ApiError, mapped
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import RankgateError
 
-__all__ = ["add_pages"]
+__all__ = ["add_pages", "local_target"]
 
 _WEB = Path(__file__).resolve().parents[1] / "web"
 # Reports bring their style with them, and run nothing; no page of ours may be touched by one.
@@ -144,8 +144,8 @@ async def login(request: Request, next: str = "/") -> Response:
     """Asks for a key, where there are any."""
     access: Access = request.app.state.access
     if access.open or access.recognise(request) is not None:
-        return RedirectResponse(_local(next), 303)
-    return _page("login.html", next=_local(next), wrong=False)
+        return RedirectResponse(local_target(next), 303)
+    return _page("login.html", next=local_target(next), wrong=False)
 
 
 @router.post("/login")
@@ -153,7 +153,7 @@ async def signed_in(request: Request) -> Response:
     """Takes the key and gives a cookie."""
     body = await request.body()
     fields = parse_qs(body[:_MAX_FORM].decode("utf-8", "replace"), keep_blank_values=True)
-    target = _local(fields.get("next", ["/"])[0])
+    target = local_target(fields.get("next", ["/"])[0])
     access: Access = request.app.state.access
     response = RedirectResponse(target, 303)
     secure = request.url.scheme == "https"
@@ -236,7 +236,7 @@ def _by_day(conversations: list[Conversation]) -> list[tuple[str, list[Conversat
     return list(groups.items())
 
 
-def _local(target: str) -> str:
+def local_target(target: str) -> str:
     """A path of this server; anything else becomes `/`."""
     parts = urlsplit(target)
     strange = parts.scheme or parts.netloc or not target.startswith("/")

@@ -77,7 +77,7 @@ def make_chroma():
 
     yield make
     for store in made:
-        client.delete_collection(store._collection.name)
+        store.delete_collection()
 
 
 @pytest.fixture(params=["batch", "abatch"])

@@ -240,16 +240,17 @@ class OursAsNodeRetriever(OursOverNodes):
     name = "llama_index.postprocessor.rankgate.RankGateRetriever"
 
     def make(self, model, **options):
+        self.given = GivenNodes()
         return llama_rankgate.RankGateRetriever.from_chroma(
-            GivenNodes(), space="cosine", **ours(model, **options)
+            self.given, space="cosine", **ours(model, **options)
         )
 
     def run(self, component, inputs, query=QUERY):
-        component._source.retriever.nodes = inputs
+        self.given.nodes = inputs
         return component.retrieve(query)
 
     async def arun(self, component, inputs, query=QUERY):
-        component._source.retriever.nodes = inputs
+        self.given.nodes = inputs
         return await component.aretrieve(query)
 
 

@@ -77,8 +77,12 @@ class Leaks(Ours):
 
 
 class AlwaysAsks(Ours):
+    def make(self, model, **how):
+        self.model = model
+        return super().make(model, **how)
+
     def run(self, component, inputs, query=kit.QUERY):
-        component._engine.get().scorer.score(query, ["warm up"])
+        self.model.predict([(query, "warm up")])
         return super().run(component, inputs, query)
 
     def refused(self, model, inputs):
@@ -125,9 +129,7 @@ class Blocks(Ours):
 
 class Unpicklable(Ours):
     def make(self, model, **how):
-        component = super().make(model, **how)
-        component._on_outcome = lambda outcome: None
-        return component
+        return super().make(model, on_outcome=lambda outcome: None, **how)
 
 
 class Trusting(Peer):

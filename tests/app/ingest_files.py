@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import re
+import sqlite3
 import time
 import zipfile
 from pathlib import Path
@@ -166,6 +168,12 @@ def write_bomb(path, megabytes=100):
     return path
 
 
+def run_sql(path, statement, *values):
+    """Do something to an SQLite file that its owner would not."""
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        return db.execute(statement, values).fetchall()
+
+
 def contents(store):
     """Everything a collection holds, in a form that can be compared."""
     ids = store.manifest.chunk_ids(store.collection)
@@ -178,7 +186,7 @@ def contents(store):
         ],
         "chunks": ids,
         "texts": [fetched[i][0] for i in ids],
-        "chroma": sorted(store._index.ids()),
+        "chroma": sorted(store.index.ids()),
         "bm25": list(store.bm25.ids),
         "tokens": sorted(store.token_store.get_many(texts)),
         "token_count": len(store.token_store),

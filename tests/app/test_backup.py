@@ -239,7 +239,7 @@ def test_another_embedding_model(tmp_path, settings, docs, embedder, dimension):
         assert have["texts"] and sorted(have["texts"]) == sorted(old["texts"])
         assert not set(have["chunks"]) & set(old["chunks"])
         assert store.profile().embedder == "another"
-        vectors = store._index.vectors(have["chunks"])
+        vectors = store.index.vectors(have["chunks"])
         expected = new.embed(have["texts"])
         for identifier, row in zip(have["chunks"], expected, strict=True):
             assert vectors[identifier] == pytest.approx(row, abs=1e-6)

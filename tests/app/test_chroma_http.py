@@ -120,7 +120,7 @@ def test_server_and_folder_answer_the_same(tmp_path, docs, embedder, shared_serv
             state = files.contents(store)
             state["documents"] = [d[2:] for d in state["documents"]]
             found.append((state["chroma"], state["bm25"], dense, store.cosines(vectors[1], ids)))
-            assert store._index.stored_space == space
+            assert store.index.stored_space == space
             store.check()
     assert found[0][0] and found[0][:2] == found[1][:2]
     for ours, theirs in zip(found[0][2], found[1][2], strict=True):
@@ -218,7 +218,7 @@ def test_the_limit_of_time_holds_for_every_request(tmp_path, embedder, shared_se
         tmp_path, chroma_url=shared_server.url, chroma_timeout_s=7, collection="timed"
     )
     with Store.open(settings, embedder=embedder) as store:
-        session = store._index._client._server._session
+        session = store.index._client._server._session
         assert session.timeout == httpx.Timeout(7, connect=5)
 
 

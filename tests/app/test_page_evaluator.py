@@ -9,6 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from rag_app.quality.recent import Recent
 from rankgate.scorers import LateInteractionScorer
 
 pytestmark = kit.needs_browser
@@ -171,7 +172,7 @@ def test_a_refused_question_says_so_in_the_lists(eyes):
 
 
 def test_quality_counts_what_happened(eyes, served):
-    served.app.state.server.metrics.recent._all.clear()
+    served.app.state.server.metrics.recent = Recent()
     page = eyes.page("/quality", ready=False)
     assert "No question since the server started" in page.inner_text("main")
     assert "100% of the skipped questions are reranked" in page.inner_text("main")

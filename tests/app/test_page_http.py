@@ -11,7 +11,7 @@ from rag_app.quality import figures
 from rag_app.quality.ratings import Ratings
 from rag_app.quality.recent import Recent
 from rag_app.server.keys import KeyStore
-from rag_app.server.pages import _local
+from rag_app.server.pages import local_target
 from rankgate.feedback import read_feedback
 
 QUESTION = kit.QUESTION
@@ -52,7 +52,7 @@ def answered(client):
     ],
 )
 def test_signing_in_leads_nowhere_else(given, target):
-    assert _local(given) == target
+    assert local_target(given) == target
 
 
 def test_pages_are_never_stored_and_have_nothing_inline(client):

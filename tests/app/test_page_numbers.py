@@ -66,7 +66,7 @@ def test_the_page_turns_at_its_first_letter(store):
 
 
 def test_what_was_ingested_before_falls_back_to_its_first_page(store):
-    store.manifest._db.execute("DELETE FROM page_start")
+    files.run_sql(store.manifest.path, "DELETE FROM page_start")
     found = passage(store)
     assert "page_turns" not in found.candidate.metadata
     assert source_of(found, "oil in the cellar").page == 1
@@ -74,9 +74,9 @@ def test_what_was_ingested_before_falls_back_to_its_first_page(store):
 
 def test_pages_go_with_their_document(store):
     rows = "SELECT count(*) FROM page_start"
-    assert store.manifest._all(rows) == [(3,)]
+    assert files.run_sql(store.manifest.path, rows) == [(3,)]
     store.remove([d.id for d in store.manifest.documents("default")])
-    assert store.manifest._all(rows) == [(0,)]
+    assert files.run_sql(store.manifest.path, rows) == [(0,)]
 
 
 def test_a_document_without_pages_has_none(tmp_path):

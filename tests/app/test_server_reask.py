@@ -75,11 +75,8 @@ async def test_in_another_conversation_or_later_it_is_a_new_need(client, tmp_pat
     await ask(client, other, BREAD)
     assert log_of(client) == ()
     kept = client.app.state.server.conversations
-    with kept._engine.begin() as db:
-        from sqlalchemy import text
-
-        ago = f"-{WITHIN.total_seconds() + 1} seconds"
-        db.execute(text("UPDATE turn SET asked = datetime(asked, :ago) || '.000000'"), {"ago": ago})
+    ago = f"-{WITHIN.total_seconds() + 1} seconds"
+    files.run_sql(kept.path, "UPDATE turn SET asked = datetime(asked, ?) || '.000000'", ago)
     await ask(client, one, BREAD)
     assert log_of(client) == ()
     await ask(client, one, BREAD)

@@ -7,7 +7,6 @@ from pathlib import Path
 import ingest_files as files
 import pytest
 import server_rig as rig
-from sqlalchemy import text
 from waiting import auntil
 
 from rag_app.ask.conversations import Conversations
@@ -24,11 +23,8 @@ def talk(kept, marker, *, days):
         made.id, owner="ann", question=f"{marker}?", answer=marker, status="answered", details={}
     )
     then = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days)
-    with kept._engine.begin() as db:
-        db.execute(
-            text("UPDATE conversation SET updated = :then WHERE id = :id"),
-            {"then": then.isoformat(" "), "id": made.id},
-        )
+    changed = "UPDATE conversation SET updated = ? WHERE id = ?"
+    files.run_sql(kept.path, changed, then.isoformat(" "), made.id)
     return made.id
 
 
@@ -78,11 +74,9 @@ async def test_a_day_on_which_it_fails_is_not_the_last_one(tmp_path, caplog):
     kept = Conversations(tmp_path)
     talk(kept, NEW, days=0)
     async with forgetting(kept, 1, every_s=0.01):
-        with kept._engine.begin() as db:
-            db.execute(text("ALTER TABLE conversation RENAME TO elsewhere"))
+        files.run_sql(kept.path, "ALTER TABLE conversation RENAME TO elsewhere")
         await auntil(lambda: "could not be deleted" in caplog.text)
-        with kept._engine.begin() as db:
-            db.execute(text("ALTER TABLE elsewhere RENAME TO conversation"))
+        files.run_sql(kept.path, "ALTER TABLE elsewhere RENAME TO conversation")
         talk(kept, OLD, days=2)
         await auntil(lambda: kept.count() == 1)
     kept.close()

@@ -4,6 +4,7 @@ import ingest_files as files
 import pytest
 import server_rig as rig
 
+from rag_app.server.collections import Hub
 from rankgate.errors import ScorerError
 from rankgate.scorers.protocol import ScorerInfo
 from rankgate.testing import FailingScorer, FakeScorer
@@ -119,18 +120,18 @@ async def test_rerank_needs_no_documents_in_the_index(tmp_path):
         assert answer.status_code == 200
 
 
-async def test_a_cross_encoder_is_loaded_once_for_all_collections_and_uploads(tmp_path):
+def test_a_cross_encoder_is_loaded_once_for_all_collections_and_uploads(tmp_path):
     """Each upload makes a new pipeline; it must not load the model again."""
     texts = {"default": rig.TEXTS, "minutes": {"m.txt": "The board met on Monday."}}
-    async with rig.in_process(tmp_path, files, collections=texts) as client:
-        hub = client.hub
-        hub._scorer = hub._shared = None
-        hub.settings = hub.settings.model_copy(update={"scorer": "cross-encoder:no/such"})
-        for opened in hub._opened.values():
-            opened.pipeline = None
-        first = hub.pipeline("default").reranker.scorer
+    settings, filled = rig.make(tmp_path, files, collections=texts)
+    filled.close()
+    changed = settings.model_copy(update={"scorer": "cross-encoder:no/such"})
+    with Hub(changed, embedder=files.FakeEmbedder()) as hub:
+        before = hub.pipeline("default")
+        first = before.reranker.scorer
         assert hub.pipeline("minutes").reranker.scorer is first is hub.scorer()
-        await rig.upload(client, ("new.txt", b"Something new."))
+        rig.fill(hub, tmp_path, {"default": {"new.txt": "Something new."}})
+        assert hub.pipeline("default") is not before
         assert hub.pipeline("default").reranker.scorer is first
 
 

@@ -214,9 +214,9 @@ def test_a_damaged_chroma_database_is_made_anew(filled, settings, embedder, capl
 
 def test_chroma_is_brought_to_what_the_manifest_says(filled, settings, embedder):
     with Store.open(settings, embedder=embedder) as store:
-        store._index.delete(filled["chunks"][:2])
-        store._index.upsert(["stray"], np.ones((1, 32), dtype=np.float32))
-        assert sorted(store._index.ids()) != filled["chroma"]
+        store.index.delete(filled["chunks"][:2])
+        store.index.upsert(["stray"], np.ones((1, 32), dtype=np.float32))
+        assert sorted(store.index.ids()) != filled["chroma"]
     assert look(settings, embedder) == filled
 
 
@@ -224,8 +224,8 @@ def test_pending_documents_are_finished(filled, settings, embedder, tmp_path):
     """A process that stops right after the manifest was written."""
     with Store.open(settings, embedder=embedder) as store:
         ids = filled["chunks"]
-        store._index.delete(ids)
-        store.manifest._db.execute("UPDATE document SET state = 'pending'")
+        store.index.delete(ids)
+        files.run_sql(store.manifest.path, "UPDATE document SET state = 'pending'")
         store.manifest.set_dirty(store.collection, True)
     assert look(settings, embedder) == filled
 
@@ -242,7 +242,7 @@ def test_a_damaged_manifest_says_what_to_do(settings, embedder, filled):
 
 def test_a_manifest_of_a_later_version_is_left_alone(settings, embedder, filled):
     with Store.open(settings, embedder=embedder) as store:
-        store.manifest._db.execute("PRAGMA user_version=99")
+        files.run_sql(store.manifest.path, "PRAGMA user_version=99")
     with pytest.raises(StoreError, match="version 99"):
         Store.open(settings, embedder=embedder)
 

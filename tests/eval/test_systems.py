@@ -223,7 +223,7 @@ def chroma():
         metadatas=[{"pid": i} for i in DATA.corpus],
     )
     yield store
-    client.delete_collection(store._collection.name)
+    store.delete_collection()
 
 
 def test_chroma_gives_cosines_under_the_data_sets_ids(chroma):

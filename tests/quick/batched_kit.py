@@ -1,5 +1,6 @@
 """A scorer that is let through when the test says so, and callers that wait in threads."""
 
+import contextlib
 import threading
 
 import pytest
@@ -44,15 +45,11 @@ def ask(batched, query, texts=("red",), context=None):
     return thread, out
 
 
-def queued(batched):
-    return len(batched._worker._queue)
-
-
-@pytest.fixture
-def held():
+@contextlib.contextmanager
+def holding(**limits):
     """A Batched whose worker is busy with `first` until `go` is released."""
     inner = Gated()
-    batched = Batched(inner, max_wait_ms=0)
+    batched = Batched(inner, max_wait_ms=0, **limits)
     thread, out = ask(batched, "first")
     assert inner.entered.acquire(timeout=10)
     yield inner, batched
@@ -61,3 +58,14 @@ def held():
     thread.join(10)
     assert isinstance(out[0], Scores)
     batched.close()
+
+
+@pytest.fixture
+def held():
+    with holding() as made:
+        yield made
+
+
+def workers():
+    """Threads of batches that are running, in this process."""
+    return {t for t in threading.enumerate() if t.name == "rankgate-batched"}

@@ -6,7 +6,7 @@ import time
 import batched_kit
 import numpy as np
 import pytest
-from batched_kit import TEXTS, Gated, ask, queued
+from batched_kit import TEXTS, Gated, ask
 from waiting import auntil, until
 
 from rankgate.deadline import Deadline
@@ -32,7 +32,7 @@ def test_one_caller_gets_what_the_scorer_gives():
 def test_who_waits_at_the_same_time_shares_one_call(held):
     inner, batched = held
     asked = [ask(batched, f"q{i} red", [f"q{i}", "red"]) for i in range(10)]
-    until(lambda: queued(batched) == 10)
+    until(lambda: batched.waiting == 10)
     inner.go.release()
     inner.go.release()
     for thread, out in asked:
@@ -63,17 +63,16 @@ def test_waiting_for_company_is_bounded():
         hurried.close()
 
 
-def test_batches_keep_to_their_limits_first_come_first_served(held):
-    inner, batched = held
-    batched._worker._max_pairs = 3
-    asked = []
-    for i, n in enumerate((2, 1, 2, 2)):
-        asked.append(ask(batched, f"q{i}", ["red"] * n))
-        until(lambda: queued(batched) == len(asked))
-    for _ in range(10):
-        inner.go.release()
-    for thread, _ in asked:
-        thread.join(10)
+def test_batches_keep_to_their_limits_first_come_first_served():
+    with batched_kit.holding(max_pairs=3) as (inner, batched):
+        asked = []
+        for i, n in enumerate((2, 1, 2, 2)):
+            asked.append(ask(batched, f"q{i}", ["red"] * n))
+            until(lambda: batched.waiting == len(asked))
+        for _ in range(10):
+            inner.go.release()
+        for thread, _ in asked:
+            thread.join(10)
     sizes = [[(q, len(t)) for q, t in b] for b in inner.batches[1:]]
     assert sizes == [[("q0", 2), ("q1", 1)], [("q2", 2), ("q3", 1)], [("q3", 1)]]
 
@@ -94,7 +93,7 @@ def test_a_huge_request_does_not_starve_the_others():
         huge, out = ask(batched, "huge", texts)
         assert inner.entered.acquire(timeout=10)
         small = [ask(batched, f"small{i}") for i in range(3)]
-        until(lambda: queued(batched) == 4)
+        until(lambda: batched.waiting == 4)
         for _ in range(3):
             inner.go.release()
         for thread, _ in small:
@@ -138,7 +137,7 @@ async def test_event_loops_and_threads_share_batches_and_the_loop_stays_free(hel
     inner, batched = held
     tasks = [asyncio.create_task(batched.ascore(f"a{i}", [f"a{i}"])) for i in range(5)]
     thread, out = ask(batched, "thread", ["thread"])
-    await auntil(lambda: queued(batched) == 6)
+    await auntil(lambda: batched.waiting == 6)
     inner.go.release()
     inner.go.release()
     results = await asyncio.gather(*tasks)

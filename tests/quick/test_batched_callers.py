@@ -5,7 +5,7 @@ import threading
 
 import batched_kit
 import pytest
-from batched_kit import TEXTS, ask, queued
+from batched_kit import TEXTS, ask
 from waiting import Clock, auntil, until
 
 from rankgate.deadline import Deadline
@@ -46,7 +46,7 @@ def test_wrong_input_never_reaches_the_others():
             batched.score("q", [None])
         with pytest.raises(InputError):
             batched.score_many([Job(query="q", texts=["x"]), Job(query=None, texts=["x"])])
-        assert queued(batched) == 0
+        assert batched.waiting == 0
         assert batched.score("red", ["red"]).complete
 
 
@@ -74,7 +74,7 @@ def test_each_caller_stops_waiting_at_its_own_deadline(held):
     inner, batched = held
     patient = ask(batched, "patient")
     hurried = ask(batched, "hurried", ["a", "b"], ScoreContext(deadline=Deadline.after(0.2)))
-    until(lambda: queued(batched) == 2)
+    until(lambda: batched.waiting == 2)
     inner.go.release()  # both now are in a batch that is not done
     hurried[0].join(5)
     assert hurried[1][0].scored.tolist() == [False, False]
@@ -89,7 +89,7 @@ def test_the_batch_has_the_latest_deadline(held):
     inner, batched = held
     soon, late = Deadline.after(5), Deadline.after(50)
     asked = [ask(batched, "q", ["x"], ScoreContext(deadline=d)) for d in (soon, late, soon)]
-    until(lambda: queued(batched) == 3)
+    until(lambda: batched.waiting == 3)
     for _ in range(3):
         inner.go.release()
     for thread, _ in asked:
@@ -132,7 +132,7 @@ async def test_a_cancelled_caller_does_not_harm_its_batch_mates(held):
     leaves = asyncio.create_task(batched.ascore("leaves", ["leaves"]))
     stays = asyncio.create_task(batched.ascore("stays", ["stays"]))
     waits = asyncio.create_task(batched.ascore("never asked", ["x"]))
-    await auntil(lambda: queued(batched) == 3)
+    await auntil(lambda: batched.waiting == 3)
     waits.cancel()
     await asyncio.wait([waits])
     inner.go.release()
@@ -151,7 +151,7 @@ async def test_a_cancelled_caller_does_not_harm_its_batch_mates(held):
 async def test_a_batch_for_which_nobody_waits_is_stopped(held):
     inner, batched = held
     task = asyncio.create_task(batched.ascore("leaves", ["leaves"] * 10))
-    await auntil(lambda: queued(batched) == 1)
+    await auntil(lambda: batched.waiting == 1)
     inner.go.release()
     await auntil(lambda: len(inner.batches) == 2)
     task.cancel()
@@ -179,7 +179,7 @@ def test_a_caller_in_a_thread_that_is_cancelled_leaves_at_once_and_its_batch_mat
     leaves = threading.Thread(target=lambda: out.append(batched.score("leaves", ["x"], gone)))
     leaves.start()
     stays, found = ask(batched, "stays")
-    until(lambda: queued(batched) == 2)
+    until(lambda: batched.waiting == 2)
     inner.go.release()
     until(lambda: len(inner.batches) == 2)
     gone.cancelled.set()

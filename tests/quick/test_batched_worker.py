@@ -9,7 +9,7 @@ import weakref
 import batched_kit
 import numpy as np
 import pytest
-from batched_kit import Gated, ask, queued
+from batched_kit import Gated, ask, workers
 from waiting import until
 
 from rankgate.errors import ScorerError
@@ -46,12 +46,12 @@ def test_64_threads_get_what_is_theirs():
 
 
 def test_closing_refuses_what_waits_and_finishes_what_runs():
-    inner = Gated()
+    inner, before = Gated(), workers()
     batched = Batched(inner, max_wait_ms=0)
     running = ask(batched, "running")
     assert inner.entered.acquire(timeout=10)
     waiting = ask(batched, "waiting")
-    until(lambda: queued(batched) == 1)
+    until(lambda: batched.waiting == 1)
     closer = threading.Thread(target=batched.close)
     closer.start()
     waiting[0].join(10)
@@ -64,17 +64,17 @@ def test_closing_refuses_what_waits_and_finishes_what_runs():
     with pytest.raises(ScorerError, match="closed"):
         batched.score("q", ["x"])
     batched.close()
-    assert not batched._worker._thread.is_alive()
+    assert workers() <= before
 
 
 def test_no_thread_before_the_first_query_and_none_when_idle(monkeypatch):
-    monkeypatch.setattr("rankgate.scorers.wrappers.worker._IDLE", 0.05)
+    monkeypatch.setattr("rankgate.scorers.wrappers.worker.IDLE_S", 0.05)
+    before = workers()
     batched = Batched(FakeScorer())
-    worker = batched._worker
-    assert worker._thread is None
+    assert workers() <= before
     for _ in range(2):
         assert batched.score("red", ["red"]).complete
-        until(lambda: worker._thread is None)
+        until(lambda: workers() <= before)
     gone = weakref.ref(batched)
     del batched
     until(lambda: gc.collect() >= 0 and gone() is None)
@@ -86,7 +86,7 @@ def test_the_callers_list_may_change_while_it_waits(held):
     out = []
     thread = threading.Thread(target=lambda: out.append(batched.score("red", texts)), daemon=True)
     thread.start()
-    until(lambda: queued(batched) == 1)
+    until(lambda: batched.waiting == 1)
     texts.clear()
     inner.go.release()
     inner.go.release()

@@ -153,7 +153,7 @@ def test_the_bytes_of_an_entry_are_no_underestimate():
     memory.put_many(entries)
     assert sys.getallocatedblocks() > before
     sizes = sum(sys.getsizeof(k) + sys.getsizeof(v) for k, v in entries.items())
-    total = sizes + sys.getsizeof(memory._entries)
+    total = sizes + sys.getsizeof(entries)
     assert total <= memory.used_bytes <= 2 * total
 
 

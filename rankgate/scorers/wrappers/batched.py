@@ -94,6 +94,11 @@ class Batched:
         return breaker_is_open(self.inner)
 
     @property
+    def waiting(self) -> int:
+        """Queries that wait for a batch at the moment."""
+        return self._worker.waiting()
+
+    @property
     def pointwise(self) -> bool:
         """As the inner scorer."""
         return is_pointwise(self.inner)

@@ -17,7 +17,7 @@ from rankgate.scorers.wrappers.waiting import Piece, Ticket
 __all__ = ["BatchWorker"]
 
 # The thread ends after so many seconds without work, and starts again with the next ticket.
-_IDLE = 5.0
+IDLE_S = 5.0
 
 
 class BatchWorker:
@@ -57,6 +57,11 @@ class BatchWorker:
                 )
                 self._thread.start()
             self._changed.notify_all()
+
+    def waiting(self) -> int:
+        """Tickets that are in no batch yet, in whole or in part."""
+        with self._changed:
+            return len(self._queue)
 
     def is_ending(self, ticket: Ticket, *, within: float) -> bool:
         """Whether the batch under way has this ticket in it, and its time ends so soon (s)."""
@@ -123,7 +128,7 @@ class BatchWorker:
                 if self._closed:
                     return None
                 if not self._queue:
-                    if not self._changed.wait(_IDLE) and not self._queue:
+                    if not self._changed.wait(IDLE_S) and not self._queue:
                         self._thread = None
                         return None
                     continue
