@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from rankgate.encoders.locate import find_minilm
+from rankgate.retrieve import TokenReader
 
 if TYPE_CHECKING:
     from rag_app.settings import Settings
-    from rankgate.encoders.encoder import TokenVectors
 
 __all__ = ["Embedder", "Identity", "Tokenizer", "identify", "load_embedder", "pipeline_version"]
 
@@ -34,33 +30,19 @@ class Tokenizer(Protocol):
         ...
 
 
-class Embedder(Protocol):
+class Embedder(TokenReader, Protocol):
     """An encoder as `rankgate.encoders.TokenEncoder` is one.
 
     Attributes:
-        name: for a policy's profile.
-        sha256: of the weights.
-        dimension: length of a vector.
         max_length: tokens it reads, special ones included.
         tokenizer: without truncation and padding.
     """
 
-    name: str
-    sha256: str
-    dimension: int
     max_length: int
 
     @property
     def tokenizer(self) -> Tokenizer:
         """Counts and locates tokens."""
-        ...
-
-    def encode(self, texts: Sequence[str]) -> list[TokenVectors]:
-        """Token vectors and the pooled vector of each text."""
-        ...
-
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """(n, dimension) unit vectors."""
         ...
 
 

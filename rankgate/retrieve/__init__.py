@@ -16,7 +16,14 @@ from rankgate.retrieve.spaces import (
     cosine_from_exp_distance,
 )
 from rankgate.retrieve.supplier import CandidateSupplier
-from rankgate.retrieve.vector_cache import Embedder, Encoder, Progress, TokenCache, VectorCache
+from rankgate.retrieve.vector_cache import (
+    Embedder,
+    Encoder,
+    Progress,
+    TokenCache,
+    TokenReader,
+    VectorCache,
+)
 
 __all__ = [
     "DEFAULT_K",
@@ -33,6 +40,7 @@ __all__ = [
     "Progress",
     "RetrieverFusion",
     "TokenCache",
+    "TokenReader",
     "TwoLists",
     "VectorCache",
     "chroma_space",

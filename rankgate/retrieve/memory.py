@@ -63,6 +63,7 @@ class MemoryIndex:
         *,
         encoder: Encoder | None = None,
         cache: str | Path | None = None,
+        passages: Encoder | None = None,
         documents: Mapping[str, str] | None = None,
         analyser: Analyser | None = None,
         progress: Progress | None = None,
@@ -72,7 +73,9 @@ class MemoryIndex:
         Args:
             corpus: passage id to text.
             encoder: for the dense list; None: BM25 only.
-            cache: folder for vectors; None: they are not kept.
+            cache: folder for the passages' vectors; None: they are not kept. Questions never
+                are: what encoding them costs belongs to a latency that is measured.
+            passages: reads the passages in the encoder's place, such as a `TokenCache` of it.
             documents: passage id to document.
             analyser: of BM25; None: the default one.
             progress: told how many passages are encoded.
@@ -86,9 +89,14 @@ class MemoryIndex:
         bm25 = BM25Index.build(corpus.items(), analyser=analyser)
         if encoder is None:
             return cls(corpus, bm25, documents=documents)
-        vectors = VectorCache(encoder, cache)
-        matrix = vectors.embed(list(corpus.values()), progress=progress)
-        return cls(corpus, bm25, encoder=vectors, matrix=matrix, documents=documents)
+        vectors = VectorCache(encoder if passages is None else passages, cache)
+        try:
+            matrix = vectors.embed(list(corpus.values()), progress=progress)
+        finally:
+            vectors.close()
+        # Questions get a memory of their own that ends with the index.
+        asked = VectorCache(encoder)
+        return cls(corpus, bm25, encoder=asked, matrix=matrix, documents=documents)
 
     @property
     def has_dense(self) -> bool:
@@ -179,7 +187,7 @@ class MemoryIndex:
         return self._queries[query]
 
     def close(self) -> None:
-        """Close the cache; the index goes on with queries that it has encoded."""
+        """Let go of the questions' memory; the index goes on with those that it has encoded."""
         if self._encoder is not None:
             self._encoder.close()
 

@@ -17,12 +17,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.encoders.encoder import TokenEncoder, TokenVectors
+from rankgate.encoders.encoder import TokenVectors
 from rankgate.encoders.token_store import TokenStore
 from rankgate.errors import ConfigError, InputError
 from rankgate.texts import clean_text
 
-__all__ = ["Embedder", "Encoder", "Progress", "TokenCache", "VectorCache"]
+__all__ = ["Embedder", "Encoder", "Progress", "TokenCache", "TokenReader", "VectorCache"]
 
 Progress = Callable[[int, int], None]
 """Called with the number done and the total."""
@@ -48,6 +48,14 @@ class Encoder(Embedder, Protocol):
     name: str
     sha256: str
     dimension: int
+
+
+class TokenReader(Encoder, Protocol):
+    """An encoder that also gives the vectors of each token, from the same pass."""
+
+    def encode(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """Token vectors and the pooled vector of each text."""
+        ...
 
 
 class VectorCache:
@@ -171,7 +179,7 @@ class TokenCache:
         store: keeps them on disk; None: in memory, for as long as this lives.
     """
 
-    def __init__(self, encoder: TokenEncoder, store: TokenStore | None = None) -> None:
+    def __init__(self, encoder: TokenReader, store: TokenStore | None = None) -> None:
         self.name = encoder.name
         self.sha256 = encoder.sha256
         self.dimension = encoder.dimension

@@ -11,14 +11,7 @@ from pathlib import Path
 
 from rankgate.encoders import TokenEncoder, TokenStore
 from rankgate.errors import ConfigError
-from rankgate.retrieve import (
-    BM25Index,
-    Encoder,
-    MemoryIndex,
-    Progress,
-    TokenCache,
-    VectorCache,
-)
+from rankgate.retrieve import Encoder, MemoryIndex, Progress, TokenCache
 from rankgate.types import FirstStageKind
 from rankgate_eval.data.dataset import Dataset
 
@@ -68,19 +61,17 @@ def build_index(
         ModelNotFoundError: no encoder was given, and all-MiniLM-L6-v2 is not installed.
         ConfigError: the cache cannot be opened.
     """
-    bm25 = BM25Index.build(data.corpus.items())
     if FirstStageKind(kind) is FirstStageKind.BM25:
-        return MemoryIndex(data.corpus, bm25, documents=data.documents)
+        return MemoryIndex.build(data.corpus, documents=data.documents)
     reader: Encoder = TokenEncoder.load() if encoder is None else encoder
-    writer: Encoder = reader
+    passages = None
     if store is not None and isinstance(reader, TokenEncoder):
-        writer = TokenCache(reader, store)
-    passages = VectorCache(writer, cache)
-    try:
-        matrix = passages.embed(list(data.corpus.values()), progress=progress)
-    finally:
-        passages.close()
-    # Questions get a memory of their own that ends with the run.
-    return MemoryIndex(
-        data.corpus, bm25, encoder=VectorCache(reader), matrix=matrix, documents=data.documents
+        passages = TokenCache(reader, store)
+    return MemoryIndex.build(
+        data.corpus,
+        encoder=reader,
+        cache=cache,
+        passages=passages,
+        documents=data.documents,
+        progress=progress,
     )
