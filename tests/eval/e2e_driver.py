@@ -6,7 +6,7 @@ import sys
 
 import e2e_planted as planted
 
-from rankgate_eval.answers import Limits, compare_answers
+from rankgate_eval.answers import Spending, compare_answers
 
 QUESTIONS = 8
 CONCURRENCY = 4
@@ -25,7 +25,7 @@ def main(url: str, folder: str) -> None:
         generator=planted.generator(url),
         judge=planted.judge(url, repeat=2),
         folder=folder,
-        limits=Limits(concurrency=CONCURRENCY),
+        spending=Spending(concurrency=CONCURRENCY),
     )
     result.save(folder)
 

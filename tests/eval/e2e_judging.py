@@ -11,9 +11,9 @@ import openai
 import pytest
 from e2e_server import Fault
 
-from rankgate_eval.answers import Question
+from rankgate_eval.answers import AskedQuestion
 from rankgate_eval.answers.calls import Calls
-from rankgate_eval.answers.ragas_metrics import import_ragas
+from rankgate_eval.answers.judge import load_ragas
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def home(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("home")))
 
 
-QUESTION = Question(
+QUESTION = AskedQuestion(
     id="q", text="What does the mine hold?", references=("The mine holds zinc.",), answerable=True
 )
 
@@ -51,7 +51,7 @@ def scored(server, answer=ANSWER, texts=TEXTS, question=QUESTION, store=None, **
 
 def plain(server, metric, mode=None, **given):
     """The value of Ragas' own metric over Ragas' own client."""
-    collections = import_ragas()
+    collections = load_ragas().collections
     from ragas.embeddings import OpenAIEmbeddings
     from ragas.llms.base import InstructorLLM
 

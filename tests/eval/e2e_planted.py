@@ -12,12 +12,12 @@ from e2e_server import ScriptedServer, serving
 
 from rankgate_eval.answers import (
     ApiGenerator,
+    AskedQuestion,
     Endpoint,
     Handed,
     Judge,
     LocalGenerator,
     Model,
-    Question,
     compare_answers,
 )
 from rankgate_eval.answers.judge import DEFAULT_PARAMETERS
@@ -27,10 +27,10 @@ from rankgate_eval.answers.rehearsal import best_sentence, sentences
 _METALS = ("copper", "silver", "zinc", "nickel", "cobalt", "chromium", "titanium", "tungsten")
 
 
-def questions(n: int, *, answerable: bool = True, start: int = 0) -> list[Question]:
-    """Question i asks about deposit i; only passage p<i> answers it."""
+def questions(n: int, *, answerable: bool = True, start: int = 0) -> list[AskedQuestion]:
+    """AskedQuestion i asks about deposit i; only passage p<i> answers it."""
     return [
-        Question(
+        AskedQuestion(
             id=f"q{i}",
             text=f"Which metal lies in deposit number{i}?",
             references=(f"Deposit number{i} holds {_metal(i)}.",) if answerable else (),
@@ -65,7 +65,7 @@ def wrong(i: int) -> Handed:
     )
 
 
-def hand(asked: Sequence[Question], of) -> dict[str, Handed]:
+def hand(asked: Sequence[AskedQuestion], of) -> dict[str, Handed]:
     """What an arm hands over, by question id."""
     return {q.id: of(int(q.id[1:])) for q in asked}
 

@@ -64,11 +64,13 @@ class ScriptedServer:
         connections: that are open.
         requests: every request body, in the order of arrival.
         headers: of the same requests.
+        tokens: how many a request is read as; None: four characters each.
         refusal: what it says with a status other than 200.
         digests: of the same, as the store keeps them.
     """
 
     refusal = "as asked for"
+    tokens: Callable[[dict[str, Any]], int] | None = None
 
     def __init__(
         self,
@@ -207,6 +209,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _made(self, body: dict[str, Any], fault: Fault) -> dict[str, Any]:
         made = scripted_reply(body, self.server_state.generate, vector=self.server_state.vector)
+        if self.server_state.tokens is not None:
+            made["usage"]["prompt_tokens"] = self.server_state.tokens(body)
         if "messages" in body:
             choice = made["choices"][0]
             choice["finish_reason"] = fault.finish

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import e2e_planted as planted
@@ -9,8 +10,8 @@ import pytest
 from e2e_server import ScriptedServer, serving
 
 from rankgate_eval.answers import (
-    Limits,
     Prices,
+    Spending,
     compare_answers,
     rehearse,
 )
@@ -61,7 +62,7 @@ def test_a_spent_budget_leaves_whole_pairs_and_the_next_run_goes_on(tmp_path):
             generator=planted.generator(server.url),
             judge=planted.judge(server.url, metrics=("faithfulness",)),
             folder=tmp_path / "out",
-            limits=Limits(max_cost=limit, prices=prices, concurrency=2),
+            spending=Spending(max_cost=limit, prices=prices, concurrency=2),
         )
 
     with serving(ScriptedServer(planted.embellished())) as server:
@@ -74,6 +75,38 @@ def test_a_spent_budget_leaves_whole_pairs_and_the_next_run_goes_on(tmp_path):
         whole = run(server, 1000.0)
         assert whole.section["differences"]["policy-first_stage"]["faithfulness"]["n"] == 12
         assert len(set(server.digests)) == len(server.digests) > first  # nothing twice
+
+
+@pytest.mark.parametrize("mode", ["json", "schema", "tools", "plain"])
+def test_the_budget_holds_where_a_schema_is_read_too(tmp_path, mode):
+    # A token a byte, of all that a model reads: messages, and the schema beside them.
+    def tokens(body):
+        parts = ("messages", "tools", "response_format", "input")
+        return sum(
+            len(json.dumps(body[p], ensure_ascii=False).encode()) for p in parts if p in body
+        )
+
+    questions = planted.questions(8)
+    right, wrong = planted.hand(questions, planted.right), planted.hand(questions, planted.wrong)
+    server = ScriptedServer(planted.embellished())
+    server.tokens = tokens
+    parameters = {"temperature": 0.0, "max_tokens": 60}
+    for limit in (6.0, 12.0, 18.0):
+        with serving(server) as running:
+            judge = planted.Judge(
+                endpoint=planted.endpoint(running.url, parameters=parameters),
+                mode=mode,
+                metrics=("faithfulness",),
+            )
+            result = compare_answers(
+                questions,
+                {"first_stage": wrong, "policy": right},
+                generator=planted.generator(running.url),
+                judge=judge,
+                spending=Spending(max_cost=limit, prices=Prices.load(_priced(tmp_path))),
+            )
+        assert 0.0 < result.section["made"]["usage"]["judge"]["cost"] <= limit
+        assert any("budget ended" in note for note in result.section["notes"])
 
 
 def _priced(folder):

@@ -7,10 +7,10 @@ from rankgate import Policy
 from rankgate.errors import ProfileMismatchError
 from rankgate.policy import Section
 from rankgate.profile import Profile
-from rankgate_eval.answers import Question, hand_over
+from rankgate_eval.answers import AskedQuestion, hand_over
 
 DATA = w.world()
-ASKED = [Question(id=q, text=text) for q, text in list(DATA.queries.items())[:3]]
+ASKED = [AskedQuestion(id=q, text=text) for q, text in list(DATA.queries.items())[:3]]
 
 
 @pytest.mark.parametrize("strange", ["scorer", "analyser"])

@@ -11,7 +11,7 @@ import pytest
 from e2e_server import Fault, ScriptedServer, serving
 
 from rankgate.errors import ConfigError, InputError
-from rankgate_eval.answers import Question
+from rankgate_eval.answers import AskedQuestion
 from rankgate_eval.answers.calls import Calls
 from rankgate_eval.answers.judge import refuse_own_scorer
 from rankgate_eval.errors import EndpointError
@@ -137,7 +137,7 @@ def test_fenced_and_wordy_json_is_read():
 
 
 def test_metrics_with_a_reference_only_where_there_is_one():
-    bare = Question(id="q", text=QUESTION.text)
+    bare = AskedQuestion(id="q", text=QUESTION.text)
     with serving() as server:
         found = scored(server, question=bare)
     assert set(found) == {"faithfulness", "answer_relevancy"}

@@ -6,7 +6,7 @@ import e2e_planted as planted
 import pytest
 
 from rankgate_eval.answers import (
-    Plan,
+    Comparison,
 )
 from rankgate_eval.answers.keyless import containment, context_precision, token_f1
 
@@ -38,7 +38,7 @@ def test_context_precision_is_ragas_average_precision():
 def test_without_a_judge_the_result_has_its_own_name_and_note():
     questions = planted.questions(3)
     right = planted.hand(questions, planted.right)
-    result = planted.keyless(questions, right, right, plan=Plan(extractive=True))
+    result = planted.keyless(questions, right, right, comparison=Comparison(extractive=True))
     assert result.section["name"] == "end_to_end_keyless"
     assert any("faithful by construction" in note for note in result.section["notes"])
     assert any("No language model" in note for note in result.section["notes"])

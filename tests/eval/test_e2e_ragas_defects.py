@@ -16,7 +16,7 @@ import pytest
 from e2e_server import ScriptedServer, serving
 
 from rankgate_eval.answers.calls import Calls, open_store
-from rankgate_eval.answers.ragas_metrics import import_ragas
+from rankgate_eval.answers.judge import load_ragas
 
 planted, home = kit.planted, kit.home
 scored, plain, asks, reply = kit.scored, kit.plain, kit.asks, kit.reply
@@ -73,7 +73,7 @@ def test_defect_verdicts_beyond_one():
 
 
 def test_defect_strictness_makes_one_call_with_the_cache(tmp_path):
-    collections = import_ragas()
+    collections = load_ragas().collections
     from ragas.cache import DiskCacheBackend
     from ragas.embeddings import OpenAIEmbeddings
     from ragas.llms.base import InstructorLLM
@@ -191,12 +191,12 @@ def test_defect_telemetry():
     program = (
         "import os, sys; os.environ.pop('RAGAS_DO_NOT_TRACK', None)\n"
         "import rankgate_eval.answers\n"
-        "from rankgate_eval.answers.ragas_metrics import import_ragas\n"
+        "from rankgate_eval.answers.judge import load_ragas\n"
         "assert 'ragas' not in sys.modules and 'httpx' not in sys.modules\n"
         # Somebody has imported it before, and it has made up its mind.
         "from ragas import _analytics\n"
         "print(_analytics.do_not_track())\n"
-        "import_ragas()\n"
+        "load_ragas()\n"
         "print(_analytics.do_not_track(), os.environ['RAGAS_DO_NOT_TRACK'])"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -7,8 +7,8 @@ import pytest
 
 from rankgate.errors import InputError
 from rankgate_eval.answers import (
+    Comparison,
     LocalGenerator,
-    Plan,
     SystemAnswer,
     as_system,
     compare_systems,
@@ -65,7 +65,9 @@ def test_systems_of_every_kind_are_compared():
         "chain": as_system(chain, name="chain"),
         "engine": as_system(Engine(), name="engine"),
     }
-    result = compare_systems(questions, systems, plan=Plan(before="wrong", after="chain"))
+    result = compare_systems(
+        questions, systems, comparison=Comparison(before="wrong", after="chain")
+    )
     assert result.section["arms"]["wrong"]["containment"]["mean"] == 0.0
     assert result.section["arms"]["chain"]["containment"]["mean"] == 1.0
     # The engine worked from the chain's passages, so the chain's answers are its own.
@@ -83,7 +85,9 @@ def test_a_system_that_raises_or_gives_no_passages_is_counted():
         "raising": as_system(raising, name="raising"),
         "pair": as_system(lambda question: ("an answer", ["a text"]), name="pair"),
     }
-    result = compare_systems(planted.questions(2), systems, plan=Plan(before="bare", after="pair"))
+    result = compare_systems(
+        planted.questions(2), systems, comparison=Comparison(before="bare", after="pair")
+    )
     for name in ("bare", "raising"):
         assert result.section["arms"][name]["containment"]["missing_reasons"] == {"system_error": 2}
     assert result.section["arms"]["pair"]["containment"]["n"] == 2

@@ -21,7 +21,7 @@ from rankgate.encoders import TokenVectors
 from rankgate.retrieve import DEFAULT_K, LIST_DEPTH, Fusion, MemoryIndex
 from rankgate.testing import FakeScorer
 from rankgate_eval.answers.handover import hand_over
-from rankgate_eval.answers.questions import Question
+from rankgate_eval.answers.questions import AskedQuestion
 from rankgate_eval.calibrate.material import read_material
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.experiment import EvalSettings, run_experiment
@@ -180,7 +180,7 @@ def test_training_mines_what_the_application_reads():
 
 
 def test_the_comparison_of_answers_reads_what_the_application_reads():
-    asked = [Question(id=q, text=text) for q, text in QUESTIONS.items()]
+    asked = [AskedQuestion(id=q, text=text) for q, text in QUESTIONS.items()]
     handed = hand_over(
         STAGE,
         DATA,

@@ -1,8 +1,9 @@
-"""Two arms' answers compared: pairs, what is missing, intervals, strata, the judge's agreement.
+"""Two arms' answers compared: pairs, gaps, intervals, refusals, strata, the judge's agreement.
 
-A pair counts only where both sides have a value. What is missing is counted by arm and reason;
-a refusal, an unanswerable question and a lacking reference are no loss of data and are counted
-apart.
+All of it is plain data for the result. A pair counts only where both sides have a value. What is
+missing is counted by arm and reason; a refusal, an unanswerable question and a lacking reference
+are no loss of data and are counted apart. Refusals have their own rule and enter no mean: a
+pipeline that refuses every hard question would otherwise look faithful.
 """
 
 from __future__ import annotations
@@ -15,30 +16,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from rankgate.bounds import clopper_pearson
-from rankgate_eval.answers.questions import Question
-from rankgate_eval.answers.ragas_metrics import NEEDS_REFERENCE
-from rankgate_eval.answers.sample import Sample
-from rankgate_eval.stats.significance import Difference, bootstrap_interval, compare
-from rankgate_eval.stats.strata import StrataReport, compare_strata, stratify
+from rankgate_eval.answers.judge import NEEDS_REFERENCE
+from rankgate_eval.answers.questions import AskedQuestion
+from rankgate_eval.answers.sample import KINDS, Sample, kind_of_answer
+from rankgate_eval.stats.significance import (
+    Difference,
+    bootstrap_interval,
+    compare,
+    mcnemar_exact,
+)
+from rankgate_eval.stats.strata import compare_strata, stratify
 
-__all__ = ["Absent", "Pairs", "absent", "agreement", "estimate", "paired", "strata_of"]
+__all__ = [
+    "Pairs",
+    "agreement",
+    "described",
+    "measure",
+    "paired",
+    "refusal_changes",
+    "refusals",
+    "strata_of",
+    "wrong_refusals",
+]
 
-_LEVEL = 0.95
 _SAME = 0.01  # judgings that differ by less are called equal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Absent:
-    """Why values of one metric are absent in one arm.
-
-    Attributes:
-        missing: reason to number of samples that should have a value.
-        not_asked: reason to number of samples that need none: `refused`, `unanswerable`,
-            `no_reference`, `no_qrels`, `not_measured`.
-    """
-
-    missing: Mapping[str, int]
-    not_asked: Mapping[str, int]
+_OF_WORDS = frozenset({"containment", "token_f1", "string_similarity"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +48,12 @@ class Pairs:
     """One metric of two arms, on the questions that have it in both.
 
     Attributes:
-        questions: their ids.
+        questions: these questions.
         before, after: values.
         difference: None where there is no pair.
-        changed: pairs whose values differ.
     """
 
-    questions: tuple[str, ...]
+    questions: tuple[AskedQuestion, ...]
     before: tuple[float, ...]
     after: tuple[float, ...]
     difference: Difference | None
@@ -63,56 +64,57 @@ class Pairs:
         return sum(a != b for a, b in zip(self.before, self.after, strict=True))
 
 
-def absent(questions: Sequence[Question], samples: Mapping[str, Sample], metric: str) -> Absent:
-    """Count what one arm lacks of a metric."""
+def measure(
+    questions: Sequence[AskedQuestion], samples: Mapping[str, Sample], metric: str, *, seed: int
+) -> dict[str, Any]:
+    """Mean of a metric in one arm with its interval, and what it lacks, by reason."""
+    known = [(q, v) for q in questions if (v := samples[q.id].value(metric)) is not None]
+    values, clusters = [v for _, v in known], [q.cluster for q, _ in known]
     missing: Counter[str] = Counter()
     not_asked: Counter[str] = Counter()
     for question in questions:
         sample = samples[question.id]
-        if sample.value(metric) is not None:
-            continue
         score = sample.scores.get(metric)
         if sample.answer is None:
             missing[sample.failure] += 1
-        elif score is not None:
+        elif score is None:
+            not_asked[_why_not_asked(question, sample, metric)] += 1
+        elif score.value is None:
             missing[score.missing] += 1
-        elif sample.refused:
-            not_asked["refused"] += 1
-        elif question.answerable is False:
-            not_asked["unanswerable"] += 1
-        elif metric == "context_precision_qrels":
-            not_asked["no_qrels"] += 1
-        elif not question.references and (metric in NEEDS_REFERENCE or metric in _OF_WORDS):
-            not_asked["no_reference"] += 1
-        else:
-            not_asked["not_measured"] += 1
-    return Absent(missing=dict(sorted(missing.items())), not_asked=dict(sorted(not_asked.items())))
-
-
-_OF_WORDS = frozenset({"containment", "token_f1", "string_similarity"})
-
-
-def estimate(
-    questions: Sequence[Question], samples: Mapping[str, Sample], metric: str, *, seed: int
-) -> dict[str, Any] | None:
-    """Mean of a metric in one arm with its interval; None where it has no value at all."""
-    rows = [(q.cluster, samples[q.id].value(metric)) for q in questions]
-    known = [(c, v) for c, v in rows if v is not None]
-    if not known:
-        return None
-    values = [v for _, v in known]
-    clusters = [c for c, _ in known]
-    several = len(set(clusters)) > 1
-    low, high = bootstrap_interval(values, clusters, level=_LEVEL, seed=seed) if several else (0, 0)
+    scores = [s.scores[metric] for s in samples.values() if metric in s.scores]
     return {
-        "mean": statistics.fmean(values),
-        "ci": [low, high] if several else None,
+        "mean": statistics.fmean(values) if values else None,
+        "ci": _interval(values, clusters, seed),
         "n": len(values),
+        "missing": missing.total(),
+        "missing_reasons": dict(sorted(missing.items())),
+        "not_asked": dict(sorted(not_asked.items())),
+        "clipped": sum(s.clipped for s in scores),
+        "ruled": sum(bool(s.ruled) for s in scores),
     }
 
 
+def _why_not_asked(question: AskedQuestion, sample: Sample, metric: str) -> str:
+    if sample.refused:
+        return "refused"
+    if question.answerable is False:
+        return "unanswerable"
+    if metric == "context_precision_qrels":
+        return "no_qrels"
+    if not question.references and (metric in NEEDS_REFERENCE or metric in _OF_WORDS):
+        return "no_reference"
+    return "not_measured"
+
+
+def _interval(values: Sequence[float], clusters: Sequence[str], seed: int) -> list[float] | None:
+    """Of the mean, clusters resampled; None with fewer than two clusters."""
+    if len(set(clusters)) < 2:
+        return None
+    return list(bootstrap_interval(values, clusters, seed=seed))
+
+
 def paired(
-    questions: Sequence[Question],
+    questions: Sequence[AskedQuestion],
     before: Mapping[str, Sample],
     after: Mapping[str, Sample],
     metric: str,
@@ -120,51 +122,144 @@ def paired(
     seed: int,
 ) -> Pairs:
     """The pairs of one metric and their difference, clusters resampled."""
-    ids: list[str] = []
-    old: list[float] = []
-    new: list[float] = []
-    clusters: list[str] = []
-    for question in questions:
-        a, b = before[question.id].value(metric), after[question.id].value(metric)
-        if a is None or b is None:
-            continue
-        ids.append(question.id)
-        old.append(a)
-        new.append(b)
-        clusters.append(question.cluster)
-    difference = compare(old, new, clusters, level=_LEVEL, seed=seed) if ids else None
-    return Pairs(questions=tuple(ids), before=tuple(old), after=tuple(new), difference=difference)
+    rows = [
+        (q, a, b)
+        for q in questions
+        if (a := before[q.id].value(metric)) is not None
+        and (b := after[q.id].value(metric)) is not None
+    ]
+    old, new = tuple(a for _, a, _ in rows), tuple(b for _, _, b in rows)
+    clusters = [q.cluster for q, _, _ in rows]
+    difference = compare(old, new, clusters, seed=seed) if rows else None
+    return Pairs(
+        questions=tuple(q for q, _, _ in rows), before=old, after=new, difference=difference
+    )
+
+
+def described(difference: Difference | None, changed: int) -> dict[str, Any] | None:
+    """A difference as plain data."""
+    if difference is None:
+        return None
+    # With a single cluster the interval is infinite, which JSON has no word for.
+    known = difference.clusters > 1
+    return {
+        "mean": difference.mean,
+        "ci": [difference.low, difference.high] if known else None,
+        "p": difference.p,
+        "n": difference.n,
+        "clusters": difference.clusters,
+        "changed": changed,
+    }
+
+
+def refusals(questions: Sequence[AskedQuestion], samples: Mapping[str, Sample]) -> dict[str, Any]:
+    """How one arm refused: counts of `KINDS`, two rates with exact intervals, and which."""
+    kinds = {q.id: kind_of_answer(q, samples[q.id]) for q in questions}
+    counts = Counter(kinds.values())
+    told = ("wrong_refusal", "answer_to_unanswerable")
+    return {
+        **{kind: counts[kind] for kind in KINDS},
+        "wrong_refusal_rate": _rate(counts["wrong_refusal"], counts["answered"]),
+        "right_refusal_rate": _rate(counts["right_refusal"], counts["answer_to_unanswerable"]),
+        "ids": {kind: [q for q, k in kinds.items() if k == kind] for kind in told},
+    }
+
+
+def _rate(count: int, others: int) -> dict[str, Any] | None:
+    n = count + others
+    if n == 0:
+        return None
+    return {"rate": count / n, "ci": list(clopper_pearson(count, n)), "n": n}
+
+
+def wrong_refusals(
+    questions: Sequence[AskedQuestion],
+    before: Mapping[str, Sample],
+    after: Mapping[str, Sample],
+    *,
+    seed: int,
+) -> Difference | None:
+    """1 where an answerable question was refused, of those that both arms dealt with."""
+    kinds = ("answered", "wrong_refusal")
+    rows = [
+        (q.cluster, float(a == "wrong_refusal"), float(b == "wrong_refusal"))
+        for q in questions
+        if (a := kind_of_answer(q, before[q.id])) in kinds
+        and (b := kind_of_answer(q, after[q.id])) in kinds
+    ]
+    if not rows:
+        return None
+    clusters, old, new = zip(*rows, strict=True)
+    return compare(old, new, clusters, seed=seed)
+
+
+def refusal_changes(
+    questions: Sequence[AskedQuestion],
+    before: Mapping[str, Sample],
+    after: Mapping[str, Sample],
+    wrong: Difference | None,
+) -> dict[str, Any]:
+    """How the same questions were dealt with before and after."""
+    pairs = [
+        (q, kind_of_answer(q, before[q.id]), kind_of_answer(q, after[q.id])) for q in questions
+    ]
+    moves = Counter(f"{a} to {b}" for _, a, b in pairs if a != b)
+    right = [
+        (a == "right_refusal", b == "right_refusal")
+        for q, a, b in pairs
+        if q.answerable is False and "failed" not in (a, b)
+    ]
+    test = mcnemar_exact([a for a, _ in right], [b for _, b in right]) if right else None
+    changed = sum(n for move, n in moves.items() if "wrong_refusal" in move)
+    return {
+        "wrong_refusals": described(wrong, changed),
+        "right_refusals": None
+        if test is None
+        else {"only_before": test.only_before, "only_after": test.only_after, "p": test.p},
+        "moves": dict(sorted(moves.items())),
+    }
 
 
 def strata_of(
-    questions: Sequence[Question],
-    pairs: Pairs,
-    *,
-    fields: Sequence[str] = (),
-    seed: int = 0,
-) -> StrataReport | None:
+    pairs: Pairs, metric: str, *, fields: Sequence[str], seed: int
+) -> dict[str, Any] | None:
     """One metric's pairs by kind of question; None where there are no pairs."""
     if pairs.difference is None:
         return None
-    by_id = {q.id: q for q in questions}
-    asked = [by_id[i] for i in pairs.questions]
+    asked = pairs.questions
     columns = {
         name: [None if q.fields.get(name) is None else str(q.fields[name]) for q in asked]
         for name in fields
     }
-    strata = stratify([q.text for q in asked], fields=columns)
-    return compare_strata(
+    report = compare_strata(
         pairs.before,
         pairs.after,
-        strata,
-        pairs.questions,
+        stratify([q.text for q in asked], fields=columns),
+        [q.id for q in asked],
         [q.cluster for q in asked],
         seed=seed,
     )
+    return {
+        "metric": metric,
+        "alpha": report.alpha,
+        "regressions": [r.key for r in report.regressions],
+        "gains": [r.key for r in report.gains],
+        "rows": [
+            {
+                "stratum": r.key,
+                "n": r.n,
+                "clusters": r.clusters,
+                "difference": described(r.difference, len(r.losers)),
+                "adjusted_p": r.adjusted_p,
+                "losers": list(r.losers),
+            }
+            for r in report.results
+        ],
+    }
 
 
 def agreement(
-    questions: Sequence[Question],
+    questions: Sequence[AskedQuestion],
     arms: Mapping[str, Mapping[str, Sample]],
     metric: str,
     *,
@@ -193,14 +288,10 @@ def agreement(
     if not differences:
         return None
     same = sum(d <= _SAME for d in differences)
-    low, high = clopper_pearson(same, len(differences))
-    several = len(set(clusters)) > 1
     return {
         "n": len(differences),
         "same": same / len(differences),
-        "same_ci": [low, high],
+        "same_ci": list(clopper_pearson(same, len(differences))),
         "mean_difference": statistics.fmean(differences),
-        "mean_difference_ci": list(bootstrap_interval(differences, clusters, seed=seed))
-        if several
-        else None,
+        "mean_difference_ci": _interval(differences, clusters, seed),
     }

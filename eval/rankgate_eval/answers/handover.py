@@ -16,7 +16,7 @@ from rankgate.policy import Policy
 from rankgate.reranker import Reranker
 from rankgate.scorers import Scorer
 from rankgate.types import FirstStageKind, Outcome
-from rankgate_eval.answers.questions import Question
+from rankgate_eval.answers.questions import AskedQuestion
 from rankgate_eval.answers.sample import Handed
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.experiment import Teller, corpus_lexicon, read_questions, sizes
@@ -57,7 +57,7 @@ class HandOver:
 def hand_over(
     stage: FirstStage,
     data: Dataset,
-    questions: Sequence[Question],
+    questions: Sequence[AskedQuestion],
     *,
     scorer: Scorer,
     policy: Policy | None = None,

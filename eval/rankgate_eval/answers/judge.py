@@ -10,41 +10,46 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib.metadata
-import json
-import logging
 import math
 import threading
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rankgate.errors import ConfigError, InputError
-from rankgate_eval.answers.calls import Calls, Purpose, digest
+from rankgate.errors import ConfigError, InputError, MissingExtraError
+from rankgate_eval.answers.calls import Calls, Purpose
 from rankgate_eval.answers.endpoint import Endpoint
-from rankgate_eval.answers.questions import Question
-from rankgate_eval.answers.ragas_metrics import (
-    METRICS,
-    NEEDS_REFERENCE,
-    SAMPLING_TEMPERATURE,
-    Check,
-    build_metrics,
-    checked,
-    import_ragas,
-    nonempty,
-)
+from rankgate_eval.answers.questions import AskedQuestion
 from rankgate_eval.answers.sample import Score
 from rankgate_eval.errors import CallFailed, EndpointError
 
-__all__ = ["DEFAULT_PARAMETERS", "Judge", "LocalEmbeddings", "refuse_own_scorer"]
+__all__ = [
+    "DEFAULT_PARAMETERS",
+    "METRICS",
+    "NEEDS_REFERENCE",
+    "Judge",
+    "LocalEmbeddings",
+    "load_ragas",
+    "refuse_own_scorer",
+]
 
 DEFAULT_PARAMETERS = {"temperature": 0.0, "max_tokens": 8192}
 """Ragas' own default of 1,024 tokens cuts long lists of verdicts off."""
 
-MODES = {"json": "JSON", "schema": "JSON_SCHEMA", "tools": "TOOLS", "plain": "MD_JSON"}
-"""How structured data is asked for, as servers differ, to instructor's name of it."""
+METRICS = (
+    "faithfulness",
+    "answer_relevancy",
+    "context_precision",
+    "context_recall",
+    "factual_correctness",
+)
+"""The judged metrics, in the order in which they are shown; all in [0, 1], higher is better."""
 
-_MORE_ATTEMPTS = 2
+MODES = ("json", "schema", "tools", "plain")
+"""How structured data is asked for, as servers differ: JSON mode, structured outputs, a forced
+function call, nothing special."""
+
+NEEDS_REFERENCE = frozenset({"context_precision", "context_recall", "factual_correctness"})
 _OF_CONTEXTS = frozenset({"faithfulness", "context_precision", "context_recall"})
 
 
@@ -85,7 +90,7 @@ class Judge:
             if m in self.metrics and not (m == "answer_relevancy" and self.embeddings is None)
         )
         object.__setattr__(self, "_names", names)
-        import_ragas()
+        load_ragas()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,13 +109,13 @@ class Judge:
             "mode": self.mode,
             "strictness": self.strictness,
             "repeat": self.repeat,
-            "sampling_temperature": SAMPLING_TEMPERATURE,
+            "sampling_temperature": load_ragas().SAMPLING_TEMPERATURE,
             "embeddings": shown,
-            "ragas": _ragas_version(),
+            "ragas": importlib.metadata.version("ragas"),
         }
 
     async def scores(
-        self, question: Question, texts: Sequence[str], answer: str, calls: Calls
+        self, question: AskedQuestion, texts: Sequence[str], answer: str, calls: Calls
     ) -> dict[str, Score]:
         """Every metric of one answer; those that need a reference only where there is one.
 
@@ -130,7 +135,7 @@ class Judge:
         return dict(zip(wanted, found, strict=True))
 
     async def _score(
-        self, metric: str, question: Question, texts: Sequence[str], answer: str, calls: Calls
+        self, metric: str, question: AskedQuestion, texts: Sequence[str], answer: str, calls: Calls
     ) -> Score:
         if not texts and metric in _OF_CONTEXTS:
             return Score(values=(0.0,) * self.repeat, ruled="empty_contexts")
@@ -151,18 +156,19 @@ class Judge:
     async def _once(
         self,
         metric: str,
-        question: Question,
+        question: AskedQuestion,
         texts: Sequence[str],
         answer: str,
         calls: Calls,
         repeat: int,
     ) -> float:
         purpose = Purpose(role="judge", sample=question.id, metric=metric)
-        llm = _session_class()(self, calls, purpose, repeat)
+        ragas = load_ragas()
+        llm = ragas.Judging(self.endpoint, self.mode, calls, purpose, repeat)
         embeddings = None
         if self.embeddings is not None:
-            embeddings = _embeddings_class()(self.embeddings, calls, question.id)
-        score = build_metrics(llm, embeddings, strictness=self.strictness)[metric]
+            embeddings = ragas.Embeddings(self.embeddings, calls, question.id)
+        score = ragas.build_metrics(llm, embeddings, strictness=self.strictness)[metric]
         inputs: dict[str, dict[str, Any]] = {
             "faithfulness": {"response": answer, "retrieved_contexts": list(texts)},
             "answer_relevancy": {"response": answer},
@@ -223,6 +229,19 @@ class LocalEmbeddings:
         return await asyncio.to_thread(alone)
 
 
+def load_ragas() -> Any:
+    """The module that imports Ragas.
+
+    Raises:
+        MissingExtraError: Ragas is not installed.
+    """
+    try:
+        from rankgate_eval.answers import ragas_metrics
+    except ImportError as exc:
+        raise MissingExtraError("an evaluation of answers by Ragas", "e2e") from exc
+    return ragas_metrics
+
+
 def refuse_own_scorer(judge: str, scorer_id: str) -> None:
     """A reranker never judges its own arm.
 
@@ -237,160 +256,3 @@ def refuse_own_scorer(judge: str, scorer_id: str) -> None:
             f"the judge {judge!r} is the scorer {scorer_id!r} of the ranking arms: a reranker "
             "never judges its own arm. Give another --judge-model."
         )
-
-
-@functools.cache
-def _ragas_version() -> str:
-    return importlib.metadata.version("ragas")
-
-
-@functools.cache
-def _session_class() -> Any:
-    import_ragas()
-    import instructor
-    from instructor.core import InstructorRetryException
-    from instructor.utils import extract_json_from_codeblock
-    from ragas.llms.base import InstructorBaseRagasLLM
-
-    # It logs failed calls as errors, which without a handler go to the terminal; ours are counted.
-    logging.getLogger("instructor").addHandler(logging.NullHandler())
-
-    class Session(InstructorBaseRagasLLM):  # type: ignore[misc]
-        """Ragas' door to the judge, for one metric of one answer.
-
-        The n-th time that a prompt is asked is a call of its own, with a key of its own.
-        """
-
-        def __init__(self, judge: Judge, calls: Calls, purpose: Purpose, repeat: int) -> None:
-            self._judge = judge
-            self._calls = calls
-            self._purpose = purpose
-            self._repeat = repeat
-            self._asked: Counter[str] = Counter()
-
-        def generate(self, prompt: str, response_model: Any) -> Any:
-            """Not used: everything here is async."""
-            raise NotImplementedError("use agenerate")
-
-        async def agenerate(self, prompt: str, response_model: Any) -> Any:
-            """What the metrics call where they need no check of their own."""
-            name = response_model.__name__
-            if name == "AnswerRelevanceOutput":
-                return await self.asked(
-                    prompt,
-                    response_model,
-                    check=nonempty("question"),
-                    temperature=SAMPLING_TEMPERATURE,
-                )
-            needed = {
-                "StatementGeneratorOutput": "statements",
-                "ContextRecallOutput": "classifications",
-            }.get(name)
-            return await self.asked(
-                prompt, response_model, check=None if needed is None else nonempty(needed)
-            )
-
-        async def asked(
-            self,
-            prompt: str,
-            response_model: Any,
-            *,
-            check: Check | None = None,
-            temperature: float | None = None,
-        ) -> Any:
-            """The parsed and checked answer.
-
-            Where it is unusable instructor says so to the judge and asks again; every attempt is
-            a paid call like any other. A refusal and a cut-off answer are final: the same
-            question would meet the same end.
-            """
-            hashed = digest([prompt, response_model.__name__])
-            nth = self._asked[hashed]
-            self._asked[hashed] += 1
-            model = self._judge.endpoint.model
-            parameters = model.asked_with
-            if temperature is not None and "temperature" in parameters:
-                parameters["temperature"] = temperature
-            wanted = checked(response_model, check)
-            strict = self._judge.mode == "schema"
-
-            async def create(**body: Any) -> Any:
-                if strict:
-                    body["response_format"] = _strict_format(wanted)
-                reply = await self._calls.chat(
-                    self._judge.endpoint, body, salt=[self._repeat, nth], purpose=self._purpose
-                )
-                message = reply.choices[0].message
-                if message.content is not None:
-                    # Servers without a JSON mode answer in a code fence, or with words around it.
-                    message.content = extract_json_from_codeblock(message.content)
-                return reply
-
-            ask = instructor.patch(create=create, mode=instructor.Mode[MODES[self._judge.mode]])
-            try:
-                return await ask(
-                    response_model=wanted,
-                    messages=[{"role": "user", "content": prompt}],
-                    max_retries=_MORE_ATTEMPTS,
-                    strict=False,
-                    model=model.name,
-                    **parameters,
-                )
-            except InstructorRetryException as exc:
-                reason = _reason(response_model.__name__, exc.__cause__)
-                raise (exc if reason is None else reason) from None
-
-    return Session
-
-
-@functools.cache
-def _embeddings_class() -> Any:
-    import_ragas()
-    from ragas.embeddings.base import BaseRagasEmbedding
-
-    class Embeddings(BaseRagasEmbedding):  # type: ignore[misc]
-        """Ragas' door to the embeddings."""
-
-        def __init__(self, source: Any, calls: Calls, sample: str) -> None:
-            super().__init__()
-            self._source = source
-            self._calls = calls
-            self._sample = sample
-
-        def embed_text(self, text: str, **kwargs: Any) -> list[float]:
-            """Not used: everything here is async."""
-            raise NotImplementedError("use aembed_text")
-
-        async def aembed_text(self, text: str, **kwargs: Any) -> list[float]:
-            """One vector."""
-            if not isinstance(self._source, Endpoint):
-                vector: list[float] = await self._source.embed(text)
-                return vector
-            purpose = Purpose(role="embeddings", sample=self._sample, metric="answer_relevancy")
-            return await self._calls.embed(self._source, text, purpose=purpose)
-
-    return Embeddings
-
-
-def _strict_format(model: Any) -> dict[str, Any]:
-    """The response format of structured outputs: every property required, no others."""
-    import openai
-
-    function = openai.pydantic_function_tool(model)["function"]
-    described = {"name": function["name"], "schema": function["parameters"], "strict": True}
-    return {"type": "json_schema", "json_schema": described}
-
-
-def _reason(name: str, cause: BaseException | None) -> BaseException | None:
-    """What was wrong with the last attempt; whatever else ended the asking stays what it is."""
-    from instructor.core import ResponseParsingError
-    from pydantic import ValidationError
-
-    if isinstance(cause, ValidationError):
-        first = cause.errors(include_url=False, include_context=False)[0]
-        ours = first["type"] == "verdict_count" or first["type"].startswith("no_")
-        detail = f"{name}: {first['msg']}"
-        return CallFailed(first["type"] if ours else "invalid", detail[:300])
-    if isinstance(cause, json.JSONDecodeError | ResponseParsingError):
-        return CallFailed("invalid", f"{name}: {cause}"[:300])
-    return cause

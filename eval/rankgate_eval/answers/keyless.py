@@ -7,7 +7,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-__all__ = ["KEYLESS_METRICS", "answer_words", "containment", "context_precision", "token_f1"]
+__all__ = [
+    "KEYLESS_METRICS",
+    "answer_words",
+    "containment",
+    "context_precision",
+    "string_similarity",
+    "token_f1",
+]
 
 KEYLESS_METRICS = ("containment", "token_f1", "string_similarity", "context_precision_qrels")
 """In the order in which they are shown; all in [0, 1], higher is better."""
@@ -42,6 +49,18 @@ def token_f1(answer: str, references: Sequence[str]) -> float | None:
     if not wanted:
         return None
     return max(_f1(words, w) for w in wanted)
+
+
+def string_similarity(answer: str, references: Sequence[str]) -> float | None:
+    """Levenshtein's, as in Ragas' NonLLMStringSimilarity, to the nearest reference, in [0, 1].
+
+    None where there is no reference, or rapidfuzz is not installed.
+    """
+    try:
+        from rapidfuzz.distance import Levenshtein
+    except ImportError:
+        return None
+    return max((Levenshtein.normalized_similarity(r, answer) for r in references), default=None)
 
 
 def context_precision(passages: Sequence[str], relevant: Collection[str]) -> float | None:

@@ -3,127 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from rankgate_eval.answers.questions import Question
-from rankgate_eval.answers.refusals import kind_of_answer
-from rankgate_eval.answers.sample import Sample
+from rankgate_eval.answers.questions import AskedQuestion
+from rankgate_eval.answers.sample import Sample, kind_of_answer
 from rankgate_eval.verdict.inversions import find_movements
 
-__all__ = ["Changed", "changed_contexts", "tally"]
+__all__ = ["changed_contexts", "tally"]
 
 _SNIPPET = 240
 _RIGHT = {"answered": 1, "right_refusal": 1, "wrong_refusal": 0, "answer_to_unanswerable": 0}
 _UNCHANGED = 0.01
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
-    """A question for which two arms handed over different passages.
-
-    Attributes:
-        question: which.
-        moves: `lift` and `inversion`, as relevant passages came into the context or left it;
-            `none` where no relevant one did.
-        lifted, lost: ids of those passages.
-        before, after: the samples.
-        outcome: what happened to the answer: better, worse, same, or unclear where one of both
-            has none.
-        because: the deciding difference, in words.
-    """
-
-    question: Question
-    moves: tuple[str, ...]
-    lifted: tuple[str, ...]
-    lost: tuple[str, ...]
-    before: Sample
-    after: Sample
-    outcome: str
-    because: str
-
-    def to_dict(self, arms: tuple[str, str] = ("before", "after")) -> dict[str, Any]:
-        """Plain data: both contexts, both answers, both judgements; the arms' names for both."""
-        return {
-            "query_id": self.question.id,
-            "query": self.question.text,
-            "kind": self.outcome,
-            "references": list(self.question.references),
-            "answerable": self.question.answerable,
-            "moves": list(self.moves),
-            "lifted": list(self.lifted),
-            "lost": list(self.lost),
-            "because": self.because,
-            "before": _side(self.question, self.before, arms[0]),
-            "after": _side(self.question, self.after, arms[1]),
-        }
+_OUTCOMES = ("better", "worse", "same", "unclear")
 
 
 def changed_contexts(
-    questions: Sequence[Question],
+    questions: Sequence[AskedQuestion],
     before: Mapping[str, Sample],
     after: Mapping[str, Sample],
     *,
+    arms: tuple[str, str],
     metrics: Sequence[str],
-    top_n: int | None = None,
-) -> list[Changed]:
+) -> list[dict[str, Any]]:
     """The questions whose context changed, those whose answer suffered first.
+
+    Each as plain data: both contexts, answers and judgements; `moves` (`lift` and `inversion`, as
+    relevant passages came into the context or left it; `none` where no relevant one did), with
+    the passages `lifted` and `lost`; as `kind` what happened to the answer (better, worse, same,
+    or unclear where one of both has none), and `because`, the deciding difference in words.
 
     Args:
         questions: in which order.
         before: one arm's samples by question id.
         after: the other's.
+        arms: both arms' names.
         metrics: that tell a better answer from a worse one; the first on which they differ does.
-        top_n: passages that the generator sees; None: as many as were handed over.
     """
-    moved = [q for q in questions if before[q.id].handed.same_as != after[q.id].handed.same_as]
     found = []
-    for question in moved:
+    for question in questions:
         old, new = before[question.id], after[question.id]
-        deepest = max(len(old.handed.ids), len(new.handed.ids), 1)
+        if old.handed.same_as == new.handed.same_as:
+            continue
         movements = find_movements(
             {question.id: dict.fromkeys(question.relevant, 1)},
             {question.id: old.handed.ids},
             {question.id: new.handed.ids},
             [question.id],
-            top_n=deepest if top_n is None else top_n,
+            top_n=max(len(old.handed.ids), len(new.handed.ids), 1),
         )
-        lifted = tuple(m.passage_id for m in movements.lifts)
-        lost = tuple(m.passage_id for m in movements.inversions)
-        moves = (*(("inversion",) if lost else ()), *(("lift",) if lifted else ()))
-        outcome, because = _outcome(question, old, new, metrics)
+        lifted = [m.passage_id for m in movements.lifts]
+        lost = [m.passage_id for m in movements.inversions]
+        moves = [*(["inversion"] if lost else []), *(["lift"] if lifted else [])]
+        kind, because = _outcome(question, old, new, metrics)
         found.append(
-            Changed(
-                question=question,
-                moves=moves if moves else ("none",),
-                lifted=lifted,
-                lost=lost,
-                before=old,
-                after=new,
-                outcome=outcome,
-                because=because,
-            )
+            {
+                "query_id": question.id,
+                "query": question.text,
+                "kind": kind,
+                "references": list(question.references),
+                "answerable": question.answerable,
+                "moves": moves if moves else ["none"],
+                "lifted": lifted,
+                "lost": lost,
+                "because": because,
+                "before": _side(question, old, arms[0]),
+                "after": _side(question, new, arms[1]),
+            }
         )
     place = {"worse": 0, "better": 1, "unclear": 2, "same": 3}
-    return sorted(found, key=lambda c: place[c.outcome])
+    return sorted(found, key=lambda row: place[row["kind"]])
 
 
-def tally(changed: Sequence[Changed]) -> dict[str, dict[str, int]]:
+def tally(changed: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     """How often each kind of move went with each outcome."""
-    outcomes = ("better", "worse", "same", "unclear")
     kinds = {
-        "inversion": [c for c in changed if "inversion" in c.moves],
-        "lift": [c for c in changed if "lift" in c.moves],
-        "none": [c for c in changed if c.moves == ("none",)],
+        move: [row for row in changed if move in row["moves"]]
+        for move in ("inversion", "lift", "none")
     }
     return {
-        kind: {"n": len(rows), **{o: sum(c.outcome == o for c in rows) for o in outcomes}}
-        for kind, rows in kinds.items()
+        move: {"n": len(rows), **{o: sum(r["kind"] == o for r in rows) for o in _OUTCOMES}}
+        for move, rows in kinds.items()
     }
 
 
 def _outcome(
-    question: Question, old: Sample, new: Sample, metrics: Sequence[str]
+    question: AskedQuestion, old: Sample, new: Sample, metrics: Sequence[str]
 ) -> tuple[str, str]:
     """Answering or refusing rightly goes before the metrics."""
     was, now = kind_of_answer(question, old), kind_of_answer(question, new)
@@ -146,7 +110,7 @@ def _outcome(
     return "unclear", f"no pair of {' or '.join(metrics)}"
 
 
-def _side(question: Question, sample: Sample, arm: str) -> dict[str, Any]:
+def _side(question: AskedQuestion, sample: Sample, arm: str) -> dict[str, Any]:
     relevant = set(question.relevant)
     answer = sample.answer
     return {

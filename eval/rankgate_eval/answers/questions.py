@@ -15,7 +15,7 @@ from rankgate_eval.data.raw import RawDataset
 from rankgate_eval.data.readers.lines import json_objects
 from rankgate_eval.errors import DatasetError
 
-__all__ = ["Question", "questions_of", "read_own_questions", "sample_questions"]
+__all__ = ["AskedQuestion", "questions_of", "read_own_questions", "sample_questions"]
 
 _ANSWERABILITY = {"answerable": True, "partial": True, "unanswerable": False}
 _TEXT = ("question", "query", "text")
@@ -23,7 +23,7 @@ _ID = ("_id", "id", "query_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class AskedQuestion:
     """A question, and what is known of its answer.
 
     Attributes:
@@ -51,7 +51,7 @@ class Question:
         return self.group if self.group else f"question {self.id}"
 
 
-def questions_of(data: Dataset, split: str | None = None) -> list[Question]:
+def questions_of(data: Dataset, split: str | None = None) -> list[AskedQuestion]:
     """A data set's questions, in file order.
 
     A judged question is answerable; an unjudged one is not, unless its field `answerability`
@@ -68,7 +68,7 @@ def questions_of(data: Dataset, split: str | None = None) -> list[Question]:
         if "answerability" in fields:
             answerable = _ANSWERABILITY.get(str(fields["answerability"]).lower())
         found.append(
-            Question(
+            AskedQuestion(
                 id=query,
                 text=data.queries[query],
                 references=_known(data.answers(query)),
@@ -81,7 +81,7 @@ def questions_of(data: Dataset, split: str | None = None) -> list[Question]:
     return found
 
 
-def read_own_questions(file: str | Path) -> list[Question]:
+def read_own_questions(file: str | Path) -> list[AskedQuestion]:
     """Read JSON lines of a user's own questions.
 
     Each has `question` (or `query`, `text`) and, as far as they are known, `id`, `answer` or
@@ -93,7 +93,7 @@ def read_own_questions(file: str | Path) -> list[Question]:
     """
     path = Path(file)
     raw = RawDataset(name=path.name)
-    found: dict[str, Question] = {}
+    found: dict[str, AskedQuestion] = {}
     for number, (place, row) in enumerate(json_objects(path, raw), start=1):
         question = _own(row, number, place, raw)
         if question is None:
@@ -109,7 +109,9 @@ def read_own_questions(file: str | Path) -> list[Question]:
     return list(found.values())
 
 
-def _own(row: Mapping[str, Any], number: int, place: Place, raw: RawDataset) -> Question | None:
+def _own(
+    row: Mapping[str, Any], number: int, place: Place, raw: RawDataset
+) -> AskedQuestion | None:
     text = next((row[name] for name in _TEXT if name in row), None)
     if not isinstance(text, str) or not text.strip():
         raw.error("missing_field", f"expected `question` with its text, got {text!r}", place)
@@ -127,7 +129,7 @@ def _own(row: Mapping[str, Any], number: int, place: Place, raw: RawDataset) -> 
         return None
     known = True if answers or passages else None
     used = {*_TEXT, *_ID, "answers", "answer", "passage_ids", "passage_id", "answerable", "group"}
-    return Question(
+    return AskedQuestion(
         id=f"q{number}" if given is None else str(given),
         text=text.strip(),
         references=_known(answers),
@@ -153,8 +155,8 @@ def _list(row: Mapping[str, Any], names: Sequence[str]) -> list[str] | None:
 
 
 def sample_questions(
-    questions: Sequence[Question], limit: int | None, *, seed: int = 0
-) -> list[Question]:
+    questions: Sequence[AskedQuestion], limit: int | None, *, seed: int = 0
+) -> list[AskedQuestion]:
     """At most `limit` of them, drawn at random, in their old order; None: all.
 
     Drawn, not cut off: the first questions of a file are about its first documents.

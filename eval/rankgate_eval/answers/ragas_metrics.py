@@ -1,5 +1,6 @@
 """Ragas' own metrics with their defects worked around; the only file that imports Ragas.
 
+It is imported itself only where there is a judge (`judge.load_ragas`).
 Ragas 0.4.3, each defect with a test that the plain metric fails:
 
 - Faithfulness and FactualCorrectness divide by the verdicts that were returned, not by the
@@ -17,44 +18,147 @@ Ragas 0.4.3, each defect with a test that the plain metric fails:
 
 from __future__ import annotations
 
+import json
+import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-from rankgate.errors import MissingExtraError
+# Read once, on first use, so it must be there before anything of Ragas runs.
+os.environ["RAGAS_DO_NOT_TRACK"] = "true"
 
-__all__ = [
-    "METRICS",
-    "NEEDS_REFERENCE",
-    "SAMPLING_TEMPERATURE",
-    "Check",
-    "JudgeLLM",
-    "build_metrics",
-    "checked",
-    "import_ragas",
-    "nonempty",
-    "string_similarity",
-]
+import instructor
+import openai
+from instructor.core import InstructorRetryException, ResponseParsingError
+from instructor.utils import extract_json_from_codeblock
+from pydantic import ValidationError, create_model, model_validator
+from pydantic_core import PydanticCustomError
+from ragas import _analytics
+from ragas.embeddings.base import BaseRagasEmbedding
+from ragas.llms.base import InstructorBaseRagasLLM
+from ragas.metrics import collections
+from ragas.metrics.collections.factual_correctness.util import (
+    ClaimDecompositionInput,
+    ClaimDecompositionOutput,
+)
+from ragas.metrics.collections.factual_correctness.util import NLIStatementInput as ClaimInput
+from ragas.metrics.collections.factual_correctness.util import NLIStatementOutput as ClaimOutput
+from ragas.metrics.collections.faithfulness.util import NLIStatementInput, NLIStatementOutput
+
+from rankgate_eval.answers.calls import Calls, Purpose, digest
+from rankgate_eval.answers.endpoint import Endpoint
+from rankgate_eval.errors import CallFailed
+
+__all__ = ["SAMPLING_TEMPERATURE", "Embeddings", "Judging", "build_metrics", "collections"]
+
+# Somebody may have imported Ragas before us and made it remember another answer.
+_analytics.do_not_track.cache_clear()
+# It logs failed calls as errors, which without a handler go to the terminal; ours are counted.
+logging.getLogger("instructor").addHandler(logging.NullHandler())
 
 Check = Callable[[Any], None]
 """Raises `PydanticCustomError`, whose type is the reason, where a parsed answer is unusable."""
 
-METRICS = (
-    "faithfulness",
-    "answer_relevancy",
-    "context_precision",
-    "context_recall",
-    "factual_correctness",
-)
-"""The judged metrics, in the order in which they are shown; all in [0, 1], higher is better."""
-
-NEEDS_REFERENCE = frozenset({"context_precision", "context_recall", "factual_correctness"})
 SAMPLING_TEMPERATURE = 0.3
 _FLAGS = ("verdict", "attributed", "noncommittal")
+_MODES = {"json": "JSON", "schema": "JSON_SCHEMA", "tools": "TOOLS", "plain": "MD_JSON"}
+_MORE_ATTEMPTS = 2
 
 
-class JudgeLLM(Protocol):
-    """What the metrics ask: Ragas' `agenerate`, with a check of the answer's own."""
+def build_metrics(
+    llm: Judging, embeddings: Any, *, strictness: int = 3
+) -> dict[str, Callable[..., Awaitable[Any]]]:
+    """Metric name to its `ascore`, over this judge; without embeddings no answer relevancy.
+
+    Args:
+        llm: the judge.
+        embeddings: a `BaseRagasEmbedding`; None: none.
+        strictness: questions that answer relevancy samples.
+    """
+    found: dict[str, Callable[..., Awaitable[Any]]] = {"faithfulness": Faithfulness(llm).ascore}
+    if embeddings is not None:
+        found["answer_relevancy"] = collections.AnswerRelevancy(
+            llm, embeddings, strictness=strictness
+        ).ascore
+    found["context_precision"] = collections.ContextPrecision(llm).ascore
+    found["context_recall"] = collections.ContextRecall(llm).ascore
+    found["factual_correctness"] = FactualCorrectness(llm).ascore
+    return found
+
+
+class Faithfulness(collections.Faithfulness):  # type: ignore[misc]
+    """Counts the verdicts."""
+
+    async def _create_verdicts(self, statements: list[str], context: str) -> Any:
+        given = NLIStatementInput(context=context, statements=statements)
+        return await self.llm.asked(
+            self.nli_statement_prompt.to_string(given),
+            NLIStatementOutput,
+            check=_count(len(statements)),
+        )
+
+
+class FactualCorrectness(collections.FactualCorrectness):  # type: ignore[misc]
+    """Counts the verdicts, and wants at least one claim."""
+
+    async def _decompose_claims(self, text: str) -> Any:
+        given = ClaimDecompositionInput(
+            response=text, atomicity=self.atomicity, coverage=self.coverage
+        )
+        found = await self.llm.asked(
+            self.prompt.to_string(given),
+            ClaimDecompositionOutput,
+            check=_nonempty("claims"),
+        )
+        return found.claims
+
+    async def _verify_claims(self, claims: list[str], reference: str) -> Any:
+        given = ClaimInput(context=reference, statements=claims)
+        return await self.llm.asked(
+            self.nli_prompt.to_string(given),
+            ClaimOutput,
+            check=_count(len(claims)),
+        )
+
+
+class Judging(InstructorBaseRagasLLM):  # type: ignore[misc]
+    """Ragas' door to the judge, for one metric of one answer.
+
+    The n-th time that a prompt is asked is a call of its own, with a key of its own.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, mode: str, calls: Calls, purpose: Purpose, repeat: int
+    ) -> None:
+        self._endpoint = endpoint
+        self._mode = mode
+        self._calls = calls
+        self._purpose = purpose
+        self._repeat = repeat
+        self._asked: Counter[str] = Counter()
+
+    def generate(self, prompt: str, response_model: Any) -> Any:
+        """Not used: everything here is async."""
+        raise NotImplementedError("use agenerate")
+
+    async def agenerate(self, prompt: str, response_model: Any) -> Any:
+        """What the metrics call where they need no check of their own."""
+        name = response_model.__name__
+        if name == "AnswerRelevanceOutput":
+            return await self.asked(
+                prompt,
+                response_model,
+                check=_nonempty("question"),
+                temperature=SAMPLING_TEMPERATURE,
+            )
+        needed = {
+            "StatementGeneratorOutput": "statements",
+            "ContextRecallOutput": "classifications",
+        }.get(name)
+        return await self.asked(
+            prompt, response_model, check=None if needed is None else _nonempty(needed)
+        )
 
     async def asked(
         self,
@@ -64,26 +168,69 @@ class JudgeLLM(Protocol):
         check: Check | None = None,
         temperature: float | None = None,
     ) -> Any:
-        """The parsed answer."""
-        ...
+        """The parsed and checked answer.
+
+        Where it is unusable instructor says so to the judge and asks again; every attempt is
+        a paid call like any other. A refusal and a cut-off answer are final: the same
+        question would meet the same end.
+        """
+        hashed = digest([prompt, response_model.__name__])
+        nth = self._asked[hashed]
+        self._asked[hashed] += 1
+        model = self._endpoint.model
+        parameters = model.asked_with
+        if temperature is not None and "temperature" in parameters:
+            parameters["temperature"] = temperature
+        wanted = checked(response_model, check)
+        strict = self._mode == "schema"
+
+        async def create(**body: Any) -> Any:
+            if strict:
+                body["response_format"] = _strict_format(wanted)
+            reply = await self._calls.chat(
+                self._endpoint, body, salt=[self._repeat, nth], purpose=self._purpose
+            )
+            message = reply.choices[0].message
+            if message.content is not None:
+                # Servers without a JSON mode answer in a code fence, or with words around it.
+                message.content = extract_json_from_codeblock(message.content)
+            return reply
+
+        ask = instructor.patch(create=create, mode=instructor.Mode[_MODES[self._mode]])
+        try:
+            return await ask(
+                response_model=wanted,
+                messages=[{"role": "user", "content": prompt}],
+                max_retries=_MORE_ATTEMPTS,
+                strict=False,
+                model=model.name,
+                **parameters,
+            )
+        except InstructorRetryException as exc:
+            reason = _reason(response_model.__name__, exc.__cause__)
+            raise (exc if reason is None else reason) from None
 
 
-def import_ragas() -> Any:
-    """The module `ragas.metrics.collections`, imported with telemetry off.
+class Embeddings(BaseRagasEmbedding):  # type: ignore[misc]
+    """Ragas' door to the embeddings."""
 
-    Raises:
-        MissingExtraError: Ragas is not installed.
-    """
-    # Read once, on first use, so it must be there before anything of Ragas runs.
-    os.environ["RAGAS_DO_NOT_TRACK"] = "true"
-    try:
-        import ragas.metrics.collections as collections
-        from ragas import _analytics
-    except ImportError as exc:
-        raise MissingExtraError("an evaluation of answers by Ragas", "e2e") from exc
-    # Somebody may have imported Ragas before us and made it remember another answer.
-    _analytics.do_not_track.cache_clear()
-    return collections
+    def __init__(self, source: Any, calls: Calls, sample: str) -> None:
+        super().__init__()
+        self._source = source
+        self._calls = calls
+        self._sample = sample
+
+    def embed_text(self, text: str, **kwargs: Any) -> list[float]:
+        """Not used: everything here is async."""
+        raise NotImplementedError("use aembed_text")
+
+    async def aembed_text(self, text: str, **kwargs: Any) -> list[float]:
+        """One vector."""
+        if not isinstance(self._source, Endpoint):
+            vector: list[float] = await self._source.embed(text)
+            return vector
+        purpose = Purpose(role="embeddings", sample=self._sample, metric="answer_relevancy")
+        return await self._calls.embed(self._source, text, purpose=purpose)
 
 
 def checked(model: Any, check: Check | None) -> Any:
@@ -91,7 +238,6 @@ def checked(model: Any, check: Check | None) -> Any:
 
     That is yes-or-no numbers other than 0 and 1, and what the check refuses.
     """
-    from pydantic import create_model, model_validator
 
     def usable(parsed: Any) -> Any:
         _check_flags(parsed)
@@ -112,7 +258,7 @@ def _check_flags(parsed: Any) -> None:
                 _check_flags(item)
 
 
-def count(wanted: int) -> Check:
+def _count(wanted: int) -> Check:
     """Refuses another number of verdicts than was asked for."""
 
     def check(parsed: Any) -> None:
@@ -123,7 +269,7 @@ def count(wanted: int) -> Check:
     return check
 
 
-def nonempty(attribute: str) -> Check:
+def _nonempty(attribute: str) -> Check:
     """Refuses an empty list, or text."""
 
     def check(parsed: Any) -> None:
@@ -134,88 +280,23 @@ def nonempty(attribute: str) -> Check:
 
 
 def _unusable(reason: str, said: str) -> Exception:
-    from pydantic_core import PydanticCustomError
-
     return PydanticCustomError(reason, said)
 
 
-def build_metrics(
-    llm: Any, embeddings: Any, *, strictness: int = 3
-) -> dict[str, Callable[..., Awaitable[Any]]]:
-    """Metric name to its `ascore`, over this judge; without embeddings no answer relevancy.
-
-    Args:
-        llm: an `InstructorBaseRagasLLM` that is a `JudgeLLM` too.
-        embeddings: a `BaseRagasEmbedding`; None: none.
-        strictness: questions that answer relevancy samples.
-    """
-    collections = import_ragas()
-    from ragas.metrics.collections.factual_correctness.util import (
-        ClaimDecompositionInput,
-        ClaimDecompositionOutput,
-    )
-    from ragas.metrics.collections.factual_correctness.util import (
-        NLIStatementInput as ClaimInput,
-    )
-    from ragas.metrics.collections.factual_correctness.util import (
-        NLIStatementOutput as ClaimOutput,
-    )
-    from ragas.metrics.collections.faithfulness.util import NLIStatementInput, NLIStatementOutput
-
-    class Faithfulness(collections.Faithfulness):  # type: ignore[misc, name-defined]
-        """Counts the verdicts."""
-
-        async def _create_verdicts(self, statements: list[str], context: str) -> Any:
-            given = NLIStatementInput(context=context, statements=statements)
-            return await self.llm.asked(
-                self.nli_statement_prompt.to_string(given),
-                NLIStatementOutput,
-                check=count(len(statements)),
-            )
-
-    class FactualCorrectness(collections.FactualCorrectness):  # type: ignore[misc, name-defined]
-        """Counts the verdicts, and wants at least one claim."""
-
-        async def _decompose_claims(self, text: str) -> Any:
-            given = ClaimDecompositionInput(
-                response=text, atomicity=self.atomicity, coverage=self.coverage
-            )
-            found = await self.llm.asked(
-                self.prompt.to_string(given),
-                ClaimDecompositionOutput,
-                check=nonempty("claims"),
-            )
-            return found.claims
-
-        async def _verify_claims(self, claims: list[str], reference: str) -> Any:
-            given = ClaimInput(context=reference, statements=claims)
-            return await self.llm.asked(
-                self.nli_prompt.to_string(given),
-                ClaimOutput,
-                check=count(len(claims)),
-            )
-
-    found: dict[str, Callable[..., Awaitable[Any]]] = {"faithfulness": Faithfulness(llm).ascore}
-    if embeddings is not None:
-        found["answer_relevancy"] = collections.AnswerRelevancy(
-            llm, embeddings, strictness=strictness
-        ).ascore
-    found["context_precision"] = collections.ContextPrecision(llm).ascore
-    found["context_recall"] = collections.ContextRecall(llm).ascore
-    found["factual_correctness"] = FactualCorrectness(llm).ascore
-    return found
+def _strict_format(model: Any) -> dict[str, Any]:
+    """The response format of structured outputs: every property required, no others."""
+    function = openai.pydantic_function_tool(model)["function"]
+    described = {"name": function["name"], "schema": function["parameters"], "strict": True}
+    return {"type": "json_schema", "json_schema": described}
 
 
-async def string_similarity(references: Sequence[str], response: str) -> float | None:
-    """Ragas' NonLLMStringSimilarity to the nearest reference, in [0, 1].
-
-    None where there is no reference, or Ragas or rapidfuzz is not installed.
-    """
-    try:
-        metric = import_ragas().NonLLMStringSimilarity()
-    except ImportError:
-        return None
-    scores = [
-        float((await metric.ascore(reference=r, response=response)).value) for r in references
-    ]
-    return max(scores, default=None)
+def _reason(name: str, cause: BaseException | None) -> BaseException | None:
+    """What was wrong with the last attempt; whatever else ended the asking stays what it is."""
+    if isinstance(cause, ValidationError):
+        first = cause.errors(include_url=False, include_context=False)[0]
+        ours = first["type"] == "verdict_count" or first["type"].startswith("no_")
+        detail = f"{name}: {first['msg']}"
+        return CallFailed(first["type"] if ours else "invalid", detail[:300])
+    if isinstance(cause, json.JSONDecodeError | ResponseParsingError):
+        return CallFailed("invalid", f"{name}: {cause}"[:300])
+    return cause

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rankgate.errors import MissingExtraError
-from rankgate_eval.answers.questions import Question
-from rankgate_eval.answers.refusals import kind_of_answer
-from rankgate_eval.answers.sample import Sample
+from rankgate_eval.answers.questions import AskedQuestion
+from rankgate_eval.answers.sample import Sample, kind_of_answer
 from rankgate_eval.verdict.verdict import Call
 
 __all__ = ["EndToEnd"]
@@ -29,7 +28,7 @@ class EndToEnd:
     """
 
     section: Mapping[str, Any]
-    questions: Sequence[Question]
+    questions: Sequence[AskedQuestion]
     samples: Mapping[str, Mapping[str, Sample]]
 
     @property
@@ -114,7 +113,7 @@ class EndToEnd:
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write end_to_end.json, end_to_end.md and samples.jsonl, each whole or not at all."""
-        from rankgate_eval.answers.section import markdown
+        from rankgate_eval.report.answers_markdown import answers_markdown
 
         out = Path(folder)
         out.mkdir(parents=True, exist_ok=True)
@@ -124,7 +123,10 @@ class EndToEnd:
                 self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False
             )
             + "\n",
-            "end_to_end.md": markdown(self.section),
+            "end_to_end.md": "\n\n".join(
+                ["# Did the answers get better?", *answers_markdown(self.section)]
+            )
+            + "\n",
             "samples.jsonl": rows,
         }
         for name, text in texts.items():

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rankgate.errors import InputError
+from rankgate_eval.answers.answering import Arm, make_samples, ranking_arm, system_arm
 from rankgate_eval.answers.calls import Calls, open_store, spent_before
 from rankgate_eval.answers.endpoint import Endpoint
 from rankgate_eval.answers.generator import ApiGenerator, Generator
 from rankgate_eval.answers.judge import Judge
 from rankgate_eval.answers.prices import Budget, Prices
-from rankgate_eval.answers.questions import Question
+from rankgate_eval.answers.questions import AskedQuestion
 from rankgate_eval.answers.rehearsal import (
     RehearsalGenerator,
     estimate_of,
@@ -24,11 +25,10 @@ from rankgate_eval.answers.rehearsal import (
 )
 from rankgate_eval.answers.result import EndToEnd
 from rankgate_eval.answers.sample import Handed
-from rankgate_eval.answers.samples import Samples, answer_systems, make_samples
-from rankgate_eval.answers.summary import Plan, summarise
+from rankgate_eval.answers.summary import Comparison, summarise
 from rankgate_eval.answers.systems import SystemUnderTest
 
-__all__ = ["KEPT", "Limits", "compare_answers", "compare_systems", "rehearse"]
+__all__ = ["KEPT", "Spending", "compare_answers", "compare_systems", "rehearse"]
 
 KEPT = "calls"
 """The folder of kept answers in the folder of a run."""
@@ -38,7 +38,7 @@ Told = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Spending:
     """How much may be spent and sent at once.
 
     Attributes:
@@ -53,14 +53,14 @@ class Limits:
 
 
 def compare_answers(
-    questions: Sequence[Question],
+    questions: Sequence[AskedQuestion],
     arms: Mapping[str, Mapping[str, Handed]],
     *,
     generator: Generator,
     judge: Judge | None = None,
-    plan: Plan | None = None,
+    comparison: Comparison | None = None,
     folder: str | Path | None = None,
-    limits: Limits | None = None,
+    spending: Spending | None = None,
     skip_rate: float = 0.0,
     made: Mapping[str, Any] | None = None,
     tell: Told | None = None,
@@ -72,52 +72,43 @@ def compare_answers(
         arms: arm to question id to passages; see `hand_over`.
         generator: of all arms.
         judge: None: a result without a language model's judgement, under its own name.
-        plan: what to compare; None: the last arm with `first_stage`.
-        folder: where the log of paid calls is kept; None: nowhere, then nothing can be resumed.
-        limits: None: the defaults.
+        comparison: of what, decided how; None: the last arm with the first.
+        folder: where paid answers are kept; None: nowhere, then nothing can be resumed.
+        spending: None: the defaults.
         skip_rate: of the policy's gate.
         made: how it was made, for the record.
         tell: told of progress.
 
     Raises:
         InputError: no questions, or an arm that is not there.
-        ConfigError: a price is missing, or the log is in use or damaged.
+        ConfigError: a price is missing, or the kept answers are in use or damaged.
         EndpointError: nothing can work at the generator or the judge.
     """
-    wanted = _plan(plan, list(arms), judge)
     _check(questions, arms)
-
-    async def work(calls: Calls) -> Samples:
-        return await make_samples(
-            questions,
-            arms,
-            generator=generator,
-            judge=judge,
-            calls=calls,
-            progress=_progress(tell, calls),
-        )
-
-    endpoints = _endpoints(generator, judge)
-    samples, usage = _carried_out(work, endpoints, folder, limits)
-    section = summarise(questions, samples, wanted, skip_rate=skip_rate)
-    section["made"] = {
-        "generator": dict(generator.identity),
-        "judge": None if judge is None else judge.identity,
-        "usage": usage,
-        "seed": wanted.seed,
-        **({} if made is None else made),
-    }
-    return EndToEnd(section=section, questions=questions, samples=samples)
+    made_by = {"generator": dict(generator.identity), **({} if made is None else made)}
+    asked = {name: ranking_arm(handed, generator) for name, handed in arms.items()}
+    return _compared(
+        questions,
+        asked,
+        endpoints=_endpoints(generator, judge),
+        judge=judge,
+        comparison=comparison,
+        folder=folder,
+        spending=spending,
+        skip_rate=skip_rate,
+        made=made_by,
+        tell=tell,
+    )
 
 
 def compare_systems(
-    questions: Sequence[Question],
+    questions: Sequence[AskedQuestion],
     systems: Mapping[str, SystemUnderTest],
     *,
     judge: Judge | None = None,
-    plan: Plan | None = None,
+    comparison: Comparison | None = None,
     folder: str | Path | None = None,
-    limits: Limits | None = None,
+    spending: Spending | None = None,
     tell: Told | None = None,
 ) -> EndToEnd:
     """`compare_answers` for whole systems: the first one is what the others are compared with.
@@ -126,36 +117,68 @@ def compare_systems(
         questions: which.
         systems: name to system; see `as_system`.
         judge: None: keyless.
-        plan: None: the last system compared with the first.
-        folder: where the log is kept.
-        limits: None: the defaults.
+        comparison: None: the last system with the first.
+        folder: where answers are kept.
+        spending: None: the defaults.
         tell: told of progress.
 
     Raises:
         InputError: fewer than two systems, or no questions.
-        ConfigError: a price is missing, or the log is in use or damaged.
+        ConfigError: a price is missing, or the kept answers are in use or damaged.
         EndpointError: nothing can work at the judge.
     """
-    wanted = _plan(plan, list(systems), judge)
+    return _compared(
+        questions,
+        {name: system_arm(system) for name, system in systems.items()},
+        endpoints=_endpoints(None, judge),
+        judge=judge,
+        comparison=comparison,
+        folder=folder,
+        spending=spending,
+        made={"systems": {name: system.identity for name, system in systems.items()}},
+        tell=tell,
+    )
 
-    async def work(calls: Calls) -> Samples:
-        return await answer_systems(
-            questions, systems, judge=judge, calls=calls, progress=_progress(tell, calls)
+
+def _compared(
+    questions: Sequence[AskedQuestion],
+    arms: Mapping[str, Arm],
+    *,
+    endpoints: Mapping[str, Endpoint],
+    judge: Judge | None,
+    comparison: Comparison | None,
+    folder: str | Path | None,
+    spending: Spending | None,
+    made: Mapping[str, Any],
+    tell: Told | None,
+    skip_rate: float = 0.0,
+) -> EndToEnd:
+    """Run over the folder's kept answers, whoever paid for them."""
+    wanted = _wanted(comparison, list(arms), judge)
+    wanted.check(questions, list(arms))
+    asked = Spending() if spending is None else spending
+    budget = Budget(asked.max_cost, prices=asked.prices)
+    budget.check_models({role: e.model.name for role, e in endpoints.items()})
+    with open_store(None if folder is None else Path(folder) / KEPT) as kept:
+        budget.spent = spent_before(kept, budget.prices)
+        calls = Calls(kept, budget=budget, concurrency=asked.concurrency)
+        work = make_samples(
+            questions, arms, judge=judge, calls=calls, progress=_progress(tell, calls)
         )
-
-    samples, usage = _carried_out(work, _endpoints(None, judge), folder, limits)
-    section = summarise(questions, samples, wanted)
+        samples = _run(_closing(work, endpoints))
+        usage = {"currency": budget.prices.currency, **calls.usage()}
+    section = summarise(questions, samples, wanted, skip_rate=skip_rate)
     section["made"] = {
-        "systems": {name: system.identity for name, system in systems.items()},
         "judge": None if judge is None else judge.identity,
         "usage": usage,
         "seed": wanted.seed,
+        **made,
     }
     return EndToEnd(section=section, questions=questions, samples=samples)
 
 
 def rehearse(
-    questions: Sequence[Question],
+    questions: Sequence[AskedQuestion],
     arms: Mapping[str, Mapping[str, Handed]],
     *,
     generator: Generator,
@@ -192,7 +215,8 @@ def rehearse(
     calls = Calls(dict(paid))
 
     async def work() -> dict[str, Any]:
-        await make_samples(questions, arms, generator=stand_in, judge=judging, calls=calls)
+        asked = {name: ranking_arm(handed, stand_in) for name, handed in arms.items()}
+        await make_samples(questions, asked, judge=judging, calls=calls)
         return estimate_of(calls, known, paid)
 
     return _run(_closing(work(), _endpoints(stand_in, judging)))
@@ -209,20 +233,16 @@ class _NoEmbeddings:
         return [1.0, 0.0]
 
 
-def _plan(plan: Plan | None, arms: Sequence[str], judge: Judge | None) -> Plan:
-    wanted = plan
+def _wanted(comparison: Comparison | None, arms: Sequence[str], judge: Judge | None) -> Comparison:
+    wanted = comparison
     if wanted is None:
         if len(arms) < 2:
             raise InputError(f"a comparison needs two arms, got {list(arms)}")
-        wanted = Plan(before=arms[0], after=arms[-1])
-    for arm in (wanted.before, wanted.after):
-        if arm not in arms:
-            raise InputError(f"no arm {arm!r} among {', '.join(arms)}")
-    judged = () if judge is None else judge.names
-    return replace(wanted, judged=judged, repeat=1 if judge is None else judge.repeat)
+        wanted = Comparison(before=arms[0], after=arms[-1])
+    return replace(wanted, judged=() if judge is None else judge.names)
 
 
-def _check(questions: Sequence[Question], arms: Mapping[str, Mapping[str, Handed]]) -> None:
+def _check(questions: Sequence[AskedQuestion], arms: Mapping[str, Mapping[str, Handed]]) -> None:
     if not questions:
         raise InputError("there are no questions to answer")
     ids = [q.id for q in questions]
@@ -244,27 +264,6 @@ def _endpoints(generator: Generator | None, judge: Judge | None) -> dict[str, En
         if isinstance(judge.embeddings, Endpoint):
             found["embeddings"] = judge.embeddings
     return found
-
-
-def _carried_out(
-    work: Callable[[Calls], Coroutine[Any, Any, Samples]],
-    endpoints: Mapping[str, Endpoint],
-    folder: str | Path | None,
-    limits: Limits | None,
-) -> tuple[Samples, dict[str, Any]]:
-    """Run over the folder's ledger; the samples, and what they cost, whoever paid."""
-    asked = Limits() if limits is None else limits
-    budget = Budget(asked.max_cost, prices=asked.prices)
-    budget.check_models({role: e.model.name for role, e in endpoints.items()})
-    with open_store(None if folder is None else Path(folder) / KEPT) as kept:
-        budget.spent = spent_before(kept, budget.prices)
-
-        async def whole() -> tuple[Samples, dict[str, Any]]:
-            calls = Calls(kept, budget=budget, concurrency=asked.concurrency)
-            samples = await work(calls)
-            return samples, {"currency": budget.prices.currency, **calls.usage()}
-
-        return _run(_closing(whole(), endpoints))
 
 
 async def _closing(work: Coroutine[Any, Any, T], endpoints: Mapping[str, Endpoint]) -> T:

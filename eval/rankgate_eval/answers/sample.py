@@ -7,8 +7,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from rankgate_eval.answers.generator import Answer
+from rankgate_eval.answers.questions import AskedQuestion
 
-__all__ = ["Handed", "Sample", "Score"]
+__all__ = ["KINDS", "Handed", "Sample", "Score", "kind_of_answer"]
+
+KINDS = (
+    "answered",
+    "wrong_refusal",
+    "right_refusal",
+    "answer_to_unanswerable",
+    "unknown_answered",
+    "unknown_refused",
+    "failed",
+)
+"""What may become of a question; `unknown_*` where nobody knows whether the corpus answers it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,3 +109,14 @@ class Sample:
         """A metric's value; None where there is none, for whatever reason."""
         score = self.scores.get(metric)
         return None if score is None else score.value
+
+
+def kind_of_answer(question: AskedQuestion, sample: Sample) -> str:
+    """Which of `KINDS` a sample is."""
+    if sample.answer is None:
+        return "failed"
+    if question.answerable is None:
+        return "unknown_refused" if sample.refused else "unknown_answered"
+    if question.answerable:
+        return "wrong_refusal" if sample.refused else "answered"
+    return "right_refusal" if sample.refused else "answer_to_unanswerable"

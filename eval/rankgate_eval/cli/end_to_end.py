@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rankgate_eval.answers.endpoint import Endpoint
     from rankgate_eval.answers.generator import Generator
     from rankgate_eval.answers.judge import Judge
-    from rankgate_eval.answers.questions import Question
+    from rankgate_eval.answers.questions import AskedQuestion
     from rankgate_eval.answers.result import EndToEnd
 
 __all__ = ["end_to_end", "register"]
@@ -156,8 +156,8 @@ def end_to_end(
             read_own_questions,
             sample_questions,
         )
-        from rankgate_eval.answers.run import Limits, compare_answers, rehearse
-        from rankgate_eval.answers.summary import Plan
+        from rankgate_eval.answers.run import Spending, compare_answers, rehearse
+        from rankgate_eval.answers.summary import Comparison
         from rankgate_eval.run.evaluation import as_policy
         from rankgate_eval.verdict.fairness import shared_questions
 
@@ -266,7 +266,7 @@ def end_to_end(
             name=dataset.name,
             split=split,
         )
-        plan = Plan(
+        comparison = Comparison(
             after="policy" if "policy" in handed.arms else wanted[-1],
             fields=tuple(field or ()),
             seed=seed,
@@ -278,9 +278,9 @@ def end_to_end(
             handed.arms,
             generator=writer,
             judge=asked_judge,
-            plan=plan,
+            comparison=comparison,
             folder=out,
-            limits=Limits(max_cost=max_cost, prices=known_prices, concurrency=concurrency),
+            spending=Spending(max_cost=max_cost, prices=known_prices, concurrency=concurrency),
             skip_rate=handed.skip_rate,
             made=_made(dataset.name, split, len(every), handed, asked),
             tell=tell,
@@ -290,9 +290,9 @@ def end_to_end(
         if as_json:
             typer.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
         else:
-            from rankgate_eval.answers.section import summary_lines
+            from rankgate_eval.report.answers_markdown import terminal_lines
 
-            lines = [*summary_lines(result.section), "", *(str(path) for path in written)]
+            lines = [*terminal_lines(result.section), "", *(str(path) for path in written)]
             typer.echo("\n".join(lines))
     raise typer.Exit(result.exit_code)
 
@@ -327,7 +327,7 @@ def _parameters(text: str | None, role: str) -> dict[str, Any]:
 
 
 def _made(
-    name: str, split: str | None, available: int, handed: Any, asked: list[Question]
+    name: str, split: str | None, available: int, handed: Any, asked: list[AskedQuestion]
 ) -> dict[str, Any]:
     """How it was made; no date, so that a resumed run writes what an unbroken one does."""
     from rankgate_eval.answers.calls import digest

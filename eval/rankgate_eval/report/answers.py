@@ -25,7 +25,7 @@ from typing import Any, TypeGuard
 from rankgate_eval.report.flatten import flatten
 from rankgate_eval.report.words import comparison_name
 
-__all__ = ["Answers", "Measured", "Passage", "Question", "Side", "read_answers"]
+__all__ = ["Answers", "ChangedQuestion", "Measured", "Passage", "Side", "read_answers"]
 
 _MOVES = {
     "lift": "a relevant passage came in",
@@ -50,6 +50,7 @@ class Measured:
     ci: tuple[float, float] | None
     p: float | None
     n: int | None
+    changed: int | None
     missing: int
 
 
@@ -75,7 +76,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class ChangedQuestion:
     """A question whose context changed."""
 
     query_id: str
@@ -101,7 +102,7 @@ class Answers:
     moves: Counts
     arms: Mapping[str, Mapping[str, Measured]]
     differences: Mapping[str, Mapping[str, Measured]]
-    changed: tuple[Question, ...]
+    changed: tuple[ChangedQuestion, ...]
     rest: tuple[tuple[str, str], ...]
 
     @property
@@ -154,12 +155,13 @@ def _measured(data: Mapping[str, Any]) -> Measured:
         ci=(float(ci[0]), float(ci[1])) if isinstance(ci, Sequence) and len(ci) == 2 else None,
         p=None if p is None else float(p),
         n=None if n is None else int(n),
+        changed=_count(data.get("changed")),
         missing=missing if isinstance(missing, int) else 0,
     )
 
 
-def _question(data: Mapping[str, Any]) -> Question:
-    return Question(
+def _question(data: Mapping[str, Any]) -> ChangedQuestion:
+    return ChangedQuestion(
         query_id=str(data.get("query_id", "")),
         query=str(data.get("query", "")),
         kind=str(data.get("kind", "")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rankgate_eval.report import facts, words
-from rankgate_eval.report.answers import Answers, Measured, read_answers
+from rankgate_eval.report.answers_markdown import answers_markdown
 from rankgate_eval.report.numbers import (
     NOT_MEASURED,
     count_noun,
@@ -18,6 +18,8 @@ from rankgate_eval.report.numbers import (
     signed_interval,
 )
 from rankgate_eval.report.safe_text import clip, code, prose
+from rankgate_eval.report.tables import bullets as _bullets
+from rankgate_eval.report.tables import table as _table
 from rankgate_eval.result.parts import Change, LatencyResult, Moved, Rate, ReliabilityResult
 from rankgate_eval.result.result import Result
 
@@ -71,7 +73,7 @@ def render_markdown(result: Result) -> str:
     parts += ["## Can the probabilities be trusted", _reliability(result)]
     parts += ["## Latency", *_latency(result)]
     if result.end_to_end is not None:
-        parts += ["## Did the answers get better?", *_answers(read_answers(result.end_to_end))]
+        parts += ["## Did the answers get better?", *answers_markdown(result.end_to_end)]
     parts += ["## The worst queries", *_worst(result)]
     parts += ["## The data", _data(result)]
     made = [(name, prose(value)) for name, value in facts.made_facts(result)]
@@ -257,59 +259,6 @@ def _latency(result: Result) -> list[str]:
     ]
 
 
-def _answers(found: Answers) -> list[str]:
-    parts = []
-    if found.verdict:
-        parts.append(f"**{prose(words.VERDICTS.get(found.verdict, found.verdict))}**")
-    if found.reasons:
-        parts.append(_bullets(prose(r) for r in found.reasons))
-    parts += [prose(n) for n in found.notes]
-    for table, paired in ((found.arms, False), (found.differences, True)):
-        if table:
-            name = words.comparison_name if paired else words.arm_name
-            head = ("Metric", *(prose(name(k)) for k in table))
-            rows = [
-                (prose(m), *(_answer(t.get(m), paired) for t in table.values()))
-                for m in found.metrics
-            ]
-            parts.append(_table(head, rows))
-    for counted in (found.refusals, found.moves):
-        columns = tuple(dict.fromkeys(c for row in counted.values() for c in row))
-        rows = [
-            (prose(words.arm_name(name)), *(str(row.get(c, 0)) for c in columns))
-            for name, row in counted.items()
-        ]
-        if rows:
-            parts.append(_table(("", *(prose(c.replace("_", " ")) for c in columns)), rows))
-    if found.changed:
-        parts.append(f"{_queries(len(found.changed))} with another context.")
-        rows = [
-            (
-                code(q.query, 120),
-                *(
-                    "refused"
-                    if s.refused
-                    else ", ".join(f"{prose(k)} {score(v)}" for k, v in s.judgements)
-                    for s in q.sides
-                ),
-                *[""] * (2 - len(q.sides)),
-            )
-            for q in found.changed[:_MOVED]
-        ]
-        parts.append(_table(("Question", "Before", "After"), rows))
-    return parts
-
-
-def _answer(value: Measured | None, paired: bool) -> str:
-    if value is None or value.mean is None:
-        return NOT_MEASURED
-    ci = signed_interval(value.ci) if paired else interval(value.ci)
-    mean = signed(value.mean) if paired else score(value.mean)
-    n = "" if value.n is None else f", n = {value.n}"
-    p = "" if value.p is None else f", p {probability(value.p)}"
-    return f"{mean} ({ci}{p}{n}" + (f", {value.missing} missing)" if value.missing else ")")
-
-
 def _worst(result: Result) -> list[str]:
     if not result.worst_queries:
         return ["No query was singled out."]
@@ -380,16 +329,5 @@ def _rank(rank: int | None) -> str:
     return "none" if rank is None else str(rank)
 
 
-def _bullets(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
 def _numbered(lines: Iterable[str]) -> str:
     return "\n".join(f"{i}. {x}" for i, x in enumerate(lines, 1))
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
-        return f"{NOT_MEASURED.capitalize()}."
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
