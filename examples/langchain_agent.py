@@ -52,7 +52,7 @@ def main():
         collection_configuration={"hnsw": {"space": "cosine"}},
     )
     store.add_texts(PASSAGES)
-    retriever = RankGateRetriever.from_chroma(store, top_n=1)
+    retriever = RankGateRetriever.from_chroma(store, top_n=1, embedder="all-MiniLM-L6-v2")
 
     @tool
     def search_manuals(question: str) -> str:

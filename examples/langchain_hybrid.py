@@ -44,7 +44,7 @@ def main():
             f"{document.id}: rank {seen['rankgate_rank_before']} -> {seen['rankgate_rank']}, "
             f"BM25 {seen['rankgate_bm25']:.2f}, scorer {seen['rankgate_raw_score']:.2f}"
         )
-    untouched = retriever.retrieve(question, force="skip")
+    untouched = retriever.retrieve_outcome(question, force="skip")
     print(f"without the second stage: {[p.candidate.id for p in untouched.kept]}")
 
 

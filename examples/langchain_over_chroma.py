@@ -41,14 +41,16 @@ def main():
         collection_configuration={"hnsw": {"space": "cosine"}},
     )
     store.add_texts(PASSAGES)
-    retriever = RankGateRetriever.from_chroma(store, top_n=2)
+    # An `Embeddings` of one's own does not say which model it is, and the default policy is bound
+    # to one; LangChain's own classes are asked.
+    retriever = RankGateRetriever.from_chroma(store, top_n=2, embedder="all-MiniLM-L6-v2")
 
     for question in (
         "how do I descale the coffee machine?",
         "what does E24 mean",
         "who won the football world cup in 1974?",
     ):
-        outcome = retriever.retrieve(question)
+        outcome = retriever.retrieve_outcome(question)
         print(f"\n{question}\n  {outcome.status} ({outcome.reason}: {outcome.detail})")
         for document in retriever.invoke(question):
             print(f"  {document.metadata['relevance_score']:.3f}  {document.page_content}")

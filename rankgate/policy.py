@@ -138,9 +138,10 @@ class Policy:
         differences = section.profile.mismatches(actual)
         if differences:
             raise ProfileMismatchError(
-                f"policy {self.name!r} does not fit: {'; '.join(differences)}. Its probabilities "
-                "and thresholds mean nothing here. Refit: rankgate calibrate DATA --first-stage "
-                f"{FirstStageKind(kind).value} --out policy.json"
+                f"policy {self.name!r} was fitted for {section.profile.blame(actual)}: "
+                f"{'; '.join(differences)}. Its probabilities and thresholds mean nothing here. "
+                f"Refit: rankgate calibrate DATA --first-stage {FirstStageKind(kind).value} "
+                "--out policy.json"
             )
         return section
 

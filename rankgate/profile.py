@@ -8,7 +8,15 @@ from typing import Any
 
 from rankgate.scorers.protocol import WHOLE_WINDOWS, ScorerInfo
 
-__all__ = ["Profile"]
+__all__ = ["Profile", "same_embedder"]
+
+_PUBLISHER = "sentence-transformers/"
+_OTHER = {
+    "embedder": "another EMBEDDER",
+    "space": "another vector space",
+    "analyser": "another analyser",
+    "chunking": "other chunks",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +59,32 @@ class Profile:
 
     def mismatches(self, actual: Profile) -> tuple[str, ...]:
         """What differs, in words, where both sides know it."""
+        return tuple(
+            f"{name}: fitted for {getattr(self, name)!r}, in use is {getattr(actual, name)!r}"
+            for name in self.differing(actual)
+        )
+
+    def differing(self, actual: Profile) -> tuple[str, ...]:
+        """The fields that differ, where both sides know them."""
         found = []
         for f in fields(self):
             fitted, now = getattr(self, f.name), getattr(actual, f.name)
             if f.name == "window" and _cuts_only_beyond(fitted) and _cuts_only_beyond(now):
                 continue  # what the scorer reads whole scores the same either way
-            if fitted is not None and now is not None and fitted != now:
-                found.append(f"{f.name}: fitted for {fitted!r}, in use is {now!r}")
+            if fitted is None or now is None or fitted == now:
+                continue
+            if f.name == "embedder" and same_embedder(fitted, now):
+                continue
+            found.append(f.name)
         return tuple(found)
+
+    def blame(self, actual: Profile) -> str:
+        """What the policy was fitted for that is not in use, in a few words; "" where it fits.
+
+        One word for it, because whoever changed the embedder looks in vain at the scorer.
+        """
+        names = dict.fromkeys(_OTHER.get(n, "another scorer") for n in self.differing(actual))
+        return " and ".join(names)
 
     def to_dict(self) -> dict[str, Any]:
         """Without the fields that are None."""
@@ -68,6 +94,15 @@ class Profile:
     def from_dict(cls, data: Mapping[str, Any]) -> Profile:
         """The inverse of `to_dict`."""
         return cls(**data)
+
+
+def same_embedder(one: str, other: str) -> bool:
+    """Whether two names are one model's: with its publisher or without, in either case."""
+    return _short(one) == _short(other)
+
+
+def _short(name: str) -> str:
+    return name.strip().lower().removeprefix(_PUBLISHER)
 
 
 def _cuts_only_beyond(window: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 
 import contract_kit as kit
 import numpy as np
@@ -225,6 +226,11 @@ class OursOverNodes(Nodes):
         return llama_rankgate.RankGateRerank(chroma_space="cosine", **ours(model, **options))
 
     refused = OursOverDocuments.refused
+
+    def row(self, result):
+        # A node's own score is a probability or nothing; the kit's policy may have none.
+        raw = result.node.metadata.get("rankgate_raw_score")
+        return replace(super().row(result), score=raw)
 
 
 class GivenNodes(LlamaRetriever):

@@ -4,17 +4,26 @@ import importlib
 import inspect
 import pkgutil
 from importlib.metadata import requires
+from typing import Any, get_type_hints
 
 import pytest
 
 import langchain_rankgate
 import llama_index.postprocessor.rankgate as llama_rankgate
+from langchain_rankgate import settings as langchain_settings
+from llama_index.postprocessor.rankgate import settings as llama_settings
+from rankgate import Scorer
+from rankgate.adapters.arguments import RerankerSettings
 
 PACKAGES = (langchain_rankgate, llama_rankgate)
-PARTS = {
-    "scorer": None, "policy": None, "reranker": None, "k": None, "top_n": None, "profile": None,
-    "lexicon": None, "on_outcome": None,
-}  # fmt: skip
+RERANKER = {"scorer", "policy", "reranker", "profile", "embedder", "lexicon"}
+SHARED = {*RERANKER, "k", "top_n", "on_outcome"}
+BOTH = (langchain_rankgate.RankGateRetriever, llama_rankgate.RankGateRetriever)
+
+
+def keys(settings):
+    """What `**settings` may hold."""
+    return set(get_type_hints(settings))
 
 
 def parameters(function):
@@ -39,30 +48,64 @@ def test_surfaces():
 @pytest.mark.parametrize(
     ("method", "own"),
     [
-        ("from_chroma", {"vectorstore": ..., "space": None}),
+        ("from_defaults", {"first_stage": ...}),
+        ("from_chroma", {"space": None}),
         ("from_retriever", {"retriever": ...}),
-        (
-            "from_retrievers",
-            {
-                "retrievers": ..., "weights": None, "rrf_k": 60.0, "same_by": "id",
-                "id_key": None,
-            },
-        ),
+        ("from_retrievers", {"retrievers": ..., "weights": None, "rrf_k": 60.0}),
         ("from_first_stage", {"first_stage": ..., "kind": None}),
+        ("from_policy", {"policy": ..., "first_stage": ...}),
     ],
-)  # fmt: skip
-def test_the_retriever(method, own):
-    function = getattr(langchain_rankgate.RankGateRetriever, method)
-    assert parameters(function) == {**PARTS, **own, "**kwargs": ...}
-    kinds = [p.kind for p in inspect.signature(function).parameters.values()][1:-1]
-    assert set(kinds) == {inspect.Parameter.KEYWORD_ONLY}
+)
+def test_the_same_verb_has_the_same_name_in_both(method, own):
+    further = {
+        "langchain_rankgate": {
+            "from_chroma": {"vectorstore": ...},
+            "from_retrievers": {"same_by": "id", "id_key": None},
+        },
+        "llama_index": {"from_chroma": {"index": ...}},
+    }
+    for retriever in BOTH:
+        more = further[retriever.__module__.partition(".")[0]].get(method, {})
+        function = getattr(retriever, method)
+        assert parameters(function) == {**own, **more, "**settings": ...}
+
+
+def test_every_constructor_takes_the_same_settings():
+    assert keys(RerankerSettings) == RERANKER
+    langchain = keys(langchain_settings.RetrieverSettings)
+    assert langchain == {*SHARED, "force", "when_refused", "name", "tags", "metadata"}
+    llama = keys(llama_settings.RetrieverSettings)
+    assert llama == {*SHARED, "events_with_content", "callback_manager"}
+
+
+def test_nothing_is_typed_any():
+    hints = get_type_hints(RerankerSettings)
+    assert hints["scorer"] == Scorer | str | None
+    for component in (*BOTH, langchain_rankgate.RankGateRerank, llama_rankgate.RankGateRerank):
+        for verb in ("from_first_stage", "from_defaults"):
+            function = getattr(component, verb, None)
+            if function is not None:
+                named = get_type_hints(function)
+                assert Any not in {named.get("first_stage"), named.get("scorer")}
+
+
+def test_both_say_what_is_active_and_give_outcomes_under_one_name():
+    for component in (
+        *BOTH, langchain_rankgate.RankGateRerank, langchain_rankgate.RankGateRunnable,
+        llama_rankgate.RankGateRerank,
+    ):  # fmt: skip
+        assert parameters(component.describe) == {"self": ...}
+    for retriever in BOTH:
+        for method in (retriever.retrieve_outcome, retriever.aretrieve_outcome):
+            assert list(parameters(method))[:2] == ["self", "query"]
+        assert isinstance(retriever.profile, property)
 
 
 def test_the_retrievers_results():
     retriever = langchain_rankgate.RankGateRetriever
-    for method in (retriever.retrieve, retriever.aretrieve):
+    for method in (retriever.retrieve_outcome, retriever.aretrieve_outcome):
         assert parameters(method) == {"self": ..., "query": ..., "callbacks": None, "**kwargs": ...}
-    assert inspect.iscoroutinefunction(retriever.aretrieve)
+    assert inspect.iscoroutinefunction(retriever.aretrieve_outcome)
     fields = {name: f.default for name, f in retriever.model_fields.items() if not f.is_required()}
     own = {"k": None, "top_n": None, "force": None, "when_refused": "empty", "on_outcome": None}
     assert own.items() <= fields.items()
@@ -71,35 +114,30 @@ def test_the_retrievers_results():
     batched = {"self": ..., "inputs": ..., "config": None, "return_exceptions": False}
     for method in (retriever.batch, retriever.abatch):
         assert parameters(method) == {**batched, "**kwargs": ...}
-    assert parameters(retriever.from_policy) == {
-        "policy": ..., "first_stage": ..., "scorer": None, "**kwargs": ...,
-    }  # fmt: skip
 
 
 def test_the_compressor():
     compressor = langchain_rankgate.RankGateRerank
     fields = {name: f.default for name, f in compressor.model_fields.items()}
-    parts = {name: default for name, default in PARTS.items() if name != "k"}
+    parts = dict.fromkeys({*SHARED} - {"k"})
     assert fields == {**parts, "dense_key": None, "force": None, "when_refused": "empty"}
     assert parameters(compressor.from_policy) == {"policy": ..., "scorer": None, "**kwargs": ...}
 
 
 def test_the_runnable():
     runnable = langchain_rankgate.RankGateRunnable
-    parts = {name: default for name, default in PARTS.items() if name != "k"}
     assert parameters(runnable.__init__) == {
-        **parts, "self": ..., "query_key": "query", "documents_key": "documents",
-        "dense_key": None, "force": None, "when_refused": "empty", "engine": None,
-        "**kwargs": ...,
+        "self": ..., "query_key": "query", "documents_key": "documents", "dense_key": None,
+        "top_n": None, "force": None, "when_refused": "empty", "engine": None,
+        "on_outcome": None, "**settings": ...,
     }  # fmt: skip
     assert parameters(runnable.from_policy) == {"policy": ..., "scorer": None, "**kwargs": ...}
 
 
 def test_the_postprocessor():
-    parts = {name: default for name, default in PARTS.items() if name != "k"}
-    # `**kwargs` of the framework's base are not part of it: unknown names are refused.
-    assert parameters(llama_rankgate.RankGateRerank) == {
-        **parts, "chroma_space": None, "events_with_content": True, "callback_manager": None,
+    assert parameters(llama_rankgate.RankGateRerank.__init__) == {
+        "self": ..., "top_n": None, "chroma_space": None, "on_outcome": None,
+        "events_with_content": True, "callback_manager": None, "**settings": ...,
     }  # fmt: skip
     first = next(iter(inspect.signature(llama_rankgate.RankGateRerank).parameters))
     assert first == "top_n"

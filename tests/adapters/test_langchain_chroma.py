@@ -20,7 +20,7 @@ def texts(documents):
 def test_distances_of_every_space_become_cosines(make_chroma, policies, space):
     store = make_chroma(COSINES, space=space)
     retriever = RankGateRetriever.from_chroma(store, scorer=FakeScorer(), policy=policies.raw)
-    outcome = retriever.retrieve(QUERY)
+    outcome = retriever.retrieve_outcome(QUERY)
     found = {p.candidate.text: p.candidate.dense for p in outcome.passages}
     assert found == pytest.approx(dict(COSINES), abs=1e-5)
     assert outcome.first_stage is FirstStageKind.DENSE
@@ -37,7 +37,9 @@ def test_a_collection_that_names_no_space_is_l2(make_chroma, policies):
     store = make_chroma(COSINES, collection_metadata={"about": "fish"})
     retriever = RankGateRetriever.from_chroma(store, scorer=FakeScorer(), policy=policies.raw)
     assert retriever.source.space == "l2"
-    assert retriever.retrieve(QUERY).passages[0].candidate.dense == pytest.approx(0.1, abs=1e-5)
+    assert retriever.retrieve_outcome(QUERY).passages[0].candidate.dense == pytest.approx(
+        0.1, abs=1e-5
+    )
 
 
 class Named:
@@ -73,12 +75,12 @@ def test_vectors_that_are_not_of_unit_length_are_refused(make_chroma, policies):
     store = make_chroma([])
     store._collection.add(ids=["long"], embeddings=[[30.0, 40.0]], documents=["x"])
     right = RankGateRetriever.from_chroma(store, scorer=FakeScorer(), policy=policies.raw, k=1)
-    assert right.retrieve(QUERY).passages[0].candidate.dense == pytest.approx(0.6, abs=1e-5)
+    assert right.retrieve_outcome(QUERY).passages[0].candidate.dense == pytest.approx(0.6, abs=1e-5)
     other = make_chroma([], space="l2")
     other._collection.add(ids=["long"], embeddings=[[30.0, 40.0]], documents=["x"])
     wrong = RankGateRetriever.from_chroma(other, scorer=FakeScorer(), policy=policies.raw, k=1)
     with pytest.raises(InputError, match="not of unit length"):
-        wrong.retrieve(QUERY)
+        wrong.retrieve_outcome(QUERY)
 
 
 def test_chroma_filters_are_handed_on_and_slips_are_not(make_chroma, policies):

@@ -58,7 +58,7 @@ def order(outcome):
 def test_the_order_is_the_engines_rrf(policies):
     lists = [["a", "b", "c", "d"], ["d", "b", "e"]]
     retriever = fused_over(policies, [Fixed(rows=docs(*names)) for names in lists], rrf_k=10.0)
-    outcome = retriever.retrieve(QUERY)
+    outcome = retriever.retrieve_outcome(QUERY)
     expected = reciprocal_rank_fusion(lists, k=10.0)
     assert order(outcome) == [i for i, _ in expected] == ["b", "d", "a", "c", "e"]
     fused = {p.candidate.id: p.candidate.fused for p in outcome.passages}
@@ -70,7 +70,7 @@ def test_the_order_is_the_engines_rrf(policies):
 def test_weights(policies, weights):
     named = {"one": Fixed(rows=docs("a", "b")), "two": Fixed(rows=docs("c", "b"))}
     retrievers = list(named.values()) if isinstance(weights, list) else named
-    assert order(fused_over(policies, retrievers, weights=weights).retrieve(QUERY)) == [
+    assert order(fused_over(policies, retrievers, weights=weights).retrieve_outcome(QUERY)) == [
         "b", "c", "a",
     ]  # fmt: skip
 
@@ -78,7 +78,7 @@ def test_weights(policies, weights):
 def test_a_retriever_of_weight_zero_is_not_asked(policies):
     broken = Broken(error=AssertionError("asked"))
     retriever = fused_over(policies, [Fixed(rows=docs("a")), broken], weights=[1, 0])
-    outcome = retriever.retrieve(QUERY)
+    outcome = retriever.retrieve_outcome(QUERY)
     assert order(outcome) == ["a"] and outcome.notes == ()
 
 
@@ -142,19 +142,19 @@ async def test_a_failing_retriever_is_left_out_and_named(policies, how, caplog):
         "dense": "ConnectionError: index down"
     }
     assert "dense failed: ConnectionError: index down" in caplog.text
-    outcome = await retriever.aretrieve(QUERY)
+    outcome = await retriever.aretrieve_outcome(QUERY)
     assert outcome.notes == ("retriever_failed: dense: ConnectionError: index down",)
     assert outcome.status is Status.SKIPPED  # one candidate; the second stage did not fail
 
 
-@pytest.mark.parametrize("how", ["retrieve", "aretrieve"])
+@pytest.mark.parametrize("how", ["retrieve_outcome", "aretrieve_outcome"])
 async def test_when_all_fail_nothing_found_is_not_claimed(policies, how):
     retriever = fused_over(
         policies, [Broken(error=ConnectionError("one")), Broken(error=OSError("two"))]
     )
     with pytest.raises(ConnectionError, match="one") as caught:
         result = getattr(retriever, how)(QUERY)
-        if how == "aretrieve":
+        if how == "aretrieve_outcome":
             await result
     assert caught.value.__notes__ == ["all retrievers failed: Broken, Broken-2"]
 
@@ -180,10 +180,10 @@ def test_an_argument_goes_to_the_retrievers_that_take_it(policies):
 
 def test_k_cuts_the_fused_list(policies):
     retriever = fused_over(policies, [Fixed(rows=docs("a", "b")), Fixed(rows=docs("c", "b"))])
-    assert order(retriever.retrieve(QUERY, k=2)) == ["b", "a"]
+    assert order(retriever.retrieve_outcome(QUERY, k=2)) == ["b", "a"]
     policy = policies.of(k=1)
     cut = fused_over(policies, [Fixed(rows=docs("a", "b"))], policy=policy)
-    assert order(cut.retrieve(QUERY)) == ["a"]
+    assert order(cut.retrieve_outcome(QUERY)) == ["a"]
 
 
 class Sized(BaseRetriever):
@@ -209,7 +209,7 @@ def test_fewer_fused_candidates_are_the_head_of_more(policies):
         assert [c.id for c in retriever.candidates(QUERY, k)] == long[:k]
     # Each list is read in whole pages; a child's own number stands where nobody names k.
     assert children[0].asked == children[1].asked == [100, 50, 50, 100]
-    retriever.retrieve(QUERY)
+    retriever.retrieve_outcome(QUERY)
     assert children[0].asked[-1] == 4
 
 
@@ -221,7 +221,7 @@ def test_blocking_retrievers_run_side_by_side(policies):
         return docs("a")
 
     retriever = fused_over(policies, [RunnableLambda(wait), RunnableLambda(wait)])
-    outcome = retriever.retrieve(QUERY)
+    outcome = retriever.retrieve_outcome(QUERY)
     assert order(outcome) == ["a"] and outcome.notes == ()
 
 
@@ -236,7 +236,7 @@ async def test_async_retrievers_run_side_by_side(policies):
         return docs("a")
 
     child = RunnableLambda(lambda query: [], afunc=wait)
-    outcome = await fused_over(policies, [child, child]).aretrieve(QUERY)
+    outcome = await fused_over(policies, [child, child]).aretrieve_outcome(QUERY)
     assert order(outcome) == ["a"] and outcome.notes == ()
 
 

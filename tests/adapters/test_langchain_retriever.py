@@ -13,7 +13,7 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 
 from langchain_rankgate import RankGateRetriever
 from langchain_rankgate.sources import ChromaSource
-from rankgate import Deadline, FirstStageKind, Profile, Status
+from rankgate import Deadline, FirstStageKind, Policy, Profile, Status
 from rankgate.errors import InputError, PolicyError, ProfileMismatchError
 from rankgate.scorers import LateInteractionScorer
 from rankgate.testing import FakeScorer, candidates_of
@@ -78,7 +78,7 @@ def test_k_and_top_n_of_the_component_and_of_one_call(make_chroma, policies):
     retriever = RankGateRetriever.from_chroma(
         store, scorer=FakeScorer(), policy=policies.raw, k=3, top_n=2
     )
-    assert len(retriever.retrieve(QUERY).passages) == 3
+    assert len(retriever.retrieve_outcome(QUERY).passages) == 3
     assert len(retriever.invoke(QUERY)) == 2
     assert len(retriever.invoke(QUERY, top_n=3)) == 3
     assert texts(retriever.invoke(QUERY, k=1)) == ["red apple"]
@@ -111,7 +111,7 @@ def test_k_comes_from_the_policy(policies):
 )  # fmt: skip
 async def test_arguments_that_cannot_be_used_are_rejected(over_first_stage, kwargs, match):
     retriever, scorer = over_first_stage
-    for call in (retriever.invoke, retriever.retrieve):
+    for call in (retriever.invoke, retriever.retrieve_outcome):
         with pytest.raises(InputError, match=match):
             call(QUERY, **kwargs)
     with pytest.raises(InputError, match=match):
@@ -121,16 +121,16 @@ async def test_arguments_that_cannot_be_used_are_rejected(over_first_stage, kwar
 
 async def test_force_and_deadline(over_first_stage):
     retriever, scorer = over_first_stage
-    outcome = retriever.retrieve(QUERY, force="skip")
+    outcome = retriever.retrieve_outcome(QUERY, force="skip")
     assert outcome.status is Status.SKIPPED and outcome.reason == "forced" and scorer.calls == 0
-    assert (await retriever.aretrieve(QUERY, force="rerank")).status is Status.RERANKED
-    late = retriever.retrieve(QUERY, deadline=Deadline(expires_at=time.monotonic() - 1))
+    assert (await retriever.aretrieve_outcome(QUERY, force="rerank")).status is Status.RERANKED
+    late = retriever.retrieve_outcome(QUERY, deadline=Deadline(expires_at=time.monotonic() - 1))
     assert late.status is Status.DEGRADED and late.reason == "no_time"
 
 
 def test_hybrid_candidates_keep_both_scores(over_first_stage):
     retriever, _ = over_first_stage
-    outcome = retriever.retrieve(QUERY)
+    outcome = retriever.retrieve_outcome(QUERY)
     assert outcome.first_stage is FirstStageKind.HYBRID
     document = retriever.invoke(QUERY)[0]
     assert document.page_content == "red green fish" and document.id == "c2"
@@ -199,7 +199,7 @@ def test_a_rule_on_margins_cannot_hold_over_a_child_and_says_why(policies):
     retriever = RankGateRetriever.from_retriever(
         Plain(), scorer=FakeScorer(), policy=policies.of(gate=Gate(rules=(margin,)))
     )
-    outcome = retriever.retrieve(QUERY)
+    outcome = retriever.retrieve_outcome(QUERY)
     assert outcome.first_stage is FirstStageKind.ORDER
     assert (outcome.status, outcome.decision.reason) == (Status.RERANKED, "signals_missing")
 
@@ -264,6 +264,7 @@ def test_making_one_touches_no_network_and_loads_no_model(make_chroma, monkeypat
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(LateInteractionScorer, "load", refuse)
     RankGateRetriever.from_chroma(store)
+    RankGateRetriever.from_chroma(store, policy=Policy.default(), embedder="all-MiniLM-L6-v2")
 
 
 @pytest.mark.model
@@ -271,7 +272,7 @@ def test_the_default_scorer_is_loaded_once_for_all(make_chroma):
     store = make_chroma(COSINES)
     one, two = RankGateRetriever.from_chroma(store), RankGateRetriever.from_chroma(store)
     default = LateInteractionScorer.load().info.id
-    assert one.retrieve("red green fish").scorer.id == default
+    assert one.retrieve_outcome("red green fish").scorer.id == default
     assert two.engine.get().scorer is one.engine.get().scorer
 
 

@@ -12,6 +12,7 @@ from llama_index.core.callbacks import CallbackManager, CBEventType
 from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.llms import MockLLM
+from llama_index.core.postprocessor import SimilarityPostprocessor
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import ImageNode, MetadataMode, NodeWithScore, QueryBundle
 
@@ -78,7 +79,7 @@ def test_chroma_under_either_framework_gives_the_gate_the_same_numbers(policies)
         assert outcomes[0].signals.values()[name] == pytest.approx(value, abs=1e-12), name
 
 
-def test_the_score_is_the_probability_else_the_raw_score_else_what_it_was(policies):
+def test_the_score_is_the_probability_or_absent(policies):
     def scores(policy, scorer):
         found = RankGateRerank(scorer=scorer, policy=policy).postprocess_nodes(
             nodes_of(*THREE), query_str=QUERY
@@ -93,9 +94,25 @@ def test_the_score_is_the_probability_else_the_raw_score_else_what_it_was(polici
         ("n0", pytest.approx(sigmoid(0.0))),
         ("n1", pytest.approx(sigmoid(-2.0))),
     ]
-    assert scores(policies.raw, FakeScorer()) == [("n2", 1.0), ("n0", 0.5), ("n1", 0.0)]
+    assert scores(policies.raw, FakeScorer()) == [("n2", None), ("n0", None), ("n1", None)]
     failing = FailingScorer(RuntimeError("down"))
-    assert scores(policies.raw, failing) == [("n0", 0.9), ("n1", 0.5), ("n2", 0.1)]
+    assert scores(policies.raw, failing) == [("n0", None), ("n1", None), ("n2", None)]
+
+
+def test_a_similarity_cutoff_meets_probabilities_and_nothing_else(policies):
+    def after(policy):
+        rerank = RankGateRerank(scorer=FakeScorer(), policy=policy)
+        found = rerank.postprocess_nodes(nodes_of(*THREE), query_str=QUERY)
+        cut = SimilarityPostprocessor(similarity_cutoff=0.4)
+        raw = {n.node_id: n.node.metadata["rankgate_raw_score"] for n in found}
+        return [n.node_id for n in cut.postprocess_nodes(found, query_str=QUERY)], raw
+
+    kept, raw = after(policies.fitted)
+    assert kept == ["n2", "n0"], "probabilities .88, .5 and .12"
+    assert raw == {"n2": 1.0, "n0": 0.5, "n1": 0.0}
+    # Where there is no probability, LlamaIndex's own cut-off keeps nothing: not a raw score of 1.
+    kept, raw = after(policies.raw)
+    assert kept == [] and raw["n2"] == 1.0
 
 
 def test_our_keys_stay_out_of_prompts_and_of_a_second_pass(policies):

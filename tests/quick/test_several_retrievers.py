@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from rankgate import Action, Deadline, Policy, Reranker
-from rankgate.adapters.options import as_action, as_count, as_deadline, candidates_wanted
+from rankgate.adapters.arguments import CallSettings, as_count, candidates_wanted
 from rankgate.errors import ConfigError, InputError
 from rankgate.retrieve import (
     CandidateSupplier,
@@ -187,13 +187,13 @@ def test_counts(bad):
 
 
 def test_actions_and_deadlines():
-    assert as_action(None) is None and as_action("skip") is Action.SKIP
+    assert CallSettings().force is None and CallSettings(force="skip").force is Action.SKIP
     with pytest.raises(InputError, match="force must be 'rerank' or 'skip', got 'maybe'"):
-        as_action("maybe")
+        CallSettings(force="maybe")
     soon = Deadline.after(1.0)
-    assert as_deadline(soon) is soon and as_deadline(None) is None
+    assert CallSettings(deadline=soon).deadline is soon and CallSettings().deadline is None
     with pytest.raises(InputError, match=r"must be a rankgate\.Deadline, got float"):
-        as_deadline(0.5)
+        CallSettings(deadline=0.5)
 
 
 def test_how_many_candidates_are_wanted():

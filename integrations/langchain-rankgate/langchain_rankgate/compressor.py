@@ -12,13 +12,14 @@ from langchain_core.callbacks import (
     Callbacks,
 )
 from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation
 
-from langchain_rankgate.call import Force
 from langchain_rankgate.documents import candidates_from_documents, documents_from_outcome
 from langchain_rankgate.refusal import WhenRefused
-from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
-from rankgate.adapters.options import Assembly, Parts
+from langchain_rankgate.settings import Force
+from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker, Scorer
+from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.describe import Description
 
 __all__ = ["RankGateRerank"]
 
@@ -37,10 +38,12 @@ class RankGateRerank(BaseDocumentCompressor):
         top_n: documents to return; None: the policy's.
         dense_key: metadata key that holds each document's cosine similarity in [-1, 1]; None:
             no score of the first stage is read, and the policy's section `order` applies.
-        scorer: any rankgate scorer; None: the default one, loaded on first use.
+        scorer: a scorer, or its name as for `rankgate.load`; None: the default one, loaded on
+            first use.
         policy: a policy or the path of its file; None: the default policy where it fits.
         reranker: a finished one, instead of scorer and policy.
         profile: what is known of the first stage.
+        embedder: name of the model that the cosines under `dense_key` come from.
         lexicon: words that the corpus contains.
         force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
         when_refused: `empty`: no documents. `raise`: a `RefusedError`. `mark`: the documents
@@ -57,24 +60,28 @@ class RankGateRerank(BaseDocumentCompressor):
     when_refused: WhenRefused = "empty"
     # Frozen: the reranker is made of them once, and a later change would go unheard.
     dense_key: str | None = Field(default=None, frozen=True)
-    scorer: Any = Field(default=None, frozen=True, exclude=True, repr=False)
+    scorer: SkipValidation[Scorer | str | None] = Field(
+        default=None, frozen=True, exclude=True, repr=False
+    )
     policy: Policy | str | Path | None = Field(default=None, frozen=True, exclude=True, repr=False)
     reranker: Reranker | None = Field(default=None, frozen=True, exclude=True, repr=False)
     profile: Profile | None = Field(default=None, frozen=True, exclude=True, repr=False)
+    embedder: str | None = Field(default=None, frozen=True, exclude=True, repr=False)
     lexicon: Collection[str] | None = Field(default=None, frozen=True, exclude=True, repr=False)
     on_outcome: Callable[[Outcome], None] | None = Field(default=None, exclude=True, repr=False)
 
-    _engine: Assembly = PrivateAttr()
+    _engine: LateReranker = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
         """Build the engine; touches neither network nor model."""
         kind = FirstStageKind.ORDER if self.dense_key is None else FirstStageKind.DENSE
-        self._engine = Assembly(
-            Parts(
+        self._engine = LateReranker(
+            RerankerParts(
                 reranker=self.reranker,
                 scorer=self.scorer,
                 policy=self.policy,
                 profile=self.profile,
+                embedder=self.embedder,
                 lexicon=self.lexicon,
                 kind=kind,
             )
@@ -82,7 +89,7 @@ class RankGateRerank(BaseDocumentCompressor):
 
     @classmethod
     def from_policy(
-        cls, policy: Policy | str | Path, *, scorer: Any = None, **kwargs: Any
+        cls, policy: Policy | str | Path, *, scorer: Scorer | str | None = None, **kwargs: Any
     ) -> RankGateRerank:
         """With the policy that `rankgate calibrate` wrote.
 
@@ -92,6 +99,10 @@ class RankGateRerank(BaseDocumentCompressor):
             **kwargs: the class's other fields.
         """
         return cls(policy=policy, scorer=scorer, **kwargs)
+
+    def describe(self) -> Description:
+        """What is active (gate, floor, probabilities), and what is off and why."""
+        return self._engine.describe()
 
     def compress_documents(
         self,
@@ -140,12 +151,14 @@ class RankGateRerank(BaseDocumentCompressor):
 
     def _rerank(self, documents: Sequence[Document], query: str) -> Outcome:
         candidates = candidates_from_documents(documents, dense_key=self.dense_key)
-        return self._engine.get().rerank(query, candidates, top_n=self.top_n, force=self.force)
+        outcome = self._engine.get().rerank(query, candidates, top_n=self.top_n, force=self.force)
+        return self._engine.noted(outcome, None)
 
     async def _arerank(self, documents: Sequence[Document], query: str) -> Outcome:
         candidates = candidates_from_documents(documents, dense_key=self.dense_key)
         reranker = await self._engine.aget()
-        return await reranker.arerank(query, candidates, top_n=self.top_n, force=self.force)
+        outcome = await reranker.arerank(query, candidates, top_n=self.top_n, force=self.force)
+        return self._engine.noted(outcome, None)
 
     def _result(self, documents: Sequence[Document], outcome: Outcome) -> list[Document]:
         if self.on_outcome is not None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
-from langchain_rankgate.call import Call
 from langchain_rankgate.sources import Found, Source
 from rankgate import Outcome, Request, Reranker
-from rankgate.adapters.options import candidates_wanted
+from rankgate.adapters.arguments import CallSettings, candidates_wanted
+from rankgate.adapters.late import LateReranker
 from rankgate.errors import InputError
 
 __all__ = ["Flow", "arerank_each", "rerank_each"]
@@ -25,13 +25,15 @@ class Flow:
 
     Attributes:
         source: the first stage.
-        reranker: what follows it.
-        call: the settings.
+        engine: what follows it, loaded.
+        settings: of the call.
+        rest: arguments that are the first stage's business.
     """
 
     source: Source
-    reranker: Reranker
-    call: Call
+    engine: LateReranker
+    settings: CallSettings
+    rest: Mapping[str, Any]
 
     def find(self, query: str, callbacks: Callbacks) -> Found:
         """What the first stage finds.
@@ -39,41 +41,36 @@ class Flow:
         Raises:
             InputError: the query is no string, or the first stage does not know an argument.
         """
-        call = self._checked(query)
-        return self.source.find(
-            query,
-            candidates_wanted(self.reranker, call.k),
-            asked=call.k is not None,
-            callbacks=callbacks,
-            kwargs=call.rest,
-        )
+        return self.source.find(query, **self._asked(query, callbacks))
 
     async def afind(self, query: str, callbacks: Callbacks) -> Found:
         """`find` without blocking the event loop."""
-        call = self._checked(query)
-        return await self.source.afind(
-            query,
-            candidates_wanted(self.reranker, call.k),
-            asked=call.k is not None,
-            callbacks=callbacks,
-            kwargs=call.rest,
-        )
+        return await self.source.afind(query, **self._asked(query, callbacks))
 
-    def _checked(self, query: Any) -> Call:
-        """The call, if there is something to ask; a first stage's own error would say less."""
+    def _asked(self, query: Any, callbacks: Callbacks) -> dict[str, Any]:
+        """The first stage's arguments, if there is something to ask; its own error says less."""
         if not isinstance(query, str):
             raise InputError(f"query must be a string, got {type(query).__name__}")
-        return self.call
+        k = self.settings.k
+        return {
+            "k": candidates_wanted(self.engine.get(), k),
+            "asked": k is not None,
+            "callbacks": callbacks,
+            "kwargs": self.rest,
+        }
 
     def rerank(self, query: str, found: Found) -> Outcome:
         """The outcome, with the first stage's notes before its own."""
-        outcome = self.reranker.rerank_many([self.call.request(query, found.candidates)])[0]
-        return _noted(outcome, found)
+        requests = [self.settings.request(query, found.candidates)]
+        return self._noted(self.engine.get().rerank_many(requests)[0], found)
 
     async def arerank(self, query: str, found: Found) -> Outcome:
         """`rerank` without blocking the event loop."""
-        requests = [self.call.request(query, found.candidates)]
-        return _noted((await self.reranker.arerank_many(requests))[0], found)
+        requests = [self.settings.request(query, found.candidates)]
+        return self._noted((await self.engine.get().arerank_many(requests))[0], found)
+
+    def _noted(self, outcome: Outcome, found: Found) -> Outcome:
+        return self.engine.noted(outcome, self.settings.k, *found.notes)
 
     def find_each(
         self, queries: Sequence[str], callbacks: Sequence[Callbacks], at_once: int | None
@@ -110,17 +107,41 @@ class Flow:
         self, queries: Sequence[str], found: Sequence[Found | Exception], *, isolate: bool
     ) -> list[tuple[Found, Outcome] | Exception]:
         """The outcomes of what was found, from one call to the scorer; errors pass through."""
-        good = [(q, f) for q, f in zip(queries, found, strict=True) if isinstance(f, Found)]
-        requests = [self.call.request(q, f.candidates) for q, f in good]
-        return _merged(found, rerank_each(self.reranker, requests, isolate=isolate))
+        requests = self._requests(queries, found)
+        return self._merged(found, rerank_each(self.engine.get(), requests, isolate=isolate))
 
     async def arerank_found(
         self, queries: Sequence[str], found: Sequence[Found | Exception], *, isolate: bool
     ) -> list[tuple[Found, Outcome] | Exception]:
         """`rerank_found` without blocking the event loop."""
-        good = [(q, f) for q, f in zip(queries, found, strict=True) if isinstance(f, Found)]
-        requests = [self.call.request(q, f.candidates) for q, f in good]
-        return _merged(found, await arerank_each(self.reranker, requests, isolate=isolate))
+        requests = self._requests(queries, found)
+        outcomes = await arerank_each(self.engine.get(), requests, isolate=isolate)
+        return self._merged(found, outcomes)
+
+    def _requests(
+        self, queries: Sequence[str], found: Sequence[Found | Exception]
+    ) -> list[Request]:
+        return [
+            self.settings.request(query, item.candidates)
+            for query, item in zip(queries, found, strict=True)
+            if not isinstance(item, Exception)
+        ]
+
+    def _merged(
+        self, found: Sequence[Found | Exception], outcomes: Sequence[Outcome | Exception]
+    ) -> list[tuple[Found, Outcome] | Exception]:
+        rest = iter(outcomes)
+        result: list[tuple[Found, Outcome] | Exception] = []
+        for item in found:
+            if isinstance(item, Exception):
+                result.append(item)
+                continue
+            outcome = next(rest)
+            if isinstance(outcome, Exception):
+                result.append(outcome)
+            else:
+                result.append((item, self._noted(outcome, item)))
+        return result
 
 
 def rerank_each(
@@ -156,24 +177,3 @@ async def arerank_each(
         if len(requests) == 1:
             return [exc]
     return [(await arerank_each(reranker, [request], isolate=True))[0] for request in requests]
-
-
-def _merged(
-    found: Sequence[Found | Exception], outcomes: Sequence[Outcome | Exception]
-) -> list[tuple[Found, Outcome] | Exception]:
-    rest = iter(outcomes)
-    result: list[tuple[Found, Outcome] | Exception] = []
-    for item in found:
-        if isinstance(item, Exception):
-            result.append(item)
-            continue
-        outcome = next(rest)
-        if isinstance(outcome, Exception):
-            result.append(outcome)
-        else:
-            result.append((item, _noted(outcome, item)))
-    return result
-
-
-def _noted(outcome: Outcome, found: Found) -> Outcome:
-    return replace(outcome, notes=(*found.notes, *outcome.notes)) if found.notes else outcome

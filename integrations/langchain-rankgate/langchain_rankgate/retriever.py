@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForRetrieverRun,
@@ -16,20 +16,32 @@ from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams, R
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from langchain_core.vectorstores import VectorStore
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, SkipValidation
 
 from langchain_rankgate.batch import abatch_of, batch_of
-from langchain_rankgate.call import Call, Force
 from langchain_rankgate.documents import documents_from_outcome
 from langchain_rankgate.flow import Flow
 from langchain_rankgate.fused import FusedSource, SameBy
 from langchain_rankgate.refusal import WhenRefused
+from langchain_rankgate.settings import Force, RetrieverSettings, call_settings
 from langchain_rankgate.sources import CandidateSource, ChromaSource, Found, RetrieverSource, Source
-from rankgate import Candidate, FirstStageKind, Outcome, Policy, Profile, Reranker
-from rankgate.adapters.options import Assembly, Parts
+from rankgate import Candidate, FirstStageKind, Outcome, Policy, Profile
+from rankgate.adapters.arguments import PARTS, FirstStageLike
+from rankgate.adapters.embedders import chroma_embedder, is_chroma
+from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.describe import Description
 from rankgate.retrieve.spaces import Space, chroma_space, space_named
 
-__all__ = ["RankGateRetriever"]
+__all__ = ["AnyFirstStage", "RankGateRetriever"]
+
+AnyFirstStage = (
+    VectorStore
+    | RetrieverLike
+    | Sequence[RetrieverLike]
+    | Mapping[str, RetrieverLike]
+    | FirstStageLike
+)
+"""Whatever `from_defaults` takes."""
 
 _Count = Annotated[int, Field(ge=1, strict=True)]
 
@@ -37,10 +49,11 @@ _Count = Annotated[int, Field(ge=1, strict=True)]
 class RankGateRetriever(BaseRetriever):
     """Retrieves, reranks where that pays, and returns nothing rather than something irrelevant.
 
-    Make one with `from_chroma`, `from_retriever`, `from_retrievers` or `from_first_stage`. A
-    refused query gives no documents unless `when_refused` says otherwise; `retrieve` gives the
-    whole `Outcome`, which says why. A scorer that fails gives first-stage order, marked
-    `degraded` in each document's `rankgate_outcome`.
+    Make one with `from_defaults`, `from_policy`, `from_chroma`, `from_retriever`,
+    `from_retrievers` or `from_first_stage`. A refused query gives no documents unless
+    `when_refused` says otherwise; `retrieve_outcome` gives the whole `Outcome`, which says why.
+    A scorer that fails gives first-stage order, marked `degraded` in each document's
+    `rankgate_outcome`.
 
     `invoke(query, top_n=3)` overrules the settings for one call; `k`, `force` (`rerank` or
     `skip`) and `deadline` likewise. Other arguments go to the first stage, which rejects those
@@ -63,8 +76,8 @@ class RankGateRetriever(BaseRetriever):
         arbitrary_types_allowed=True, extra="forbid", validate_assignment=True
     )
 
-    source: Any = Field(exclude=True, repr=False)
-    engine: Assembly = Field(exclude=True, repr=False)
+    source: SkipValidation[Source] = Field(exclude=True, repr=False)
+    engine: LateReranker = Field(exclude=True, repr=False)
     k: _Count | None = None
     top_n: _Count | None = None
     force: Force | None = None
@@ -72,86 +85,70 @@ class RankGateRetriever(BaseRetriever):
     on_outcome: Callable[[Outcome], None] | None = Field(default=None, exclude=True, repr=False)
 
     @classmethod
+    def from_defaults(
+        cls, first_stage: AnyFirstStage, **settings: Unpack[RetrieverSettings]
+    ) -> RankGateRetriever:
+        """Over whatever it is given, by the constructor that sees the most of it.
+
+        A Chroma vector store: `from_chroma`. Another vector store, a retriever or other
+        runnable: `from_retriever`. A list or mapping of them: `from_retrievers`. Anything
+        else: `from_first_stage`.
+        """
+        if isinstance(first_stage, VectorStore):
+            if is_chroma(first_stage):
+                return cls.from_chroma(first_stage, **settings)
+            return cls.from_retriever(first_stage.as_retriever(), **settings)
+        if isinstance(first_stage, Runnable):
+            return cls.from_retriever(first_stage, **settings)
+        if isinstance(first_stage, Sequence | Mapping):
+            return cls.from_retrievers(first_stage, **settings)
+        return cls.from_first_stage(first_stage, **settings)
+
+    @classmethod
+    def from_policy(
+        cls,
+        policy: Policy | str | Path,
+        first_stage: AnyFirstStage,
+        **settings: Any,
+    ) -> RankGateRetriever:
+        """`from_defaults` with the policy that `rankgate calibrate` wrote, or its file."""
+        return cls.from_defaults(first_stage, **{**settings, "policy": policy})
+
+    @classmethod
     def from_chroma(
         cls,
         vectorstore: VectorStore,
         *,
-        scorer: Any = None,
-        policy: Policy | str | Path | None = None,
-        reranker: Reranker | None = None,
-        k: int | None = None,
-        top_n: int | None = None,
         space: Space | None = None,
-        profile: Profile | None = None,
-        lexicon: Collection[str] | None = None,
-        on_outcome: Callable[[Outcome], None] | None = None,
-        **kwargs: Any,
+        **settings: Unpack[RetrieverSettings],
     ) -> RankGateRetriever:
         """Over a `langchain_chroma.Chroma`, with its scores as cosines.
 
         Args:
-            vectorstore: its embeddings must be of unit length unless its space is cosine.
-            scorer: any rankgate scorer; None: the default one, loaded on first use.
-            policy: a policy or the path of its file; None: the default policy where it fits.
-            reranker: a finished one, instead of scorer and policy.
-            k: candidates to fetch.
-            top_n: documents to return.
+            vectorstore: its embeddings must be of unit length unless its space is cosine. Their
+                model is read from the store; where it does not say, name it with `embedder=`.
             space: of the collection; None: read from the collection.
-            profile: what is known of the first stage.
-            lexicon: words that the corpus contains.
-            on_outcome: called with each outcome.
-            **kwargs: the other fields: `force`, `when_refused`, LangChain's name, tags, metadata.
+            **settings: see `RetrieverSettings`.
 
         Raises:
             ConfigError: the vector space cannot be told, or the policy does not fit.
             InputError: an argument cannot be used.
         """
         known = chroma_space(vectorstore) if space is None else space_named(space)
-        parts = Parts(
-            reranker=reranker,
-            scorer=scorer,
-            policy=policy,
-            profile=profile,
-            lexicon=lexicon,
-            kind=FirstStageKind.DENSE,
-        )
+        found = Profile(embedder=chroma_embedder(vectorstore), space=known)
         source = ChromaSource(vectorstore, space=known)
-        return cls(
-            source=source, engine=Assembly(parts), k=k, top_n=top_n, on_outcome=on_outcome, **kwargs
-        )
+        return cls._made(source, FirstStageKind.DENSE, settings, found)
 
     @classmethod
     def from_retriever(
-        cls,
-        retriever: RetrieverLike,
-        *,
-        scorer: Any = None,
-        policy: Policy | str | Path | None = None,
-        reranker: Reranker | None = None,
-        k: int | None = None,
-        top_n: int | None = None,
-        profile: Profile | None = None,
-        lexicon: Collection[str] | None = None,
-        on_outcome: Callable[[Outcome], None] | None = None,
-        **kwargs: Any,
+        cls, retriever: RetrieverLike, **settings: Unpack[RetrieverSettings]
     ) -> RankGateRetriever:
-        """Over any retriever; see `from_chroma` for the arguments.
+        """Over any retriever.
 
         A retriever hands on no scores, so the gate sees no margins and says so
         (`signals_missing`), and the policy's section `order` applies.
         """
-        parts = Parts(
-            reranker=reranker,
-            scorer=scorer,
-            policy=policy,
-            profile=profile,
-            lexicon=lexicon,
-            kind=FirstStageKind.ORDER,
-        )
-        source = RetrieverSource(retriever)
-        return cls(
-            source=source, engine=Assembly(parts), k=k, top_n=top_n, on_outcome=on_outcome, **kwargs
-        )
+        return cls._made(RetrieverSource(retriever), FirstStageKind.ORDER, settings)
 
     @classmethod
     def from_retrievers(
@@ -162,15 +159,7 @@ class RankGateRetriever(BaseRetriever):
         rrf_k: float = 60.0,
         same_by: SameBy = "id",
         id_key: str | None = None,
-        scorer: Any = None,
-        policy: Policy | str | Path | None = None,
-        reranker: Reranker | None = None,
-        k: int | None = None,
-        top_n: int | None = None,
-        profile: Profile | None = None,
-        lexicon: Collection[str] | None = None,
-        on_outcome: Callable[[Outcome], None] | None = None,
-        **kwargs: Any,
+        **settings: Unpack[RetrieverSettings],
     ) -> RankGateRetriever:
         """Over several retrievers, asked side by side and fused by reciprocal ranks.
 
@@ -180,88 +169,63 @@ class RankGateRetriever(BaseRetriever):
         `retrievers` may be named by a mapping; `weights` (>= 0, None: all 1) come one each or by
         name. `same_by` (`id` or `content`) and `id_key` say what makes two documents the same
         passage, and each retriever's own number of results stands unless k is named: see
-        `FusedSource`. For the rest see `from_chroma`.
+        `FusedSource`.
         """
-        parts = Parts(
-            reranker=reranker,
-            scorer=scorer,
-            policy=policy,
-            profile=profile,
-            lexicon=lexicon,
-            kind=FirstStageKind.ORDER,
-        )
         source = FusedSource(
             retrievers, weights=weights, rrf_k=rrf_k, same_by=same_by, id_key=id_key
         )
-        return cls(
-            source=source, engine=Assembly(parts), k=k, top_n=top_n, on_outcome=on_outcome, **kwargs
-        )
+        return cls._made(source, FirstStageKind.ORDER, settings)
 
     @classmethod
     def from_first_stage(
         cls,
-        first_stage: Any,
+        first_stage: FirstStageLike,
         *,
         kind: FirstStageKind | str | None = None,
-        scorer: Any = None,
-        policy: Policy | str | Path | None = None,
-        reranker: Reranker | None = None,
-        k: int | None = None,
-        top_n: int | None = None,
-        profile: Profile | None = None,
-        lexicon: Collection[str] | None = None,
-        on_outcome: Callable[[Outcome], None] | None = None,
-        **kwargs: Any,
+        **settings: Unpack[RetrieverSettings],
     ) -> RankGateRetriever:
-        """Over something that gives `rankgate.Candidate`s.
-
-        `first_stage` is an object with `candidates(query, k) -> list[Candidate]`, and perhaps
-        `async acandidates`; or a callable, plain or async, of that signature. `kind` says which
-        scores its candidates carry; None: seen from each query's. For the rest see
-        `from_chroma`.
-        """
-        parts = Parts(
-            reranker=reranker,
-            scorer=scorer,
-            policy=policy,
-            profile=profile,
-            lexicon=lexicon,
-            kind=None if kind is None else FirstStageKind(kind),
-        )
-        source = CandidateSource(first_stage)
-        return cls(
-            source=source, engine=Assembly(parts), k=k, top_n=top_n, on_outcome=on_outcome, **kwargs
-        )
-
-    @classmethod
-    def from_policy(
-        cls, policy: Policy | str | Path, first_stage: Any, *, scorer: Any = None, **kwargs: Any
-    ) -> RankGateRetriever:
-        """With the policy that `rankgate calibrate` wrote, over whatever the first stage is.
+        """Over something that gives `rankgate.Candidate`s, with every score it has.
 
         Args:
-            policy: a policy or the path of its file.
-            first_stage: a vector store (`from_chroma`), a retriever or other runnable
-                (`from_retriever`), a list or mapping of them (`from_retrievers`), or something
-                that gives candidates (`from_first_stage`).
-            scorer: the scorer that the policy was fitted for; None: the default one.
-            **kwargs: that constructor's other arguments.
+            first_stage: an object with `candidates(query, k) -> list[Candidate]`, and perhaps
+                `async acandidates`; or a callable, plain or async, of that signature.
+            kind: which scores its candidates carry; None: seen from each query's.
+            **settings: see `RetrieverSettings`. Where the candidates carry cosines, name the
+                model that made the vectors with `embedder=`.
         """
-        make: Callable[..., RankGateRetriever] = cls.from_first_stage
-        if isinstance(first_stage, VectorStore):
-            make = cls.from_chroma
-        elif isinstance(first_stage, Runnable):
-            make = cls.from_retriever
-        elif isinstance(first_stage, Sequence | Mapping):
-            make = cls.from_retrievers
-        return make(first_stage, policy=policy, scorer=scorer, **kwargs)
+        known = None if kind is None else FirstStageKind(kind)
+        return cls._made(CandidateSource(first_stage), known, settings)
 
-    def retrieve(self, query: str, *, callbacks: Callbacks = None, **kwargs: Any) -> Outcome:
+    @classmethod
+    def _made(
+        cls,
+        source: Source,
+        kind: FirstStageKind | None,
+        settings: RetrieverSettings,
+        found: Profile | None = None,
+    ) -> RankGateRetriever:
+        rest: dict[str, Any] = dict(settings)
+        own = {name: rest.pop(name) for name in PARTS if name in rest}
+        engine = LateReranker(RerankerParts(kind=kind, found=found, **own))
+        return cls(source=source, engine=engine, **rest)
+
+    def describe(self) -> Description:
+        """What is active (gate, floor, probabilities), and what is off and why."""
+        return self.engine.describe()
+
+    @property
+    def profile(self) -> Profile:
+        """What is known of the first stage: its embedder and vector space."""
+        return self.engine.profile
+
+    def retrieve_outcome(
+        self, query: str, *, callbacks: Callbacks = None, **kwargs: Any
+    ) -> Outcome:
         """The whole outcome: kept and dropped passages with every score, and why.
 
         Args:
             query: the user's words.
-            callbacks: for a child retriever's run; `retrieve` itself opens none.
+            callbacks: for a child retriever's run; `retrieve_outcome` itself opens none.
             **kwargs: as for `invoke`.
 
         Raises:
@@ -270,8 +234,10 @@ class RankGateRetriever(BaseRetriever):
         flow = self.flow(kwargs)
         return self._told(flow.rerank(query, flow.find(query, callbacks)))
 
-    async def aretrieve(self, query: str, *, callbacks: Callbacks = None, **kwargs: Any) -> Outcome:
-        """`retrieve` without blocking the event loop."""
+    async def aretrieve_outcome(
+        self, query: str, *, callbacks: Callbacks = None, **kwargs: Any
+    ) -> Outcome:
+        """`retrieve_outcome` without blocking the event loop."""
         flow = await self.aflow(kwargs)
         return self._told(await flow.arerank(query, await flow.afind(query, callbacks)))
 
@@ -322,12 +288,17 @@ class RankGateRetriever(BaseRetriever):
         Raises:
             InputError: an argument that cannot be used.
         """
-        return Flow(source=self.source, reranker=self.engine.get(), call=self._call(kwargs))
+        self.engine.get()
+        return self._flow(kwargs)
 
     async def aflow(self, kwargs: Mapping[str, Any]) -> Flow:
         """`flow` without blocking the event loop."""
-        reranker = await self.engine.aget()
-        return Flow(source=self.source, reranker=reranker, call=self._call(kwargs))
+        await self.engine.aget()
+        return self._flow(kwargs)
+
+    def _flow(self, kwargs: Mapping[str, Any]) -> Flow:
+        settings, rest = call_settings(kwargs, k=self.k, top_n=self.top_n, force=self.force)
+        return Flow(source=self.source, engine=self.engine, settings=settings, rest=rest)
 
     def documents(self, found: Found, outcome: Outcome) -> list[Document]:
         """The outcome as documents, after `on_outcome` has been told.
@@ -356,9 +327,6 @@ class RankGateRetriever(BaseRetriever):
         found = await flow.afind(query, run_manager.get_child())
         return self.documents(found, await flow.arerank(query, found))
 
-    def _call(self, kwargs: Mapping[str, Any]) -> Call:
-        return Call.of(kwargs, k=self.k, top_n=self.top_n, force=self.force)
-
     def _told(self, outcome: Outcome) -> Outcome:
         if self.on_outcome is not None:
             self.on_outcome(outcome)
@@ -367,6 +335,5 @@ class RankGateRetriever(BaseRetriever):
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         params = super()._get_ls_params(**kwargs)
         params["ls_retriever_name"] = "rankgate"
-        source: Source = self.source
-        params.update(source.ls_params())  # type: ignore[typeddict-item]
+        params.update(self.source.ls_params())  # type: ignore[typeddict-item]
         return params

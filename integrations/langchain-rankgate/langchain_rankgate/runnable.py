@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import ConfigDict, Field
 
-from langchain_rankgate.call import Call, Force
 from langchain_rankgate.documents import candidates_from_documents, documents_from_outcome
 from langchain_rankgate.flow import arerank_each, rerank_each
 from langchain_rankgate.refusal import WhenRefused
+from langchain_rankgate.settings import Force, call_settings
 from langchain_rankgate.sources import refuse_unknown
-from rankgate import FirstStageKind, Outcome, Policy, Profile, Request, Reranker
-from rankgate.adapters.options import Assembly, Parts
+from rankgate import FirstStageKind, Outcome, Policy, Request, Scorer
+from rankgate.adapters.arguments import PARTS, RerankerSettings
+from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.describe import Description
 from rankgate.errors import InputError
 
 __all__ = ["RankGateRunnable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
+class _Input:
     """One input, read: the request and the documents that its candidates were made from."""
 
     request: Request
@@ -52,13 +54,10 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
         force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
         when_refused: `empty`: no documents. `raise`: a `RefusedError`. `mark`: the documents
             that the floor refused, with `rankgate_outcome` set to `refused`.
-        scorer: any rankgate scorer; None: the default one, loaded on first use.
-        policy: a policy or the path of its file; None: the default policy where it fits.
-        reranker: a finished one, instead of scorer and policy.
-        profile: what is known of the first stage.
-        lexicon: words that the corpus contains.
         engine: what another component made of these parts, to share it.
         on_outcome: called with each outcome before the documents are returned.
+        **settings: scorer, policy, reranker, profile, embedder and lexicon, see
+            `RerankerSettings`.
 
     Raises:
         InputError: an argument cannot be used.
@@ -76,7 +75,7 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
     top_n: Annotated[int, Field(ge=1, strict=True)] | None = None
     force: Force | None = None
     when_refused: WhenRefused = "empty"
-    engine: Assembly = Field(exclude=True, repr=False)
+    engine: LateReranker = Field(exclude=True, repr=False)
     on_outcome: Callable[[Outcome], None] | None = Field(default=None, exclude=True, repr=False)
 
     def __init__(
@@ -88,26 +87,16 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
         top_n: int | None = None,
         force: Force | None = None,
         when_refused: WhenRefused = "empty",
-        scorer: Any = None,
-        policy: Policy | str | Path | None = None,
-        reranker: Reranker | None = None,
-        profile: Profile | None = None,
-        lexicon: Collection[str] | None = None,
-        engine: Assembly | None = None,
+        engine: LateReranker | None = None,
         on_outcome: Callable[[Outcome], None] | None = None,
-        **kwargs: Any,
+        **settings: Unpack[RerankerSettings],
     ) -> None:
-        parts = Parts(
-            reranker=reranker,
-            scorer=scorer,
-            policy=policy,
-            profile=profile,
-            lexicon=lexicon,
-            kind=FirstStageKind.ORDER if dense_key is None else FirstStageKind.DENSE,
-        )
+        rest: dict[str, Any] = dict(settings)
+        own = {name: rest.pop(name) for name in PARTS if name in rest}
         if engine is None:
-            engine = Assembly(parts)
-        elif parts != Parts(kind=parts.kind):
+            kind = FirstStageKind.ORDER if dense_key is None else FirstStageKind.DENSE
+            engine = LateReranker(RerankerParts(kind=kind, **own))
+        elif own:
             raise InputError("engine= was given together with parts of one. Give one or the other.")
         super().__init__(
             **{
@@ -119,13 +108,13 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
                 "when_refused": when_refused,
                 "engine": engine,
                 "on_outcome": on_outcome,
-                **kwargs,
+                **rest,
             }
         )
 
     @classmethod
     def from_policy(
-        cls, policy: Policy | str | Path, *, scorer: Any = None, **kwargs: Any
+        cls, policy: Policy | str | Path, *, scorer: Scorer | str | None = None, **kwargs: Any
     ) -> RankGateRunnable:
         """With the policy that `rankgate calibrate` wrote.
 
@@ -135,6 +124,10 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
             **kwargs: the class's other arguments.
         """
         return cls(policy=policy, scorer=scorer, **kwargs)
+
+    def describe(self) -> Description:
+        """What is active (gate, floor, probabilities), and what is off and why."""
+        return self.engine.describe()
 
     def invoke(
         self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
@@ -170,7 +163,7 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
         def work(inputs: list[dict[str, Any]]) -> list[list[Document] | Exception]:
             reranker = self.engine.get()
             jobs = self._read_each(inputs, kwargs, isolate=return_exceptions)
-            requests = [job.request for job in jobs if isinstance(job, _Job)]
+            requests = [job.request for job in jobs if isinstance(job, _Input)]
             outcomes = rerank_each(reranker, requests, isolate=return_exceptions)
             return self._each(jobs, outcomes, isolate=return_exceptions)
 
@@ -189,7 +182,7 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
         async def work(inputs: list[dict[str, Any]]) -> list[list[Document] | Exception]:
             reranker = await self.engine.aget()
             jobs = self._read_each(inputs, kwargs, isolate=return_exceptions)
-            requests = [job.request for job in jobs if isinstance(job, _Job)]
+            requests = [job.request for job in jobs if isinstance(job, _Input)]
             outcomes = await arerank_each(reranker, requests, isolate=return_exceptions)
             return self._each(jobs, outcomes, isolate=return_exceptions)
 
@@ -206,11 +199,11 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
         reranker = await self.engine.aget()
         return self._documents(job, (await reranker.arerank_many([job.request]))[0])
 
-    def _read(self, given: Any, kwargs: Mapping[str, Any]) -> _Job:
-        call = Call.of(kwargs, top_n=self.top_n, force=self.force)
-        if call.k is not None:
+    def _read(self, given: Any, kwargs: Mapping[str, Any]) -> _Input:
+        settings, rest = call_settings(kwargs, top_n=self.top_n, force=self.force)
+        if settings.k is not None:
             raise InputError("k is the retriever's: RankGateRunnable gets its documents as input")
-        refuse_unknown(call.rest, (), "RankGateRunnable")
+        refuse_unknown(rest, (), "RankGateRunnable")
         if not isinstance(given, Mapping):
             raise InputError(
                 f"the input must be a mapping with {self.query_key!r} and {self.documents_key!r}, "
@@ -229,12 +222,13 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
                 f"{type(documents).__name__}"
             )
         candidates = candidates_from_documents(documents, dense_key=self.dense_key)
-        return _Job(request=call.request(given[self.query_key], candidates), documents=documents)
+        request = settings.request(given[self.query_key], candidates)
+        return _Input(request=request, documents=documents)
 
     def _read_each(
         self, inputs: Sequence[Any], kwargs: Mapping[str, Any], *, isolate: bool
-    ) -> list[_Job | Exception]:
-        jobs: list[_Job | Exception] = []
+    ) -> list[_Input | Exception]:
+        jobs: list[_Input | Exception] = []
         for given in inputs:
             try:
                 jobs.append(self._read(given, kwargs))
@@ -246,7 +240,7 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
 
     def _each(
         self,
-        jobs: Sequence[_Job | Exception],
+        jobs: Sequence[_Input | Exception],
         outcomes: Sequence[Outcome | Exception],
         *,
         isolate: bool,
@@ -269,7 +263,8 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
                 results.append(exc)
         return results
 
-    def _documents(self, job: _Job, outcome: Outcome) -> list[Document]:
+    def _documents(self, job: _Input, outcome: Outcome) -> list[Document]:
+        outcome = self.engine.noted(outcome, None)
         if self.on_outcome is not None:
             self.on_outcome(outcome)
         return documents_from_outcome(outcome, job.documents, when_refused=self.when_refused)

@@ -15,6 +15,7 @@ from langchain_core.vectorstores import VectorStore
 
 from langchain_rankgate.documents import candidates_from_documents
 from rankgate import Candidate
+from rankgate.adapters.arguments import FirstStageLike
 from rankgate.errors import InputError
 from rankgate.retrieve import CandidateSupplier, cosine_from_distance
 from rankgate.retrieve.spaces import Space
@@ -205,7 +206,7 @@ class CandidateSource:
         InputError: neither.
     """
 
-    def __init__(self, first_stage: Any) -> None:
+    def __init__(self, first_stage: FirstStageLike) -> None:
         self.supplier = CandidateSupplier(first_stage)
 
     def find(

@@ -28,6 +28,7 @@ class Lazy:
         self._load = load
         self._scorer: Scorer | None = None
         self._failure: ConfigError | None = None
+        self._checks: list[Callable[[ScorerInfo], None]] = []
         self._lock = threading.Lock()
 
     @property
@@ -39,6 +40,17 @@ class Lazy:
     def loaded(self) -> bool:
         """Whether it has been needed so far."""
         return self._scorer is not None
+
+    def expect(self, check: Callable[[ScorerInfo], None]) -> None:
+        """Have what was loaded checked, before its first score, or now if it is loaded.
+
+        Args:
+            check: raises a `ConfigError` where it is not what was expected; then every call does.
+        """
+        with self._lock:
+            if self._scorer is not None:
+                check(self._scorer.info)
+            self._checks.append(check)
 
     def score(
         self, query: str, texts: Sequence[str], context: ScoreContext | None = None
@@ -58,7 +70,10 @@ class Lazy:
                 raise self._failure
             if self._scorer is None:
                 try:
-                    self._scorer = self._load()
+                    made = self._load()
+                    for check in self._checks:
+                        check(made.info)
+                    self._scorer = made
                 except ConfigError as exc:
                     self._failure = exc
                     raise

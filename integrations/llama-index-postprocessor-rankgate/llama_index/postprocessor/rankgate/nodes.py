@@ -75,9 +75,9 @@ def nodes_from_outcome(
     """The kept passages as new nodes, best first; none where the query was refused.
 
     Our metadata is kept out of prompts and out of embedded text. The score of a node is its
-    probability; without a relevance model the scorer's raw score; where neither was read, the
-    score it came with. Mixed lists (a deadline passed) are in order nevertheless: order, not
-    score, is what counts.
+    probability, and absent where there is none (no relevance model applies, or a deadline left
+    the node unread), so that a `similarity_cutoff` never meets another scale; the scorer's raw
+    score is `rankgate_raw_score` in the metadata. Order, not score, is what counts.
 
     Args:
         outcome: of candidates in the order of `nodes`.
@@ -87,11 +87,6 @@ def nodes_from_outcome(
     result = []
     for p in outcome.kept:
         source = nodes[p.index]
-        score = source.score
-        if p.relevance_score is not None:
-            score = p.relevance_score
-        elif p.raw_score is not None:
-            score = p.raw_score
         node = source.node.model_copy(
             update={
                 "metadata": annotated(
@@ -103,7 +98,7 @@ def nodes_from_outcome(
                 ),
             }
         )
-        result.append(NodeWithScore(node=node, score=score))
+        result.append(NodeWithScore(node=node, score=p.relevance_score))
     return result
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 from llama_index.core.bridge.pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from llama_index.core.callbacks import CallbackManager
@@ -14,8 +14,11 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from llama_index.postprocessor.rankgate.events import End, announced, top_n_of
 from llama_index.postprocessor.rankgate.nodes import candidates_from_nodes, nodes_from_outcome
-from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
-from rankgate.adapters.options import Assembly, Parts
+from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker, Scorer
+from rankgate.adapters.arguments import PARTS, RerankerSettings
+from rankgate.adapters.embedders import known_profile
+from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.describe import Description
 from rankgate.errors import ConfigError, InputError
 from rankgate.retrieve.spaces import Space, space_named
 
@@ -27,23 +30,20 @@ class RankGateRerank(BaseNodePostprocessor):
 
     The result are new `NodeWithScore`s, best first, with `relevance_score` (a probability;
     absent where no relevance model applies) and `rankgate_*` keys in their metadata, kept out
-    of prompts and embedded text. A node's score is that probability, else the scorer's raw
-    score, else the score it came with. A refused query gives no nodes; a scorer that fails
-    gives the incoming order, marked `degraded`.
+    of prompts and embedded text. A node's score is that probability and nothing else; without
+    one it is None. A refused query gives no nodes; a scorer that fails gives the incoming
+    order, marked `degraded`.
 
     Args:
         top_n: nodes to return; None: the policy's.
-        scorer: any rankgate scorer; None: the default one, loaded on first use.
-        policy: a policy or the path of its file; None: the default policy where it fits.
-        reranker: a finished one, instead of scorer and policy.
         chroma_space: `cosine`, `l2` or `ip`: the nodes come from a `ChromaVectorStore` with
             that space, whose scores are `exp(-distance)`; the gate then sees cosines. None:
             scores of the retriever are not read, and the policy's section `order` applies.
-        profile: what is known of the first stage.
-        lexicon: words that the corpus contains.
         on_outcome: called with each outcome before the nodes are returned.
         events_with_content: False keeps queries and nodes out of every event.
         callback_manager: LlamaIndex's.
+        **settings: scorer, policy, reranker, profile, embedder and lexicon, see
+            `RerankerSettings`. `embedder` names the model whose scores `chroma_space` reads.
 
     Raises:
         InputError: an argument cannot be used.
@@ -68,44 +68,33 @@ class RankGateRerank(BaseNodePostprocessor):
         default=True, description="Whether events carry the query and the nodes."
     )
 
-    _engine: Assembly = PrivateAttr()
+    _engine: LateReranker = PrivateAttr()
     _on_outcome: Callable[[Outcome], None] | None = PrivateAttr(default=None)
 
     def __init__(
         self,
         top_n: int | None = None,
         *,
-        scorer: Any = None,
-        policy: Policy | str | Path | None = None,
-        reranker: Reranker | None = None,
         chroma_space: Space | None = None,
-        profile: Profile | None = None,
-        lexicon: Collection[str] | None = None,
         on_outcome: Callable[[Outcome], None] | None = None,
         events_with_content: bool = True,
         callback_manager: CallbackManager | None = None,
-        **kwargs: Any,
+        **settings: Unpack[RerankerSettings],
     ) -> None:
+        rest: dict[str, Any] = dict(settings)
+        own = {name: rest.pop(name) for name in PARTS if name in rest}
         if chroma_space is not None:
             space_named(chroma_space)
         if callback_manager is not None:
-            kwargs["callback_manager"] = callback_manager
-        own = {
+            rest["callback_manager"] = callback_manager
+        fields = {
             "top_n": top_n,
             "chroma_space": chroma_space,
             "events_with_content": events_with_content,
         }
-        super().__init__(**{**own, **kwargs})
-        self._engine = Assembly(
-            Parts(
-                reranker=reranker,
-                scorer=scorer,
-                policy=policy,
-                profile=profile,
-                lexicon=lexicon,
-                kind=self._kind,
-            )
-        )
+        super().__init__(**{**fields, **rest})
+        found = None if chroma_space is None else Profile(space=chroma_space)
+        self._engine = LateReranker(RerankerParts(kind=self._kind, found=found, **own))
         self._on_outcome = on_outcome
 
     @classmethod
@@ -115,7 +104,7 @@ class RankGateRerank(BaseNodePostprocessor):
 
     @classmethod
     def from_policy(
-        cls, policy: Policy | str | Path, *, scorer: Any = None, **kwargs: Any
+        cls, policy: Policy | str | Path, *, scorer: Scorer | str | None = None, **kwargs: Any
     ) -> RankGateRerank:
         """With the policy that `rankgate calibrate` wrote.
 
@@ -130,6 +119,10 @@ class RankGateRerank(BaseNodePostprocessor):
     def from_defaults(cls, top_n: int | None = None, **kwargs: Any) -> RankGateRerank:
         """The same as the constructor, under the name that LlamaIndex's users look for."""
         return cls(top_n, **kwargs)
+
+    def describe(self) -> Description:
+        """What is active (gate, floor, probabilities), and what is off and why."""
+        return self._engine.describe()
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
@@ -158,6 +151,7 @@ class RankGateRerank(BaseNodePostprocessor):
     def _result(
         self, nodes: list[NodeWithScore], outcome: Outcome, end: End
     ) -> list[NodeWithScore]:
+        outcome = self._engine.noted(outcome, None)
         if self._on_outcome is not None:
             self._on_outcome(outcome)
         return end([outcome], [nodes_from_outcome(outcome, nodes)])[0]
@@ -182,11 +176,12 @@ class RankGateRerank(BaseNodePostprocessor):
         policy = parts.loaded_policy() if whole is None else whole.policy
         scorer = parts.scorer if whole is None else whole.scorer
         lexicon = parts.lexicon if whole is None else whole.lexicon
+        profile = known_profile(parts.profile, embedder=parts.embedder).to_dict()
         needs = {"scorer": scorer, "lexicon": lexicon}
         return {
             **data,
             "policy": None if policy is None else policy.to_dict(),
-            "profile": None if parts.profile is None else parts.profile.to_dict(),
+            "profile": profile if profile else None,
             "needs": [name for name, value in needs.items() if value is not None],
         }
 

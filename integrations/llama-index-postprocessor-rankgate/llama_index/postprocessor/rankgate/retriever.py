@@ -14,17 +14,16 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.indices.base import BaseIndex
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from llama_index.postprocessor.rankgate.call import PARTS, Call, Settings, bundle_of
 from llama_index.postprocessor.rankgate.events import End, announced, retrievals, top_n_of
 from llama_index.postprocessor.rankgate.fused import FusedSource, together
 from llama_index.postprocessor.rankgate.nodes import nodes_from_outcome
+from llama_index.postprocessor.rankgate.settings import RetrieverSettings, bundle_of
 from llama_index.postprocessor.rankgate.sources import (
     CandidateSource,
     Found,
     RetrieverSource,
     Source,
 )
-from llama_index.postprocessor.rankgate.spaces import is_chroma
 from rankgate import (
     Action,
     Candidate,
@@ -32,14 +31,33 @@ from rankgate import (
     FirstStageKind,
     Outcome,
     Policy,
+    Profile,
     Request,
     Reranker,
 )
-from rankgate.adapters.options import Assembly, Parts, as_count, candidates_wanted
+from rankgate.adapters.arguments import (
+    PARTS,
+    CallSettings,
+    FirstStageLike,
+    as_count,
+    candidates_wanted,
+)
+from rankgate.adapters.embedders import embedder_name, is_chroma
+from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.describe import Description
 from rankgate.errors import InputError
 from rankgate.retrieve.spaces import Space, chroma_space, space_named
 
-__all__ = ["RankGateRetriever"]
+__all__ = ["AnyFirstStage", "RankGateRetriever"]
+
+AnyFirstStage = (
+    BaseIndex[Any]
+    | BaseRetriever
+    | Sequence[BaseRetriever]
+    | Mapping[str, BaseRetriever]
+    | FirstStageLike
+)
+"""Whatever `from_defaults` takes."""
 
 
 class RankGateRetriever(BaseRetriever):
@@ -71,7 +89,7 @@ class RankGateRetriever(BaseRetriever):
         self,
         *,
         source: Source,
-        engine: Assembly,
+        engine: LateReranker,
         k: int | None = None,
         top_n: int | None = None,
         on_outcome: Callable[[Outcome], None] | None = None,
@@ -87,7 +105,9 @@ class RankGateRetriever(BaseRetriever):
         self._engine = engine
 
     @classmethod
-    def from_defaults(cls, first_stage: Any, **settings: Unpack[Settings]) -> RankGateRetriever:
+    def from_defaults(
+        cls, first_stage: AnyFirstStage, **settings: Unpack[RetrieverSettings]
+    ) -> RankGateRetriever:
         """Over whatever it is given, by the constructor that sees the most of it.
 
         An index on a `ChromaVectorStore`, or a retriever of one: `from_chroma`. Any other index
@@ -96,8 +116,8 @@ class RankGateRetriever(BaseRetriever):
         """
         if isinstance(first_stage, Sequence | Mapping):
             return cls.from_retrievers(first_stage, **settings)
-        child = _retriever_of(first_stage)
-        if isinstance(child, BaseRetriever):
+        if isinstance(first_stage, BaseIndex | BaseRetriever):
+            child = _retriever_of(first_stage)
             chroma = is_chroma(getattr(child, "_vector_store", None))
             make = cls.from_chroma if chroma else cls.from_retriever
             return make(child, **settings)
@@ -105,10 +125,13 @@ class RankGateRetriever(BaseRetriever):
 
     @classmethod
     def from_policy(
-        cls, policy: Policy | str | Path, first_stage: Any, **settings: Any
+        cls,
+        policy: Policy | str | Path,
+        first_stage: AnyFirstStage,
+        **settings: Any,
     ) -> RankGateRetriever:
         """`from_defaults` with the policy that `rankgate calibrate` wrote, or its file."""
-        return cls.from_defaults(first_stage, policy=policy, **settings)
+        return cls.from_defaults(first_stage, **{**settings, "policy": policy})
 
     @classmethod
     def from_chroma(
@@ -116,7 +139,7 @@ class RankGateRetriever(BaseRetriever):
         index: BaseIndex[Any] | BaseRetriever,
         *,
         space: Space | None = None,
-        **settings: Unpack[Settings],
+        **settings: Unpack[RetrieverSettings],
     ) -> RankGateRetriever:
         """Over a `VectorStoreIndex` on a `ChromaVectorStore`, with its scores as cosines.
 
@@ -124,7 +147,7 @@ class RankGateRetriever(BaseRetriever):
             index: the index, or a retriever of it (`index.as_retriever(filters=...)`). Its
                 embeddings must be of unit length unless the space is cosine.
             space: of the collection; None: read from the collection.
-            **settings: see `Settings`.
+            **settings: see `RetrieverSettings`.
 
         Raises:
             ConfigError: the vector space cannot be told, or the policy does not fit.
@@ -136,11 +159,12 @@ class RankGateRetriever(BaseRetriever):
         else:
             known = space_named(space)
         source = RetrieverSource(child, chroma_space=known)
-        return cls._made(source, FirstStageKind.DENSE, settings)
+        found = Profile(embedder=embedder_name(getattr(child, "_embed_model", None)), space=known)
+        return cls._made(source, FirstStageKind.DENSE, settings, found)
 
     @classmethod
     def from_retriever(
-        cls, retriever: BaseRetriever | BaseIndex[Any], **settings: Unpack[Settings]
+        cls, retriever: BaseRetriever | BaseIndex[Any], **settings: Unpack[RetrieverSettings]
     ) -> RankGateRetriever:
         """Over any retriever, or an index's own.
 
@@ -156,7 +180,7 @@ class RankGateRetriever(BaseRetriever):
         *,
         weights: Sequence[float] | Mapping[str, float] | None = None,
         rrf_k: float = 60.0,
-        **settings: Unpack[Settings],
+        **settings: Unpack[RetrieverSettings],
     ) -> RankGateRetriever:
         """Over several retrievers, fused by reciprocal ranks; each is asked for K nodes or more.
 
@@ -165,7 +189,7 @@ class RankGateRetriever(BaseRetriever):
                 out, and each node says so in `rankgate_failed_retrievers`.
             weights: one each, >= 0, as a list or by name; None: all 1.
             rrf_k: smoothing of the fusion; the fused list has at most K nodes.
-            **settings: see `Settings`; the policy's section `order` applies.
+            **settings: see `RetrieverSettings`; the policy's section `order` applies.
         """
         source = FusedSource(retrievers, weights=weights, rrf_k=rrf_k)
         return cls._made(source, FirstStageKind.ORDER, settings)
@@ -173,10 +197,10 @@ class RankGateRetriever(BaseRetriever):
     @classmethod
     def from_first_stage(
         cls,
-        first_stage: Any,
+        first_stage: FirstStageLike,
         *,
         kind: FirstStageKind | str | None = None,
-        **settings: Unpack[Settings],
+        **settings: Unpack[RetrieverSettings],
     ) -> RankGateRetriever:
         """Over something that gives `rankgate.Candidate`s, with every score it has.
 
@@ -184,18 +208,32 @@ class RankGateRetriever(BaseRetriever):
             first_stage: an object with `candidates(query, k) -> list[Candidate]`, and perhaps
                 `async acandidates`; or a callable, plain or async, of that signature.
             kind: which scores its candidates carry; None: seen from each query's.
-            **settings: see `Settings`.
+            **settings: see `RetrieverSettings`.
         """
         known = None if kind is None else FirstStageKind(kind)
         return cls._made(CandidateSource(first_stage), known, settings)
 
     @classmethod
     def _made(
-        cls, source: Source, kind: FirstStageKind | None, settings: Settings
+        cls,
+        source: Source,
+        kind: FirstStageKind | None,
+        settings: RetrieverSettings,
+        found: Profile | None = None,
     ) -> RankGateRetriever:
         rest: dict[str, Any] = dict(settings)
         own = {name: rest.pop(name) for name in PARTS if name in rest}
-        return cls(source=source, engine=Assembly(Parts(kind=kind, **own)), **rest)
+        engine = LateReranker(RerankerParts(kind=kind, found=found, **own))
+        return cls(source=source, engine=engine, **rest)
+
+    def describe(self) -> Description:
+        """What is active (gate, floor, probabilities), and what is off and why."""
+        return self._engine.describe()
+
+    @property
+    def profile(self) -> Profile:
+        """What is known of the first stage: its embedder and vector space."""
+        return self._engine.profile
 
     def retrieve_outcome(
         self,
@@ -207,10 +245,10 @@ class RankGateRetriever(BaseRetriever):
     ) -> Outcome:
         """The whole outcome: kept and dropped passages with every score, and why.
 
-        `top_n`, `force` (`rerank` or `skip`) and `deadline` hold for this call.
+        `top_n`, `force` (`rerank` or `skip`) and `deadline` hold for this settings.
         """
-        call = Call(top_n=top_n, force=force, deadline=deadline)
-        return self._run([bundle_of(query)], call)[0][0]
+        settings = CallSettings(top_n=top_n, force=force, deadline=deadline)
+        return self._run([bundle_of(query)], settings)[0][0]
 
     async def aretrieve_outcome(
         self,
@@ -221,8 +259,8 @@ class RankGateRetriever(BaseRetriever):
         deadline: Deadline | None = None,
     ) -> Outcome:
         """`retrieve_outcome` without blocking the event loop."""
-        call = Call(top_n=top_n, force=force, deadline=deadline)
-        return (await self._arun([bundle_of(query)], call))[0][0]
+        settings = CallSettings(top_n=top_n, force=force, deadline=deadline)
+        return (await self._arun([bundle_of(query)], settings))[0][0]
 
     def retrieve_many(
         self,
@@ -240,9 +278,9 @@ class RankGateRetriever(BaseRetriever):
         `top_n`, `force` and `deadline` hold for the whole batch.
         """
         bundles = [bundle_of(q) for q in queries]
-        call = Call(top_n=top_n, force=force, deadline=deadline)
+        settings = CallSettings(top_n=top_n, force=force, deadline=deadline)
         with retrievals(self.callback_manager, bundles) as end:
-            nodes = self._run(bundles, call)[1]
+            nodes = self._run(bundles, settings)[1]
             resolved = [
                 self._handle_recursive_retrieval(q, found)
                 for q, found in zip(bundles, nodes, strict=True)
@@ -262,9 +300,9 @@ class RankGateRetriever(BaseRetriever):
         if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
             raise InputError(f"workers must be a whole number of at least 1, got {workers!r}")
         bundles = [bundle_of(q) for q in queries]
-        call = Call(top_n=top_n, force=force, deadline=deadline)
+        settings = CallSettings(top_n=top_n, force=force, deadline=deadline)
         with retrievals(self.callback_manager, bundles) as end:
-            nodes = (await self._arun(bundles, call, workers=workers))[1]
+            nodes = (await self._arun(bundles, settings, workers=workers))[1]
             resolved = [
                 await self._ahandle_recursive_retrieval(q, found)
                 for q, found in zip(bundles, nodes, strict=True)
@@ -282,30 +320,30 @@ class RankGateRetriever(BaseRetriever):
         return (await self._source.afind(bundle_of(query), size, asked=asked)).candidates
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return self._run([query_bundle], Call())[1][0]
+        return self._run([query_bundle], CallSettings())[1][0]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return (await self._arun([query_bundle], Call()))[1][0]
+        return (await self._arun([query_bundle], CallSettings()))[1][0]
 
     def _run(
-        self, queries: Sequence[QueryBundle], call: Call
+        self, queries: Sequence[QueryBundle], settings: CallSettings
     ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
         reranker = self._engine.get()
         size, asked = self._size(reranker, None)
         found = [self._source.find(query, size, asked=asked) for query in queries]
-        with self._announced(queries, found, reranker, call) as end:
-            outcomes = reranker.rerank_many(self._requests(queries, found, call))
+        with self._announced(queries, found, reranker, settings) as end:
+            outcomes = reranker.rerank_many(self._requests(queries, found, settings))
             return self._told(outcomes, found, end)
 
     async def _arun(
-        self, queries: Sequence[QueryBundle], call: Call, *, workers: int = 1
+        self, queries: Sequence[QueryBundle], settings: CallSettings, *, workers: int = 1
     ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
         reranker = await self._engine.aget()
         size, asked = self._size(reranker, None)
         tasks = [partial(self._source.afind, query, size, asked=asked) for query in queries]
         found = await together(tasks, at_once=workers)
-        with self._announced(queries, found, reranker, call) as end:
-            outcomes = await reranker.arerank_many(self._requests(queries, found, call))
+        with self._announced(queries, found, reranker, settings) as end:
+            outcomes = await reranker.arerank_many(self._requests(queries, found, settings))
             return self._told(outcomes, found, end)
 
     def _announced(
@@ -313,9 +351,9 @@ class RankGateRetriever(BaseRetriever):
         queries: Sequence[QueryBundle],
         found: Sequence[Found],
         reranker: Reranker,
-        call: Call,
+        settings: CallSettings,
     ) -> AbstractContextManager[End]:
-        wanted = self.top_n if call.top_n is None else call.top_n
+        wanted = self.top_n if settings.top_n is None else settings.top_n
         return announced(
             self.callback_manager,
             queries=queries,
@@ -326,24 +364,16 @@ class RankGateRetriever(BaseRetriever):
         )
 
     def _requests(
-        self, queries: Sequence[QueryBundle], found: Sequence[Found], call: Call
+        self, queries: Sequence[QueryBundle], found: Sequence[Found], settings: CallSettings
     ) -> list[Request]:
-        return [
-            Request(
-                query=q.query_str,
-                candidates=f.candidates,
-                top_n=self.top_n if call.top_n is None else call.top_n,
-                deadline=call.deadline,
-                force=call.force,
-            )
-            for q, f in zip(queries, found, strict=True)
-        ]
+        own = replace(settings, top_n=self.top_n) if settings.top_n is None else settings
+        return [own.request(q.query_str, f.candidates) for q, f in zip(queries, found, strict=True)]
 
     def _told(
         self, outcomes: Sequence[Outcome], found: Sequence[Found], end: End
     ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
         noted = [
-            replace(o, notes=(*f.notes, *o.notes)) for o, f in zip(outcomes, found, strict=True)
+            self._engine.noted(o, self.k, *f.notes) for o, f in zip(outcomes, found, strict=True)
         ]
         if self.on_outcome is not None:
             for outcome in noted:
@@ -371,5 +401,5 @@ class RankGateRetriever(BaseRetriever):
         self.__dict__.update(state, callback_manager=CallbackManager())
 
 
-def _retriever_of(given: Any) -> Any:
+def _retriever_of(given: object) -> Any:
     return given.as_retriever() if isinstance(given, BaseIndex) else given

@@ -12,6 +12,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
 from llama_index.postprocessor.rankgate.nodes import candidates_from_nodes
 from rankgate import Candidate
+from rankgate.adapters.arguments import FirstStageLike
 from rankgate.errors import InputError
 from rankgate.retrieve import CandidateSupplier
 from rankgate.retrieve.spaces import Space
@@ -100,7 +101,7 @@ class CandidateSource:
         InputError: neither.
     """
 
-    def __init__(self, first_stage: Any) -> None:
+    def __init__(self, first_stage: FirstStageLike) -> None:
         self.supplier = CandidateSupplier(first_stage)
 
     def find(self, query: QueryBundle, k: int, *, asked: bool) -> Found:

@@ -1,0 +1,45 @@
+"""Settings: what constructors of `RankGateRetriever` take, and the query as it is handed around."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.schema import QueryBundle
+
+from rankgate import Outcome
+from rankgate.adapters.arguments import RerankerSettings
+from rankgate.errors import InputError
+
+__all__ = ["RetrieverSettings", "bundle_of"]
+
+
+class RetrieverSettings(RerankerSettings, total=False):
+    """What every constructor of `RankGateRetriever` takes, besides its first stage.
+
+    Attributes:
+        k: candidates to ask for; default: the policy's K.
+        top_n: nodes to return; default: the policy's.
+        on_outcome: called with each outcome before the nodes are returned.
+        events_with_content: False keeps queries and nodes out of the reranking's events.
+        callback_manager: LlamaIndex's.
+    """
+
+    k: int | None
+    top_n: int | None
+    on_outcome: Callable[[Outcome], None] | None
+    events_with_content: bool
+    callback_manager: CallbackManager | None
+
+
+def bundle_of(query: str | QueryBundle) -> QueryBundle:
+    """The query as LlamaIndex hands it around.
+
+    Raises:
+        InputError: neither words nor a bundle.
+    """
+    if isinstance(query, QueryBundle):
+        return query
+    if not isinstance(query, str):
+        raise InputError(f"a query must be a string or a QueryBundle, got {type(query).__name__}")
+    return QueryBundle(query)

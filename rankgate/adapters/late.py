@@ -1,0 +1,260 @@
+"""Late: what components build on, a `Reranker` made at once where it can be, else on first use."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rankgate.adapters.embedders import known_profile
+from rankgate.describe import Description, describe
+from rankgate.errors import ConfigError, InputError
+from rankgate.fit import check_when_loaded, default_policy_for, depth_notes, embedder_notes
+from rankgate.policy import Policy
+from rankgate.profile import Profile
+from rankgate.reranker import Reranker
+from rankgate.scorers.build import load
+from rankgate.scorers.protocol import Scorer
+from rankgate.types import FirstStageKind, Outcome
+
+__all__ = ["LateReranker", "RerankerParts", "default_scorer"]
+
+
+@functools.cache
+def _load_default_scorer() -> Scorer:
+    return load()
+
+
+_loading = threading.Lock()
+
+
+def default_scorer() -> Scorer:
+    """The scorer that is used where none is given; loaded once in a process, from local files.
+
+    Raises:
+        ModelNotFoundError: its weights are not installed.
+    """
+    with _loading:  # `functools.cache` alone lets two threads load it twice
+        return _load_default_scorer()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RerankerParts:
+    """What a caller handed over to make a `Reranker` from.
+
+    Attributes:
+        reranker: a finished one; nothing else may be given with it.
+        scorer: any object with `info` and `score`, or a name as for `rankgate.load`; None:
+            `default_scorer`, on first use.
+        policy: a policy or the path of a policy file; None: the default policy where it fits.
+        profile: what is known of the first stage, compared with what the policy was fitted for.
+        embedder: name of the model that made the first stage's vectors.
+        lexicon: words that the corpus contains.
+        kind: which first-stage scores the candidates carry; None: seen from each query's.
+        found: what the first stage itself says of its embedder and space.
+    """
+
+    reranker: Reranker | None = None
+    scorer: Scorer | str | None = None
+    policy: Policy | str | Path | None = None
+    profile: Profile | None = None
+    embedder: str | None = None
+    lexicon: Collection[str] | None = None
+    kind: FirstStageKind | None = None
+    found: Profile | None = None
+
+    def check(self) -> None:
+        """Raise where the parts do not fit together.
+
+        Raises:
+            InputError: a part is of the wrong type, or given beside `reranker`.
+            ConfigError: `reranker` was made for another first stage.
+        """
+        if self.reranker is not None:
+            self._check_alone(self.reranker)
+        if (
+            self.scorer is not None
+            and not isinstance(self.scorer, str)
+            and not callable(getattr(self.scorer, "score", None))
+        ):
+            raise InputError(
+                f"scorer must have `info` and `score(query, texts, context)`, or be a name for "
+                f"rankgate.load, got {type(self.scorer).__name__}. See rankgate.scorers.Scorer."
+            )
+        if self.policy is not None and not isinstance(self.policy, Policy | str | Path):
+            raise InputError(
+                "policy must be a rankgate.Policy or the path of a policy file, got "
+                f"{type(self.policy).__name__}"
+            )
+        if self.embedder is not None and (not isinstance(self.embedder, str) or not self.embedder):
+            raise InputError(f"embedder must be the name of a model, got {self.embedder!r}")
+
+    def _check_alone(self, reranker: Reranker) -> None:
+        if not isinstance(reranker, Reranker):
+            raise InputError(
+                f"reranker must be a rankgate.Reranker, got {type(reranker).__name__}. "
+                "Pass an object with `score` as scorer= instead."
+            )
+        others = ("scorer", "policy", "profile", "embedder", "lexicon")
+        beside = [name for name in others if getattr(self, name) is not None]
+        if beside:
+            raise InputError(
+                f"reranker= was given together with {', '.join(beside)}: the reranker has its "
+                "own. Give one or the other."
+            )
+        made_for = reranker.first_stage
+        if made_for is not None and self.kind is not None and made_for is not self.kind:
+            raise ConfigError(
+                f"the reranker was made for a {made_for.value!r} first stage, this component "
+                f"gives {self.kind.value!r}. Make it with first_stage={self.kind.value!r}, or "
+                "without first_stage."
+            )
+
+    def first_stage_profile(self) -> Profile:
+        """What is known of the first stage: as the caller says, else as it says itself."""
+        found = Profile() if self.found is None else self.found
+        return known_profile(
+            self.profile, embedder=self.embedder, found=found.embedder, space=found.space
+        )
+
+    def loaded_policy(self) -> Policy | None:
+        """The policy, read from its file where a path was given."""
+        if self.policy is None or isinstance(self.policy, Policy):
+            return self.policy
+        return Policy.load(self.policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A reranker, and what outcomes should say of how it came about."""
+
+    reranker: Reranker
+    notes: tuple[str, ...] = ()
+
+
+class LateReranker:
+    """Holds the parts and, once it is needed, the reranker made of them.
+
+    With a scorer everything is built and checked at once. Without one the default scorer is
+    loaded on first use, but a policy that does not fit it is an error at construction all the
+    same; nothing here ever touches the network. Thread-safe; pickles where its parts do.
+
+    Raises:
+        InputError: as `RerankerParts.check`.
+        PolicyError: the policy file is unusable or lacks the section.
+        ProfileMismatchError: the policy was fitted for something else.
+    """
+
+    def __init__(self, parts: RerankerParts) -> None:
+        parts.check()
+        self.parts = parts
+        self._lock = threading.Lock()
+        self._made: _Made | None = None
+        if parts.reranker is not None or parts.scorer is not None:
+            self._made = self._build()
+            return
+        policy = parts.loaded_policy()
+        if policy is not None:
+            kinds = policy.sections if parts.kind is None else (parts.kind,)
+            # The default policy is fitted for the default scorer, so its profile says which.
+            usual = Policy.default().section(FirstStageKind.ORDER).profile
+            actual = _of_both(parts.first_stage_profile(), usual)
+            for kind in kinds:
+                policy.check_profile(kind, actual)
+
+    def get(self) -> Reranker:
+        """The reranker; the first call may load the default scorer (seconds)."""
+        return self._get().reranker
+
+    async def aget(self) -> Reranker:
+        """`get` without blocking the event loop."""
+        made = self._made
+        return await asyncio.to_thread(self.get) if made is None else made.reranker
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What every outcome should say, such as why the default policy has no cosines."""
+        return self._get().notes
+
+    @property
+    def profile(self) -> Profile:
+        """What is known of the first stage; `rankgate calibrate --system` writes it down."""
+        reranker = self.parts.reranker
+        return self.parts.first_stage_profile() if reranker is None else reranker.profile
+
+    def describe(self) -> Description:
+        """What is active and what is off, and why; loads what is not loaded yet."""
+        made = self._get()
+        reranker = made.reranker
+        return describe(
+            reranker.policy,
+            kind=reranker.first_stage if self.parts.kind is None else self.parts.kind,
+            profile=reranker.profile,
+            scorer=reranker.scorer.info,
+            notes=(*made.notes, *reranker.notes),
+        )
+
+    def noted(self, outcome: Outcome, k: int | None, *found: str) -> Outcome:
+        """The outcome with the notes of the first stage and of this reranker's making.
+
+        Args:
+            outcome: of a query.
+            k: candidates that the caller or the component asked for; None: the policy's number.
+            *found: the first stage's notes.
+        """
+        made = self._get()
+        depth = depth_notes(made.reranker.policy, outcome.first_stage, k)
+        notes = (*found, *made.notes, *depth)
+        return replace(outcome, notes=(*notes, *outcome.notes)) if notes else outcome
+
+    def _get(self) -> _Made:
+        with self._lock:
+            if self._made is None:
+                self._made = self._build()
+            return self._made
+
+    def _build(self) -> _Made:
+        parts = self.parts
+        found = parts.first_stage_profile()
+        if parts.reranker is not None:
+            policy = parts.reranker.policy
+            for kind in policy.sections if parts.kind is None else (parts.kind,):
+                policy.check_profile(kind, found)
+            return _Made(reranker=parts.reranker)
+        if parts.scorer is None:
+            scorer = default_scorer()
+        else:
+            named = isinstance(parts.scorer, str)
+            scorer = load(parts.scorer, lazy=True) if named else parts.scorer  # type: ignore[arg-type,assignment]
+        actual = _of_both(found, Profile.of_scorer(scorer.info))
+        given = parts.loaded_policy()
+        if given is None:
+            kinds = Policy.default().sections if parts.kind is None else (parts.kind,)
+            fit = default_policy_for(actual, kinds)
+            policy, notes = fit.policy, fit.notes
+        else:
+            policy, notes = given, embedder_notes(given, parts.kind, actual)
+        reranker = Reranker(
+            scorer,
+            policy=policy,
+            first_stage=parts.kind,
+            profile=found,
+            lexicon=parts.lexicon,
+        )
+        check_when_loaded(scorer, policy, policy.sections if parts.kind is None else (parts.kind,))
+        return _Made(reranker=reranker, notes=notes)
+
+    def __getstate__(self) -> RerankerParts:
+        return self.parts
+
+    def __setstate__(self, parts: RerankerParts) -> None:
+        self.__init__(parts)  # type: ignore[misc]
+
+
+def _of_both(first_stage: Profile, scorer: Profile) -> Profile:
+    own = ("embedder", "space", "analyser", "chunking")
+    known = {name: v for name, v in scorer.to_dict().items() if name not in own}
+    return replace(first_stage, **known)
