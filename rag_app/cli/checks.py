@@ -178,7 +178,7 @@ def _index(settings: Settings) -> Iterator[Check]:
 
 
 def _contents(settings: Settings, store: Store) -> Iterator[Check]:
-    chunks, terms = len(store.manifest.chunk_ids(store.collection)), len(store.bm25)
+    chunks, terms = store.manifest.count(store.collection), len(store.bm25)
     others = [c.name for c in store.manifest.collections() if c.name != store.collection]
     detail = (
         f"{settings.data_dir}, collection {store.collection}: {len(store.documents())} documents, "

@@ -51,7 +51,7 @@ def agreed_record(
                 f"capitals ({name!r}) would share its files on some systems"
             )
     known = manifest.collection(name)
-    if known is not None and not rebuild and manifest.chunk_ids(name):
+    if known is not None and not rebuild and manifest.count(name):
         _check(known, settings, identity)
         return known
     if known is not None and not rebuild and _fits(known, settings, identity):

@@ -1,4 +1,7 @@
-"""The BM25 index of a collection on disk: loaded while it is the manifest's, else built anew."""
+"""The BM25 index of a collection on disk: loaded while it is the manifest's, else built anew.
+
+What it was built from stands beside it as a fingerprint, so that opening it reads no passage.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pathlib import Path
 from rankgate.errors import ConfigError
 from rankgate.retrieve import Analyser, BM25Index
 
-__all__ = ["current_bm25", "fingerprint"]
+__all__ = ["built_bm25", "fingerprint", "kept_bm25"]
 
 logger = logging.getLogger("rankgate")
 
@@ -21,10 +24,10 @@ def fingerprint(ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 
-def current_bm25(
+def built_bm25(
     folder: Path, passages: Sequence[tuple[str, str]], *, analyser: Analyser
 ) -> BM25Index:
-    """The index over exactly these passages.
+    """The index over exactly these passages: the one on disk, or a new one that is kept there.
 
     Args:
         folder: where it is kept; its parent must exist, and holds nothing but such folders.
@@ -35,12 +38,24 @@ def current_bm25(
     # What a writer left behind that was killed while saving.
     for leftover in folder.parent.glob(".*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    loaded = _loaded(folder, wanted)
-    if loaded is not None and loaded.analyser == analyser:
-        return loaded
+    kept = kept_bm25(folder, wanted, analyser=analyser)
+    if kept is not None:
+        return kept
     built = BM25Index.build(passages, analyser=analyser)
     built.save(folder, extra={"fingerprint": wanted})
     return built
+
+
+def kept_bm25(folder: Path, wanted: str, *, analyser: Analyser) -> BM25Index | None:
+    """The index on disk; None where it is damaged, or over other passages.
+
+    Args:
+        folder: where it is kept.
+        wanted: fingerprint of the passages.
+        analyser: how words are split.
+    """
+    loaded = _loaded(folder, wanted)
+    return loaded if loaded is not None and loaded.analyser == analyser else None
 
 
 def _loaded(folder: Path, wanted: str) -> BM25Index | None:

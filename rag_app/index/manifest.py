@@ -11,7 +11,6 @@ do not depend on the working folder, nor on where a project with its `.rankgate`
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,8 +21,7 @@ from typing import Any
 from rag_app.errors import StoreError, UnknownDocumentError
 from rag_app.index.page_starts import SCHEMA as _PAGES
 from rag_app.index.page_starts import forget_pages, page_turns, write_pages
-from rag_app.index.records import CollectionRecord, DocumentRecord, Entry, Passage
-from rag_app.ingest.chunk import Chunk
+from rag_app.index.records import CollectionRecord, DocumentRecord, Entry, Passage, chunk_row
 
 __all__ = ["Manifest"]
 
@@ -54,6 +52,9 @@ CREATE TABLE IF NOT EXISTS chunk (
 );
 CREATE INDEX IF NOT EXISTS chunk_by_document ON chunk (collection, document_id, position);
 CREATE INDEX IF NOT EXISTS chunk_by_text ON chunk (collection, indexed_text);
+CREATE TABLE IF NOT EXISTS settled (
+    collection TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, chunks INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS stale_text (
     collection TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (collection, text)
 ) WITHOUT ROWID;
@@ -173,14 +174,47 @@ class Manifest:
     def empty_collection(self, name: str) -> None:
         """Forget the collection and everything in it."""
         with self._transaction() as db:
-            for table in ("document", "document_text", "chunk", "stale_text", "page_start"):
+            for table in (
+                *("document", "document_text", "chunk", "stale_text", "page_start", "settled"),
+            ):
                 db.execute(f"DELETE FROM {table} WHERE collection = ?", (name,))
             db.execute("DELETE FROM collection WHERE name = ?", (name,))
 
-    def set_dirty(self, name: str, dirty: bool) -> None:
-        """Note that a writer begins, or has finished."""
+    def set_dirty(self, name: str) -> None:
+        """Note that a writer begins."""
         with self._transaction() as db:
-            db.execute("UPDATE collection SET dirty = ? WHERE name = ?", (int(dirty), name))
+            db.execute("UPDATE collection SET dirty = 1 WHERE name = ?", (name,))
+
+    def set_settled(self, name: str, fingerprint: str) -> None:
+        """Note that a writer has finished, and the indexes were made for these chunks.
+
+        Args:
+            name: of the collection.
+            fingerprint: of the chunks' ids; what the indexes have to agree with.
+        """
+        with self._transaction() as db:
+            db.execute("UPDATE collection SET dirty = 0 WHERE name = ?", (name,))
+            db.execute(
+                "INSERT OR REPLACE INTO settled SELECT ?, ?, COUNT(*) FROM chunk "
+                "WHERE collection = ?",
+                (name, fingerprint, name),
+            )
+
+    def settled(self, name: str) -> str | None:
+        """Fingerprint of the chunks for which the indexes were made; None where it is not certain.
+
+        It is not while a writer has not finished, while documents wait to be indexed, and where
+        the chunks are not as many as then: an older version may have written meanwhile.
+        """
+        rows = self._all(
+            "SELECT s.fingerprint FROM settled s JOIN collection c ON c.name = s.collection "
+            "WHERE c.name = ? AND c.dirty = 0 "
+            "AND s.chunks = (SELECT COUNT(*) FROM chunk WHERE collection = c.name) "
+            "AND NOT EXISTS (SELECT 1 FROM document d WHERE d.collection = c.name "
+            "AND d.state = 'pending')",
+            name,
+        )
+        return str(rows[0][0]) if rows else None
 
     # Documents
 
@@ -220,7 +254,7 @@ class Manifest:
                 )
                 db.executemany(
                     "INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    [_chunk_row(collection, c) for c in entry.chunks],
+                    [chunk_row(collection, c) for c in entry.chunks],
                 )
                 write_pages(db, collection, entry.document.id, entry.page_starts)
             db.execute("UPDATE collection SET dirty = 1 WHERE name = ?", (collection,))
@@ -285,6 +319,11 @@ class Manifest:
 
     # Chunks
 
+    def count(self, collection: str) -> int:
+        """Number of chunks."""
+        rows = self._all("SELECT COUNT(*) FROM chunk WHERE collection = ?", collection)
+        return int(rows[0][0])
+
     def chunk_ids(self, collection: str) -> list[str]:
         """Ids of every chunk, by document and position."""
         return [
@@ -321,7 +360,7 @@ class Manifest:
             paged = [row[0] for row in rows if row[6] is not None]
             with self._lock:
                 turns = page_turns(self._db, collection, paged)
-            found.update((row[0], _passage(row, turns.get(row[0], ()))) for row in rows)
+            found.update((row[0], Passage.of_row(row, turns.get(row[0], ()))) for row in rows)
         return found
 
     def present(self, collection: str, ids: Iterable[str]) -> set[str]:
@@ -366,29 +405,3 @@ class Manifest:
 def _document(row: Sequence[Any]) -> DocumentRecord:
     names = [name.strip() for name in _DOCUMENT.split(",")]
     return DocumentRecord(**dict(zip(names, row, strict=True)))
-
-
-def _chunk_row(collection: str, c: Chunk) -> tuple[Any, ...]:
-    heading = json.dumps(c.heading, ensure_ascii=False)
-    return (
-        *(collection, c.id, c.document_id, c.position, c.start, c.end, heading),
-        *(c.page, len(c.prefix), c.indexed_text),
-    )
-
-
-def _passage(row: Sequence[Any], turns: Sequence[Sequence[int]] = ()) -> Passage:
-    return Passage(
-        id=row[0],
-        document_id=row[1],
-        position=row[2],
-        start=row[3],
-        end=row[4],
-        heading=tuple(json.loads(row[5])),
-        page=row[6],
-        page_turns=tuple((start, page) for start, page in turns),
-        body_offset=row[7],
-        indexed_text=row[8],
-        source=row[9],
-        title=row[10],
-        name=row[11],
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -9,7 +10,7 @@ from typing import Any
 
 from rag_app.ingest.chunk import Chunk
 
-__all__ = ["CollectionRecord", "DocumentRecord", "Entry", "Passage", "shown_name"]
+__all__ = ["CollectionRecord", "DocumentRecord", "Entry", "Passage", "chunk_row", "shown_name"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,25 @@ class Passage:
     page_turns: tuple[tuple[int, int], ...] = ()
     name: str = ""
 
+    @classmethod
+    def of_row(cls, row: Sequence[Any], turns: Sequence[Sequence[int]] = ()) -> Passage:
+        """Of the manifest's row, its columns in the order of the attributes but `page_turns`."""
+        return cls(
+            id=row[0],
+            document_id=row[1],
+            position=row[2],
+            start=row[3],
+            end=row[4],
+            heading=tuple(json.loads(row[5])),
+            page=row[6],
+            body_offset=row[7],
+            indexed_text=row[8],
+            source=row[9],
+            title=row[10],
+            name=row[11],
+            page_turns=tuple((start, page) for start, page in turns),
+        )
+
     def metadata(self) -> dict[str, Any]:
         """What goes with the text wherever the passage goes; `page` only where there are pages.
 
@@ -132,3 +152,12 @@ class Passage:
 def shown_name(name: str, path: str) -> str:
     """The name relative to the ingested folder; the file's own where none is known."""
     return name or PurePosixPath(path).name
+
+
+def chunk_row(collection: str, c: Chunk) -> tuple[Any, ...]:
+    """A chunk as the manifest's row."""
+    heading = json.dumps(c.heading, ensure_ascii=False)
+    return (
+        *(collection, c.id, c.document_id, c.position, c.start, c.end, heading),
+        *(c.page, len(c.prefix), c.indexed_text),
+    )

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from rag_app.errors import StoreError, UnknownDocumentError
 from rag_app.index.agreement import agreed_record, check_chunking, chunking_of
-from rag_app.index.bm25_folder import current_bm25
+from rag_app.index.bm25_folder import built_bm25, fingerprint, kept_bm25
 from rag_app.index.data_folder import DataFolder
 from rag_app.index.embeddings import Embedder, Identity, identify, load_embedder, pipeline_version
 from rag_app.index.records import DocumentRecord, Entry
@@ -322,13 +322,17 @@ class Store:
         if stale:
             self.token_store.delete_texts(stale)
         self.manifest.forget_stale(self.collection)
-        self.bm25 = current_bm25(
-            self.data_dir / "bm25" / self.collection,
-            self.manifest.texts(self.collection),
-            analyser=self._analyser,
-        )
-        self.manifest.set_dirty(self.collection, False)
+        passages = self.manifest.texts(self.collection)
+        self.bm25 = built_bm25(self._bm25_folder, passages, analyser=self._analyser)
+        made_for = fingerprint(identifier for identifier, _ in passages)
+        self.index.note(made_for)
+        # Last: whoever is killed before finds a collection that has to be looked through.
+        self.manifest.set_settled(self.collection, made_for)
         self._record = replace(self._record, dirty=False)
+
+    @property
+    def _bm25_folder(self) -> Path:
+        return self.data_dir / "bm25" / self.collection
 
     def _embedded(
         self, texts: Sequence[str], on_encoded: Callable[[int], None] | None = None
@@ -363,16 +367,34 @@ class Store:
         """Make Chroma, BM25 and the token vectors hold what the manifest says."""
         self._vectors = VectorIndex.of(self.settings, suspect=self._record.dirty)
         try:
+            if self._agrees():
+                return
             # An emptied one, too: Chroma keeps the dimension of vectors that are gone.
-            if self.index.stored_space != self.space or not self.manifest.chunk_ids(
-                self.collection
-            ):
+            if self.index.stored_space != self.space or not self.manifest.count(self.collection):
                 self.index.empty(self.space)
             self._level()
             self.settle()
         except BaseException:
             self._close_indexes()
             raise
+
+    def _agrees(self) -> bool:
+        """Whether all were made for the same chunks, by what each has noted; BM25 is open then.
+
+        Otherwise everything is read and compared, which takes longer the more there is.
+        """
+        made_for = self.manifest.settled(self.collection)
+        count = self.manifest.count(self.collection)
+        index = self.index
+        if made_for is None or count == 0 or index.stored_space != self.space:
+            return False
+        if index.noted != made_for or index.count() != count:
+            return False
+        kept = kept_bm25(self._bm25_folder, made_for, analyser=self._analyser)
+        if kept is None or len(kept) != count:
+            return False
+        self.bm25 = kept
+        return True
 
     def _level(self) -> None:
         """Make Chroma hold what the manifest says."""

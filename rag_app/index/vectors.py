@@ -38,6 +38,7 @@ _BATCH = 1000
 # Twice Chroma's default: the nearest 50 of a large index come out nearly exact.
 _BREADTH = 200
 _PROBE_S = 120
+_NOTE = "rankgate_made_for"
 _FOLDER_ADVICE = "Its folder can be deleted; it is made again when the store is opened next."
 _PROBE = """
 import sys
@@ -270,6 +271,17 @@ class VectorIndex:
     def stored_space(self) -> str:
         """The space that the collection on disk was made for."""
         return str(self._collection.configuration_json["hnsw"]["space"])
+
+    def note(self, fingerprint: str) -> None:
+        """Keep with the vectors for which passages they were made."""
+        with _mapped(self._advice):
+            self._collection.modify(metadata={_NOTE: fingerprint})
+
+    @property
+    def noted(self) -> str | None:
+        """What `note` has kept; None where it has not."""
+        found = (self._collection.metadata or {}).get(_NOTE)
+        return None if found is None else str(found)
 
     def close(self) -> None:
         """Let go of the files or the connection."""

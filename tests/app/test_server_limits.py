@@ -159,7 +159,7 @@ def test_nothing_is_begun_for_a_request_that_is_over(over):
 def test_the_llm_has_the_time_that_is_left_of_the_request_and_no_more():
     passage = Passage(candidate=Candidate(id="a", text="A gate.", rank=1), index=0, rank=1)
     with fake_openai.serving() as server:
-        server.will(fake_openai.Reply(text="late", delay_s=5.0))
+        server.will(fake_openai.Reply(text="late", holds_after=0))  # for ever
         maker = OpenAIGenerator(model="m", base_url=server.url, timeout_s=60.0)
 
         def limits():
@@ -168,7 +168,6 @@ def test_the_llm_has_the_time_that_is_left_of_the_request_and_no_more():
         def context():
             return Context(sources=(SourceText(number=1, passage=passage),), limits=limits())
 
-        begun = time.monotonic()
         for ask in (
             lambda: maker.answer("q?", context()),
             lambda: list(maker.stream("q?", context())),
@@ -176,4 +175,3 @@ def test_the_llm_has_the_time_that_is_left_of_the_request_and_no_more():
         ):
             with pytest.raises(GeneratorError, match="no answer within"):
                 ask()
-        assert time.monotonic() - begun < 5.0

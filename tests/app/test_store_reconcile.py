@@ -226,7 +226,7 @@ def test_pending_documents_are_finished(filled, settings, embedder, tmp_path):
         ids = filled["chunks"]
         store.index.delete(ids)
         files.run_sql(store.manifest.path, "UPDATE document SET state = 'pending'")
-        store.manifest.set_dirty(store.collection, True)
+        store.manifest.set_dirty(store.collection)
     assert look(settings, embedder) == filled
 
 
