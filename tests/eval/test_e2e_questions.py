@@ -20,12 +20,14 @@ def test_own_questions_are_read(tmp_path):
         '{"query": "B?", "id": 7, "answers": ["b", "bb"], "group": "g"}\n'
         '{"text": "C?"}\n'
         '{"question": "D?", "answerable": false}\n'
+        '{"question": "E?", "answer": 1969, "split": "dev"}\n'
     )
-    a, b, c, d = read_own_questions(file)
+    a, b, c, d, e = read_own_questions(file)
     assert (a.id, a.references, a.answerable, a.relevant) == ("q1", ("a",), True, ("p1",))
     assert a.fields == {"kind": "short"}
     assert (b.id, b.references, b.cluster) == ("7", ("b", "bb"), "g")
     assert (c.answerable, d.answerable) == (None, False)
+    assert (e.references, e.fields) == (("1969",), {"split": "dev"})
 
 
 def test_bad_own_questions_are_told_with_their_lines(tmp_path):
@@ -35,6 +37,11 @@ def test_bad_own_questions_are_told_with_their_lines(tmp_path):
         read_own_questions(file)
     assert len(caught.value.findings) == 3
     assert all(f"own.jsonl, line {n}:" in str(caught.value) for n in (1, 2, 3))
+    for wrong in ('"answerable": "perhaps"', '"passages": ["A text."]', '"id": "x"'):
+        line = f'{{"question": "A?", {wrong}}}\n'
+        file.write_text(line * 2)
+        with pytest.raises(DatasetError):
+            read_own_questions(file)
     file.write_text("")
     with pytest.raises(DatasetError, match="no questions"):
         read_own_questions(file)

@@ -10,16 +10,14 @@ from typing import Any
 
 from rankgate.errors import InputError
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.data.finding import Finding, Place
+from rankgate_eval.data.finding import Finding
 from rankgate_eval.data.raw import RawDataset
-from rankgate_eval.data.readers.lines import json_objects
+from rankgate_eval.data.readers.questions import gold_questions
 from rankgate_eval.errors import DatasetError
 
 __all__ = ["AskedQuestion", "questions_of", "read_own_questions", "sample_questions"]
 
 _ANSWERABILITY = {"answerable": True, "partial": True, "unanswerable": False}
-_TEXT = ("question", "query", "text")
-_ID = ("_id", "id", "query_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +80,7 @@ def questions_of(data: Dataset, split: str | None = None) -> list[AskedQuestion]
 
 
 def read_own_questions(file: str | Path) -> list[AskedQuestion]:
-    """Read JSON lines of a user's own questions.
+    """Read JSON lines of a user's own questions, as `rankgate eval` reads them.
 
     Each has `question` (or `query`, `text`) and, as far as they are known, `id`, `answer` or
     `answers`, `passage_ids`, `answerable` (true or false), `group`. Without `answerable`, a
@@ -94,12 +92,30 @@ def read_own_questions(file: str | Path) -> list[AskedQuestion]:
     path = Path(file)
     raw = RawDataset(name=path.name)
     found: dict[str, AskedQuestion] = {}
-    for number, (place, row) in enumerate(json_objects(path, raw), start=1):
-        question = _own(row, number, place, raw)
-        if question is None:
+    for number, gold in enumerate(gold_questions(path, raw), start=1):
+        fields = dict(gold.fields)
+        answerable, group = fields.pop("answerable", None), fields.pop("group", "")
+        if not (answerable is None or answerable in (0, 1)):
+            raw.error("wrong_type", "`answerable` is true or false", gold.place)
             continue
+        if gold.passages or gold.spans:
+            said = "relevant passages are named by `passage_ids`, of DATA's corpus"
+            raw.error("wrong_type", said, gold.place)
+            continue
+        if gold.split is not None:
+            fields["split"] = gold.split
+        known = True if gold.answers or gold.passage_ids else None
+        question = AskedQuestion(
+            id=f"q{number}" if gold.id is None else gold.id,
+            text=gold.text.strip(),
+            references=_known(gold.answers),
+            answerable=known if answerable is None else bool(answerable),
+            relevant=gold.passage_ids,
+            group=str(group),
+            fields=fields,
+        )
         if question.id in found:
-            raw.error("duplicate_query_id", f"question id {question.id!r} stands twice", place)
+            raw.error("duplicate_query_id", f"question id {gold.id!r} stands twice", gold.place)
         found[question.id] = question
     errors = list(raw.errors)
     if not found and not errors:
@@ -107,51 +123,6 @@ def read_own_questions(file: str | Path) -> list[AskedQuestion]:
     if errors:
         raise DatasetError(raw.name, errors)
     return list(found.values())
-
-
-def _own(
-    row: Mapping[str, Any], number: int, place: Place, raw: RawDataset
-) -> AskedQuestion | None:
-    text = next((row[name] for name in _TEXT if name in row), None)
-    if not isinstance(text, str) or not text.strip():
-        raw.error("missing_field", f"expected `question` with its text, got {text!r}", place)
-        return None
-    given = next((row[name] for name in _ID if name in row), None)
-    answers = _list(row, ("answers", "answer"))
-    passages = _list(row, ("passage_ids", "passage_id"))
-    answerable = row.get("answerable")
-    if answers is None or passages is None or not (answerable is None or answerable in (0, 1)):
-        raw.error(
-            "wrong_type",
-            "`answer` and `passage_ids` are texts or lists of texts, `answerable` is true or false",
-            place,
-        )
-        return None
-    known = True if answers or passages else None
-    used = {*_TEXT, *_ID, "answers", "answer", "passage_ids", "passage_id", "answerable", "group"}
-    return AskedQuestion(
-        id=f"q{number}" if given is None else str(given),
-        text=text.strip(),
-        references=_known(answers),
-        answerable=known if answerable is None else bool(answerable),
-        relevant=tuple(passages),
-        group=str(row.get("group", "")),
-        fields={k: v for k, v in row.items() if k not in used},
-    )
-
-
-def _list(row: Mapping[str, Any], names: Sequence[str]) -> list[str] | None:
-    """Texts under any of the names; None where something else stands there."""
-    found: list[str] = []
-    for name in names:
-        value = row.get(name)
-        if value is None:
-            continue
-        values = value if isinstance(value, list) else [value]
-        if not all(isinstance(v, str | int) and not isinstance(v, bool) for v in values):
-            return None
-        found += [str(v) for v in values]
-    return found
 
 
 def sample_questions(

@@ -10,7 +10,7 @@ from rankgate_eval.data.raw import RawDataset
 from rankgate_eval.data.readers.gold import GoldQuestion, assemble
 from rankgate_eval.data.readers.lines import identifier, json_objects
 
-__all__ = ["read_questions"]
+__all__ = ["gold_questions", "read_questions"]
 
 _TEXT = ("question", "query", "text")
 _ID = ("_id", "id", "query_id")
@@ -39,12 +39,13 @@ def read_questions(
     """
     source = Path(file)
     raw = RawDataset(name=source.name.split(".")[0] if name is None else name)
-    questions = []
-    for place, row in json_objects(source, raw):
-        question = _question(row, raw, place)
-        if question is not None:
-            questions.append(question)
-    return assemble(raw, questions, corpus=corpus)
+    return assemble(raw, gold_questions(source, raw), corpus=corpus)
+
+
+def gold_questions(file: Path, raw: RawDataset) -> list[GoldQuestion]:
+    """The questions of JSON lines, in file order; what is wrong with a line goes to `raw`."""
+    read = (_question(row, raw, place) for place, row in json_objects(file, raw))
+    return [question for question in read if question is not None]
 
 
 def _question(row: dict[str, Any], raw: RawDataset, place: Place) -> GoldQuestion | None:
@@ -68,13 +69,15 @@ def _question(row: dict[str, Any], raw: RawDataset, place: Place) -> GoldQuestio
     lists: dict[str, tuple[str, ...]] = {}
     for meaning, names in _LISTS.items():
         values: list[str] = []
+        # A year is an answer too, and a number an id; `true` and 2.5 are mistakes.
+        allowed = str | int if meaning in ("answers", "passage_ids") else str
         for name in names:
             value = row.get(name)
             items = value if isinstance(value, list) else [] if value is None else [value]
-            if not all(isinstance(item, str) for item in items):
+            if not all(isinstance(i, allowed) and not isinstance(i, bool) for i in items):
                 raw.error("wrong_type", f"{name} must hold strings, got {str(value)[:80]!r}", place)
                 return None
-            values += [item for item in items if item.strip()]
+            values += [str(item) for item in items if str(item).strip()]
         lists[meaning] = tuple(values)
     return GoldQuestion(
         id=key,
