@@ -12,7 +12,7 @@ from rankgate.profile import Profile
 from rankgate.scorers.protocol import ScorerInfo
 from rankgate.types import FirstStageKind
 
-__all__ = ["Description", "SectionDescription", "describe", "describe_section"]
+__all__ = ["Description", "SectionDescription", "describe"]
 
 _FIT = "Fit one on your data: rankgate calibrate DATA --out policy.json"
 
@@ -104,18 +104,17 @@ def describe(
         scorer=scorer.id,
         embedder=profile.embedder,
         fitted_on=_fitted_on(policy.provenance),
-        sections=tuple(describe_section(k, policy.section(k)) for k in kinds),
+        sections=tuple(_section(k.value, policy.section(k)) for k in kinds),
         notes=tuple(notes),
     )
 
 
-def describe_section(kind: FirstStageKind, section: Section) -> SectionDescription:
-    """What a section does, whatever the scorer."""
+def _section(kind: str, section: Section) -> SectionDescription:
     fitted = section.profile
     depends = {"embedder": fitted.embedder, "space": fitted.space, "analyser": fitted.analyser}
     known = [f"{name} {value}" for name, value in depends.items() if value is not None]
     return SectionDescription(
-        first_stage=kind.value,
+        first_stage=kind,
         gate=_gate(section.gate, section.may_skip),
         floor=_floor(section),
         probabilities=_probabilities(section),

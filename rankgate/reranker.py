@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -12,9 +13,7 @@ from rankgate.deadline import Deadline
 from rankgate.decide.gate import Action, Decision
 from rankgate.decide.rank import Ranking, rank
 from rankgate.decide.signals import Signals, compute_signals
-from rankgate.describe import Description, describe
-from rankgate.errors import InputError, ScorerError
-from rankgate.fit import check_when_loaded, default_policy_for
+from rankgate.errors import InputError, ProfileMismatchError, ScorerError
 from rankgate.policy import Policy, Section
 from rankgate.profile import Profile
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, Scores, ScoreStats
@@ -54,8 +53,7 @@ class Reranker:
     Args:
         scorer: anything with `score`; see `rankgate.scorers.Scorer`.
         policy: gate, relevance models and floor. None: the default policy if it was fitted for
-            this scorer (without its cosines where they are another embedder's), otherwise
-            `Policy.unfitted()` (always rerank, raw order, no floor).
+            this scorer, otherwise `Policy.unfitted()` (always rerank, raw order, no floor).
         first_stage: which scores the candidates carry. None: seen from each query's candidates.
         profile: what is known of the first stage (embedder, space, chunking), compared with
             what the policy was fitted for.
@@ -83,24 +81,23 @@ class Reranker:
         self.lexicon = lexicon
         self.notes: tuple[str, ...] = ()
         if policy is None:
-            named = Policy.default().sections if self.first_stage is None else (self.first_stage,)
-            fit = default_policy_for(self.profile, named, trust_unknown=True)
-            policy, self.notes = fit.policy, fit.notes
+            policy = self._default_policy()
         self.policy = policy
-        kinds = tuple(policy.sections) if self.first_stage is None else (self.first_stage,)
+        kinds = policy.sections if self.first_stage is None else (self.first_stage,)
         for kind in kinds:
             policy.check_profile(kind, self.profile)
-        check_when_loaded(scorer, policy, kinds)
 
-    def describe(self) -> Description:
-        """What is active (gate, floor, probabilities), and what is off and why."""
-        return describe(
-            self.policy,
-            kind=self.first_stage,
-            profile=self.profile,
-            scorer=self.scorer.info,
-            notes=self.notes,
-        )
+    def _default_policy(self) -> Policy:
+        default = Policy.default()
+        kinds = default.sections if self.first_stage is None else (self.first_stage,)
+        try:
+            for kind in kinds:
+                default.check_profile(kind, self.profile)
+        except ProfileMismatchError as exc:
+            self.notes = ("no_policy: no gate, no floor and no probabilities: " + str(exc),)
+            _warn_once(self.notes[0])
+            return Policy.unfitted()
+        return default
 
     def rerank(
         self,
@@ -370,6 +367,12 @@ def as_candidates(candidates: Sequence[Candidate | str]) -> list[Candidate]:
                 "LangChain or LlamaIndex component, or build Candidate(id=, text=, rank=)."
             )
     return found
+
+
+@functools.cache
+def _warn_once(note: str) -> None:
+    """Once in a process, or a server would say it with every request."""
+    logger.warning("%s", note)
 
 
 def kind_of(candidates: Sequence[Candidate]) -> FirstStageKind:

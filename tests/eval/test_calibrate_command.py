@@ -5,15 +5,17 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from command_kit import invoke
 
-from rankgate.errors import InputError
+from rankgate.errors import InputError, ProfileMismatchError
 from rankgate.policy import Policy
 from rankgate.retrieve import MemoryIndex
+from rankgate.testing import FakeScorer
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval.calibrate import Question, calibrate, foreign_questions, read_questions
 from rankgate_eval.calibrate.calibration import fit_material
@@ -23,6 +25,7 @@ from rankgate_eval.calibrate.unanswerable import WithoutStage, hidden_passages, 
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.loading import load_dataset
 from rankgate_eval.run.system import IndexStage, as_first_stage
+from rankgate_eval.run.system_choice import profile_of
 
 # The system knows which passage belongs to which query, and gets it wrong now and then; the
 # scorer nearly never does. Both are deterministic.
@@ -51,19 +54,23 @@ def search(query, k):
     return [Candidate(id=name, text=f"text of {name}", rank=i + 1, dense=d, bm25=b)
             for i, (name, d, b) in enumerate(scored[:k])]
 
+def shallow(query, k):
+    return search(query, min(k, 8))
+
 def read(query, text):
     right = text == "text of p" + query.split()[-1]
     return 3.0 * right + noise("s", query, text) * 2.0
 
 scorer = FakeScorer(read, info=ScorerInfo(id="planted", scale="planted"))
+wrong = FakeScorer(lambda q, t: -read(q, t), info=ScorerInfo(id="planted", scale="planted"))
 constant = FakeScorer(lambda q, t: 1.0, info=ScorerInfo(id="planted", scale="planted"))
 """
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A BEIR folder of 110 dev and 20 test queries, and the system beside it."""
-    write(tmp_path / "data", dev=110)
+    """A BEIR folder of 130 dev and 20 test queries, and the system beside it."""
+    write(tmp_path / "data", dev=130)
     write(tmp_path / "small", dev=30)
     (tmp_path / "planted_system.py").write_text(SYSTEM, "utf-8")
     monkeypatch.chdir(tmp_path)
@@ -108,13 +115,13 @@ def test_a_policy_is_fitted_written_and_loaded_and_no_test_query_is_read(folder)
     section = policy.section("hybrid")
     assert section.profile.scorer == "planted" and section.k == 12
     assert section.reranked.scale == "planted"
-    assert report["data"]["strata"] == {"answerable": 110, "removed": 110}
+    assert report["data"]["strata"] == {"answerable": 130, "removed": 130}
     assert report["held_out"]["order"]["ndcg10"]["policy"] > 0.9
     assert report["parts"]["floor"]["kept"] and section.floor.refuse_below > 0.0
     assert policy.provenance["data"]["split"] == "dev"
     assert any("asked for deeper" in note for note in report["notes"])
     # Another test split, and another order of the queries: the same section.
-    write(folder / "other", dev=110, harmful_test=True, order=-1)
+    write(folder / "other", dev=130, harmful_test=True, order=-1)
     again = run("other", *SYSTEM_OPTIONS, "--out", "other.json")
     assert again.exit_code == 0, again.output
     assert Policy.load("other.json").section("hybrid") == section
@@ -152,6 +159,77 @@ def test_few_queries_keep_what_there_is_and_say_so(folder):
     assert "30 judged queries, fewer than the 100" in found.stdout
     section = Policy.load("p.json").section("hybrid")
     assert section.reranked is None and not section.floor.active and section.gate.model is None
+
+
+@pytest.mark.parametrize("name", ["small", "data"])
+def test_a_reranker_that_is_worse_is_the_first_thing_said_and_its_own_exit_code(folder, name):
+    options = [o.replace("planted_system:scorer", "planted_system:wrong") for o in SYSTEM_OPTIONS]
+    found = run(name, *options, "--out", "p.json", "--report", "r.json")
+    assert found.exit_code == 1, found.output
+    first = found.stdout.splitlines()[0]
+    assert first.startswith("The reranker is WORSE than the first stage: nDCG@10 0.")
+    told = json.loads((folder / "r.json").read_text("utf-8"))["reranker"]
+    assert told["worse"] and not told["mended"]
+    assert told["raw_minus_first_stage"]["interval"][1] < 0.0
+    assert f"{told['raw_order']:.3f} against {told['first_stage']:.3f}" in first
+    assert told["raw_minus_first_stage"]["n"] == (30 if name == "small" else 130)
+    # One that helps says nothing of the kind, fitted or not.
+    good = run(name, *SYSTEM_OPTIONS, "--out", "p.json")
+    assert good.exit_code == 0 and "WORSE" not in good.stdout
+
+
+def test_the_depth_that_a_system_really_gives_is_what_the_policy_is_fitted_for(folder):
+    options = ("--scorer", "planted_system:scorer", "--folds", "2", "--split", "dev", "--json")
+    found = run("data", "--system", "planted_system:shallow", *options, "--k", "12")
+    assert found.exit_code == 0, found.output
+    assert Policy.load("policy.json").section("hybrid").k == 8
+    told = json.loads(found.stdout)
+    assert told["k"] == 8
+    assert any("at most 8 candidates, though 12 were asked for" in n for n in told["notes"])
+    run("small", "--system", "planted_system:shallow", *options, "--k", "8")
+    deep = json.loads(run("small", *SYSTEM_OPTIONS, "--json").stdout)
+    assert deep["k"] == 12 and not any("asked for:" in note for note in deep["notes"])
+
+
+def test_a_policy_is_bound_to_the_embedder_that_is_named_or_says_that_it_is_not(folder):
+    unbound = json.loads(run("small", *SYSTEM_OPTIONS, "--json").stdout)
+    assert any("not bound to an embedder" in note for note in unbound["notes"])
+    assert Policy.load("policy.json").section("hybrid").profile.embedder is None
+    bound = run("small", *SYSTEM_OPTIONS, "--embedder", "my-model", "--json")
+    assert not any("embedder" in note for note in json.loads(bound.stdout)["notes"])
+    section = Policy.load("policy.json").section("hybrid")
+    assert section.profile.embedder == "my-model"
+    with pytest.raises(ProfileMismatchError, match="embedder: fitted for 'my-model'"):
+        Policy.load("policy.json").check_profile(
+            "hybrid", replace(section.profile, embedder="another")
+        )
+
+
+def test_an_index_names_its_embedder_itself():
+    index = MemoryIndex.build(CORPUS)
+    with pytest.raises(InputError, match="an embedder is named for a system of one's own"):
+        read_material(
+            DATA, stage=IndexStage(index=index, kind="bm25"), scorer=FakeScorer(), embedder="x"
+        )
+
+
+def test_a_store_is_asked_for_its_embedder_and_a_retriever_for_its_store():
+    class Embeddings:
+        model_name = "some-model"
+
+    class Store:
+        embeddings = Embeddings()
+
+    class Retriever:
+        vectorstore = Store()
+
+        def invoke(self, query):
+            return []
+
+    stage = as_first_stage(Retriever())
+    assert profile_of(stage).embedder == "some-model"
+    Store.embeddings = None
+    assert profile_of(as_first_stage(Retriever())).embedder is None
 
 
 def test_few_queries_keep_the_base_and_its_other_sections(folder):

@@ -15,13 +15,13 @@ from rankgate.policy import Policy, Section
 from rankgate.reranker import Reranker
 from rankgate.scorers import ScorerInfo, Scores
 from rankgate.types import Candidate, FirstStageKind
-from rankgate_eval.calibrate.fit import FitOptions, fit_parts, row_folds
-from rankgate_eval.calibrate.held_out import (
+from rankgate_eval.calibrate.confirm import (
     check_parts,
     fit_checked,
     section_of,
-    serve_held_out,
 )
+from rankgate_eval.calibrate.fit import FitOptions, fit_parts, row_folds
+from rankgate_eval.calibrate.gate_fit import FrontierPoint
 from rankgate_eval.calibrate.measure import describe, separation
 from rankgate_eval.calibrate.rows import row_of
 from rankgate_eval.calibrate.serve import serve
@@ -37,8 +37,7 @@ def judged(seed=0, options=HYBRID, queries=100, **how):
 
 
 def test_an_informative_scorer_orders_better_and_its_probability_floors():
-    # Three quarters of 120 are enough for a bound, half of 100 are not.
-    found, numbers = judged(options=replace(HYBRID, folds=4), queries=120, per_document=1)
+    found, numbers = judged(queries=130, per_document=1)
     order = numbers["order"]["ndcg10"]
     assert found.parts.reranked.reads_raw
     assert order["policy"] > 0.97 > order["first_stage"] + 0.15
@@ -51,16 +50,14 @@ def test_an_informative_scorer_orders_better_and_its_probability_floors():
 
 @pytest.mark.parametrize("scorer", ["noise", "inverted"])
 def test_a_useless_scorer_is_not_listened_to(scorer):
-    found, numbers = judged(options=replace(HYBRID, folds=4), queries=200, scorer=scorer)
+    found, numbers = judged(queries=400, scorer=scorer, options=replace(HYBRID, max_loss=0.01))
     order = numbers["order"]["ndcg10"]
-    # Noise is a little listened to, so skipping is not shown to be free for every query.
-    assert numbers["gate"]["skip_rate"]["share"] > (0.95 if scorer == "inverted" else 0.5)
-    assert numbers["gate"]["loss"]["mean"] <= 0.002
     assert order["raw_order"] < 0.5
     # What is served is as good as the first stage, not as bad as the scorer.
     assert abs(order["policy"] - order["first_stage"]) < 0.02
     if scorer == "inverted":
         assert not found.parts.reranked.reads_raw
+        assert found.checks["gate"].passed and numbers["gate"]["skip_rate"]["share"] > 0.95
 
 
 def test_constant_scores_give_no_model_and_a_reason():
@@ -72,8 +69,9 @@ def test_constant_scores_give_no_model_and_a_reason():
 
 
 def test_the_gate_skips_the_typos_that_the_scorer_harms():
-    four = replace(HYBRID, folds=4)
-    found, numbers = judged(options=four, scorer="harms_typos", typos=0.3, queries=220)
+    found, numbers = judged(
+        options=replace(HYBRID, max_loss=0.01), scorer="harms_typos", typos=0.3, queries=440
+    )
     typo = np.array([s.row.signals.unknown_share > 0.0 for s in found.served if s.row.answerable])
     skips = np.array([s.skips for s in found.served if s.row.answerable])
     assert skips[typo].mean() > 0.9
@@ -83,59 +81,97 @@ def test_the_gate_skips_the_typos_that_the_scorer_harms():
     assert "lexicon" in found.parts.notes["gate"]
 
 
-def test_a_gate_that_loses_too_much_is_set_on_less_and_then_left_out():
-    easy = {"seed": 2, "queries": 110, "first_stage": 4.0}
-    rich, numbers = judged(options=replace(HYBRID, max_loss=0.01), **easy)
-    assert rich.checks["gate"].passed and rich.checks["gate"].numbers["spend"] == 1.0
-    # The same questions and a smaller budget: set on all of it the gate would lose too much.
-    half, numbers = judged(options=replace(HYBRID, max_loss=0.006), **easy)
-    gate = half.checks["gate"]
-    assert gate.passed and gate.numbers["spend"] == 0.5 and "set on 0.5" in gate.reason
-    assert 0.0 < numbers["gate"]["loss"]["mean"] <= 0.006
-    assert 0.0 < numbers["gate"]["skip_rate"]["share"] < 0.9
-    none, numbers = judged(options=replace(HYBRID, max_loss=0.004), **easy)
-    gate = none.checks["gate"]
-    assert none.parts.gate.model is None and not gate.passed
-    assert gate.numbers["spend"] == 0.25 and "more than the 0.004" in gate.reason
-    assert numbers["gate"]["skip_rate"]["count"] == 0
-
-
-def checked_gate(losses, max_loss=0.002):
-    """The gate's check on queries that it all skips, each losing so much."""
+def checked_gate(losses, *, max_loss=0.002, promised=1.0, skips=1.0):
+    """The gate's check on fresh queries of which it skips so many, each losing so much."""
     parts = judged()[0].parts
-    rows = world(0, queries=len(losses), removed=False)
+    rows = world(0, queries=1, removed=False)
+    plain = serve(rows[0], Section())
     served = []
-    for row, loss in zip(rows, losses, strict=True):
-        one = serve(row, Section())
-        lost = replace(one.reranked, ndcg10=one.reranked.ndcg10 - loss)
-        served.append(replace(one, skipped=lost, skips=True))
-    parts = replace(parts, gate=Gate(model=Logistic(intercept=0.0, features=()), threshold=1.0))
+    for i, loss in enumerate(losses):
+        lost = replace(plain.reranked, ndcg10=plain.reranked.ndcg10 - loss)
+        row = replace(rows[0], query_id=f"q{i}", group=f"d{i}")
+        taken = i < skips * len(losses)
+        served.append(replace(plain, row=row, skipped=lost, skips=taken))
+    parts = replace(
+        parts,
+        gate=Gate(model=Logistic(intercept=0.0, features=()), threshold=1.0),
+        promised=FrontierPoint(threshold=1.0, skip_rate=promised, loss=0.0, error=0.0),
+    )
     return check_parts(served, parts, replace(HYBRID, max_loss=max_loss))["gate"]
 
 
-def test_a_gate_holds_where_its_mean_loss_is_within_the_budget_and_not_a_hair_beyond():
+def test_a_gate_is_confirmed_where_its_loss_and_one_question_more_are_within_the_budget():
+    assert checked_gate(np.zeros(200)).passed  # one more answer that slips: .369 / 200
+    few = checked_gate(np.zeros(150))
+    # No loss was seen, and one question of 150 would be too much.
+    assert not few.passed and few.numbers["loss"]["mean"] == 0.0
+    assert few.numbers["spare"] == pytest.approx(0.3691 / 150, abs=1e-5)
+    assert few.numbers["needed"] == 370 and "about 370 judged queries" in few.reason
+    losses = np.zeros(1000)
+    losses[:4] = 0.3
+    assert checked_gate(losses).passed  # .0012, and .0006 of a standard error
+    losses[:6] = 0.3
+    near = checked_gate(losses)  # .0018 and .0007
+    assert not near.passed and near.numbers["needed"] > 2000
+    losses[:7] = 0.3
+    beyond = checked_gate(losses)
+    assert not beyond.passed and "more than the 0.002 that is allowed" in beyond.reason
+    assert "needed" not in beyond.numbers
+    # Large losses and gains that cancel out are no licence either.
+    wide = checked_gate(np.where(np.arange(1000) % 2, 0.35, -0.35))
+    assert not wide.passed and "so few leave open" in wide.reason
+
+
+def test_a_gate_that_skips_other_than_it_promised_is_not_confirmed():
     losses = np.zeros(200)
-    losses[:2] = 0.199
-    assert checked_gate(losses).passed  # 0.00199 of 0.002
-    beyond = checked_gate(losses * 1.05)
-    # Within one standard error of the budget is not within the budget.
-    assert not beyond.passed and beyond.numbers["over_budget"]
-    assert "more than the 0.002" in beyond.reason
-    wide = checked_gate(np.where(np.arange(200) // 2 % 2, 0.35, -0.35))
-    assert not wide.passed and "cannot be excluded" in wide.reason
+    assert checked_gate(losses, promised=0.55, skips=0.6).passed
+    far = checked_gate(losses, promised=0.55, skips=0.9)
+    assert not far.passed and "skips 90.0%" in far.reason and "promised 55.0%" in far.reason
+    assert not checked_gate(losses, promised=0.9, skips=0.55).passed
+    assert "not worth having" in checked_gate(losses, promised=0.02, skips=0.01).reason
+
+
+def test_a_share_to_skip_is_confirmed_by_the_share_alone():
+    losses = np.full(100, 0.3)
+    options = {"max_loss": None, "skip_rate": 0.5}
+    found = fit_checked(world(0, queries=200), replace(HYBRID, **options))
+    assert found.checks["gate"].passed
+    assert 0.3 < found.checks["gate"].numbers["skip_rate"]["share"] < 0.7
+    assert not checked_gate(losses).passed
+
+
+def test_what_is_shown_is_what_the_written_gate_does_on_questions_it_has_not_seen():
+    rows = world(7, queries=240)
+    found = fit_checked(rows, replace(HYBRID, max_loss=0.01))
+    fresh = {s.row.query_id for s in found.served}
+    fitted = [r for r in rows if r.query_id not in fresh]
+    assert {r.group for r in fitted}.isdisjoint(s.row.group for s in found.served)
+    assert found.fitted_on == 120 and len(fresh) == 120
+    section = section_of(found.parts, scale="planted", base=Section(top_n=5))
+    for before in found.served:
+        again = serve(before.row, section)
+        assert (again.skips, again.answers) == (before.skips, before.answers)
+        assert again.placed.order.tolist() == before.placed.order.tolist()
+    # The fresh half's truth moves what is kept, and never what was fitted.
+    without = frozenset({"reranked", "first_stage", "floor"})
+    ordered = sorted(fitted, key=lambda row: (row.query_id, row.stratum))
+    alone = fit_parts(ordered, replace(HYBRID, max_loss=0.01), without=without)
+    both = fit_checked(rows, replace(HYBRID, max_loss=0.01), without=without)
+    if both.parts.gate.model is not None:
+        assert both.parts.gate == alone.gate
 
 
 def test_a_floor_held_down_by_few_questions_says_how_many_would_do():
-    found, _ = judged(options=replace(HYBRID, folds=4), queries=120, per_document=1)
+    found, _ = judged(queries=200, per_document=1)
     check = found.checks["floor"]
-    assert check.numbers["room"]["wrongs"] == 1 and check.numbers["room"]["n"] == 120
-    assert "lets at most 1 be refused (0.8%)" in check.reason
+    assert check.numbers["room"]["wrongs"] == 1 and check.numbers["room"]["n"] == 100
+    assert "let at most 1 be refused (1.0%)" in check.reason
     assert str(check.numbers["room"]["needed"]) in check.reason
 
 
 def test_ranks_alone_are_no_probability_and_a_floor_makes_the_gate_rest():
     options = FitOptions(kind=FirstStageKind.ORDER, folds=3)
-    found, numbers = judged(options=options, kind="order", per_document=1)
+    found, numbers = judged(options=options, queries=130, kind="order", per_document=1)
     assert found.parts.first_stage is None
     assert "ranks are no probability" in found.checks["first_stage"].reason
     assert found.parts.floor.refuse_below is not None
@@ -145,7 +181,7 @@ def test_ranks_alone_are_no_probability_and_a_floor_makes_the_gate_rest():
 
 
 def test_too_few_queries_for_the_bound_leave_no_floor():
-    found, _ = judged(queries=50)
+    found, _ = judged(queries=100)
     assert found.parts.floor.refuse_below is None
     reason = found.checks["floor"].reason
     assert "50 answerable queries with a relevant candidate, on 25 documents" in reason
@@ -168,25 +204,12 @@ def test_the_same_seed_and_any_order_give_the_same_parts():
     assert fit_parts(rows, replace(HYBRID, seed=5)).gate != once.parts.gate
 
 
-def test_no_query_is_served_by_a_fit_that_has_seen_its_document():
+def test_no_document_stands_on_both_sides_of_a_fold():
     rows = world(0, queries=60)
     pairs, unit = row_folds(rows, folds=2, seed=0)
     assert unit == "group"
     for train, held in pairs:
         assert not {rows[i].group for i in train} & {rows[i].group for i in held}
-    before = serve_held_out(rows, HYBRID)
-    # Another truth for one document: what its own queries are served must not change.
-    mine = [i for i, r in enumerate(rows) if r.group == "d0"]
-    changed = list(rows)
-    for i in mine:
-        flipped = rows[i].relevant[::-1].copy()
-        seen = replace(rows[i].first_stage, relevant=flipped)
-        changed[i] = replace(rows[i], relevant=flipped, first_stage=seen, reranked=seen)
-        changed[i] = replace(changed[i], reranked=replace(rows[i].reranked, relevant=flipped))
-    after = serve_held_out(changed, HYBRID)
-    for i in mine:
-        assert after[i].placed.order.tolist() == before[i].placed.order.tolist()
-        assert after[i].skips == before[i].skips and after[i].harm == before[i].harm
 
 
 @pytest.mark.slow
@@ -202,20 +225,27 @@ def test_false_refusals_of_the_whole_fit_on_fresh_queries():
     assert over <= 5  # of 40, where 2 are expected; P(more than 5) is 0.014
 
 
-@pytest.mark.slow
-def test_kept_gates_keep_their_budget_on_fresh_queries_on_average():
-    losses = []
-    for seed in range(16):
-        found = fit_checked(world(seed, queries=200, first_stage=4.0), HYBRID)
-        if found.parts.gate.model is not None:
+@pytest.mark.parametrize("scorer", ["informative", "noise"])
+@pytest.mark.parametrize("seeds", [3, pytest.param(40, marks=pytest.mark.slow)])
+def test_gates_of_few_questions_do_not_lose_more_than_they_may(scorer, seeds):
+    """A noise scorer, and a first stage that is easy: what once printed .0000 and lost .0081."""
+    for queries, budget in ((150, 0.01), (400, 0.004)):
+        losses = []
+        for seed in range(seeds):
+            rows = world(seed, queries=queries, first_stage=4.0, scorer=scorer, removed=False)
+            found = fit_checked(rows, replace(HYBRID, max_loss=budget))
+            if found.parts.gate.model is None:
+                continue
             section = section_of(found.parts, scale="planted", base=Section())
-            fresh = world(10_000 + seed, queries=1000, first_stage=4.0, removed=False)
+            fresh = world(10_000 + seed, queries=400, first_stage=4.0, scorer=scorer, removed=False)
             served = [serve(row, section) for row in fresh]
-            assert np.mean([s.skips for s in served]) > 0.3
+            told = found.checks["gate"].numbers
+            low, high = told["skip_rate"]["interval"]
+            assert low - 0.1 <= np.mean([s.skips for s in served]) <= high + 0.1
             losses.append(np.mean([s.loss * s.skips for s in served]))
-    assert len(losses) >= 8
-    assert np.mean(losses) <= 0.002
-    assert max(losses) <= 0.006  # no promise for each gate; on these seeds 0.0035
+        over = sum(loss > budget for loss in losses)
+        assert over <= 1 + 0.16 * len(losses), (queries, losses)
+        assert not losses or np.mean(losses) <= budget
 
 
 # --- serving is what the engine does -------------------------------------------------------------

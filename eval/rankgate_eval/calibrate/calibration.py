@@ -1,7 +1,8 @@
-"""Calibration: a policy section for one scorer over one first stage, fitted and checked."""
+"""Calibration: a policy section for one scorer over one first stage, fitted and confirmed."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +14,9 @@ from rankgate.profile import Profile
 from rankgate.retrieve import DEFAULT_K
 from rankgate.scorers import Scorer
 from rankgate.types import FirstStageKind
+from rankgate_eval.calibrate.confirm import fit_checked
 from rankgate_eval.calibrate.fit import PARTS, FitOptions
 from rankgate_eval.calibrate.gate_fit import thinned
-from rankgate_eval.calibrate.held_out import fit_checked
 from rankgate_eval.calibrate.material import LEAST_JUDGED, Material, read_material
 from rankgate_eval.calibrate.reading import Report
 from rankgate_eval.calibrate.record import (
@@ -25,6 +26,7 @@ from rankgate_eval.calibrate.record import (
     numbers_of,
     parts_of,
     plain_data,
+    reranker_numbers,
 )
 from rankgate_eval.calibrate.unanswerable import Question
 from rankgate_eval.data.dataset import Dataset
@@ -59,6 +61,12 @@ class Calibration:
         """The parts that passed their check."""
         return tuple(p for p in PARTS if self.report["parts"][p]["kept"])
 
+    @property
+    def harmful(self) -> bool:
+        """Whether the scorer is worse than the first stage, and no fitted order mends it."""
+        found = self.report["reranker"]
+        return bool(found["worse"] and not found["mended"])
+
 
 def calibrate(
     data: Dataset,
@@ -78,13 +86,14 @@ def calibrate(
     folds: int = 5,
     seed: int = 0,
     limit: int | None = None,
+    embedder: str | None = None,
     command: str = "rankgate_eval.calibrate.calibrate(...)",
     notes: Sequence[str] = (),
     tell: Report | None = None,
 ) -> Calibration:
-    """Fit a policy on one split of a data set, and check each part on held-out queries.
+    """Fit a policy on half of a split's document groups, and confirm each part on the other half.
 
-    Nothing outside the split is read. A part that fails its check is null, and the report says
+    Nothing outside the split is read. A part that is not confirmed is null, and the report says
     why. With fewer than `LEAST_JUDGED` judged queries the base's numbers stay.
 
     Args:
@@ -96,15 +105,16 @@ def calibrate(
         base: whose other sections are kept, and whose numbers stay where nothing is fitted;
             None: the default policy, where it fits the scorer.
         questions: further ones that the corpus does not answer.
-        k: candidates that the scorer reads.
+        k: candidates that are asked for; the policy is fitted for as many as come.
         top_n: passages that are kept.
         max_loss: mean nDCG@10 that the gate may lose; ignored where `skip_rate` is given.
         skip_rate: share of the queries that the gate should skip.
         false_refusals: share of the answerable queries that the floor may refuse.
         confidence: of the bound on that share.
-        folds: of all cross-fitting.
-        seed: of the folds and intervals.
+        folds: of the cross-fitting inside the half that is fitted on.
+        seed: of halves, folds and intervals.
         limit: judged queries, and unjudged ones, at most; spread over the data set.
+        embedder: name of the model that made the system's vectors, where it cannot say.
         command: how this was called, for the record.
         notes: what a reader should know already.
         tell: told of progress.
@@ -137,6 +147,7 @@ def calibrate(
         folds=folds,
         seed=seed,
         limit=limit,
+        embedder=embedder,
         tell=tell,
     )
     return fit_material(
@@ -169,7 +180,8 @@ def fit_material(
         PolicyError: `base` does not fit the scorer.
     """
     reading, judged, tuned = material.reading, material.judged, material.tuned
-    k, profile = material.k, material.profile
+    # A system that gives fewer than are kept: all of them are read and kept.
+    k, profile = max(material.k, options.top_n), material.profile
     whole, original = _base(base, reading.kind, profile)
     fusion = original.fusion if material.fusion is None else material.fusion
     options = replace(
@@ -183,17 +195,14 @@ def fit_material(
     if len(judged) < LEAST_JUDGED:
         obstacle = f"{len(judged)} judged queries, fewer than the {LEAST_JUDGED} that a fit needs"
     else:
-        rounds = [0]
+        rounds = itertools.count(1)
 
-        def fold_done() -> None:
-            rounds[0] += 1
-            if tell is not None:
-                # Checked again without what failed: the folds begin anew.
-                done = (rounds[0] - 1) % options.folds + 1
-                tell("fitting and checking, fold", done, options.folds)
+        def round_done() -> None:
+            if tell is not None:  # again without what failed, a part fewer each time
+                tell("fitting and confirming, round", next(rounds), len(PARTS) + 1)
 
         try:
-            judgement = fit_checked(reading.rows, options, progress=fold_done)
+            judgement = fit_checked(reading.rows, options, progress=round_done)
         except InputError as exc:  # such as no relevant passage among any candidates
             obstacle = str(exc)
     shaped = replace(original, k=k, top_n=options.top_n, fusion=fusion, profile=profile)
@@ -205,7 +214,7 @@ def fit_material(
         "commit": git_state()[0],
         "seed": options.seed,
         "folds": options.folds,
-        "drawn_by": None if judgement is None else judgement.parts.unit,
+        "drawn_by": None if judgement is None else judgement.unit,
         "data": {
             "name": data.name,
             "split": material.split,
@@ -224,6 +233,7 @@ def fit_material(
         },
         "parts": parts,
         "fusion": fusion_numbers(tuned, data, judged, fusion),
+        "reranker": reranker_numbers(judgement, reading.rows, options.seed),
         "held_out": numbers["held_out"],
         "notes": [*notes, *reading.notes, *drawn_note(judgement)],
     }

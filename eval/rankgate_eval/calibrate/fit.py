@@ -62,7 +62,6 @@ class FitOptions:
         kind: of first stage.
         max_loss: mean nDCG@10 that the gate may lose; None where `skip_rate` is given.
         skip_rate: share of the queries to skip; None where `max_loss` is given.
-        spend: share of `max_loss` that the gate's threshold is set on, in (0, 1].
         false_refusals: share of the answerable queries that the floor may refuse.
         confidence: of the bound on that share.
         top_n: passages that are kept.
@@ -74,7 +73,6 @@ class FitOptions:
     kind: FirstStageKind
     max_loss: float | None = 0.002
     skip_rate: float | None = None
-    spend: float = 1.0
     false_refusals: float = 0.05
     confidence: float = 0.95
     top_n: int = 5
@@ -95,8 +93,6 @@ class FitOptions:
         ):
             if not 0.0 < value < 1.0:
                 raise InputError(f"{name} must be above 0 and below 1, got {value}")
-        if not 0.0 < self.spend <= 1.0:
-            raise InputError(f"spend is a share above 0 and at most 1, got {self.spend}")
         if self.top_n < 1:
             raise InputError(f"top_n must be at least 1, got {self.top_n}")
 
@@ -111,6 +107,7 @@ class FittedParts:
         gate: skips nothing where it has no model.
         floor: null where it is not set.
         refusing: the bound behind `refuse_below`.
+        promised: the gate's point among them; None without a gate.
         points: skip rate against loss, by cross-fitting.
         unit: what the folds were drawn from; see `Fold`.
         notes: part to the reason why it is as it is.
@@ -121,6 +118,7 @@ class FittedParts:
     gate: Gate
     floor: Floor
     refusing: Threshold | None
+    promised: FrontierPoint | None
     points: tuple[FrontierPoint, ...]
     unit: str
     notes: Mapping[str, str] = field(default_factory=dict)
@@ -197,10 +195,12 @@ def fit_parts(
     ]
     gate, skips = Gate(), np.zeros(len(rows), dtype=np.bool_)
     points: Sequence[FrontierPoint] = ()
+    promised: FrontierPoint | None = None
     if "gate" in without:
         notes["gate"] = "left out"
     else:
-        gate, points, skips, notes["gate"] = _fit_gate(rows, folds, reranked, skipped, options)
+        fitted = _fit_gate(rows, folds, reranked, skipped, options)
+        gate, promised, points, skips, notes["gate"] = fitted
     floor, refusing = Floor(), None
     if "floor" in without:
         notes["floor"] = "left out"
@@ -210,7 +210,7 @@ def fit_parts(
         # Whoever refuses needs a probability on either path: then the gate rests.
         floor, refusing, notes["floor"] = _fit_floor(rows, reranked, None, options)
         if floor.active and gate.model is not None:
-            gate, points = Gate(), ()
+            gate, promised, points = Gate(), None, ()
             notes["gate"] = (
                 "rests: a refusal floor needs a probability on either path, and there is no "
                 "relevance model of first-stage results"
@@ -226,6 +226,7 @@ def fit_parts(
         gate=gate,
         floor=floor,
         refusing=refusing,
+        promised=promised,
         points=tuple(points),
         unit=unit,
         notes=notes,
@@ -285,7 +286,7 @@ def _fit_gate(
     reranked: Sequence[Placed],
     skipped: Sequence[Placed],
     options: FitOptions,
-) -> tuple[Gate, Sequence[FrontierPoint], npt.NDArray[np.bool_], str]:
+) -> tuple[Gate, FrontierPoint | None, Sequence[FrontierPoint], npt.NDArray[np.bool_], str]:
     loss = np.array([r.ndcg10 - s.ndcg10 for r, s in zip(reranked, skipped, strict=True)])
     judged = np.array([row.answerable for row in rows])
     groups = [row.group for row in rows if row.answerable]
@@ -302,8 +303,7 @@ def _fit_gate(
             model = fit_harm([rows[i].signals for i in known], loss[known], names)
             harm[held] = [harm_of(model, rows[i].signals) for i in held]
         points = frontier(harm[judged], loss[judged], groups)
-        budget = None if options.max_loss is None else options.spend * options.max_loss
-        chosen = choose_threshold(points, max_loss=budget, skip_rate=options.skip_rate)
+        chosen = choose_threshold(points, max_loss=options.max_loss, skip_rate=options.skip_rate)
         if chosen is None:
             continue
         gained = chosen.skip_rate if options.skip_rate is None else -chosen.loss
@@ -312,14 +312,14 @@ def _fit_gate(
             best = (gained, names, harm, points, chosen)
     if best is None:
         none = np.zeros(len(rows), dtype=np.bool_)
-        return Gate(), (), none, "no query could be skipped within the loss that is allowed"
+        return Gate(), None, (), none, "no query could be skipped within the loss that is allowed"
     _, names, harm, points, chosen = best
     model = fit_harm([r.signals for r in rows if r.answerable], loss[judged], names)
     gate = Gate(model=model, threshold=min(1.0, chosen.threshold))
     note = f"fitted on {int(judged.sum())} answerable queries"
     if "unknown_share" in model.names:
         note += "; needs the corpus's words (lexicon=) to know misspelt queries"
-    return gate, points, harm <= chosen.threshold, note
+    return gate, chosen, points, harm <= chosen.threshold, note
 
 
 def _fit_floor(

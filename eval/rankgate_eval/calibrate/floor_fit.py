@@ -162,5 +162,5 @@ def _design_effect(lost: npt.NDArray[np.bool_], groups: Sequence[Hashable]) -> f
         return 1.0
     off = np.bincount(index, weights=lost - rate)
     clustered = float((off**2).sum()) * g / (g - 1)
-    independent = n * rate * (1.0 - rate)
-    return max(1.0, clustered / independent)
+    alone = n * rate * (1.0 - rate) * n / (n - 1)
+    return max(1.0, clustered / alone)

@@ -25,6 +25,7 @@ from rankgate_eval.calibrate.unanswerable import Question
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.metrics import measure
 from rankgate_eval.run.system import FirstStage, IndexStage
+from rankgate_eval.run.system_choice import profile_of
 from rankgate_eval.stats.folds import spread
 from rankgate_eval.stats.fusion_fit import FusionFit
 
@@ -41,7 +42,7 @@ class Material:
     Attributes:
         split: of the data set; None: all of it.
         judged: answerable queries.
-        k: candidates that the scorer read.
+        k: candidates that the scorer read: as many as the first stage gives.
         folds, seed: of the fusion's cross-fitting, and of everything fitted later.
         tuned: the fusion; None where none was fitted.
         fusion: that the first stage ran with; None: its own.
@@ -76,6 +77,7 @@ def read_material(
     folds: int = 5,
     seed: int = 0,
     limit: int | None = None,
+    embedder: str | None = None,
     tell: Report | None = None,
 ) -> Material:
     """Choose the fusion, then retrieve and score every question under it.
@@ -88,6 +90,7 @@ def read_material(
     """
     report: Report = _quiet if tell is None else tell
     judged, unjudged = _chosen(data, split, limit)
+    _profile(scorer, stage, embedder)  # what contradicts itself is said before anything is read
     tuned: TunedFusion | None = None
     hybrid = isinstance(stage, IndexStage) and stage.kind is FirstStageKind.HYBRID
     if len(judged) >= LEAST_JUDGED and hybrid:
@@ -113,16 +116,19 @@ def read_material(
         lexicon=lexicon,
         report=report,
     )
+    given, short = _depth(stage, data, reading, k)
+    profile = _profile(scorer, stage, embedder)
+    told = [*reading.notes, *short, *_unbound(profile, reading.kind)]
     return Material(
         split=split,
         judged=tuple(judged),
-        k=k,
+        k=given,
         folds=folds,
         seed=seed,
         tuned=tuned,
         fusion=fusion,
-        reading=reading,
-        profile=_profile(scorer, stage, reading.kind),
+        reading=replace(reading, notes=tuple(told)),
+        profile=profile,
         scorer=scorer.info,
         lexicon=lexicon is not None,
     )
@@ -160,16 +166,44 @@ def _plain(tuned: TunedFusion) -> FusionFit:
     )
 
 
-def _profile(scorer: Scorer, stage: FirstStage, kind: FirstStageKind) -> Profile:
-    if not isinstance(stage, IndexStage):
-        return Profile.of_scorer(scorer.info)
-    dense = kind in (FirstStageKind.HYBRID, FirstStageKind.DENSE)
-    terms = kind in (FirstStageKind.HYBRID, FirstStageKind.BM25)
+def _profile(scorer: Scorer, stage: FirstStage, embedder: str | None) -> Profile:
+    """Of the scorer, and of what is known of the first stage; what was named goes first."""
+    known = profile_of(stage)
+    if embedder is not None and isinstance(stage, IndexStage):
+        raise InputError(
+            f"an embedder is named for a system of one's own, got {embedder!r}; the index encodes "
+            f"its passages itself, with {known.embedder!r}"
+        )
     return Profile.of_scorer(
         scorer.info,
-        embedder=stage.index.encoder_name if dense else None,
-        analyser=stage.index.bm25.analyser.name if terms else None,
+        embedder=known.embedder if embedder is None else embedder,
+        space=known.space,
+        analyser=known.analyser,
     )
+
+
+def _depth(stage: FirstStage, data: Dataset, reading: Reading, k: int) -> tuple[int, list[str]]:
+    """How many candidates the first stage gives of the k asked for, and a note where it is fewer.
+
+    An index, or a corpus that holds no more, would give k as soon as there were as many.
+    """
+    deepest = max((row.relevant.size for row in reading.rows), default=0)
+    if isinstance(stage, IndexStage) or not 0 < deepest < min(k, len(data.corpus)):
+        return k, []
+    return deepest, [
+        f"the system gives at most {deepest} candidates, though {k} were asked for: the policy "
+        f"is fitted for k {deepest}, and reads no more where the system learns to give them"
+    ]
+
+
+def _unbound(profile: Profile, kind: FirstStageKind) -> list[str]:
+    """A note where the policy would not notice that the vectors are another model's."""
+    if profile.embedder is not None or kind is FirstStageKind.BM25:
+        return []
+    return [
+        "the policy is not bound to an embedder, because the system does not say which model made "
+        "its vectors: over another one's it would be used without a word. Name it with --embedder"
+    ]
 
 
 def _quiet(what: str, done: int, total: int) -> None:

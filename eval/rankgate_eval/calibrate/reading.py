@@ -12,7 +12,7 @@ from rankgate.errors import InputError
 from rankgate.retrieve import Fusion
 from rankgate.scorers import Scorer, Scores
 from rankgate.scorers.wrappers import Cached
-from rankgate.types import Candidate, FirstStageKind
+from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.rows import Row, pooled_row
 from rankgate_eval.calibrate.unanswerable import (
     Question,
@@ -24,6 +24,7 @@ from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.collect import FirstStageResult, collect
 from rankgate_eval.run.pool import Pooled, read_pool
 from rankgate_eval.run.system import FirstStage, IndexStage
+from rankgate_eval.run.system_choice import kind_of
 from rankgate_eval.stats.fusion_fit import CrossfitFusion, FusionFit, crossfit_fusion, fit_fusion
 
 __all__ = ["Reading", "Report", "TunedFusion", "read_rows", "tune_fusion", "with_fusion"]
@@ -160,7 +161,7 @@ def read_rows(
     asked = read("reading unanswerable questions", stage, others, list(others.queries))
     own = read("reading unjudged questions", stage, data, unjudged)
     every = [*as_found.values(), *removed.values(), *asked.values(), *own.values()]
-    seen = _kind_of([c for pooled in every for c in pooled.candidates])
+    seen = kind_of(c for pooled in every for c in pooled.candidates)
     if kind is None:
         kind = seen
         if seen is FirstStageKind.ORDER:
@@ -205,14 +206,6 @@ def read_rows(
 def _unjudged_stratum(data: Dataset, query_id: str) -> str:
     named = data.fields.get(query_id, {}).get("answerability")
     return "unjudged" if named is None else f"unjudged:{named}"
-
-
-def _kind_of(candidates: Sequence[Candidate]) -> FirstStageKind:
-    dense = bool(candidates) and all(c.dense is not None for c in candidates)
-    bm25 = bool(candidates) and all(c.bm25 is not None for c in candidates)
-    if dense:
-        return FirstStageKind.HYBRID if bm25 else FirstStageKind.DENSE
-    return FirstStageKind.BM25 if bm25 else FirstStageKind.ORDER
 
 
 def _as_kind(pooled: Pooled, kind: FirstStageKind, lexicon: Collection[str] | None) -> Pooled:

@@ -13,16 +13,24 @@ from rankgate.decide.relevance import RelevanceModel
 from rankgate.policy import Policy, Section
 from rankgate.retrieve import Fusion
 from rankgate.types import FirstStageKind
+from rankgate_eval.calibrate.confirm import Judged, section_of
 from rankgate_eval.calibrate.fit import FitOptions
-from rankgate_eval.calibrate.held_out import Judged, section_of
-from rankgate_eval.calibrate.measure import compared, describe, difference
+from rankgate_eval.calibrate.measure import compared, describe, difference, raw_ndcg10
 from rankgate_eval.calibrate.reading import TunedFusion
 from rankgate_eval.calibrate.rows import Row
-from rankgate_eval.calibrate.serve import serve
+from rankgate_eval.calibrate.serve import Served, place_by_first_stage, serve
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.metrics import measure
 
-__all__ = ["count_strata", "drawn_note", "fusion_numbers", "numbers_of", "parts_of", "plain_data"]
+__all__ = [
+    "count_strata",
+    "drawn_note",
+    "fusion_numbers",
+    "numbers_of",
+    "parts_of",
+    "plain_data",
+    "reranker_numbers",
+]
 
 
 def parts_of(
@@ -90,35 +98,62 @@ def numbers_of(
     kind: FirstStageKind,
     options: FitOptions,
 ) -> dict[str, Any]:
-    """The new policy on queries held out, beside the one that was there, on the same queries."""
+    """The section that is written on the fresh half, beside the one that was there.
+
+    Where nothing was fitted, every question is fresh.
+    """
+
+    def described(served: Sequence[Served]) -> dict[str, Any]:
+        return describe(served, top_n=options.top_n, seed=options.seed)
+
     ordered = sorted(rows, key=lambda row: (row.query_id, row.stratum))
-    before = None
-    if whole is not None and kind in whole.sections:
-        old = whole.section(kind)
-        before = [serve(row, old) for row in ordered]
     fresh = [serve(row, section) for row in ordered] if judged is None else list(judged.served)
-    held_out = describe(fresh, top_n=options.top_n, seed=options.seed)
-    held_out["cross_fitted"] = judged is not None
     in_place = None
-    if before is not None and whole is not None:
+    if whole is not None and kind in whole.sections:
+        before = [serve(s.row, whole.section(kind)) for s in fresh]
+        pairs = [(b, f) for b, f in zip(before, fresh, strict=True) if f.row.answerable]
         in_place = {
             "policy": whole.name,
-            **describe(before, top_n=options.top_n, seed=options.seed),
+            **described(before),
+            "new_minus_this": difference(
+                compared(
+                    np.array([b.placed.ndcg10 for b, _ in pairs]),
+                    np.array([f.placed.ndcg10 for _, f in pairs]),
+                    [f.row for _, f in pairs],
+                    seed=options.seed,
+                )
+            ),
         }
-        pairs = [
-            (b.placed.ndcg10, f.placed.ndcg10, f.row)
-            for b, f in zip(before, fresh, strict=True)
-            if f.row.answerable
-        ]
-        in_place["new_minus_this"] = difference(
-            compared(
-                np.array([b for b, _, _ in pairs]),
-                np.array([f for _, f, _ in pairs]),
-                [r for _, _, r in pairs],
-                seed=options.seed,
-            )
-        )
-    return {"held_out": held_out, "in_place": in_place}
+    fitted_on = None if judged is None else judged.fitted_on
+    return {"held_out": {**described(fresh), "fitted_on": fitted_on}, "in_place": in_place}
+
+
+def reranker_numbers(judged: Judged | None, rows: Sequence[Row], seed: int) -> dict[str, Any]:
+    """Whether the scorer's own order is worse than the first stage's, on every question.
+
+    Nothing needs to be fitted for that. It is worse where interval and test say so, unless the
+    fitted order, which reads the first stage's scores as well, is shown to be better.
+    """
+    answerable = [row for row in rows if row.answerable]
+    first = np.array([place_by_first_stage(row, None).ndcg10 for row in answerable])
+    raw = np.array([raw_ndcg10(row) for row in answerable])
+    found = compared(first, raw, answerable, seed=seed)
+    mended = False
+    if judged is not None and judged.parts.reranked is not None:
+        fresh = [s for s in judged.served if s.row.answerable]
+        mended = compared(
+            np.array([place_by_first_stage(s.row, None).ndcg10 for s in fresh]),
+            np.array([s.reranked.ndcg10 for s in fresh]),
+            [s.row for s in fresh],
+            seed=seed,
+        ).better()
+    return {
+        "first_stage": round(float(first.mean()), 5),
+        "raw_order": round(float(raw.mean()), 5),
+        "raw_minus_first_stage": difference(found),
+        "worse": found.worse(),
+        "mended": mended,
+    }
 
 
 def fusion_numbers(
@@ -141,12 +176,12 @@ def fusion_numbers(
 
 
 def drawn_note(judged: Judged | None) -> list[str]:
-    """A sentence where folds could not keep document groups whole."""
-    if judged is None or judged.parts.unit == "group":
+    """A sentence where halves could not keep document groups whole."""
+    if judged is None or judged.unit == "group":
         return []
     return [
-        "one document group holds more than half of the queries, so folds were drawn by query: "
-        "what is said about held-out queries flatters the fit a little"
+        "one document group holds more than half of the queries, so halves were drawn by query: "
+        "what is said about fresh queries flatters the fit a little"
     ]
 
 

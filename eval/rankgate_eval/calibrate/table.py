@@ -19,12 +19,13 @@ _NAMES = {
 
 
 def table_lines(found: Calibration) -> list[str]:
-    """What was fitted, what it does on queries held out, and what was there before."""
+    """What was fitted, what it does on the fresh half, and what was there before."""
     report = found.report
     data = report["data"]
     where = data["name"] if data["split"] is None else f"{data['name']}, split {data['split']}"
     strata = ", ".join(f"{n} {name}" for name, n in data["strata"].items())
     lines = [
+        *_harm(found),
         f"{where}: {data['judged']} judged queries in {data['groups']} document groups",
         f"questions read: {strata}",
         f"scorer {report['scorer']} over a {report['first_stage']} first stage, "
@@ -42,10 +43,33 @@ def table_lines(found: Calibration) -> list[str]:
     return lines
 
 
+def _harm(found: Calibration) -> list[str]:
+    """The first line, where the reranker is worse than doing without."""
+    told = found.report["reranker"]
+    if not told["worse"]:
+        return []
+    seen = (
+        f"nDCG@10 {told['raw_order']:.3f} against {told['first_stage']:.3f}, "
+        f"{_difference(told['raw_minus_first_stage'])}, n {told['raw_minus_first_stage']['n']}"
+    )
+    if not found.harmful:
+        return [
+            f"By itself the reranker is WORSE than the first stage ({seen}); the fitted order, "
+            "which reads the first stage's scores as well, is better.",
+            "",
+        ]
+    return [
+        f"The reranker is WORSE than the first stage: {seen}. Do not put it to use; try another "
+        "scorer, or none.",
+        "",
+    ]
+
+
 def _numbers(report: Mapping[str, Any]) -> list[str]:
     new, old = report["held_out"], report["in_place"]
-    columns = [("new, held out" if new["cross_fitted"] else "this policy", new)]
-    if old is not None and new["cross_fitted"]:
+    fitted = new["fitted_on"] is not None
+    columns = [("as written, fresh half" if fitted else "this policy", new)]
+    if old is not None and fitted:
         columns.append((f"{old['policy']} policy", old))
     rows: list[tuple[str, list[str]]] = [("", [name for name, _ in columns])]
 

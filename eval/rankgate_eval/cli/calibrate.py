@@ -1,4 +1,4 @@
-"""`rankgate calibrate DATA`: fit a policy, check it on held-out queries, and write it."""
+"""`rankgate calibrate DATA`: fit a policy, confirm it on fresh queries, and write it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ __all__ = ["calibrate_data", "register"]
 
 _EPILOG = (
     "Exit codes: 0 a policy was written, also where parts of it are null or stay as they were; "
-    "2 wrong usage, setting or data; 70 a crash."
+    "1 it was written, but the reranker is worse than the first stage; 2 wrong usage, setting or "
+    "data; 70 a crash."
 )
 
 
@@ -50,7 +51,17 @@ def calibrate_data(
         ),
     ] = None,
     scorer: ScorerOption = None,
-    k: Annotated[int, typer.Option("--k", min=1, help="Candidates to read.")] = DEFAULT_K,
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            "--embedder",
+            help="Name of the model that made the vectors of --system, where it cannot say.",
+        ),
+    ] = None,
+    k: Annotated[
+        int,
+        typer.Option("--k", min=1, help="Candidates to ask for; it is fitted for those that come."),
+    ] = DEFAULT_K,
     top_n: Annotated[int, typer.Option("--top-n", min=1, help="Passages to keep.")] = 5,
     max_loss: Annotated[
         float | None,
@@ -84,7 +95,9 @@ def calibrate_data(
             help="JSONL of questions (`text` or `turns`) that DATA does not answer; repeatable.",
         ),
     ] = None,
-    folds: Annotated[int, typer.Option("--folds", min=2, help="Of all cross-fitting.")] = 5,
+    folds: Annotated[
+        int, typer.Option("--folds", min=2, help="Of the cross-fitting inside the half.")
+    ] = 5,
     seed: SeedOption = 0,
     limit: LimitOption = None,
     report: Annotated[
@@ -92,7 +105,7 @@ def calibrate_data(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit gate, floor and relevance models on DATA, check each, and write the policy."""
+    """Fit gate, floor and relevance models on half of DATA, confirm each on the other half."""
     from rankgate.errors import InputError
     from rankgate.types import FirstStageKind
     from rankgate_eval.calibrate import calibrate
@@ -137,6 +150,7 @@ def calibrate_data(
                 folds=folds,
                 seed=seed,
                 limit=limit,
+                embedder=embedder,
                 command=typed_command(),
                 notes=notes,
                 tell=tell,
@@ -153,6 +167,8 @@ def calibrate_data(
         else:
             typer.echo("\n".join(table_lines(found)))
             typer.echo("\nWritten: " + ", ".join(str(path) for path in written))
+    if found.harmful:
+        raise typer.Exit(1)
 
 
 def _writable(out: Path) -> None:

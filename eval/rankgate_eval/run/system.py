@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from rankgate.adapters.embedders import chroma_embedder
 from rankgate.errors import InputError, MissingExtraError
 from rankgate.retrieve import Fusion, MemoryIndex, chroma_space
 from rankgate.types import Candidate, FirstStageKind
@@ -152,6 +153,10 @@ class LangChainStage:
         id_key: the metadata key with the passage's id in the data set; None: the document's
             own `id`.
 
+    Attributes:
+        embedder: name of the model that made the vectors, where the store says so.
+        space: of a Chroma store's vectors.
+
     Raises:
         MissingExtraError: a vector store was given and langchain-rankgate is not installed.
         ConfigError: the store's vector space is not understood.
@@ -159,12 +164,15 @@ class LangChainStage:
 
     def __init__(self, system: Any, *, id_key: str | None = None) -> None:
         self.id_key = id_key
+        self.embedder = chroma_embedder(getattr(system, "vectorstore", system))
+        self.space: str | None = None
         if hasattr(system, "similarity_search_with_score"):
             try:
                 from langchain_rankgate.sources import ChromaSource
             except ImportError as exc:
                 raise MissingExtraError("a LangChain vector store under test", "app") from exc
-            source = ChromaSource(system, space=chroma_space(system))
+            self.space = chroma_space(system)
+            source = ChromaSource(system, space=self.space)
             self._find: Callable[[str, int], Sequence[Candidate]] = lambda query, k: (
                 source.find(query, k, asked=True, callbacks=None, kwargs={}).candidates
             )

@@ -1,11 +1,13 @@
-"""The held-out check: the whole fit repeated without each fold, and judged on it.
+"""What is fitted on one half of the document groups is confirmed on the other.
 
-Not the fitted numbers are cross-validated but the procedure: variants, thresholds and all. A part
-that does not hold is left out, the rest is fitted again without it, and judged again.
+The fresh half neither fitted nor chose anything, and what stands in the file is what it saw: no
+fit on more questions, of which nothing would be known, takes its place. A part that the fresh
+half does not confirm is left out, the rest is fitted again without it, and judged again.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +19,7 @@ from rankgate.decide.relevance import RelevanceModel
 from rankgate.policy import Section
 from rankgate_eval.calibrate.fit import PARTS, FitOptions, FittedParts, fit_parts, row_folds
 from rankgate_eval.calibrate.floor_fit import most_wrongs, needed_to_wrong
+from rankgate_eval.calibrate.gate_fit import HARM_MARGIN, FrontierPoint
 from rankgate_eval.calibrate.measure import (
     brier_gain,
     compared,
@@ -27,14 +30,14 @@ from rankgate_eval.calibrate.measure import (
 )
 from rankgate_eval.calibrate.rows import Row
 from rankgate_eval.calibrate.serve import Served, place_by_first_stage, serve
+from rankgate_eval.stats.ndcg import ndcg
+from rankgate_eval.stats.significance import Difference
 
-__all__ = ["Check", "Judged", "check_parts", "fit_checked", "section_of", "serve_held_out"]
+__all__ = ["Check", "Judged", "check_parts", "fit_checked", "section_of"]
 
-# An interval that reaches further than this is no licence to skip, whatever its middle.
-_WORST_LOSS = 0.02
-# A gate that loses too much is set again on less of the budget before it is given up.
-_SPEND = (1.0, 0.5, 0.25)
 _LEAST_SKIPPED = 0.02
+_FAR = 0.1  # beyond the interval of what the fresh half skips: then the promise was luck
+_SLIP = 1.0 - ndcg([0.0, 1.0], 1)  # nDCG@10 of an answer that slips from rank 1 to 2
 _NEAR = 0.8  # of the false refusals allowed: nearer, the queries that are needed run away
 
 
@@ -57,17 +60,21 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """The final fit, and how its procedure did on queries held out.
+    """The fit of one half, and how it did on the other.
 
     Attributes:
-        parts: fitted on all rows, without the parts that failed.
+        parts: fitted on one half, without the parts that failed.
         checks: one a part, of the round in which it was judged last.
-        served: every row as served by the fit that has not seen its document group.
+        served: every row of the fresh half, as the fitted parts serve it.
+        fitted_on: answerable queries of the half that was fitted on.
+        unit: what the halves were drawn from; see `Fold`.
     """
 
     parts: FittedParts
     checks: dict[str, Check]
     served: tuple[Served, ...]
+    fitted_on: int
+    unit: str
 
 
 def section_of(parts: FittedParts, *, scale: str, base: Section) -> Section:
@@ -85,31 +92,6 @@ def section_of(parts: FittedParts, *, scale: str, base: Section) -> Section:
     )
 
 
-def serve_held_out(
-    rows: Sequence[Row],
-    options: FitOptions,
-    *,
-    without: frozenset[str] = frozenset(),
-    progress: Callable[[], None] | None = None,
-) -> tuple[Served, ...]:
-    """Every row served by a fit on the other folds.
-
-    Raises:
-        InputError: too few queries to fold, or none with a relevant candidate.
-    """
-    pairs, _ = row_folds(rows, folds=options.folds, seed=options.seed)
-    found: dict[int, Served] = {}
-    for train, held in pairs:
-        # The inner folds must not be the outer ones again.
-        inner = replace(options, seed=options.seed + 1)
-        parts = fit_parts([rows[i] for i in train], inner, without=without)
-        section = section_of(parts, scale="held-out", base=Section(top_n=options.top_n))
-        found.update({i: serve(rows[i], section) for i in held})
-        if progress is not None:
-            progress()
-    return tuple(found[i] for i in range(len(rows)))
-
-
 def fit_checked(
     rows: Sequence[Row],
     options: FitOptions,
@@ -117,40 +99,42 @@ def fit_checked(
     without: frozenset[str] = frozenset(),
     progress: Callable[[], None] | None = None,
 ) -> Judged:
-    """Fit, judge each part on held-out rows, and leave out what does not hold.
-
-    A gate that loses too much is tried on a half and on a quarter of the loss that is allowed
-    before it is left out. Each try is judged on the same held-out rows, so a gate that held at
-    the second or third says so in its reason.
+    """Fit on one half of the document groups, and leave out what the other does not confirm.
 
     Args:
         rows: answerable and unanswerable queries, in any order.
         options: what is asked for.
         without: parts that are not to be fitted at all.
-        progress: told after each fold.
+        progress: told after each round.
 
     Raises:
         InputError: too few queries to fold, or none with a relevant candidate.
     """
     # Sums of floats must not depend on the order of a file.
     ordered = sorted(rows, key=lambda row: (row.query_id, row.stratum))
+    halves, unit = row_folds(ordered, folds=2, seed=options.seed)
+    fitting, fresh = ([ordered[i] for i in half] for half in halves[0])
     checks: dict[str, Check] = {}
     while True:
-        served = serve_held_out(ordered, options, without=without, progress=progress)
-        parts = fit_parts(ordered, options, without=without)
-        fresh = check_parts(served, parts, options, without=without)
+        parts = fit_parts(fitting, options, without=without)
+        section = section_of(parts, scale="fresh", base=Section(top_n=options.top_n))
+        served = tuple(serve(row, section) for row in fresh)
+        found = check_parts(served, parts, options, without=without)
+        if progress is not None:
+            progress()
         # The relevance models first: what stands on them is judged once they are settled.
-        checks.update(fresh)
+        checks.update(found)
         failed = next(
-            (p for p in PARTS if p in fresh and not fresh[p].passed and not _waits(p, parts)), None
+            (p for p in PARTS if p in found and not found[p].passed and not _waits(p, parts)), None
         )
         if failed is None:
-            return Judged(parts=parts, checks=checks, served=served)
-        if failed == "gate" and checks["gate"].numbers.get("over_budget"):
-            less = next((s for s in _SPEND if s < options.spend), None)
-            if less is not None and options.max_loss:
-                options = replace(options, spend=less)
-                continue
+            return Judged(
+                parts=parts,
+                checks=checks,
+                served=served,
+                fitted_on=sum(row.answerable for row in fitting),
+                unit=unit,
+            )
         without = without | {failed}
         if failed == "reranked":
             without = without | {"floor"}
@@ -174,7 +158,7 @@ def check_parts(
     *,
     without: frozenset[str] = frozenset(),
 ) -> dict[str, Check]:
-    """Judge each part that was fitted, or say why it was not."""
+    """Judge each part that was fitted on rows that it has not seen, or say why it was not."""
     checks = [
         _check_reranked(served, options.seed),
         _check_first_stage(served, parts, options.seed),
@@ -264,57 +248,89 @@ def _check_first_stage(served: Sequence[Served], parts: FittedParts, seed: int) 
 
 
 def _check_gate(served: Sequence[Served], parts: FittedParts, options: FitOptions) -> Check:
-    tried = _tried(options)
-    if parts.gate.model is None:
-        reason = parts.notes.get("gate", "not fitted") + tried
+    """Whether the fresh half confirms the gate: what it skips, and what that loses."""
+    promised = parts.promised
+    if parts.gate.model is None or promised is None:
+        reason = parts.notes.get("gate", "not fitted")
         return Check(part="gate", passed=False, reason=reason, numbers={})
     answerable = [s for s in served if s.row.answerable]
-    rows = [s.row for s in answerable]
-    always = np.array([s.reranked.ndcg10 for s in answerable])
-    policy = np.array([s.placed.ndcg10 for s in answerable])
-    loss = compared(policy, always, rows, seed=options.seed)
-    skipped = sum(s.skips for s in answerable)
-    rate = skipped / len(answerable)
+    loss = compared(
+        np.array([s.placed.ndcg10 for s in answerable]),
+        np.array([s.reranked.ndcg10 for s in answerable]),
+        [s.row for s in answerable],
+        seed=options.seed,
+    )
+    skips = share(sum(s.skips for s in answerable), len(answerable))
+    spare, needed = _spare(answerable, loss, options)
     numbers: dict[str, Any] = {
-        "skip_rate": share(skipped, len(answerable)),
+        "skip_rate": skips,
         "loss": difference(loss),
-        "spend": options.spend,
+        "spare": round(spare, 5),
+        "promised": {"skip_rate": round(promised.skip_rate, 4), "loss": round(promised.loss, 5)},
     }
-    told = f"skips {rate:.1%} and loses {loss.mean:.4f} nDCG@10 (n {loss.n}){tried}"
-    if rate < _LEAST_SKIPPED:
-        return Check(part="gate", passed=False, reason=f"{told}: not worth having", numbers=numbers)
-    if options.max_loss is not None:
-        if loss.mean > options.max_loss:
-            reason = f"{told}: more than the {options.max_loss:g} that is allowed"
-            numbers["over_budget"] = True
-            return Check(part="gate", passed=False, reason=reason, numbers=numbers)
-        if loss.high > options.max_loss + _WORST_LOSS:
-            reason = f"{told}, but up to {loss.high:.4f} cannot be excluded: too few queries"
-            numbers["over_budget"] = True
-            return Check(part="gate", passed=False, reason=reason, numbers=numbers)
-    return Check(part="gate", passed=True, reason=told, numbers=numbers)
+    told = f"skips {skips['share']:.1%} and loses {loss.mean:.4f} nDCG@10 (n {loss.n}, fresh)"
+    failed = ""
+    if skips["share"] < _LEAST_SKIPPED:
+        failed = ": not worth having"
+    elif _far(skips, promised):
+        failed = f", where the fit promised {promised.skip_rate:.1%}: not confirmed"
+    elif options.max_loss is not None and loss.mean > options.max_loss:
+        failed = f": more than the {options.max_loss:g} that is allowed"
+    elif options.max_loss is not None and loss.mean + spare > options.max_loss:
+        failed = (
+            f", but so few leave open that it loses {loss.mean + spare:.4f}, more than the "
+            f"{options.max_loss:g} that is allowed"
+        )
+        if needed is not None:
+            numbers["needed"] = needed
+            failed += f"; about {needed} judged queries would tell, or a larger --max-loss"
+    return Check(part="gate", passed=not failed, reason=told + failed, numbers=numbers)
 
 
-def _tried(options: FitOptions) -> str:
-    """That this is not the first try, which makes a pass a little easier."""
-    if options.spend == 1.0:
-        return ""
-    return f" (set on {options.spend:g} of the loss allowed: set on more, it lost too much)"
+def _spare(
+    answerable: Sequence[Served], loss: Difference, options: FitOptions
+) -> tuple[float, int | None]:
+    """By how much the loss may be more than was seen, and how many queries would tell.
+
+    A standard error, as the threshold was chosen with, around nothing: a rare large loss must
+    not look like a small spread. And at least what one more harmed query would lose, since
+    none among a hundred may be one among the next: the mean of those seen, the first of which
+    is taken to be an answer that slips from rank 1 to 2.
+
+    Returns:
+        nDCG@10, and judged queries in both halves; None where no number would do.
+    """
+    n = len(answerable)
+    groups: dict[str, float] = {}
+    for s in answerable:
+        groups[s.row.group] = groups.get(s.row.group, 0.0) + s.loss * s.skips
+    error = math.sqrt(sum(v * v for v in groups.values())) / n
+    harmed = [s.loss for s in answerable if s.loss > HARM_MARGIN]
+    one = (sum(harmed) + _SLIP) / (len(harmed) + 1) / n
+    room = None if options.max_loss is None else options.max_loss - max(0.0, loss.mean)
+    if room is None or room <= 0.0:
+        return max(error, one), None
+    return max(error, one), math.ceil(2 * n * max(one / room, (error / room) ** 2))
+
+
+def _far(skips: dict[str, Any], promised: FrontierPoint) -> bool:
+    low, high = skips["interval"]
+    return not low - _FAR <= promised.skip_rate <= high + _FAR
 
 
 def _room(parts: FittedParts, numbers: dict[str, Any], options: FitOptions) -> str:
     """How far the number of queries, and not their probabilities, keeps the floor down."""
     if parts.refusing is None:
         return ""
-    n, target = parts.refusing.n, options.false_refusals
+    n, target = int(parts.refusing.effective), options.false_refusals
     most = most_wrongs(n, share=target, confidence=options.confidence)
     needed = needed_to_wrong(_NEAR * target, share=target, confidence=options.confidence)
     if most is None or n >= needed:
         return ""
     numbers["room"] = {"wrongs": most, "n": n, "near": _NEAR * target, "needed": needed}
     return (
-        f"; with {n} queries the bound lets at most {most} be refused ({most / n:.1%}): a stricter "
-        f"floor needs more of them, {needed} to come to {_NEAR * target:.1%}"
+        f"; {n} independent queries to fit it on let at most {most} be refused ({most / n:.1%}): a "
+        f"stricter floor needs more of them, {needed} to come to {_NEAR * target:.1%}"
     )
 
 
