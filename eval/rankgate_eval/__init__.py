@@ -41,31 +41,30 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CheckResult": "verdict.check",
-    "Dataset": "data.dataset",
-    "DatasetError": "errors",
-    "EvalError": "errors",
-    "FirstStage": "run.system",
-    "Result": "result.result",
-    "EvalSettings": "run.experiment",
-    "Standards": "verdict.verdict",
-    "SweepResult": "run.sweep",
-    "SystemFailedError": "errors",
-    "as_first_stage": "run.system",
-    "compare_results": "verdict.check",
-    "evaluate": "run.evaluation",
-    "load_dataset": "data.loading",
-    "result_schema": "result.result",
-    "run_sweep": "run.sweep",
+    "CheckResult": "rankgate_eval.verdict.check",
+    "Dataset": "rankgate_eval.data.dataset",
+    "DatasetError": "rankgate_eval.errors",
+    "EvalError": "rankgate_eval.errors",
+    "MemoryIndex": "rankgate.retrieve",
+    "FirstStage": "rankgate_eval.run.system",
+    "Result": "rankgate_eval.result.result",
+    "EvalSettings": "rankgate_eval.run.experiment",
+    "Standards": "rankgate_eval.verdict.verdict",
+    "SweepResult": "rankgate_eval.run.sweep",
+    "SystemFailedError": "rankgate_eval.errors",
+    "as_first_stage": "rankgate_eval.run.system",
+    "compare_results": "rankgate_eval.verdict.check",
+    "evaluate": "rankgate_eval.run.evaluation",
+    "load_dataset": "rankgate_eval.data.loading",
+    "result_schema": "rankgate_eval.result.result",
+    "run_sweep": "rankgate_eval.run.sweep",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "MemoryIndex":
-        return importlib.import_module("rankgate.retrieve").MemoryIndex
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

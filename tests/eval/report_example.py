@@ -94,8 +94,8 @@ def worst(query, number, *, words=None, snippet="a passage", refused=False):
 def example(**changes):
     """The whole; `changes` replace fields."""
     arms = {
-        arm: ArmResult(
-            metrics={
+        arm: ArmResult.of(
+            {
                 m: Estimate(
                     mean=0.5 + 0.031 * i + 0.0071 * j,
                     ci=(0.47 + 0.031 * i + 0.0071 * j, 0.53 + 0.031 * i + 0.0071 * j),
@@ -269,10 +269,10 @@ def bare():
     full = example()
     nothing = Rate(count=0, n=0, rate=None, ci=None)
     arms = {
-        name: replace(
-            arm,
+        name: ArmResult.of(
+            {m: Estimate(mean=e.mean, ci=None) for m, e in arm.metrics.items()},
             latency_ms=None,
-            metrics={m: Estimate(mean=e.mean, ci=None) for m, e in arm.metrics.items()},
+            note=arm.note,
         )
         for name, arm in full.arms.items()
     }

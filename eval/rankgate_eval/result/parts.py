@@ -6,9 +6,13 @@ Numbers are defined here, lists of queries and passages in `result_rows`; both a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.dataclasses import dataclass
 
 from rankgate_eval.result.rows import (
+    STRICT,
     DataResult,
     Diagnosed,
     Listed,
@@ -53,7 +57,7 @@ __all__ = [
 Interval = tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Estimate:
     """A mean over queries.
 
@@ -66,7 +70,7 @@ class Estimate:
     ci: Interval | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Rate:
     """A share of cases.
 
@@ -83,7 +87,7 @@ class Rate:
     ci: Interval | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Change:
     """A paired difference, after minus before.
 
@@ -106,7 +110,7 @@ class Change:
     standard_error: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class LatencyResult:
     """Milliseconds a query; a percentile is None where the samples cannot carry it."""
 
@@ -118,24 +122,35 @@ class LatencyResult:
     p99: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArmResult:
-    """One arm.
+class ArmResult(
+    BaseModel, frozen=True, extra="allow", json_schema_serialization_defaults_required=True
+):
+    """One arm: its metrics by name (`ndcg@10`, `recall@5`, ...) beside the keys below.
 
     Attributes:
-        metrics: name to estimate; in JSON they stand beside the other keys.
         latency_ms: None where no query could be timed.
         note: what a reader should know of this arm, "" for nothing.
         missing: judged queries without any result; they count 0.
     """
 
-    metrics: Mapping[str, Estimate]
+    __pydantic_extra__: dict[str, Estimate]
+
     latency_ms: LatencyResult | None
     note: str = ""
     missing: int = 0
 
+    @classmethod
+    def of(cls, metrics: Mapping[str, Estimate], **others: Any) -> ArmResult:
+        """An arm with these metrics."""
+        return cls.model_validate({**metrics, **others})
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+    @property
+    def metrics(self) -> Mapping[str, Estimate]:
+        """Name to estimate."""
+        return self.__pydantic_extra__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class CurvePoint:
     """Mean recall of the first stage at one depth."""
 
@@ -144,7 +159,7 @@ class CurvePoint:
     ci: Interval | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class RecallCurve:
     """Recall of the first stage by depth.
 
@@ -161,7 +176,7 @@ class RecallCurve:
     depth: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class HeadroomResult:
     """What a perfect reranker could add to recall@top_n.
 
@@ -184,7 +199,7 @@ class HeadroomResult:
     used: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class StratumRow:
     """One kind of query; see `rankgate_eval.stats.strata`.
 
@@ -207,7 +222,7 @@ class StratumRow:
     losers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class StrataResult:
     """All strata of the primary comparison."""
 
@@ -217,7 +232,7 @@ class StrataResult:
     rows: tuple[StratumRow, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class ReliabilityBin:
     """Passages of similar probability; see `rankgate_eval.stats.reliability.Bin`."""
 
@@ -229,7 +244,7 @@ class ReliabilityBin:
     ci: Interval
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class ReliabilityResult:
     """Whether a probability means what it says, over the first `top` passages a query.
 
@@ -248,7 +263,7 @@ class ReliabilityResult:
     bins: tuple[ReliabilityBin, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class FrontierPoint:
     """What skipping costs.
 
@@ -263,7 +278,7 @@ class FrontierPoint:
     ci: Interval | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Frontier:
     """Skip rate against loss.
 
@@ -279,7 +294,7 @@ class Frontier:
     chosen: FrontierPoint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class BudgetResult:
     """The latency budget; `status` is inside, over or unknown."""
 
@@ -291,7 +306,7 @@ class BudgetResult:
     needed: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Refusals:
     """What the floor does, judged by its own rule and never mixed into the ranking metrics.
 

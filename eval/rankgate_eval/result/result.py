@@ -1,6 +1,6 @@
 """The result of an evaluation: everything that verdict, report, check and a notebook need.
 
-`to_dict` follows `result.schema.json`, which ships with the package.
+Its models are what the file is, and the published JSON Schema is made of them.
 """
 
 from __future__ import annotations
@@ -8,10 +8,13 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from importlib import resources
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import to_jsonable_python
 
 from rankgate.errors import ConfigError
 from rankgate_eval.result.parts import (
@@ -20,10 +23,8 @@ from rankgate_eval.result.parts import (
     Change,
     DataResult,
     Diagnosed,
-    Estimate,
     Frontier,
     HeadroomResult,
-    LatencyResult,
     Made,
     MovedList,
     QueryRow,
@@ -34,40 +35,38 @@ from rankgate_eval.result.parts import (
     UnanswerableRow,
     WorstQuery,
 )
-from rankgate_eval.result.plain import from_plain, to_plain
+from rankgate_eval.result.rows import STRICT
 from rankgate_eval.verdict.verdict import Call
 
 __all__ = ["ARMS", "VERSION", "Result", "result_schema"]
 
-VERSION = 1
-FORMAT = "rankgate-eval-result"
+VERSION: Literal[1] = 1
+FORMAT: Literal["rankgate-eval-result"] = "rankgate-eval-result"
 ARMS = ("first_stage", "tuned_first_stage", "rerank", "policy")
 """Names of the arms, in the order in which they are shown."""
 
 
 @functools.cache
-def _schema_text() -> str:
-    return resources.files("rankgate_eval.result").joinpath("result.schema.json").read_text("utf-8")
-
-
-@functools.cache
-def _validator() -> Any:
-    from jsonschema import Draft202012Validator
-
-    return Draft202012Validator(json.loads(_schema_text()))
+def _adapter() -> TypeAdapter[Result]:
+    return TypeAdapter(Result)
 
 
 def result_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a result file; a fresh copy."""
-    schema: dict[str, Any] = json.loads(_schema_text())
-    return schema
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"https://rankgate.dev/schemas/result-{VERSION}.json",
+        **_adapter().json_schema(mode="serialization"),
+        "title": "Result of `rankgate eval`",
+    }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Result:
     """What `rankgate eval` found.
 
     Attributes:
+        format, version: of the file.
         verdict: ship, ship_behind_gate, dont_ship, not_enough_data or not_a_fair_test.
         reasons: sentences, the deciding ones first.
         queries_needed: for not_enough_data; None otherwise, and where no number would do.
@@ -98,7 +97,9 @@ class Result:
         end_to_end: what `rankgate eval e2e` adds; None where it did not run.
     """
 
-    verdict: str
+    format: Literal["rankgate-eval-result"] = FORMAT
+    version: Literal[1] = VERSION
+    verdict: Call
     reasons: tuple[str, ...]
     queries_needed: int | None
     n: int
@@ -124,12 +125,12 @@ class Result:
     made: Made
     per_query: tuple[QueryRow, ...]
     unanswerable: tuple[UnanswerableRow, ...] = ()
-    end_to_end: Mapping[str, Any] | None = field(default=None)
+    end_to_end: Mapping[str, Any] | None = None
 
     @property
     def exit_code(self) -> int:
         """Of the command: 0 ship (also behind the gate), 1 don't, 3 not enough data, 4 unfair."""
-        return Call(self.verdict).exit_code
+        return self.verdict.exit_code
 
     @property
     def primary(self) -> tuple[str, str]:
@@ -158,8 +159,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as the schema describes it."""
-        plain: dict[str, Any] = {"format": FORMAT, "version": VERSION, **to_plain(self)}
-        plain["arms"] = {name: _arm_to(arm) for name, arm in self.arms.items()}
+        plain: dict[str, Any] = to_jsonable_python(self)
         return plain
 
     @classmethod
@@ -177,16 +177,13 @@ class Result:
                 f"{source}: result version {version}, this rankgate reads {VERSION}. "
                 "Run `rankgate eval` again, or install the rankgate that wrote it."
             )
-        from jsonschema.exceptions import best_match
-
-        error = best_match(_validator().iter_errors(data))
-        if error is not None:
-            where = "/".join(str(p) for p in error.absolute_path) or "(top level)"
-            raise ConfigError(f"{source}: at {where}: {error.message[:300]}")
-        arms = {name: _arm_from(arm) for name, arm in data["arms"].items()}
-        rest = {k: v for k, v in data.items() if k not in ("arms", "format", "version")}
-        empty = from_plain(cls, {**rest, "arms": {}})
-        return replace(empty, arms=arms)
+        try:
+            # As JSON, in which a list is a tuple and nothing else is made to fit.
+            return _adapter().validate_json(json.dumps(data), strict=True)
+        except ValidationError as exc:
+            first = exc.errors(include_url=False)[0]
+            where = "/".join(str(part) for part in first["loc"]) or "(top level)"
+            raise ConfigError(f"{source}: at {where}: {first['msg']}") from exc
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
@@ -208,22 +205,3 @@ class Result:
         temporary = file.with_name(file.name + ".tmp")
         temporary.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")
         temporary.replace(file)
-
-
-_ARM_FIELDS = tuple(f.name for f in fields(ArmResult) if f.name != "metrics")
-
-
-def _arm_to(arm: ArmResult) -> dict[str, Any]:
-    """Metrics beside the other keys, as the schema has them."""
-    rest = {name: to_plain(getattr(arm, name)) for name in _ARM_FIELDS}
-    return {**{name: to_plain(value) for name, value in arm.metrics.items()}, **rest}
-
-
-def _arm_from(data: Mapping[str, Any]) -> ArmResult:
-    latency = data["latency_ms"]
-    return ArmResult(
-        metrics={k: from_plain(Estimate, v) for k, v in data.items() if k not in _ARM_FIELDS},
-        latency_ms=None if latency is None else from_plain(LatencyResult, latency),
-        note=data.get("note", ""),
-        missing=data.get("missing", 0),
-    )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
 __all__ = [
+    "STRICT",
     "DataResult",
     "Diagnosed",
     "Listed",
@@ -19,8 +23,16 @@ __all__ = [
     "WorstQuery",
 ]
 
+STRICT = ConfigDict(
+    extra="forbid",
+    allow_inf_nan=False,
+    ser_json_inf_nan="constants",  # so that writing one among free data fails and is not null
+    json_schema_serialization_defaults_required=True,
+)
+"""Of every part: no other keys, all of them written, and finite numbers, as JSON has them."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Moved:
     """A relevant passage that left the top or came into it.
 
@@ -37,7 +49,7 @@ class Moved:
     snippet: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MovedList:
     """Inversions or lifts.
 
@@ -57,7 +69,7 @@ class MovedList:
     items: tuple[Moved, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Listed:
     """A passage in one of the two lists of a query.
 
@@ -75,7 +87,7 @@ class Listed:
     score_kind: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class WorstQuery:
     """A query on which the policy does badly, both lists side by side.
 
@@ -101,7 +113,7 @@ class WorstQuery:
     policy: tuple[Listed, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Diagnosed:
     """See `rankgate_eval.verdict.diagnosis.Diagnosis`."""
 
@@ -110,7 +122,7 @@ class Diagnosed:
     advice: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class QueryRow:
     """One judged query.
 
@@ -141,7 +153,7 @@ class QueryRow:
     scorer_ms: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class UnanswerableRow:
     """One unjudged query, taken as unanswerable; `stratum` is its own field, or `unjudged`."""
 
@@ -153,7 +165,7 @@ class UnanswerableRow:
     best: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class DataResult:
     """The data set, as it was checked.
 
@@ -182,7 +194,7 @@ class DataResult:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class PolicyMade:
     """Which policy ran.
 
@@ -201,7 +213,7 @@ class PolicyMade:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Made:
     """How the result was made.
 

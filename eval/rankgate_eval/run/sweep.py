@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_jsonable_python
 
 from rankgate.errors import InputError
 from rankgate.policy import Policy
@@ -20,7 +21,6 @@ from rankgate.profile import Profile
 from rankgate.scorers import Scorer, Scores
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.result.parts import Estimate, LatencyResult, RecallCurve
-from rankgate_eval.result.plain import to_plain
 from rankgate_eval.run.collect import Collected, collect
 from rankgate_eval.run.experiment import (
     EvalSettings,
@@ -104,7 +104,7 @@ class SweepResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        plain: dict[str, Any] = to_plain(self)
+        plain: dict[str, Any] = to_jsonable_python(self)
         return {"format": "rankgate-eval-sweep", "version": 1, **plain}
 
 

@@ -158,15 +158,15 @@ def analyse(
     floor = e.arms.policy.section(e.arms.kind).floor
     ndcg = {arm: numbers.values[arm]["ndcg@10"] for arm in ARMS}
     return Result(
-        verdict=verdict.call.value,
+        verdict=verdict.call,
         reasons=verdict.reasons,
         queries_needed=verdict.queries_needed,
         n=len(judged),
         clusters=len(set(numbers.clusters)),
         data=report,
         arms={
-            arm: ArmResult(
-                metrics={
+            arm: ArmResult.of(
+                {
                     name: estimate(column, numbers.clusters, **draws)
                     for name, column in numbers.values[arm].items()
                 },

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from rankgate.errors import InputError
 from rankgate_eval.result.parts import Change
-from rankgate_eval.result.plain import to_plain
 from rankgate_eval.result.result import Result
 from rankgate_eval.stats.significance import compare
 from rankgate_eval.verdict.sections import change
@@ -76,7 +77,7 @@ class CheckResult:
             "format": "rankgate-eval-check",
             "version": 1,
             **{
-                name: to_plain(getattr(self, name))
+                name: to_jsonable_python(getattr(self, name))
                 for name in self.__dataclass_fields__
                 if name != "result"
             },
