@@ -39,7 +39,7 @@ from rankgate.retrieve import Fusion
 from rankgate.scorers import LateInteractionScorer
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.stats.significance import compare
-from rankgate_eval.train.engine.refit import JudgedList, fit_order, ndcg_at_10
+from rankgate_eval.train.looks import JudgedList, fit_order, ndcg_at_10
 from rankgate_eval.verdict.provenance import git_state, hardware
 
 SPOILT = {"xquad-en": {"xquad-en, typos": "queries-typos", "xquad-en, misheard": "queries-asr"}}

@@ -28,7 +28,7 @@ from left_out import difference, drawn, passages_of, retrieved
 from rankgate.encoders import TokenEncoder, TokenHead
 from rankgate.scorers import LateInteractionScorer
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.train.engine.refit import JudgedList, fit_order, ndcg_at_10
+from rankgate_eval.train.looks import JudgedList, fit_order, ndcg_at_10
 from rankgate_eval.verdict.provenance import git_state, hardware
 
 FOLDS = 5

@@ -15,7 +15,7 @@ from rankgate.feedback import (
     feedback_schema,
     read_feedback,
 )
-from rankgate_eval.train.engine import corpus_from_feedback
+from rankgate_eval.train.sources import load_source
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
@@ -126,11 +126,11 @@ def test_training_takes_questions_that_something_answered(tmp_path):
             judged(query="only complaints", passage_id="b", relevant=False, passage_text="x"),
         ],
     )
-    corpus = corpus_from_feedback(log, licence="own")
+    corpus = load_source(log, licence="own").corpus
     (query,) = corpus.queries
     assert (query.text, query.positives, query.negatives) == ("how is it reset", ("a",), ("b",))
     assert corpus.source == "feedback" and corpus.licence == "own"
     empty = tmp_path / "complaints.jsonl"
     append_feedback(empty, [judged(relevant=False)])
-    with pytest.raises(InputError, match="none of them says that a passage helped"):
-        corpus_from_feedback(empty)
+    with pytest.raises(InputError, match="none of its judgements says that a passage helped"):
+        load_source(empty)

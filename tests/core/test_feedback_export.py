@@ -8,7 +8,7 @@ import pytest
 from rankgate.errors import InputError
 from rankgate.feedback import Judgement, append_feedback, read_feedback
 from rankgate.feedback_export import export_beir, export_jsonl, of_sources
-from rankgate_eval.train.engine import corpus_from_feedback
+from rankgate_eval.train.sources import load_source
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
@@ -62,7 +62,7 @@ def test_a_log_holds_each_verdict_that_counts_once_and_no_session(log, tmp_path)
     ]
     assert all(j.session is None and j.rank == 1 for j in again.judgements)
     assert (tmp_path / "out.jsonl").stat().st_mode & 0o077 == 0
-    trained = corpus_from_feedback(tmp_path / "out.jsonl")
+    trained = load_source(tmp_path / "out.jsonl").corpus
     assert [(q.text, q.positives, q.negatives) for q in trained.queries] == [
         ("one", ("a",), ("b",)),
         ("two \u00fc", ("c",), ()),

@@ -11,13 +11,12 @@ from command_kit import invoke
 from tiny_models import build_cross_encoder
 from training_kit import write_beir
 
-from rankgate.encoders import MINILM_SHA256, TokenStore, bundled
+from rankgate.encoders import MINILM_SHA256, TokenStore
 from rankgate.encoders.locate import file_sha256
 from rankgate.errors import InputError, ModelNotFoundError
 from rankgate.scorers.late_interaction import LateInteractionScorer
 from rankgate.scorers.wrappers.traits import innermost
 from rankgate_eval.cli.train import EXIT_NOT_BETTER
-from rankgate_eval.cli.train import _start as start_of
 from rankgate_eval.run.scorer_choice import choose_scorer, reads_tokens
 
 _one_thread = training_kit.one_thread
@@ -31,10 +30,15 @@ OWN = ("--adapt", "--start", "minilm")  # whatever this release brings
 
 
 def with_more_to_learn(folder):
-    """The small world has 48 questions to learn from, and adapting wants 50."""
+    """The small world has 48 questions to learn from, and adapting wants 50; the rest is dev."""
     file = folder / "splits.json"
     splits = json.loads(file.read_text("utf-8"))
-    file.write_text(json.dumps({**splits, "train": splits["train"] + splits["test"], "test": []}))
+    more = splits["test"]
+    file.write_text(
+        json.dumps(
+            {"train": splits["train"] + more[:2], "dev": splits["dev"] + more[2:], "test": []}
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +64,12 @@ def test_adapting_trains_question_layers_and_keeps_what_is_better(trained):
     answer = json.loads(done.stdout)
     card = answer["card"]
     assert answer["kept"] is True and answer["exports"] == []
-    assert card["difference"]["low"] > 0.0 and card["difference"]["n"] == 32
+    assert card["difference"]["low"] > 0.0 and card["difference"]["n"] == 23
     assert (card["start"], card["start_sha256"]) == ("minilm", MINILM_SHA256)
     assert card["settings"]["prior"] is True and card["settings"]["mine_again"] is None
     assert card["environment"]["device"] == "cpu"
     assert card["weights"] == {f"best/{FILE}": file_sha256(out / "best" / FILE)}
-    assert json.loads((out / "run.json").read_text("utf-8"))["method"] == ["query"]
+    assert json.loads((out / "run.json").read_text("utf-8"))["method"] == "query"
     assert not (out / "onnx").exists()
 
 
@@ -177,7 +181,7 @@ def test_full_with_adapt_stays_a_cross_encoder(world, tmp_path):
     )  # fmt: skip
     assert done.exit_code == EXIT_NOT_BETTER, done.output
     run = json.loads((tmp_path / "out" / "run.json").read_text("utf-8"))
-    assert run["method"] == ["full"] and run["adapting"] is True
+    assert run["method"] == "full" and run["adapting"] is True
     assert (run["settings"]["learning_rate"], run["settings"]["prior"]) == (2e-5, False)
     assert (run["settings"]["negatives"], run["settings"]["spoiled"]) == (4, 0.15)
 
@@ -187,12 +191,11 @@ def test_full_with_adapt_stays_a_cross_encoder(world, tmp_path):
     [
         (["--method", "query", "--remine"], "takes them all"),
         (["--method", "query", "--device", "cuda"], "computes on the CPU"),
-        (["--method", "head", "--device", "cuda"], "computes on the CPU"),
-        (["--method", "full", "--prior"], "--prior is for --method query"),
-        (["--method", "head", "--prior"], "--prior is for --method query"),
-        (["--method", "quary"], "the method is full, query or head, got 'quary'"),
+        (["--method", "full", "--start", "x", "--prior"], "--prior is for --method query"),
+        (["--method", "full"], "name it with --start"),
+        (["--method", "quary"], "the method is query or full, got 'quary'"),
         (["--adapt", "--start", "nowhere"], "holds no query encoder"),
-        (["--adapt", "--split", "test"], "too few"),
+        (["--adapt", "--split", "test"], "no source has a labelled question in split 'test'"),
     ],
 )
 def test_wrong_usage_is_a_sentence_and_exit_code_2(world, tmp_path, arguments, said):
@@ -203,12 +206,6 @@ def test_wrong_usage_is_a_sentence_and_exit_code_2(world, tmp_path, arguments, s
     assert done.exit_code == 2, done.output
     assert said in " ".join(done.output.split())
     assert not (tmp_path / "out" / "best").exists()
-
-
-def test_what_training_starts_from_where_nobody_says():
-    known = bundled.QUERY_SHA256 is not None
-    assert start_of("query") == ("bundled" if known else "minilm")
-    assert start_of("full") == start_of("head") == "minilm"
 
 
 def test_scorer_names_that_are_none(tmp_path):
@@ -251,13 +248,12 @@ def test_a_copy_of_the_file_elsewhere_is_the_same_scorer(trained, tmp_path):
     assert one == other != choose_scorer().info
 
 
-@pytest.mark.parametrize("method", ["full", "head"])
-def test_a_prior_without_a_scale_to_match_is_refused_before_anything_is_read(tmp_path, method):
-    from rankgate_eval.train import TrainingJob, run_training
-    from rankgate_eval.train.engine import TrainingSettings
+def test_a_prior_without_a_scale_to_match_is_refused_before_anything_is_read(tmp_path):
+    from rankgate_eval.train.run import TrainingJob, run_training
+    from rankgate_eval.train.settings import TrainingSettings
 
     settings = TrainingSettings(prior=True)
-    job = TrainingJob(out=tmp_path / "out", method=method, settings=settings, start="nowhere")
-    with pytest.raises(InputError, match=f"is for --method query, got --method {method}"):
+    job = TrainingJob(out=tmp_path / "out", method="full", settings=settings, start="nowhere")
+    with pytest.raises(InputError, match="is for --method query, got --method full"):
         run_training([], job, embedder=None)
     assert not (tmp_path / "out").exists()

@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankgate.errors import ConfigError, InputError
-from rankgate_eval.train.engine import TrainingSettings
-from rankgate_eval.train.engine.adapt import adapting_settings
-from rankgate_eval.train.engine.augment import spoil, with_speech_errors, with_typos
-from rankgate_eval.train.engine.sampling import corpus_shares, epoch_plan
+from rankgate_eval.train.augment import spoil, with_speech_errors, with_typos
+from rankgate_eval.train.lists import corpus_shares, epoch_plan
+from rankgate_eval.train.settings import TrainingSettings, full_settings
 
 QUESTIONS = {"small": [f"s{i}" for i in range(10)], "large": [f"l{i}" for i in range(1000)]}
 
@@ -71,7 +70,7 @@ def test_typos_change_letters_of_a_few_words_and_nothing_else():
 
 
 def test_a_neighbouring_key_is_a_neighbour():
-    from rankgate_eval.train.engine.augment import _NEAR
+    from rankgate_eval.train.augment import _NEAR
 
     assert set(_NEAR["g"]) == set("fhtyvb")
     assert set(_NEAR["q"]) == set("wa")
@@ -124,7 +123,7 @@ def test_settings_out_of_range_are_refused(changed):
 
 
 def test_small_data_gets_gentle_settings_and_too_little_is_refused():
-    few, more = adapting_settings(300), adapting_settings(4000)
+    few, more = (full_settings(n, adapting=True) for n in (300, 4000))
     assert (
         few.lists == 300
         and few.epochs == 4
@@ -133,4 +132,4 @@ def test_small_data_gets_gentle_settings_and_too_little_is_refused():
     assert few.evaluate_every * 8 == pytest.approx(few.steps, abs=8)
     assert more.batch == 8 and few.batch == 4
     with pytest.raises(InputError, match="too few"):
-        adapting_settings(49)
+        full_settings(49, adapting=True)

@@ -5,13 +5,9 @@ import pytest
 from training_kit import WordEmbedder, small_corpus
 
 from rankgate.errors import InputError
-from rankgate_eval.train.engine import (
-    ListBuilder,
-    MarginRule,
-    Miner,
-    TrainingCorpus,
-    TrainingQuery,
-)
+from rankgate_eval.train.corpus import TrainingCorpus, TrainingQuery
+from rankgate_eval.train.lists import ListBuilder
+from rankgate_eval.train.mining import MarginRule, Miner
 
 QUERY = TrainingQuery(id="q", text="red cat in paris", positives=("right",))
 PASSAGES = {
@@ -144,11 +140,16 @@ def test_mined_passages_come_from_the_top(built):
         assert set(one.passage_ids[1:]) <= set(top)
 
 
-def test_what_the_model_chose_is_taken(built):
+def test_a_pool_is_what_the_model_chooses_from_and_changes_nothing_else(built):
     builder = built(negatives=2, randoms=1)
-    chosen = ["bird-paris", "dog-berlin"]
-    one = builder.build("colours", "q-dog-paris", epoch=0, place=0, hardest=chosen)
-    assert list(one.passage_ids[1:3]) == chosen and len(one.passage_ids) == 4
+    negatives = builder.mined["colours"]["q-dog-paris"].negatives
+    plain = builder.build("colours", "q-dog-paris", epoch=0, place=0)
+    assert plain.open == 0 and len(plain.passage_ids) == 4
+    pool = builder.build("colours", "q-dog-paris", epoch=0, place=0, pool=5)
+    assert pool.open == 5 and len(pool.passage_ids) == 1 + 5 + 1
+    assert set(pool.passage_ids[1:6]) <= set(negatives[: builder.depth])
+    few = builder.build("colours", "q-dog-paris", epoch=0, place=0, pool=2)
+    assert few == plain, "nothing to choose"
 
 
 def test_a_corpus_of_few_passages_gives_shorter_lists():

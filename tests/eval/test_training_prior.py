@@ -7,8 +7,9 @@ import pytest
 from training_kit import builder_of, mined_corpus
 
 from rankgate.decide.relevance import relevance_features
-from rankgate_eval.train.engine import FirstStagePrior, judged_list
-from rankgate_eval.train.engine.evaluation import list_scores, mean_list_loss
+from rankgate_eval.train.lists import FirstStagePrior
+from rankgate_eval.train.looks import judged_list
+from rankgate_eval.train.trainer import list_scores, mean_list_loss
 
 torch = pytest.importorskip("torch")
 

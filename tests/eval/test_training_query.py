@@ -6,24 +6,14 @@ import numpy as np
 import pytest
 import training_kit
 from tiny_models import build_encoder
-from training_kit import builder_of, mined_corpus, run_in_parts
+from training_kit import query_trainer, run_in_parts
 
 from rankgate.encoders import QueryEncoder, TokenEncoder, TokenHead, TokenStore
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError, WeightsMismatchError
 from rankgate.scorers.late_interaction import LateInteractionScorer
-from rankgate_eval.train.engine import (
-    DevSet,
-    FirstStagePrior,
-    RunFolder,
-    Trainer,
-    TrainingSettings,
-    judged_list,
-    list_loss,
-    load_query_ranker,
-    raw_scores,
-)
-from rankgate_eval.train.engine.adapt import query_settings
-from rankgate_eval.train.engine.query import QUERY_FILE
+from rankgate_eval.train.query import QUERY_FILE, load_query_ranker
+from rankgate_eval.train.settings import query_settings
+from rankgate_eval.train.trainer import list_loss
 
 torch = pytest.importorskip("torch")
 _one_thread = training_kit.one_thread
@@ -182,43 +172,6 @@ def test_too_few_questions_are_refused():
         query_settings(49)
 
 
-def query_trainer(folder, encoder, *, prior=True, clock=None, **changed):
-    corpus, mined = mined_corpus()
-    ids = list(mined)
-    settings = TrainingSettings(
-        **{
-            "lists": 16, "epochs": 2, "batch": 4, "micro_batch": 2, "learning_rate": 1e-4,
-            "evaluate_every": 4, "checkpoint_every": 1, "negatives": 10, "randoms": 1, "depth": 12,
-            "mine_again": None, "patience": None, "seed": 3, "spoiled": 0.3, **changed,
-        }
-    )  # fmt: skip
-    fit = tuple(judged_list(corpus.name, mined[q]) for q in ids[16:24])
-    ranker = load_query_ranker(encoder=encoder)
-    made = None
-    if prior:
-        made = FirstStagePrior.fitted(fit, raw_scores(ranker, fit))
-        ranker.rescale(made.slope)
-    return Trainer(
-        ranker,
-        builder_of(
-            corpus,
-            mined,
-            negatives=settings.negatives,
-            randoms=1,
-            depth=12,
-            spoiled=0.3,
-            prior=made,
-        ),
-        questions={corpus.name: ids[:16]},
-        held_out={corpus.name: ids[16:24]},
-        dev=DevSet(fit=fit, dev=tuple(judged_list(corpus.name, mined[q]) for q in ids[24:])),
-        settings=settings,
-        folder=RunFolder(folder),
-        identity={"data": corpus.fingerprint},
-        **({} if clock is None else {"clock": clock}),
-    )
-
-
 def state_of(trainer):
     return {n: t.clone() for n, t in trainer.ranker.module.state_dict().items()}
 
@@ -232,8 +185,7 @@ def test_it_learns_the_layers_and_the_scale_at_its_own_pace(tmp_path, tiny):
     assert result.history[-1].held_out_loss < result.history[0].held_out_loss - 0.05
     after = state_of(trainer)
     learned = {n for n, p in trainer.ranker.module.named_parameters() if p.requires_grad}
-    assert "head.mix" not in learned, "the scorer has a mix of its own"
-    assert float(after["head.mix"]) == float(before["head.mix"]) == 0.0
+    assert all(n == "scale" or n.startswith("encoder.") for n in learned)
     changed = [n for n in before if not torch.equal(before[n], after[n])]
     assert any("layer.0.attention" in n for n in changed), "down to the first layer"
     assert any("layer.1.output" in n for n in changed)
@@ -249,7 +201,7 @@ def test_the_scale_moves_by_its_pace_and_weights_by_the_rate(tmp_path, tiny):
     before = state_of(trainer)
     trainer.run()
     after = state_of(trainer)
-    moved = abs(float(after["head.scale"] - before["head.scale"]))
+    moved = abs(float(after["scale"] - before["scale"]))
     # The first step of Adam moves everything by the rate, and the last one of a list of one.
     assert moved == pytest.approx(0.1, rel=0.05), "1e-5 at a pace of 1e4"
     weights = [

@@ -11,8 +11,14 @@ from rankgate.decide.relevance import relevance_features
 from rankgate.decide.signals import compute_signals
 from rankgate.errors import InputError
 from rankgate.types import Candidate
-from rankgate_eval.train.engine import DevSet
-from rankgate_eval.train.engine.refit import JudgedList, ListwiseOrder, fit_order, ndcg_at_10
+from rankgate_eval.train.looks import (
+    DevSet,
+    JudgedList,
+    ListwiseOrder,
+    fit_order,
+    judge,
+    ndcg_at_10,
+)
 
 
 def judged(relevant, *, corpus="c", query="q", dense=None, bm25=None, gold=None):
@@ -111,9 +117,30 @@ def test_nothing_relevant_to_fit_on_is_an_error():
     with pytest.raises(InputError, match="no question has a relevant passage"):
         fit_order([judged([0, 0], gold=1)], None)
     with pytest.raises(InputError, match="kept back"):
-        DevSet(fit=(judged([0, 0], gold=1),), dev=(judged([1, 0]),))
-    with pytest.raises(InputError, match="no dev questions"):
-        DevSet(fit=(judged([1, 0]),), dev=())
+        DevSet(
+            fit=(judged([0, 0], gold=1),),
+            choose=(judged([1, 0]),),
+            decide=(judged([1, 0], query="r"),),
+        )
+
+
+def test_what_chose_is_not_what_judges():
+    fit, one, other = (judged([1, 0], query=name) for name in "fcd")
+    for choose, decide in (((), (one,)), ((one,), ())):
+        with pytest.raises(InputError, match="both halves need some"):
+            DevSet(fit=(fit,), choose=choose, decide=decide)
+    same = replace(other, group=one.group)
+    with pytest.raises(InputError, match="stand in both halves of dev"):
+        DevSet(fit=(fit,), choose=(one,), decide=(same,))
+    dev = DevSet(fit=(fit,), choose=(one,), decide=(other,))
+    asked = []
+
+    def score(query, texts):
+        asked.append(len(texts))
+        return np.zeros(len(texts), dtype=np.float32)
+
+    assert set(dev.look(score).per_query) == {("c", "c")}
+    assert set(dev.look(score, deciding=True).per_query) == {("c", "d")}
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -140,9 +167,8 @@ def test_a_look_judges_the_fitted_order_and_not_the_raw_score():
     """A scorer that is exactly wrong is turned round by the fit."""
     lists, raw = world()
     wrong = [-r for r in raw]
-    dev = DevSet(fit=tuple(lists[:30]), dev=tuple(lists[30:]))
-    look = dev.judge(wrong)
-    assert look.ndcg == pytest.approx(dev.judge(raw).ndcg, abs=0.05)
+    look = judge(lists[:30], lists[30:], wrong)
+    assert look.ndcg == pytest.approx(judge(lists[:30], lists[30:], raw).ndcg, abs=0.05)
     raw_order = np.mean([ndcg_at_10(w.astype(float), j) for w, j in zip(wrong, lists, strict=True)])
     assert look.ndcg > raw_order + 0.4
     assert look.by_corpus == {"c": pytest.approx(look.ndcg)}

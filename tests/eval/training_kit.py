@@ -5,18 +5,14 @@ import hashlib
 import numpy as np
 import pytest
 
-from rankgate_eval.train.engine import (
-    DevSet,
-    ListBuilder,
-    Miner,
-    RunFolder,
-    Trainer,
-    TrainingCorpus,
-    TrainingQuery,
-    TrainingSettings,
-    judged_list,
-    load_ranker,
-)
+from rankgate_eval.train.corpus import TrainingCorpus, TrainingQuery
+from rankgate_eval.train.course import RunFolder
+from rankgate_eval.train.lists import FirstStagePrior, ListBuilder
+from rankgate_eval.train.looks import DevSet, judged_list, raw_scores
+from rankgate_eval.train.mining import Miner
+from rankgate_eval.train.query import load_query_ranker
+from rankgate_eval.train.settings import TrainingSettings
+from rankgate_eval.train.trainer import Trainer, held_out_lists
 
 THINGS = ["cat", "dog", "bird", "river", "bread", "water", "mat", "sky"]
 COLOURS = ["red", "green", "blue"]
@@ -81,54 +77,80 @@ def builder_of(corpus, mined, **changed):
     )
 
 
-def small_trainer(folder, model, *, report=None, clock=None, **changed):
-    """A trainer over the small corpus: 16 questions to learn from, 8 kept back, 8 for dev."""
-    corpus = small_corpus()
-    miner = Miner(corpus, embedder=WordEmbedder(), k=12)
-    mined = {m.query.id: m for m in miner.mine(corpus.queries)}
+def parts_of(corpus, mined):
+    """16 questions to learn from, 8 kept back, and dev in halves of 4 on a document each."""
     ids = list(mined)
-    learned, kept, dev = ids[:16], ids[16:24], ids[24:]
+    judged = [judged_list(corpus.name, mined[q]) for q in ids]
+    dev = DevSet(fit=tuple(judged[16:24]), choose=tuple(judged[24:28]), decide=tuple(judged[28:]))
+    return {corpus.name: ids[:16]}, {corpus.name: ids[16:24]}, dev
+
+
+def query_trainer(folder, encoder, *, prior=True, clock=None, report=None, **changed):
+    """A trainer of question layers over the small corpus."""
+    corpus, mined = mined_corpus()
     settings = TrainingSettings(
         **{
-            "lists": 12,
-            "epochs": 2,
-            "batch": 4,
-            "micro_batch": 4,
-            "learning_rate": 2e-3,
-            "evaluate_every": 3,
-            "checkpoint_every": 1,
-            "negatives": 3,
-            "mine_again": 1,
-            "mine_pool": 5,
-            "patience": None,
-            "seed": 3,
-            **changed,
+            "lists": 16, "epochs": 2, "batch": 4, "micro_batch": 2, "learning_rate": 1e-4,
+            "evaluate_every": 4, "checkpoint_every": 1, "negatives": 10, "randoms": 1, "depth": 12,
+            "patience": None, "seed": 3, "spoiled": 0.3, **changed,
         }
-    )
-    builder = ListBuilder(
-        corpora={corpus.name: corpus},
-        mined={corpus.name: mined},
-        negatives=settings.negatives,
-        randoms=settings.randoms,
-        depth=settings.depth,
-        spoiled=settings.spoiled,
-        seed=settings.seed,
-    )
-    more = {} if clock is None else {"clock": clock}
+    )  # fmt: skip
+    questions, held_out, dev = parts_of(corpus, mined)
+    ranker = load_query_ranker(encoder=encoder)
+    made = None
+    if prior:
+        made = FirstStagePrior.fitted(dev.fit, raw_scores(ranker.values, dev.fit))
+        ranker.rescale(made.slope)
     return Trainer(
-        load_ranker(str(model), max_length=48),
-        builder,
-        questions={corpus.name: learned},
-        held_out={corpus.name: kept},
-        dev=DevSet(
-            fit=tuple(judged_list(corpus.name, mined[q]) for q in kept),
-            dev=tuple(judged_list(corpus.name, mined[q]) for q in dev),
+        ranker,
+        builder_of(
+            corpus,
+            mined,
+            negatives=settings.negatives,
+            randoms=1,
+            depth=12,
+            spoiled=0.3,
+            prior=made,
+            seed=settings.seed,
         ),
+        questions=questions,
+        held_out=held_out,
+        dev=dev,
         settings=settings,
         folder=RunFolder(folder),
-        identity={"data": corpus.fingerprint, "start": str(model)},
+        identity={"data": corpus.fingerprint},
         report=report,
-        **more,
+        **({} if clock is None else {"clock": clock}),
+    )
+
+
+def train_small_cross_encoder(folder, model, *, resume=False, **given):
+    """Fine-tune a cross-encoder on the small corpus; what `train_cross_encoder` returns."""
+    from rankgate_eval.train.full import load_cross_encoder, train_cross_encoder
+
+    options = {k: given.pop(k) for k in ("clock", "report", "time_limit") if k in given}
+    corpus, mined = mined_corpus()
+    settings = TrainingSettings(
+        **{
+            "lists": 12, "epochs": 2, "batch": 4, "micro_batch": 2, "learning_rate": 2e-3,
+            "evaluate_every": 3, "checkpoint_every": 1, "negatives": 3, "mine_again": 1,
+            "mine_pool": 5, "patience": None, "seed": 3, **given,
+        }
+    )  # fmt: skip
+    questions, held_out, dev = parts_of(corpus, mined)
+    builder = builder_of(
+        corpus, mined, negatives=settings.negatives, randoms=1, depth=20, seed=settings.seed
+    )
+    return train_cross_encoder(
+        load_cross_encoder(str(model), max_length=48),
+        builder,
+        questions=questions,
+        held_out=held_out_lists(builder, held_out, seed=settings.seed),
+        dev=dev,
+        settings=settings,
+        folder=RunFolder(folder),
+        resume=resume,
+        **options,
     )
 
 

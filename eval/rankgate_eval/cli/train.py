@@ -16,8 +16,8 @@ from rankgate_eval.cli.progress import guarded
 if TYPE_CHECKING:
     from rankgate.encoders import TokenStore
     from rankgate.retrieve import Embedder
-    from rankgate_eval.train import Source, Trained
-    from rankgate_eval.train.engine import TrainingSettings
+    from rankgate_eval.train.run import Trained
+    from rankgate_eval.train.settings import TrainingSettings
 
 __all__ = ["EXIT_NOT_BETTER", "register", "train"]
 
@@ -42,26 +42,27 @@ def train(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
-    split: Annotated[str, typer.Option("--split", help="To learn from.")] = "train",
-    dev: Annotated[str, typer.Option("--dev", help="To look at.")] = "dev",
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="To learn from; usually train, else dev is parted."),
+    ] = None,
+    dev: Annotated[
+        str, typer.Option("--dev", help="Half of it chooses the step, half judges it.")
+    ] = "dev",
     method: Annotated[
         str | None,
         typer.Option(
             "--method",
-            help="full: a cross-encoder; query: the layers that read questions for late "
-            "interaction; head: a few numbers over it. Without it full, and query with --adapt.",
+            help="query: the layers that read questions for late interaction; full: a "
+            "cross-encoder. Without it full where --start names one, else query.",
         ),
-    ] = None,
-    head_parts: Annotated[
-        list[str] | None,
-        typer.Option("--head-part", help="salience (usual) or matrix; repeatable."),
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
             "--start",
-            help="minilm (usual), bundled (usual with query, where this release has one), a "
-            "folder, or a hub name (--allow-hub).",
+            help="With query: bundled (usual), minilm, or a folder of one; with full: a "
+            "cross-encoder, by folder or hub name (--allow-hub).",
         ),
     ] = None,
     adapt: Annotated[
@@ -96,7 +97,7 @@ def train(
         bool | None,
         typer.Option(
             "--remine/--no-remine",
-            help="The model's own hard negatives later on; query takes them all anyway.",
+            help="A cross-encoder's own hard negatives later on; query takes them all anyway.",
         ),
     ] = None,
     prior: Annotated[
@@ -126,7 +127,8 @@ def train(
     ] = 0.95,
     candidates: Annotated[int, typer.Option("--k", min=2, help="Candidates a question.")] = 50,
     dev_questions: Annotated[
-        int, typer.Option("--dev-questions", min=1, help="Looked at, of a corpus, at most.")
+        int,
+        typer.Option("--dev-questions", min=1, help="Of a corpus, in each half, at most."),
     ] = 150,
     kept_back: Annotated[
         int, typer.Option("--kept-back", min=1, help="Training questions for the order's weights.")
@@ -164,22 +166,23 @@ def train(
     from rankgate.errors import InputError
 
     with guarded(debug=debugging(ctx)) as teller:
-        from rankgate_eval.train import TrainingJob, load_source, run_training
+        from rankgate_eval.train.run import TrainingJob, check_method, run_training
+        from rankgate_eval.train.sources import load_sources
 
-        licences = dict(_named(text) for text in licence or [])
-        sources = []
-        for path in data:
-            name = Path(path).name
-            stated = licences.pop(name, licences.pop(Path(path).stem, "not stated"))
-            sources.append(load_source(path, train=split, dev=dev, licence=stated, seed=seed))
-        if licences:
+        way = _method(start, adapt=adapt) if method is None else method
+        check_method(way)
+        if way == "query" and device not in (None, "cpu"):
+            raise InputError(f"--method query computes on the CPU; --device {device} is for full")
+        if way == "full" and start is None:
             raise InputError(
-                f"--licence names {next(iter(licences))!r}, which is none of the sources: "
-                f"{', '.join(Path(p).name for p in data)}"
+                "--method full starts from a cross-encoder: name it with --start, by folder or, "
+                "with --allow-hub, from the hub (cross-encoder/ms-marco-MiniLM-L-6-v2)"
             )
-        way = ("query" if adapt else "full") if method is None else method
+        sources = load_sources(
+            data, train=split, dev=dev, licences=dict(map(_named, licence or [])), seed=seed
+        )
         settings = _settings(
-            sources,
+            sum(len(s.train) for s in sources),
             method=way,
             adapt=adapt,
             seed=seed,
@@ -189,7 +192,7 @@ def train(
                 "lists": lists,
                 "epochs": epochs,
                 "batch": batch,
-                "micro_batch": micro_batch or batch,
+                "micro_batch": batch if micro_batch is None else micro_batch,
                 "learning_rate": lr,
                 "temperature": temperature,
                 "spoiled": spoiled,
@@ -199,14 +202,11 @@ def train(
             },
             remine=remine,
         )
-        if device not in (None, "cpu") and way != "full":
-            raise InputError(f"--method {way} computes on the CPU; --device {device} is for full")
-        chosen = ("cpu" if way != "full" else _device()) if device is None else device
+        chosen = ("cpu" if way == "query" else _device()) if device is None else device
         job = TrainingJob(
             out=out,
             method=way,
-            head_parts=tuple(head_parts or ("salience",)),
-            start=_start(way) if start is None else start,
+            start="bundled" if start is None else start,
             settings=settings,
             max_length=max_length,
             adapting=adapt,
@@ -224,7 +224,7 @@ def train(
         )
         embedder, store = _reading(
             bm25_only=bm25_only,
-            tokens=way != "full",
+            tokens=way == "query",
             cache=_CACHE if cache is None else cache,
         )
         trained = run_training(sources, job, embedder=embedder, store=store, report=teller)
@@ -248,13 +248,17 @@ def _reading(
     from rankgate_eval.run.encoding import open_store
 
     encoder = TokenEncoder.load()
-    if not tokens:
-        return VectorCache(encoder, cache), None
-    store = open_store(cache, encoder)
+    store = open_store(cache, encoder) if tokens else None
     if bm25_only:
         return None, store
     # Pooled vectors from their own cache: out of the store, all token vectors would come along.
-    return VectorCache(TokenCache(encoder, store), cache), store
+    reader = encoder if store is None else TokenCache(encoder, store)
+    return VectorCache(reader, cache), store
+
+
+def _method(start: str | None, *, adapt: bool) -> str:
+    """Where nobody says: a cross-encoder only where one is named to start from."""
+    return "query" if adapt or start in (None, "bundled", "minilm") else "full"
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -267,7 +271,7 @@ def _named(text: str) -> tuple[str, str]:
 
 
 def _settings(
-    sources: list[Source],
+    questions: int,
     *,
     method: str,
     adapt: bool,
@@ -276,29 +280,23 @@ def _settings(
     remine: bool | None,
 ) -> TrainingSettings:
     from rankgate.errors import InputError
-    from rankgate_eval.train.engine import TrainingSettings
-    from rankgate_eval.train.engine.adapt import adapting_settings, query_settings
+    from rankgate_eval.train.settings import full_settings, query_settings
 
-    questions = sum(len(s.train) for s in sources)
     if given["prior"] and method != "query":
         raise InputError(
             f"--prior is for --method query; the scores of --method {method} have no scale that "
             "is matched with the first stage's part"
         )
-    if method == "query":
-        if remine:
-            raise InputError("--remine chooses among candidates, and --method query takes them all")
-        base = query_settings(questions, seed=seed)
-    else:
-        base = adapting_settings(questions, seed=seed) if adapt else TrainingSettings(seed=seed)
+    if method == "query" and remine:
+        raise InputError("--remine chooses among candidates, and --method query takes them all")
+    base = (
+        query_settings(questions, seed=seed)
+        if method == "query"
+        else full_settings(questions, adapting=adapt, seed=seed)
+    )
     changed = {name: value for name, value in given.items() if value is not None}
     base = replace(base, **changed)  # type: ignore[arg-type]
-    return base if remine is None or remine else replace(base, mine_again=None)
-
-
-def _start(method: str) -> str:
-    """What training starts from where nobody says: the best there is for that method."""
-    return "bundled" if method == "query" else "minilm"
+    return replace(base, mine_again=None) if remine is False else base
 
 
 def _device() -> str:
@@ -322,14 +320,19 @@ def _tell(trained: Trained, out: Path) -> None:
     typer.echo(
         f"{r.steps} steps in {r.seconds / 60.0:.1f} min ({r.stopped}); the best was {r.best_step}."
     )
-    typer.echo("dev nDCG@10 of the policy's order: first stage, start, trained")
+    chosen_before, chosen_after = card.choosing
+    typer.echo(
+        f"nDCG@10 of the policy's order on the half of dev that chose the step: start "
+        f"{chosen_before:.4f}, best step {chosen_after:.4f}."
+    )
+    typer.echo("On the half that decides: first stage, start, best step")
     for name, value in card.after.items():
         typer.echo(f"  {name}: {card.first_stage[name]:.4f}  {card.before[name]:.4f}  {value:.4f}")
     d = trained.difference
     if d is not None:
         typer.echo(
             f"Difference to the start: {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}] over {d.n} "
-            f"dev questions in {d.clusters} document groups."
+            f"deciding questions in {d.clusters} document groups."
         )
     a = card.against_first_stage
     typer.echo(
@@ -345,7 +348,10 @@ def _tell(trained: Trained, out: Path) -> None:
                 f"onnx:{export.folder}, and fit a policy: rankgate calibrate"
             )
     else:
-        typer.echo("Not kept: it is not better than its start beyond noise. Nothing was exported.")
+        typer.echo(
+            "Not kept: on questions that did not choose it, it is not better than its start beyond "
+            "noise. Nothing was exported."
+        )
     if trained.kept and a["low"] <= 0.0:
         typer.echo("It is not shown to be better than no reranker at all: see rankgate eval.")
     if r.stopped == "time":
@@ -354,13 +360,10 @@ def _tell(trained: Trained, out: Path) -> None:
 
 
 def _tell_part(best: Path) -> None:
-    """How to use a part of late interaction."""
-    from rankgate_eval.train.engine.query import QUERY_FILE
+    """How to use question layers."""
+    from rankgate_eval.train.query import QUERY_FILE
 
     file = best / QUERY_FILE
-    if not file.is_file():
-        typer.echo(f"Kept: {best / 'head.npz'}; LateInteractionScorer.load(head=...)")
-        return
     typer.echo(
         f"Kept: {file} ({file.stat().st_size / 1e6:.1f} MB). Nothing has to be indexed again.\n"
         f"Use it as --scorer late-interaction:{file}, as the setting scorer of the application, or "

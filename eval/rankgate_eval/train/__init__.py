@@ -1,15 +1,6 @@
-"""`rankgate train` from end to end: data in, a model, its exports and its card out."""
+"""`rankgate train`: fits a reranker to one's own data, and keeps it only if it is better.
 
-from rankgate_eval.train.plan import TrainingPlan, make_plan
-from rankgate_eval.train.run import Trained, TrainingJob, run_training
-from rankgate_eval.train.sources import Source, load_source
-
-__all__ = [
-    "Source",
-    "Trained",
-    "TrainingJob",
-    "TrainingPlan",
-    "load_source",
-    "make_plan",
-    "run_training",
-]
+Mining, lists and looks serve both methods; `query` and `trainer` fit the layers that read
+questions, `full` a cross-encoder. It may import the engine, `data`, `run`, `stats` and `verdict`;
+only the command imports it. Importing it is light: torch is loaded by what needs it.
+"""

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rankgate.errors import InputError
 from rankgate.retrieve import Embedder
-from rankgate_eval.train.engine import (
-    DevSet,
-    ListBuilder,
-    MarginRule,
-    Mined,
-    Miner,
-    TrainingCorpus,
-    TrainingSettings,
-    judged_list,
-)
-from rankgate_eval.train.engine.card import DataUse
-from rankgate_eval.train.engine.sampling import epoch_plan
+from rankgate_eval.stats.folds import group_folds
+from rankgate_eval.train.card import DataUse
+from rankgate_eval.train.corpus import TrainingCorpus
+from rankgate_eval.train.course import Report
+from rankgate_eval.train.lists import ListBuilder, epoch_plan
+from rankgate_eval.train.looks import DevSet, JudgedList, judged_list
+from rankgate_eval.train.mining import MarginRule, Mined, Miner
+from rankgate_eval.train.settings import TrainingSettings
 from rankgate_eval.train.sources import Source, part_by_group
 
 __all__ = ["TrainingPlan", "make_plan"]
 
-Report = Callable[[str, int, int], None]
 _KEPT_SHARE = 0.15
 _MINED_AT_ONCE = 64
 
@@ -41,6 +37,7 @@ class TrainingPlan:
         dev: to look at.
         used: for the card.
         examples: (query, texts) of dev candidates, to compare exports on.
+        notes: what a reader of the card should know of it.
     """
 
     builder: ListBuilder
@@ -49,6 +46,7 @@ class TrainingPlan:
     dev: DevSet
     used: tuple[DataUse, ...]
     examples: tuple[tuple[str, tuple[str, ...]], ...]
+    notes: tuple[str, ...]
 
 
 def make_plan(
@@ -72,20 +70,18 @@ def make_plan(
         candidates: of each question, for mining and for dev.
         kept_back: training questions of a corpus on which the order is fitted, at most, and at
             most 15% of them.
-        dev_questions: of a corpus, at most.
+        dev_questions: of a corpus in each half of dev, at most.
         report: told about progress.
 
     Raises:
-        InputError: two sources of one name, nothing to learn from, or no dev question.
+        InputError: nothing to learn from, or no dev questions for both halves.
     """
     say = (lambda *_: None) if report is None else report
-    names = [s.corpus.name for s in sources]
-    twice = next((n for n in names if names.count(n) > 1), None)
-    if twice is not None:
-        raise InputError(f"two sources are called {twice!r}: rename one of the files or folders")
     held_out: dict[str, tuple[str, ...]] = {}
     questions: dict[str, tuple[str, ...]] = {}
-    looked: dict[str, tuple[str, ...]] = {}
+    choose: dict[str, tuple[str, ...]] = {}
+    decide: dict[str, tuple[str, ...]] = {}
+    notes: list[str] = []
     for source in sources:
         name, known = source.corpus.name, {q.id: q for q in source.corpus.queries}
         back: frozenset[str] = frozenset()
@@ -100,10 +96,12 @@ def make_plan(
         learned = tuple(q for q in source.train if q not in back)
         if learned:
             questions[name] = learned
-        looked[name] = _sample(source.dev, dev_questions, settings.seed)
+        halves, note = _halved(source, settings.seed)
+        notes += [] if note is None else [note]
+        choose[name], decide[name] = (_sample(h, dev_questions, settings.seed) for h in halves)
     if not questions:
         raise InputError("there is nothing to learn from: no source has training questions")
-    if not any(looked.values()):
+    if not any(source.dev for source in sources):
         raise InputError(
             "there are no dev questions: give a data set with a dev split or with labels; "
             "made-up questions cannot say whether training helps"
@@ -112,10 +110,13 @@ def make_plan(
     mined: dict[str, dict[str, Mined]] = {}
     for source in sources:
         name = source.corpus.name
-        wanted = [*due.get(name, ()), *held_out[name], *looked[name]]
+        wanted = [*due.get(name, ()), *held_out[name], *choose[name], *decide[name]]
         mined[name] = _mined(source.corpus, wanted, embedder, rule or MarginRule(), candidates, say)
-    fit = [judged_list(n, mined[n][q]) for n, ids in held_out.items() for q in ids]
-    dev = [judged_list(n, mined[n][q]) for n, ids in looked.items() for q in ids]
+
+    def judged(parts: Mapping[str, tuple[str, ...]]) -> tuple[JudgedList, ...]:
+        return tuple(judged_list(n, mined[n][q]) for n, ids in parts.items() for q in ids)
+
+    choosing = judged(choose)
     return TrainingPlan(
         builder=ListBuilder(
             corpora={s.corpus.name: s.corpus for s in sources},
@@ -128,23 +129,48 @@ def make_plan(
         ),
         questions=questions,
         held_out=held_out,
-        dev=DevSet(fit=tuple(fit), dev=tuple(dev)),
+        dev=DevSet(fit=judged(held_out), choose=choosing, decide=judged(decide)),
         used=tuple(
             DataUse.of(
                 s.corpus,
                 [mined[s.corpus.name][q] for q in due.get(s.corpus.name, ())],
                 learned=len(due.get(s.corpus.name, ())),
                 kept_back=len(held_out[s.corpus.name]),
-                dev=len(looked[s.corpus.name]),
+                choose=len(choose[s.corpus.name]),
+                decide=len(decide[s.corpus.name]),
             )
             for s in sources
         ),
         examples=tuple(
             (j.query, tuple(c.text for c in j.candidates[:8]))
-            for j in dev[:: max(1, len(dev) // 16)][:16]
+            for j in choosing[:: max(1, len(choosing) // 16)][:16]
             if j.candidates
         ),
+        notes=tuple(notes),
     )
+
+
+def _halved(
+    source: Source, seed: int
+) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], str | None]:
+    """Dev in two halves of whole documents: one to choose by, one to decide by.
+
+    Where one document holds most of the questions, that is all there is on one side.
+    """
+    if len(source.dev) < 2:
+        return ((), ()), None
+    group = {q.id: q.group or q.id for q in source.corpus.queries}
+    first, second = group_folds(source.dev, group, folds=2, seed=seed)
+    if first.unit == "group":
+        return (first.train, second.train), None
+    sizes = Counter(group[q] for q in source.dev)
+    largest = max(sizes, key=lambda g: sizes[g])
+    # The large document decides: choosing wrongly costs quality, judging wrongly costs truth.
+    parts = (
+        tuple(q for q in source.dev if group[q] != largest),
+        tuple(q for q in source.dev if group[q] == largest),
+    )
+    return parts, f"{source.corpus.name}: one document holds most of dev, and decides alone."
 
 
 def _sample(ids: Sequence[str], at_most: int, seed: int) -> tuple[str, ...]:

@@ -1,27 +1,31 @@
-"""Reads whatever the user has to learn from, and parts it into training and dev."""
+"""Reads whatever the user has to learn from, and parts it into training and dev.
+
+No question is on both sides, neither itself, nor in the same words, nor by a passage or document
+that answers both.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from rankgate.errors import InputError
+from rankgate.feedback import read_feedback as read_log
 from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.data.groups import document_groups
 from rankgate_eval.data.loading import load_dataset
-from rankgate_eval.train.engine import (
-    TrainingCorpus,
-    TrainingQuery,
-    corpus_from_feedback,
-    read_documents,
-    read_triples,
-)
+from rankgate_eval.data.readers.feedback import is_feedback
+from rankgate_eval.train.corpus import TrainingCorpus, TrainingQuery
+from rankgate_eval.train.documents import read_documents
+from rankgate_eval.train.triples import read_triples
 
-__all__ = ["Source", "load_source", "part_by_group"]
+__all__ = ["Source", "load_source", "load_sources", "part_by_group"]
 
-_DEV_SHARE = 0.2
+_DEV_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +38,71 @@ class Source:
         dev: ids of questions to look at; empty for documents without labels, whose made-up
             questions say nothing about real ones.
         note: how the parts came about.
+        splits: names and sizes of the splits of a data set that has some.
     """
 
     corpus: TrainingCorpus
     train: tuple[str, ...]
     dev: tuple[str, ...]
     note: str
+    splits: str = ""
+
+
+def load_sources(
+    paths: Sequence[str | Path],
+    *,
+    train: str | None = None,
+    dev: str = "dev",
+    licences: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> list[Source]:
+    """All sources of a training.
+
+    Args:
+        paths: see `load_source`.
+        train: split to learn from; None: `train`, and where no source has that, the dev split is
+            parted by document.
+        dev: split to look at.
+        licences: name of a file or folder, with or without its ending, to licence.
+        seed: of what is drawn.
+
+    Raises:
+        InputError: see `load_source`; a licence of no source, two sources of one name, nothing
+            to learn from, or a question of one source that is dev's in another.
+    """
+    stated = dict(licences or {})
+    sources = []
+    for path in map(Path, paths):
+        licence = stated.pop(path.name, stated.pop(path.stem, "not stated"))
+        sources.append(
+            load_source(
+                path, train="train" if train is None else train, dev=dev, licence=licence, seed=seed
+            )
+        )
+    if stated:
+        raise InputError(
+            f"--licence names {next(iter(stated))!r}, which is none of the sources: "
+            f"{', '.join(Path(p).name for p in paths)}"
+        )
+    names = [s.corpus.name for s in sources]
+    twice = next((n for n in names if names.count(n) > 1), None)
+    if twice is not None:
+        raise InputError(f"two sources are called {twice!r}: rename one of the files or folders")
+    if not any(s.train for s in sources):
+        if train is not None:
+            have = "; ".join(f"{s.corpus.name} has {s.splits or 'no splits'}" for s in sources)
+            raise InputError(
+                f"there is nothing to learn from: no source has a labelled question in split "
+                f"{train!r} ({have}). Name a split with --split, or leave it out: then dev is "
+                "parted by document"
+            )
+        sources = [_parted(s.corpus, seed, what=f"no split train: {dev} parted, ") for s in sources]
+    _refuse_common(
+        [q for s in sources for q in _queries(s, s.train)],
+        [q for s in sources for q in _queries(s, s.dev)],
+        by_text_alone=True,
+    )
+    return sources
 
 
 def load_source(
@@ -53,63 +116,112 @@ def load_source(
     """A BEIR folder, a table of questions, triples, a feedback log, or a folder of documents.
 
     The form is seen from what is there. A data set with splits keeps them; others are parted by
-    group, a fifth of the questions for dev.
+    group, three tenths of the questions for dev.
 
     Raises:
-        InputError: nothing usable there, or a split that the data set has not.
+        InputError: nothing usable there, a split that the data set has not, or questions that
+            would be learned from and looked at.
     """
     where = Path(path)
-    if where.is_dir() and not _is_beir(where):
+    beir = any((where / name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz"))
+    if where.is_dir() and not beir:
         corpus = read_documents(where, licence=licence)
         ids = tuple(q.id for q in corpus.queries)
         return Source(corpus=corpus, train=ids, dev=(), note="no labels: learned from, not dev")
-    form = _form(where)
-    if form == "feedback":
-        return _parted(corpus_from_feedback(where, licence=licence), seed)
-    if form == "triples":
+    if _holds_triples(where):
         return _parted(read_triples(where, licence=licence), seed)
+    logged = where.suffix.casefold() == ".jsonl" and where.is_file() and is_feedback(where)
+    if logged and not any(any(found.values()) for found in read_log(where).verdicts().values()):
+        raise InputError(
+            f"{where}: none of its judgements says that a passage helped; training needs such ones"
+        )
     data, _ = load_dataset(where)
-    corpus = _from_dataset(data, licence, [train, dev] if data.splits else [None])
+    corpus = _grouped(
+        _from_dataset(
+            data,
+            licence,
+            [train, dev] if data.splits else [None],
+            "feedback" if logged else "beir",
+        )
+    )
     if not data.splits:
         return _parted(corpus, seed)
     if dev not in data.splits:
         data.query_ids(dev)  # raises, naming the splits that there are
-    known = {q.id for q in corpus.queries}
     learned = data.judged(train) if train in data.splits else []
-    return Source(
+    source = Source(
         corpus=corpus,
-        train=tuple(q for q in learned if q in known),
-        dev=tuple(q for q in data.judged(dev) if q in known),
+        train=tuple(learned),
+        dev=tuple(data.judged(dev)),
         note=f"splits {train} and {dev}"
         if learned
         else f"split {dev} alone: looked at, not learned from",
+        splits=", ".join(f"{name} ({len(data.judged(name))})" for name in data.splits),
     )
+    _refuse_common(_queries(source, source.train), _queries(source, source.dev))
+    return source
 
 
-def _is_beir(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz"))
+def _queries(source: Source, ids: Sequence[str]) -> list[TrainingQuery]:
+    known = {q.id: q for q in source.corpus.queries}
+    return [known[q] for q in ids]
 
 
-def _form(file: Path) -> str:
-    """`feedback`, `triples` or `other`, by the first row."""
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _refuse_common(
+    learned: Sequence[TrainingQuery], dev: Sequence[TrainingQuery], *, by_text_alone: bool = False
+) -> None:
+    """Raise where a question to learn from is one of dev's, in itself, by words or by document."""
+    texts = {_plain(q.text) for q in learned}
+    groups = {q.group or q.id for q in learned}
+    common = [
+        q
+        for q in dev
+        if _plain(q.text) in texts or (not by_text_alone and (q.group or q.id) in groups)
+    ]
+    if common:
+        raise InputError(
+            f"{len(common)} of the {len(dev)} dev questions would be learned from too, as they "
+            "are, in the same words, or by a passage or document that answers both "
+            f"({common[0].text!r}): what is learned from cannot judge. Name different splits with "
+            "--split and --dev, or take these questions out of one of them."
+        )
+
+
+def _grouped(corpus: TrainingCorpus) -> TrainingCorpus:
+    """The same with questions of equal words or a common passage in one group."""
+    joined = document_groups(
+        [q.id for q in corpus.queries],
+        {
+            q.id: (f"text {_plain(q.text)}", f"group {q.group or q.id}", *q.positives)
+            for q in corpus.queries
+        },
+    )
+    if len(set(joined.values())) == len({q.group or q.id for q in corpus.queries}):
+        return corpus
+    return replace(corpus, queries=tuple(replace(q, group=joined[q.id]) for q in corpus.queries))
+
+
+def _holds_triples(file: Path) -> bool:
     if file.suffix.casefold() == ".tsv":
-        return "triples"
+        return True
     if file.suffix.casefold() != ".jsonl" or not file.is_file():
-        return "other"
+        return False
     with file.open(encoding="utf-8", errors="replace") as stream:
         line = next((text for text in stream if text.strip()), "")
     try:
         row = json.loads(line)
     except ValueError:
-        return "other"
-    if not isinstance(row, dict):
-        return "other"
-    if "verdict" in row:
-        return "feedback"
-    return "triples" if "positive" in row else "other"
+        return False
+    return isinstance(row, dict) and "positive" in row and "verdict" not in row
 
 
-def _from_dataset(data: Dataset, licence: str, splits: Sequence[str | None]) -> TrainingCorpus:
+def _from_dataset(
+    data: Dataset, licence: str, splits: Sequence[str | None], source: str
+) -> TrainingCorpus:
     """Only the named splits' questions are taken over: others are not even in memory."""
     ids: dict[str, None] = {}
     for split in splits:
@@ -131,17 +243,18 @@ def _from_dataset(data: Dataset, licence: str, splits: Sequence[str | None]) -> 
             for q in ids
         ),
         licence=licence,
-        source="beir",
+        source=source,
     )
 
 
-def _parted(corpus: TrainingCorpus, seed: int) -> Source:
-    dev = part_by_group(corpus.queries, share=_DEV_SHARE, seed=seed)
+def _parted(corpus: TrainingCorpus, seed: int, *, what: str = "no splits: ") -> Source:
+    whole = _grouped(corpus)
+    dev = part_by_group(whole.queries, share=_DEV_SHARE, seed=seed)
     return Source(
-        corpus=corpus,
-        train=tuple(q.id for q in corpus.queries if q.id not in dev),
-        dev=tuple(q.id for q in corpus.queries if q.id in dev),
-        note=f"no splits: {_DEV_SHARE:.0%} of the questions are dev, by document",
+        corpus=whole,
+        train=tuple(q.id for q in whole.queries if q.id not in dev),
+        dev=tuple(q.id for q in whole.queries if q.id in dev),
+        note=f"{what}{_DEV_SHARE:.0%} of the questions are dev, by document",
     )
 
 

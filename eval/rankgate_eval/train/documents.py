@@ -14,8 +14,8 @@ from pathlib import Path
 
 from rankgate.errors import InputError
 from rankgate.retrieve import Analyser
-from rankgate_eval.train.engine.data import TrainingCorpus, TrainingQuery
-from rankgate_eval.train.engine.sections import READERS, Section
+from rankgate_eval.train.corpus import TrainingCorpus, TrainingQuery
+from rankgate_eval.train.sections import READERS, Section
 
 __all__ = ["documents_corpus", "read_documents"]
 

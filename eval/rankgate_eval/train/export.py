@@ -1,4 +1,4 @@
-"""Writes a trained pair model as ONNX, in float32 and int8, and checks what was written.
+"""Writes a trained cross-encoder as ONNX, in float32 and int8, and checks what was written.
 
 int8 has fixed weights and takes the range of activations as they come, and it is used only where
 it costs little: layers are tried one by one on real pairs, and those that move the scores most
@@ -12,21 +12,20 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.encoders.encoder import without_progress_bar
 from rankgate.encoders.locate import file_sha256
 from rankgate.errors import ConfigError, InputError, MissingExtraError
+from rankgate.scorers import CrossEncoderScorer
 from rankgate.scorers.onnx import OnnxScorer
-from rankgate_eval.train.engine.model import PairRanker
-
-if TYPE_CHECKING:
-    import torch
+from rankgate.scorers.pairs import PairEncoder
 
 __all__ = ["Exported", "export_onnx", "quantise"]
 
@@ -59,8 +58,16 @@ class Exported:
     quality: float | None = None
 
 
-def export_onnx(ranker: PairRanker, folder: Path, lists: Lists) -> Exported:
-    """Write float32, load it with `OnnxScorer`, and compare on these lists.
+def export_onnx(best: Path, folder: Path, lists: Lists, *, max_length: int) -> Exported:
+    """Write float32, load it with `OnnxScorer`, and compare it with the model on these lists.
+
+    sentence-transformers' own export wants optimum, which knows no transformers of version 5.
+
+    Args:
+        best: folder of the cross-encoder.
+        folder: for the export.
+        lists: (query, texts); about 20 are enough.
+        max_length: tokens of query and passage together.
 
     Raises:
         ConfigError: the graph's scores are not the model's.
@@ -69,18 +76,19 @@ def export_onnx(ranker: PairRanker, folder: Path, lists: Lists) -> Exported:
     if not lists:
         raise InputError("an export is compared with its model on lists; there are none")
     folder.mkdir(parents=True, exist_ok=True)
-    _copy_settings(ranker, folder)
-    was_training, device, bfloat16 = ranker.module.training, ranker.device, ranker.bfloat16
-    # In float32 on the CPU, whatever it was trained in: that is what the graph computes.
-    ranker.device, ranker.bfloat16 = "cpu", False
-    module = ranker.module.eval().cpu()
-    try:
-        _write_graph(ranker, module, folder)
-        expected = _torch_scores(ranker, lists)
-    finally:
-        ranker.device, ranker.bfloat16 = device, bfloat16
-        ranker.module.to(device).train(was_training)
-    exported = _compared(folder, ranker.max_length, lists, expected)
+    for name in _TOKENIZER_FILES:
+        if (best / name).is_file():
+            shutil.copyfile(best / name, folder / name)
+    config = json.loads((best / "config.json").read_text("utf-8"))
+    _write_graph(best, config, folder / "model.onnx", max_length)
+    # What the graph can read; the scorer takes its limit from here.
+    config["max_position_embeddings"] = max_length + (
+        2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") else 0
+    )
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
+    model = CrossEncoderScorer(best, device="cpu", max_length=max_length)
+    expected = [model.score(query, texts).values for query, texts in lists]
+    exported = _compared(folder, max_length, lists, expected)
     if exported.largest > _TOLERANCE * max(1.0, max(float(np.abs(v).max()) for v in expected)):
         raise ConfigError(
             f"{folder / 'model.onnx'} differs from the model by {exported.largest:.2g}: this "
@@ -89,24 +97,47 @@ def export_onnx(ranker: PairRanker, folder: Path, lists: Lists) -> Exported:
     return exported
 
 
-def _write_graph(ranker: PairRanker, module: torch.nn.Module, folder: Path) -> None:
+def _write_graph(best: Path, config: Mapping[str, Any], target: Path, max_length: int) -> None:
     import torch
+    from transformers import AutoModelForSequenceClassification
 
-    from rankgate_eval.train.engine.modules import Column
-
-    example = ranker.pairs.encode("a query", ["one passage", "another, longer passage"])
-    inputs = tuple(
-        torch.from_numpy(getattr(example, name))
-        for name in ("input_ids", "attention_mask", "token_type_ids")
-    )
     names = ["input_ids", "attention_mask", "token_type_ids"]
-    staging = folder / ".model.onnx.part"
+    takes_types = int(config.get("type_vocab_size", 0)) > 1
+
+    class Logits(torch.nn.Module):
+        """(n, 1) logits by the inputs of any cross-encoder, types or not."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            with without_progress_bar():
+                # Eager attention: the fused kinds are not exported alike by all versions of torch.
+                self.model = AutoModelForSequenceClassification.from_pretrained(
+                    str(best),
+                    local_files_only=True,
+                    attn_implementation="eager",
+                    dtype=torch.float32,
+                )
+
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+            """(n, 1) for three (n, t) inputs."""
+            given = dict(zip(names, inputs, strict=True))
+            if not takes_types:
+                del given["token_type_ids"]
+            logits: torch.Tensor = self.model(**given).logits
+            return logits
+
+    pairs = PairEncoder(
+        best / "tokenizer.json",
+        max_length=max_length,
+        pad_id=int(config.get("pad_token_id") or 0),
+    ).encode("a query", ["one passage", "another, longer passage"])
+    staging = target.with_name(f".{target.name}.part")
     with warnings.catch_warnings(), torch.no_grad():
         # The TorchScript exporter is deprecated; the new one needs onnxscript and is slower.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Column(module).eval(),
-            inputs,
+            Logits().eval(),
+            tuple(torch.from_numpy(getattr(pairs, name)) for name in names),
             str(staging),
             dynamo=False,
             input_names=names,
@@ -114,27 +145,7 @@ def _write_graph(ranker: PairRanker, module: torch.nn.Module, folder: Path) -> N
             dynamic_axes={n: {0: "batch", 1: "tokens"} for n in names} | {"logits": {0: "batch"}},
             opset_version=17,
         )
-    staging.replace(folder / "model.onnx")
-
-
-def _torch_scores(ranker: PairRanker, lists: Lists) -> list[npt.NDArray[np.float32]]:
-    """(n,) scores of each list by the model itself."""
-    import torch
-
-    with torch.no_grad():
-        return [ranker.scores([one])[0].cpu().numpy() for one in lists]
-
-
-def _copy_settings(ranker: PairRanker, folder: Path) -> None:
-    for name in _TOKENIZER_FILES:
-        if (ranker.source / name).is_file():
-            shutil.copyfile(ranker.source / name, folder / name)
-    config = json.loads(ranker.config.to_json_string())
-    # What the graph can read; the scorer takes its limit from here.
-    config["max_position_embeddings"] = ranker.max_length + (
-        2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert") else 0
-    )
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
+    staging.replace(target)
 
 
 def _compared(

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from rankgate.encoders.bundled import bundled_query_encoder
 from rankgate.encoders.encoder import TokenEncoder
 from rankgate.encoders.head import TokenHead
@@ -19,12 +22,11 @@ from rankgate.encoders.token_store import TokenStore
 from rankgate.errors import ConfigError, MissingExtraError, ModelNotFoundError
 from rankgate.retrieve import TokenCache
 from rankgate.texts import clean_text
-from rankgate_eval.train.engine.vectors import window_scores
 
 if TYPE_CHECKING:
     import torch
 
-    from rankgate_eval.train.engine.modules import QueryModule
+    from rankgate_eval.train.query_module import QueryModule
 
 __all__ = ["QUERY_FILE", "QueryRanker", "load_query_ranker"]
 
@@ -46,8 +48,6 @@ class QueryRanker:
         start_sha256: of the file that the layers came from; None: of the encoder.
     """
 
-    kind = "query"
-
     def __init__(
         self,
         module: QueryModule,
@@ -59,7 +59,6 @@ class QueryRanker:
         self.module = module
         self.encoder = encoder
         self.start_sha256 = encoder.sha256 if start_sha256 is None else start_sha256
-        self.tokens_read = 0
         self._kept = TokenCache(encoder, store)
         self._window = TokenHead(encoder=encoder.sha256).window
 
@@ -71,22 +70,27 @@ class QueryRanker:
     @property
     def scale(self) -> float:
         """What a unit of the scorer's score is in this ranker's."""
-        return float(self.module.head.scale.detach())
+        return float(self.module.scale.detach())
 
     def rescale(self, factor: float) -> None:
         """Multiply the scale, so that scores weigh rightly beside a prior."""
-        self.module.head.scale.data.mul_(factor)
+        self.module.scale.data.mul_(factor)
 
     def scores(self, lists: Sequence[tuple[str, Sequence[str]]]) -> list[torch.Tensor]:
         """(n,) scores of each (query, passages), times the scale; gradients by the question."""
         known = self._kept.token_vectors([t for _, passages in lists for t in passages])
         asked = self.read([query for query, _ in lists])
         return [
-            window_scores(
-                self.module.head, query, [known[t] for t in passages], window=self._window
-            )
+            self.module.window_scores(query, [known[t] for t in passages], window=self._window)
             for query, (_, passages) in zip(asked, lists, strict=True)
         ]
+
+    def values(self, query: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """(n,) scores without gradients."""
+        import torch
+
+        with torch.no_grad():
+            return self.scores([(query, texts)])[0].numpy()
 
     def read(self, queries: Sequence[str]) -> list[torch.Tensor]:
         """(t, d) unit vectors of each question's own tokens, as `TokenEncoder` cuts them."""
@@ -103,7 +107,6 @@ class QueryRanker:
                 [clean_text(q) for q in queries], add_special_tokens=False
             )
         ]
-        self.tokens_read += sum(map(len, rows))
         width = max(map(len, rows))
         # What pads is masked, so any id will do.
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
@@ -117,7 +120,7 @@ class QueryRanker:
         save_query_layers(
             self.module.state_dict(), folder / QUERY_FILE, encoder=self.encoder.sha256
         )
-        mark = {"format": 1, "kind": self.kind, "scale": self.scale}
+        mark = {"format": 1, "kind": "query", "scale": self.scale}
         (folder / _MARK).write_text(json.dumps(mark, indent=1) + "\n", "utf-8")
 
 
@@ -145,7 +148,7 @@ def load_query_ranker(
         from safetensors.torch import load_file
     except ImportError as exc:
         raise MissingExtraError("training a query encoder", "train") from exc
-    from rankgate_eval.train.engine.modules import QueryModule
+    from rankgate_eval.train.query_module import QueryModule
 
     reader = TokenEncoder.load() if encoder is None else encoder
     module = QueryModule(reader.copied_model())
@@ -173,7 +176,7 @@ def _located(start: str, reader: TokenEncoder) -> tuple[QueryEncoder, float | No
     folder = Path(start)
     mark = folder / _MARK
     known = json.loads(mark.read_text("utf-8")) if mark.is_file() else {}
-    if known.get("kind") != QueryRanker.kind:
+    if known.get("kind") != "query":
         raise ConfigError(
             f"{folder} holds no query encoder; start from minilm, bundled, or a folder of one"
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rankgate.errors import InputError
-from rankgate_eval.train.engine.data import TrainingCorpus, TrainingQuery
+from rankgate_eval.train.corpus import TrainingCorpus, TrainingQuery
 
 __all__ = ["read_triples"]
 

@@ -1,72 +1,86 @@
-"""The training loop: list-wise, with checkpoints from which it goes on to the same result."""
+"""Trains question layers, list-wise, with checkpoints from which it goes on to the same result."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rankgate.errors import ConfigError
-from rankgate_eval.train.engine.checkpoint import RunFolder
-from rankgate_eval.train.engine.evaluation import DevSet, list_scores, mean_list_loss
-from rankgate_eval.train.engine.lists import ListBuilder, TrainingList
-from rankgate_eval.train.engine.loss import list_loss
-from rankgate_eval.train.engine.model import Ranker
-from rankgate_eval.train.engine.sampling import epoch_plan
-from rankgate_eval.train.engine.settings import TrainingSettings
+from rankgate.errors import ConfigError, InputError
+from rankgate_eval.train.course import HistoryPoint, Report, RunFolder, TrainingResult
+from rankgate_eval.train.lists import ListBuilder, TrainingList, epoch_plan
+from rankgate_eval.train.looks import DevSet
+from rankgate_eval.train.query import QueryRanker
+from rankgate_eval.train.settings import TrainingSettings
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["HistoryPoint", "Trainer", "TrainingResult"]
+    from rankgate_eval.train.query_module import QueryModule
 
-Report = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and the total."""
+__all__ = ["Trainer", "held_out_lists", "list_loss", "list_scores", "mean_list_loss"]
 
 _HELD_OUT_LISTS = 64
+# Far beyond any epoch, so that the draws are no training list's.
+_FAR = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryPoint:
-    """One look during training.
+def held_out_lists(
+    builder: ListBuilder, held_out: Mapping[str, Sequence[str]], *, seed: int
+) -> list[TrainingList]:
+    """At most 64 lists of questions that are not learned from, for the held-out loss."""
+    listed = [(c, q) for c, ids in sorted(held_out.items()) for q in ids]
+    rng = np.random.default_rng([seed, 23])
+    chosen = sorted(rng.permutation(len(listed))[:_HELD_OUT_LISTS].tolist())
+    return [builder.build(*listed[i], epoch=_FAR, place=i) for i in chosen]
 
-    Attributes:
-        step: steps done.
-        train_loss: mean over the steps since the look before; None before the first.
-        held_out_loss: on lists of training questions that are not learned from.
-        ndcg: on dev, of the policy's order.
-        by_corpus: the same for each corpus.
+
+def list_loss(scores: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Mean over lists of -log softmax of the first score (ListNet with one relevant passage).
+
+    Chance is log(n) for n passages; only differences within a list count. (Cao et al., ICML
+    2007, DOI 10.1145/1273496.1273513.)
+
+    Args:
+        scores: one (n,) tensor a list, the positive first; lists may differ in length.
+
+    Raises:
+        InputError: no list.
     """
+    import torch
 
-    step: int
-    train_loss: float | None
-    held_out_loss: float
-    ndcg: float
-    by_corpus: Mapping[str, float]
+    if not scores:
+        raise InputError("the loss needs at least one list")
+    # In float32 whatever the model computes in: bfloat16 has three digits.
+    losses = [torch.logsumexp(s.float(), dim=0) - s.float()[0] for s in scores]
+    return torch.stack(losses).mean()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingResult:
-    """How a training ended.
+def list_scores(ranker: QueryRanker, lists: Sequence[TrainingList]) -> list[torch.Tensor]:
+    """(n,) what the loss looks at for each list: the ranker's scores plus the list's prior."""
+    found = ranker.scores([(s.query, s.texts) for s in lists])
+    return [
+        values if s.prior is None else values + values.new_tensor(s.prior)
+        for values, s in zip(found, lists, strict=True)
+    ]
 
-    Attributes:
-        history: every look, the untrained model's first.
-        best_step: step of the model in `best/`; 0: the one that training started from.
-        stopped: `finished`, `early` (no more gain on dev) or `time` (to be resumed).
-        steps: done in all.
-        seconds: spent in this process.
-        tokens: read while learning in this process.
+
+def mean_list_loss(ranker: QueryRanker, lists: Sequence[TrainingList]) -> float:
+    """The loss on lists that are not learned from; chance without a prior is log(passages).
+
+    Raises:
+        InputError: no list.
     """
+    import torch
 
-    history: tuple[HistoryPoint, ...]
-    best_step: int
-    stopped: str
-    steps: int
-    seconds: float
-    tokens: int
+    if not lists:
+        raise InputError("the loss needs at least one list")
+    with torch.no_grad():
+        return float(np.mean([float(list_loss(list_scores(ranker, [s]))) for s in lists]))
 
 
 @dataclass(slots=True)
@@ -80,14 +94,14 @@ class _State:
 
 
 class Trainer:
-    """Trains one ranker.
+    """Trains question layers.
 
     Args:
-        ranker: the model; its weights are changed.
+        ranker: the layers; their weights are changed.
         builder: makes the lists.
         questions: corpus name to ids of the questions that are learned from.
         held_out: corpus name to ids of questions that are not, for the held-out loss.
-        dev: what early stopping looks at.
+        dev: its first half chooses the step.
         settings: everything else.
         folder: where checkpoint and best model go.
         identity: what must be equal in a resumed run, beside the settings (data, start).
@@ -97,7 +111,7 @@ class Trainer:
 
     def __init__(
         self,
-        ranker: Ranker,
+        ranker: QueryRanker,
         builder: ListBuilder,
         *,
         questions: Mapping[str, Sequence[str]],
@@ -120,6 +134,11 @@ class Trainer:
         self._report = (lambda *_: None) if report is None else report
         self._clock = clock
 
+    @property
+    def checkpoint(self) -> Path:
+        """Weights, optimizer and place of the last checkpoint."""
+        return self.folder.folder / "checkpoint.pt"
+
     def run(self, *, resume: bool = False, time_limit: float | None = None) -> TrainingResult:
         """Train to the end, to an early stop, or until the time is up.
 
@@ -138,9 +157,9 @@ class Trainer:
         torch.manual_seed(self.settings.seed)
         module = self.ranker.module
         optimizer = _optimizer(module, self.settings.weight_decay)
+        going_on = going_on and self.checkpoint.is_file()
         state = self._restored(optimizer) if going_on else _State()
-        check = self._held_out_lists()
-        tokens = 0
+        check = held_out_lists(self.builder, self.held_out, seed=self.settings.seed)
         if not state.history:
             self._look(state, check)
             self._save(state, optimizer)
@@ -150,9 +169,7 @@ class Trainer:
             lists = self._lists(epoch)
             size = self.settings.batch
             for part in range(within, self.settings.steps_an_epoch):
-                before = getattr(self.ranker, "tokens_read", 0)
                 loss = self._step(optimizer, lists[part * size : (part + 1) * size], state.step)
-                tokens += getattr(self.ranker, "tokens_read", 0) - before
                 state.losses.append(loss)
                 state.step += 1
                 self._report("training", state.step, self.settings.steps)
@@ -173,7 +190,6 @@ class Trainer:
             stopped=stopped or "finished",
             steps=state.step,
             seconds=self._clock() - begun,
-            tokens=tokens,
         )
 
     def _early(self, state: _State) -> str:
@@ -185,7 +201,6 @@ class Trainer:
     ) -> float:
         import torch
 
-        self.ranker.module.train()
         for group in optimizer.param_groups:
             group["lr"] = self.settings.rate_at(step) * group.get("pace", 1.0)
         optimizer.zero_grad(set_to_none=True)
@@ -199,78 +214,26 @@ class Trainer:
         if not np.isfinite(total):
             raise ConfigError(
                 f"the loss is {total} at step {step}: lower the learning rate (now "
-                f"{self.settings.learning_rate}), or train in float32"
+                f"{self.settings.learning_rate})"
             )
         torch.nn.utils.clip_grad_norm_(self.ranker.module.parameters(), self.settings.clip)
         optimizer.step()
         return total
 
     def _lists(self, epoch: int) -> list[TrainingList]:
-        """All lists of an epoch, with the model's own hard negatives where it is time for them."""
         s = self.settings
         plan = epoch_plan(
             self.questions, lists=s.lists, temperature=s.temperature, seed=s.seed, epoch=epoch
         )
-        hardest: list[list[str]] | None = None
-        if s.mine_again is not None and epoch >= s.mine_again:
-            # Kept on disk: a run that is resumed within the epoch has another model by then.
-            name = f"negatives-{epoch}.json"
-            hardest = self.folder.read_json(name)
-            if hardest is None:
-                hardest = self._chosen(plan, epoch)
-                self.folder.write_json(name, hardest)
         return [
-            self.builder.build(
-                corpus,
-                query,
-                epoch=epoch,
-                place=place,
-                hardest=None if hardest is None else hardest[place],
-            )
+            self.builder.build(corpus, query, epoch=epoch, place=place)
             for place, (corpus, query) in enumerate(plan)
         ]
 
-    def _chosen(self, plan: Sequence[tuple[str, str]], epoch: int) -> list[list[str]]:
-        """For each list the mined passages that the model itself likes best.
-
-        One that it puts above every positive, and that dense or BM25 puts there too, is likely
-        relevant and left out: two of three rankers agree.
-        """
-        import torch
-
-        found = []
-        self.ranker.module.eval()
-        for place, (corpus, query) in enumerate(plan):
-            mined = self.builder.mined[corpus][query]
-            passages = self.builder.corpora[corpus].passages
-            rng = np.random.default_rng([self.settings.seed, 19, epoch, place])
-            drawn = self.builder.drawn(mined, rng, self.settings.mine_pool)
-            ids = [*mined.query.positives, *drawn]
-            with torch.no_grad():
-                texts = [passages[i] for i in ids]
-                values = self.ranker.scores([(mined.query.text, texts)])[0].cpu().numpy()
-            good = len(mined.query.positives)
-            bar = float(values[:good].max())
-            fit = [
-                i
-                for i in np.argsort(-values, kind="stable").tolist()
-                if i >= good and not (values[i] > bar and ids[i] in mined.doubted)
-            ]
-            found.append([ids[i] for i in fit[: self.settings.negatives]])
-            self._report("choosing hard negatives", place + 1, len(plan))
-        return found
-
-    def _held_out_lists(self) -> list[TrainingList]:
-        listed = [(c, q) for c, ids in sorted(self.held_out.items()) for q in ids]
-        rng = np.random.default_rng([self.settings.seed, 23])
-        chosen = sorted(rng.permutation(len(listed))[:_HELD_OUT_LISTS].tolist())
-        # Far beyond any epoch, so that the draws are no training list's.
-        far = 1_000_000
-        return [self.builder.build(*listed[i], epoch=far, place=i) for i in chosen]
-
     def _look(self, state: _State, check: Sequence[TrainingList]) -> None:
         look = self.dev.look(
-            self.ranker, progress=lambda done, total: self._report("looking at dev", done, total)
+            self.ranker.values,
+            progress=lambda done, total: self._report("looking at dev", done, total),
         )
         state.history.append(
             HistoryPoint(
@@ -298,29 +261,25 @@ class Trainer:
             "random": torch.get_rng_state(),
             "state": asdict(state),
         }
-        if torch.cuda.is_available():
-            data["cuda"] = torch.cuda.get_rng_state_all()
-        self.folder.write(self.folder.checkpoint, lambda file: torch.save(data, file))
+        self.folder.write(self.checkpoint, lambda file: torch.save(data, file))
 
     def _restored(self, optimizer: torch.optim.Optimizer) -> _State:
         import torch
 
-        data = torch.load(self.folder.checkpoint, map_location="cpu", weights_only=True)
+        data = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         self.ranker.module.load_state_dict(data["module"])
         optimizer.load_state_dict(data["optimizer"])
         torch.set_rng_state(data["random"])
-        if "cuda" in data and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(data["cuda"])
         raw = data["state"]
         points = [HistoryPoint(**point) for point in raw.pop("history")]
         return _State(history=points, **raw)
 
 
-def _optimizer(module: torch.nn.Module, decay: float) -> torch.optim.Optimizer:
+def _optimizer(module: QueryModule, decay: float) -> torch.optim.Optimizer:
     import torch
 
     # Parameters that a module wants at another pace than the rest, by name.
-    paces: Mapping[str, float] = getattr(module, "paces", {})
+    paces = module.paces
     named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {

@@ -16,7 +16,7 @@ from rankgate.decide.signals import Signals, compute_signals
 from rankgate.errors import InputError
 from rankgate.retrieve import DEFAULT_K, Analyser, BM25Index, Embedder, MemoryIndex
 from rankgate.types import Candidate, FirstStageKind
-from rankgate_eval.train.engine.data import TrainingCorpus, TrainingQuery
+from rankgate_eval.train.corpus import TrainingCorpus, TrainingQuery
 
 __all__ = ["MarginRule", "Mined", "Miner"]
 

@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rankgate_eval.train.engine.curves import curves_svg
-from rankgate_eval.train.engine.data import TrainingCorpus
-from rankgate_eval.train.engine.mining import MarginRule, Mined
-from rankgate_eval.train.engine.settings import TrainingSettings
-from rankgate_eval.train.engine.trainer import TrainingResult
+from rankgate_eval.train.corpus import TrainingCorpus
+from rankgate_eval.train.course import TrainingResult
+from rankgate_eval.train.mining import MarginRule, Mined
+from rankgate_eval.train.settings import TrainingSettings
 
 __all__ = ["DataUse", "TrainingCard"]
 
@@ -29,7 +28,8 @@ class DataUse:
         passages: in the corpus.
         learned: questions that lists were made of.
         kept_back: training questions on which the order was fitted.
-        dev: questions of dev.
+        choose: dev questions that chose the step.
+        decide: dev questions, on other documents, that judged it.
         excluded: mined passages that the margin rule left out, by reason.
     """
 
@@ -40,7 +40,8 @@ class DataUse:
     passages: int
     learned: int
     kept_back: int
-    dev: int
+    choose: int
+    decide: int
     excluded: Mapping[str, int]
 
     @classmethod
@@ -51,7 +52,8 @@ class DataUse:
         *,
         learned: int,
         kept_back: int,
-        dev: int,
+        choose: int,
+        decide: int,
     ) -> DataUse:
         """Counted from what was mined for the learned questions."""
         reasons = [reason for m in mined for reason in m.excluded.values()]
@@ -63,7 +65,8 @@ class DataUse:
             passages=len(corpus.passages),
             learned=learned,
             kept_back=kept_back,
-            dev=dev,
+            choose=choose,
+            decide=decide,
             excluded={r: reasons.count(r) for r in sorted(set(reasons))},
         )
 
@@ -79,10 +82,12 @@ class TrainingCard:
         settings: how.
         rule: which mined passages were left out.
         result: how it went.
-        first_stage: dev nDCG@10 of the first stage's own order, by corpus.
-        before: of the policy's order with the model that training started from, by corpus.
-        after: with the model that was kept, by corpus.
-        difference: of the two over all dev questions, with its interval; None where not made.
+        first_stage: nDCG@10 of the first stage's own order on the half of dev that decides, by
+            corpus.
+        before: of the policy's order with the model that training started from, likewise.
+        after: with the best step, likewise.
+        difference: of the two over all deciding questions, with its interval; None where no step
+            was better on the half that chooses.
         against_first_stage: of the kept model and the first stage's own order, likewise.
         kept: whether the result is better than its start beyond noise.
         weights: file name to sha256.
@@ -106,23 +111,27 @@ class TrainingCard:
     environment: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
+    @property
+    def choosing(self) -> tuple[float, float]:
+        """nDCG@10 of start and best step on the half of dev that chose the step."""
+        points = {p.step: p.ndcg for p in self.result.history}
+        return self.result.history[0].ndcg, points[self.result.best_step]
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        data: dict[str, Any] = json.loads(json.dumps({"version": 1, **asdict(self)}))
+        data: dict[str, Any] = json.loads(json.dumps({"version": 2, **asdict(self)}))
         return data
 
     def write(self, folder: Path) -> None:
-        """card.json, curves.svg, and CARD.md that shows both."""
+        """card.json, and CARD.md for people."""
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
         (folder / "card.json").write_text(text, "utf-8")
-        title = f"{self.result.steps} steps from {self.start}"
-        picture = curves_svg(self.result.history, title=title, best_step=self.result.best_step)
-        (folder / "curves.svg").write_text(picture, "utf-8")
         (folder / "CARD.md").write_text(self.to_markdown(), "utf-8")
 
     def to_markdown(self) -> str:
         """For people."""
+        start, best = self.choosing
         lines = [
             "# Training card",
             "",
@@ -136,12 +145,13 @@ class TrainingCard:
             "",
             "Fingerprints are over passages and questions. Licences are as the user stated them.",
             "",
-            "| data | form | licence | passages | learned | kept back | dev | left out | sha256 |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "| data | form | licence | passages | learned | kept back | choose | decide | "
+            "left out | sha256 |",
+            "|---|---|---|---|---|---|---|---|---|---|",
         ]
         lines += [
             f"| {d.name} | {d.source} | {d.licence} | {d.passages} | {d.learned} | {d.kept_back} "
-            f"| {d.dev} | {_counts(d.excluded)} | `{d.sha256[:12]}` |"
+            f"| {d.choose} | {d.decide} | {_counts(d.excluded)} | `{d.sha256[:12]}` |"
             for d in self.data
         ]
         lines += [
@@ -153,8 +163,8 @@ class TrainingCard:
             "## Quality on dev",
             "",
             "nDCG@10 of the policy's order, its relevance model refitted on training questions "
-            "that were kept back. Dev chose the step, so these figures are a little too good; "
-            "a test split was not read.",
+            "that were kept back, on the half of dev that did not choose the step. On the other "
+            f"half: start {start:.4f}, best step {best:.4f}. A test split was not read.",
             "",
             "| data | first stage | start | trained |",
             "|---|---|---|---|",
@@ -165,8 +175,16 @@ class TrainingCard:
         ]
         lines += [
             "",
-            f"![loss and dev nDCG@10 over steps](curves.svg)\n\nKept: step "
-            f"{self.result.best_step} of {self.result.steps} ({self.result.stopped}).",
+            f"Kept: step {self.result.best_step} of {self.result.steps} ({self.result.stopped}). "
+            "Looks on the half that chooses:",
+            "",
+            "| step | loss of training lists | loss of lists kept back | nDCG@10 |",
+            "|---|---|---|---|",
+            *(
+                f"| {p.step} | {'' if p.train_loss is None else format(p.train_loss, '.4f')} "
+                f"| {p.held_out_loss:.4f} | {p.ndcg:.4f} |"
+                for p in self.result.history
+            ),
             "",
             "## How",
             "",
@@ -186,7 +204,10 @@ class TrainingCard:
     def _verdict(self) -> str:
         first = f"{_interval(self.against_first_stage)} against the first stage's own order"
         if self.difference is None:
-            return f"No step was better than the start; the start itself is {first}."
+            return (
+                "No step was better than the start on the half of dev that chooses; the start "
+                f"itself is {first}."
+            )
         word = "Better beyond noise" if self.kept else "Not better beyond noise: do not use it"
         text = f"{word}: {_interval(self.difference)} against its start; {first}."
         if self.kept and self.against_first_stage["low"] <= 0.0:
@@ -200,7 +221,7 @@ class TrainingCard:
 def _interval(found: Mapping[str, Any]) -> str:
     return (
         f"{found['mean']:+.4f} nDCG@10 [{found['low']:+.4f}, {found['high']:+.4f}] over "
-        f"{found['n']} dev questions in {found['clusters']} groups"
+        f"{found['n']} deciding dev questions in {found['clusters']} groups"
     )
 
 
