@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rankgate.scorers.build import ScorerName, Wrapping, load
 from rankgate.scorers.protocol import Scorer
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rag_app.settings import Settings
     from rankgate.encoders.token_store import TokenStore
 
-__all__ = ["bare", "scorer_for"]
+__all__ = ["scorer_for"]
 
 _MEGABYTE = 2**20
 
@@ -42,11 +42,3 @@ def scorer_for(
         lazy=True,
         wrapping=Wrapping(batched=shared, cache_bytes=round(settings.scorer_cache_mb * _MEGABYTE)),
     )
-
-
-def bare(scorer: Scorer) -> Scorer:
-    """The scorer inside all of its wrappers."""
-    layer: Any = scorer
-    while (inner := getattr(layer, "inner", None)) is not None:
-        layer = inner
-    return layer  # type: ignore[no-any-return]

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rag_app.ask.scorer import bare
 from rankgate import Scorer
 from rankgate.encoders.bundled import bundled_query_encoder
 from rankgate.encoders.encoder import TokenEncoder
 from rankgate.encoders.head import TokenHead
 from rankgate.errors import InputError
 from rankgate.scorers.late_interaction import LateInteractionScorer
+from rankgate.scorers.wrappers.traits import innermost
 
 if TYPE_CHECKING:
     from rag_app.ask.pipeline import Pipeline
@@ -66,7 +66,7 @@ def choice_named(pipeline: Pipeline, name: str | None) -> ScorerChoice:
 
 def _late(pipeline: Pipeline, own: Scorer) -> Sequence[LateInteractionScorer]:
     """Late interaction as it comes, plain, and with a head, where there is an encoder for it."""
-    store, own = pipeline.store, bare(own)
+    store, own = pipeline.store, innermost(own)
     if isinstance(own, LateInteractionScorer):
         encoder, tokens, head = own.encoder, own.token_store, own.head
     elif isinstance(store.embedder, TokenEncoder):

@@ -8,7 +8,7 @@ import pytest
 
 from rag_app.ask.condense import Exchange
 from rag_app.ask.pipeline import EmptyIndexError, Pipeline
-from rag_app.ask.scorer import bare, scorer_for
+from rag_app.ask.scorer import scorer_for
 from rag_app.generate.answer import REFUSAL, refusal
 from rag_app.generate.errors import GeneratorError
 from rag_app.settings import Settings
@@ -17,6 +17,7 @@ from rankgate.decide.gate import Action, Condition, Gate, Rule
 from rankgate.decide.logistic import Feature, Logistic
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError, PolicyError
 from rankgate.scorers.wrappers.lazy import Lazy
+from rankgate.scorers.wrappers.traits import innermost
 from rankgate.testing import FailingScorer, FakeScorer
 
 INDEX = fake_index.FakeIndex()
@@ -149,7 +150,7 @@ def test_a_cross_encoder_is_named_before_it_is_loaded(tmp_path):
     assert local.info.weights == hashlib.sha256(b"weights").hexdigest()
     hub = scorer_for(Settings(scorer="cross-encoder:BAAI/bge-reranker-v2-m3"), None)
     assert hub.info.id == "cross-encoder/BAAI/bge-reranker-v2-m3"
-    assert not bare(hub).loaded and not bare(local).loaded
+    assert not innermost(hub).loaded and not innermost(local).loaded
 
 
 def test_force_skip_overrules_a_gate_that_would_rerank():

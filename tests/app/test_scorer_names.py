@@ -7,11 +7,12 @@ import pytest
 from pydantic import ValidationError
 from tiny_models import build_encoder
 
-from rag_app.ask.scorer import bare, scorer_for
+from rag_app.ask.scorer import scorer_for
 from rag_app.cli.checks import diagnose
 from rag_app.settings import Settings
 from rankgate.encoders import TokenEncoder, TokenStore, save_query_layers
 from rankgate.errors import ConfigError, ModelNotFoundError
+from rankgate.scorers.wrappers.traits import innermost
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +26,10 @@ def test_a_file_behind_late_interaction_reads_the_questions(folder, tmp_path):
     sha256 = save_query_layers(encoder.copied_model().state_dict(), file, encoder=encoder.sha256)
     store = TokenStore(tmp_path / "t.sqlite", encoder="tiny", dimension=encoder.dimension)
     settings = Settings(scorer=f"late-interaction:{file}", embedder_path=folder)
-    scorer = bare(scorer_for(settings, store))
+    scorer = innermost(scorer_for(settings, store))
     assert scorer.query_encoder.sha256 == sha256
     assert scorer.token_store is store and scorer.encoder is encoder
-    plain = bare(scorer_for(Settings(scorer="late-interaction", embedder_path=folder), store))
+    plain = innermost(scorer_for(Settings(scorer="late-interaction", embedder_path=folder), store))
     assert plain.query_encoder is None and plain.info.weights != scorer.info.weights
 
 
@@ -150,7 +151,9 @@ def test_collections_share_the_layers_of_a_file(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to("mine.st")
     one, other, third = (
-        bare(scorer_for(Settings(scorer=f"late-interaction:{name}", embedder_path=folder), None))
+        innermost(
+            scorer_for(Settings(scorer=f"late-interaction:{name}", embedder_path=folder), None)
+        )
         for name in (tmp_path / "mine.st", "mine.st", "link")
     )
     assert one is not other

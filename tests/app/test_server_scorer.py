@@ -8,12 +8,13 @@ import pytest
 import rerank_servers
 import server_rig as rig
 
-from rag_app.ask.scorer import bare, scorer_for
+from rag_app.ask.scorer import scorer_for
 from rag_app.cli.checks import diagnose
 from rag_app.settings import Settings
 from rankgate.scorers.build import Wrapping, wrapped
 from rankgate.scorers.late_interaction import LateInteractionScorer
 from rankgate.scorers.wrappers import Batched, Breaker, Cached, Windowed
+from rankgate.scorers.wrappers.traits import innermost
 from rankgate.testing import FakeScorer
 
 Fault = rerank_servers.Fault
@@ -130,7 +131,7 @@ def test_one_user_alone_waits_for_nobody(tmp_path):
     assert Batched not in layers(scorer_for(Settings(scorer=name)))
     assert Batched in layers(scorer_for(Settings(scorer=name), shared=True))
     assert Cached not in layers(scorer_for(Settings(scorer=name, scorer_cache_mb=0)))
-    assert not bare(scorer_for(Settings(scorer=name))).loaded
+    assert not innermost(scorer_for(Settings(scorer=name))).loaded
 
 
 def test_doctor_says_what_a_remote_scorer_is_sent(tmp_path):

@@ -7,7 +7,7 @@ import rerank_servers as servers
 import tiny_models as tiny
 
 from rankgate.scorers import Cascade
-from rankgate.scorers.wrappers import Batched, Breaker, Cached, Timed, Windowed
+from rankgate.scorers.wrappers import Batched, Breaker, Cached, Windowed
 from rankgate.testing import FakeScorer
 
 QUERY = "what is the capital of france"
@@ -40,7 +40,6 @@ WRAPPERS = {
     "windowed": Windowed,
     "cached": Cached,
     "breaker": Breaker,
-    "timed": Timed,
     "batched": Batched,
 }
 

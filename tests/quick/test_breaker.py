@@ -11,7 +11,7 @@ from rankgate import Policy, Reranker, Status
 from rankgate.deadline import Deadline
 from rankgate.errors import BreakerOpenError, ConfigError, InputError, ScorerError
 from rankgate.scorers import ScoreContext
-from rankgate.scorers.wrappers import Batched, Breaker, BreakerState, Cached, Timed, Windowed
+from rankgate.scorers.wrappers import Batched, Breaker, BreakerState, Cached, Windowed
 from rankgate.testing import FakeScorer, candidates_of
 
 clock, script, breaker = breaker_kit.clock, breaker_kit.script, breaker_kit.breaker
@@ -133,7 +133,7 @@ def test_calls_without_time_or_caller_say_nothing(breaker, script):
     assert not breaker.is_open and not other.is_open
 
 
-@pytest.mark.parametrize("wrap", [Windowed, Cached, Timed, Batched, Breaker])
+@pytest.mark.parametrize("wrap", [Windowed, Cached, Batched, Breaker])
 def test_it_is_seen_through_the_other_wrappers(wrap, breaker):
     outer = wrap(breaker)
     assert not outer.is_open
@@ -146,7 +146,7 @@ def test_it_is_seen_through_the_other_wrappers(wrap, breaker):
 
 
 def test_the_reranker_does_not_even_call_and_comes_back_by_itself(breaker, script, clock):
-    reranker = Reranker(Timed(breaker), policy=Policy.unfitted())
+    reranker = Reranker(Cached(breaker, max_bytes=0), policy=Policy.unfitted())
     candidates = candidates_of(["cat", "red cat", "red"])
     script.next = [down() for _ in range(4)]
     for _ in range(4):

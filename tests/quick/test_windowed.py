@@ -13,7 +13,7 @@ from rankgate.errors import ConfigError, InputError
 from rankgate.profile import Profile
 from rankgate.scorers import Cascade, ScoreContext, ScorerInfo, Scores
 from rankgate.scorers.protocol import Job
-from rankgate.scorers.wrappers import Breaker, Timed, Windowed
+from rankgate.scorers.wrappers import Breaker, Cached, Windowed
 from rankgate.scorers.wrappers.spans import TokenizerSpans, cut_windows, estimated_spans
 from rankgate.testing import FakeScorer
 
@@ -155,7 +155,7 @@ def test_for_scorer_finds_the_tokenizer_through_other_wrappers():
         tokenizer = word_tokenizer()
 
     info = ScorerInfo(id="own", scale="s", max_length=64)
-    wrapper = Windowed.for_scorer(Timed(Breaker(Own(info=info))))
+    wrapper = Windowed.for_scorer(Cached(Breaker(Own(info=info))))
     assert wrapper.info.window == "beyond:64/40:tokens"
     assert Windowed.for_scorer(FakeScorer()).info.window == "max:200/40:estimated"
 

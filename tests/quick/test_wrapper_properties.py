@@ -10,7 +10,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
 from rankgate.scorers import Cascade, Job, ScoreContext, ScorerInfo, Scores, check_scores
-from rankgate.scorers.wrappers import Batched, Breaker, Cached, Timed, Windowed
+from rankgate.scorers.wrappers import Batched, Breaker, Cached, Windowed
 from rankgate.scorers.wrappers.key import delimited, score_keys
 from rankgate.scorers.wrappers.memory import ENTRY_BYTES, ScoreMemory
 from rankgate.scorers.wrappers.spans import (
@@ -173,8 +173,7 @@ WRAPPERS = [
     Windowed(FakeScorer(), window=2, overlap=1),
     CACHED,
     Breaker(FakeScorer()),
-    Timed(FakeScorer()),
-    Timed(Cached(Breaker(FakeScorer()))),
+    Cached(Breaker(FakeScorer())),
 ]
 
 

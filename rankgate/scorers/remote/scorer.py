@@ -16,7 +16,13 @@ from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, Sco
 from rankgate.scorers.remote.dialects import Answer, dialect_named
 from rankgate.scorers.remote.exchange import Asker, Part
 from rankgate.scorers.remote.secret import Secret
-from rankgate.scorers.remote.transport import Exchange, HttpTransport, adrive, drive, endpoint_of
+from rankgate.scorers.remote.transport import (
+    Exchange,
+    HttpTransport,
+    acarry_out,
+    carry_out,
+    endpoint_of,
+)
 from rankgate.texts import checked_texts
 
 if TYPE_CHECKING:
@@ -212,7 +218,7 @@ class RemoteScorer:
         try:
             wave = next(plan)
             while True:
-                wave = plan.send([drive(e, self._transport, ctx.cancelled) for e in wave])
+                wave = plan.send([carry_out(e, self._transport, ctx.cancelled) for e in wave])
         except StopIteration as stop:
             result: list[Scores] = stop.value
             return result
@@ -238,7 +244,7 @@ class RemoteScorer:
             return result
 
     async def _together(self, wave: Sequence[Exchange[Part]]) -> list[Part]:
-        tasks = [asyncio.ensure_future(adrive(e, self._transport)) for e in wave]
+        tasks = [asyncio.ensure_future(acarry_out(e, self._transport)) for e in wave]
         try:
             return list(await asyncio.gather(*tasks))
         finally:

@@ -1,7 +1,7 @@
 """Carries a remote scorer's requests over httpx, blocking or async, from one implementation.
 
 What to send, when to wait and when to give up is decided by generators that know no socket;
-`drive` answers them by blocking, `adrive` by awaiting.
+`carry_out` answers them by blocking, `acarry_out` by awaiting.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ __all__ = [
     "Reply",
     "Send",
     "Unanswered",
-    "adrive",
-    "drive",
+    "acarry_out",
+    "carry_out",
     "endpoint_of",
 ]
 
@@ -217,7 +217,7 @@ class HttpTransport:
         return limits
 
 
-def drive(steps: Exchange[T], transport: HttpTransport, cancelled: threading.Event) -> T:
+def carry_out(steps: Exchange[T], transport: HttpTransport, cancelled: threading.Event) -> T:
     """Carry an exchange out, blocking; a pause ends when the caller has gone."""
     answer: Reply | Unanswered | None = None
     try:
@@ -233,7 +233,7 @@ def drive(steps: Exchange[T], transport: HttpTransport, cancelled: threading.Eve
         return result
 
 
-async def adrive(steps: Exchange[T], transport: HttpTransport) -> T:
+async def acarry_out(steps: Exchange[T], transport: HttpTransport) -> T:
     """Carry an exchange out without blocking the event loop."""
     answer: Reply | Unanswered | None = None
     try:

@@ -3,8 +3,6 @@
 from rankgate.scorers.wrappers.batched import Batched
 from rankgate.scorers.wrappers.breaker import Breaker, BreakerState
 from rankgate.scorers.wrappers.cached import Cached
-from rankgate.scorers.wrappers.metrics import PrometheusMetrics
-from rankgate.scorers.wrappers.timed import Timed, TimingSummary
 from rankgate.scorers.wrappers.windowed import Windowed
 
 __all__ = [
@@ -12,8 +10,5 @@ __all__ = [
     "Breaker",
     "BreakerState",
     "Cached",
-    "PrometheusMetrics",
-    "Timed",
-    "TimingSummary",
     "Windowed",
 ]

@@ -14,7 +14,7 @@ from typing import Any, Self
 from rankgate.errors import ConfigError
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScorerInfo, Scores
 from rankgate.scorers.wrappers.traits import breaker_is_open, is_pointwise
-from rankgate.scorers.wrappers.waiting import Ticket
+from rankgate.scorers.wrappers.waiting import WaitingJob
 from rankgate.scorers.wrappers.worker import BatchWorker
 from rankgate.texts import checked_texts
 
@@ -117,16 +117,16 @@ class Batched:
 
     def score_many(self, jobs: Sequence[Job], context: ScoreContext | None = None) -> list[Scores]:
         """Score several queries."""
-        tickets = self._tickets(jobs, ScoreContext() if context is None else context)
-        self._worker.enqueue(tickets)
+        entries = self._entries(jobs, ScoreContext() if context is None else context)
+        self._worker.enqueue(entries)
         try:
-            for ticket in tickets:
-                _wait(ticket)
-                if not ticket.future.done() and self._worker.is_ending(ticket, within=_GRACE):
-                    concurrent.futures.wait([ticket.future], timeout=_GRACE)
-            return [t.future.result() if t.future.done() else t.so_far() for t in tickets]
+            for entry in entries:
+                _wait(entry)
+                if not entry.future.done() and self._worker.is_ending(entry, within=_GRACE):
+                    concurrent.futures.wait([entry.future], timeout=_GRACE)
+            return [t.future.result() if t.future.done() else t.so_far() for t in entries]
         finally:
-            self._worker.abandon(tickets)
+            self._worker.abandon(entries)
 
     async def ascore(
         self, query: str, texts: Sequence[str], context: ScoreContext | None = None
@@ -140,26 +140,26 @@ class Batched:
         """`score_many` without blocking the event loop."""
         ctx = ScoreContext() if context is None else context
         if self._given_count is None:
-            tickets = self._tickets(jobs, ctx)
+            entries = self._entries(jobs, ctx)
         else:  # somebody's tokenizer may take its time
-            tickets = await asyncio.to_thread(self._tickets, jobs, ctx)
-        self._worker.enqueue(tickets)
-        waiting = [asyncio.wrap_future(t.future) for t in tickets]
+            entries = await asyncio.to_thread(self._entries, jobs, ctx)
+        self._worker.enqueue(entries)
+        waiting = [asyncio.wrap_future(t.future) for t in entries]
         try:
-            for ticket, future in zip(tickets, waiting, strict=True):
-                await asyncio.wait([future], timeout=_patience(ticket))
-                if not future.done() and self._worker.is_ending(ticket, within=_GRACE):
+            for entry, future in zip(entries, waiting, strict=True):
+                await asyncio.wait([future], timeout=_patience(entry))
+                if not future.done() and self._worker.is_ending(entry, within=_GRACE):
                     await asyncio.wait([future], timeout=_GRACE)
             return [
                 f.result() if f.done() else t.so_far()
-                for t, f in zip(tickets, waiting, strict=True)
+                for t, f in zip(entries, waiting, strict=True)
             ]
         finally:
             for future in waiting:
                 # Retrieved, or asyncio complains about errors that nobody waits for any more.
                 if not future.cancel() and not future.cancelled():
                     future.exception()
-            self._worker.abandon(tickets)
+            self._worker.abandon(entries)
 
     def close(self, timeout: float | None = None) -> None:
         """Finish the batch under way, refuse what waits, end the worker; twice does nothing.
@@ -189,35 +189,35 @@ class Batched:
         }
         return (partial(type(self), **settings), (self.inner,))
 
-    def _tickets(self, jobs: Sequence[Job], context: ScoreContext) -> list[Ticket]:
+    def _entries(self, jobs: Sequence[Job], context: ScoreContext) -> list[WaitingJob]:
         scale, divisible = self.inner.info.scale, is_pointwise(self.inner)
         now, remaining = time.monotonic(), context.remaining()
         ready_by = now + min(self.max_wait_ms / 1000.0, remaining / 4.0)
-        tickets = []
+        entries = []
         for job in jobs:
             checked_texts(job.query, job.texts)
             asked = self._count(job.query)
             # A copy of the list: the caller may change its own while this one waits.
             own = Job(query=job.query, texts=tuple(job.texts))
             costs = [asked + self._count(text) for text in own.texts]
-            ticket = Ticket(
+            entry = WaitingJob(
                 own, context, costs=costs, scale=scale, divisible=divisible, ready_by=ready_by
             )
             if not costs:
-                ticket.stop()
-            tickets.append(ticket)
-        return tickets
+                entry.stop()
+            entries.append(entry)
+        return entries
 
 
-def _patience(ticket: Ticket) -> float | None:
-    remaining = ticket.context.remaining()
+def _patience(entry: WaitingJob) -> float | None:
+    remaining = entry.context.remaining()
     return None if math.isinf(remaining) else remaining
 
 
-def _wait(ticket: Ticket) -> None:
+def _wait(entry: WaitingJob) -> None:
     """Until it is done, its time is over, or its caller has been cancelled from outside."""
-    until = time.monotonic() + ticket.context.remaining()
-    cancelled = ticket.context.cancelled
+    until = time.monotonic() + entry.context.remaining()
+    cancelled = entry.context.cancelled
     # Nothing tells of all three, so that the thread has to look up now and then.
-    while not ticket.future.done() and not cancelled.is_set() and (now := time.monotonic()) < until:
-        concurrent.futures.wait([ticket.future], timeout=min(_LOOK, until - now))
+    while not entry.future.done() and not cancelled.is_set() and (now := time.monotonic()) < until:
+        concurrent.futures.wait([entry.future], timeout=min(_LOOK, until - now))

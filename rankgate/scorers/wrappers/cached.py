@@ -25,7 +25,7 @@ logger = logging.getLogger("rankgate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
+class _Lookup:
     """A job before it is scored.
 
     Attributes:
@@ -100,14 +100,14 @@ class Cached(Stepped):
         """Look up, score what is missing in one call, remember."""
         if not is_pointwise(self.inner):
             return (yield Call(scorer=self.inner, jobs=jobs, context=context))
-        plans = self._plan(jobs)
-        rest = [p.rest for p in plans if p.missing]
+        lookups = self._look_up(jobs)
+        rest = [one.rest for one in lookups if one.missing]
         answers = []
         if rest:
             answers = yield Call(scorer=self.inner, jobs=rest, context=context)
         if not self._usable(answers):
             return (yield Call(scorer=self.inner, jobs=jobs, context=context))
-        return self._filled(plans, answers)
+        return self._filled(lookups, answers)
 
     async def ascore_many(
         self, jobs: Sequence[Job], context: ScoreContext | None = None
@@ -116,12 +116,12 @@ class Cached(Stepped):
         if self.disk is None or not is_pointwise(self.inner):
             return await super().ascore_many(jobs, context)
         ctx = ScoreContext() if context is None else context
-        plans = await asyncio.to_thread(self._plan, jobs)
-        rest = [p.rest for p in plans if p.missing]
+        lookups = await asyncio.to_thread(self._look_up, jobs)
+        rest = [one.rest for one in lookups if one.missing]
         answers = await ascore_many(self.inner, rest, ctx) if rest else []
         if not self._usable(answers):
             return await ascore_many(self.inner, jobs, ctx)
-        return await asyncio.to_thread(self._filled, plans, answers)
+        return await asyncio.to_thread(self._filled, lookups, answers)
 
     def clear(self) -> None:
         """Forget what is in memory; the disk keeps what it has."""
@@ -135,13 +135,13 @@ class Cached(Stepped):
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuilt, (self.inner, self.memory.max_bytes, self.disk))
 
-    def _plan(self, jobs: Sequence[Job]) -> list[_Plan]:
+    def _look_up(self, jobs: Sequence[Job]) -> list[_Lookup]:
         info = self.inner.info
         for job in jobs:
             checked_texts(job.query, job.texts)  # or a string would be taken for its characters
-        return [self._plan_job(job, score_keys(info, job.query, job.texts)) for job in jobs]
+        return [self._look_up_job(job, score_keys(info, job.query, job.texts)) for job in jobs]
 
-    def _plan_job(self, job: Job, keys: list[bytes]) -> _Plan:
+    def _look_up_job(self, job: Job, keys: list[bytes]) -> _Lookup:
         distinct = list(dict.fromkeys(keys))
         known = self.memory.get_many(distinct)
         if self.disk is not None and len(known) < len(distinct):
@@ -152,7 +152,7 @@ class Cached(Stepped):
         for i, key in enumerate(keys):
             if key not in known:
                 missing.setdefault(key, i)
-        return _Plan(job=job, keys=keys, known=known, missing=missing)
+        return _Lookup(job=job, keys=keys, known=known, missing=missing)
 
     def _usable(self, answers: Sequence[Scores]) -> bool:
         """Whether these can stand beside remembered scores: same scale, nothing fallen back.
@@ -162,35 +162,35 @@ class Cached(Stepped):
         scale = self.inner.info.scale
         return all(s.scale == scale and s.order is None and not s.note for s in answers)
 
-    def _filled(self, plans: Sequence[_Plan], answers: Sequence[Scores]) -> list[Scores]:
+    def _filled(self, lookups: Sequence[_Lookup], answers: Sequence[Scores]) -> list[Scores]:
         fresh: dict[bytes, float] = {}
         results = []
         remaining = iter(answers)
-        for plan in plans:
-            values, stats = dict(plan.known), ScoreStats()
-            if plan.missing:
+        for lookup in lookups:
+            values, stats = dict(lookup.known), ScoreStats()
+            if lookup.missing:
                 answer = next(remaining)
                 read = {
                     key: float(value)
                     for key, value, ok in zip(
-                        plan.missing, answer.values, answer.scored, strict=True
+                        lookup.missing, answer.values, answer.scored, strict=True
                     )
                     if ok
                 }
                 fresh |= read
                 values |= read
                 stats = answer.stats
-            results.append(self._scores(plan, values, stats))
+            results.append(self._scores(lookup, values, stats))
         self.memory.put_many(fresh)
         if self.disk is not None:
             self.disk.put_many(fresh)
         return results
 
-    def _scores(self, plan: _Plan, values: dict[bytes, float], stats: ScoreStats) -> Scores:
-        scored = np.array([key in values for key in plan.keys], dtype=np.bool_)
-        hits = sum(key in plan.known for key in plan.keys)
+    def _scores(self, lookup: _Lookup, values: dict[bytes, float], stats: ScoreStats) -> Scores:
+        scored = np.array([key in values for key in lookup.keys], dtype=np.bool_)
+        hits = sum(key in lookup.known for key in lookup.keys)
         return Scores(
-            values=np.array([values.get(key, 0.0) for key in plan.keys], dtype=np.float32),
+            values=np.array([values.get(key, 0.0) for key in lookup.keys], dtype=np.float32),
             scale=self.inner.info.scale,
             scored=scored,
             stats=replace(stats, pairs=int(scored.sum()), cached=stats.cached + hits),

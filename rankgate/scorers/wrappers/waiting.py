@@ -13,27 +13,27 @@ import numpy as np
 from rankgate.errors import BadScoresError, ScorerError
 from rankgate.scorers.protocol import Job, ScoreContext, Scores, ScoreStats
 
-__all__ = ["Piece", "Ticket"]
+__all__ = ["Piece", "WaitingJob"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """Texts `start` to `stop` of a ticket, as a job of their own."""
+    """Texts `start` to `stop` of an entry, as a job of their own."""
 
-    ticket: Ticket
+    entry: WaitingJob
     start: int
     stop: int
 
     @property
     def job(self) -> Job:
         """What is handed to the scorer."""
-        job = self.ticket.job
+        job = self.entry.job
         if self.stop - self.start == len(job.texts):
             return job
         return Job(query=job.query, texts=job.texts[self.start : self.stop])
 
 
-class Ticket:
+class WaitingJob:
     """One job on its way through the batches; its result stands in `future`.
 
     Args:
@@ -109,10 +109,10 @@ class Ticket:
         if stop == start:
             return None
         self._next, self._left = stop, self._left - cost
-        return Piece(ticket=self, start=start, stop=stop)
+        return Piece(entry=self, start=start, stop=stop)
 
     def add(self, piece: Piece, scores: Scores) -> None:
-        """Note the scores of a piece; the last one completes the ticket."""
+        """Note the scores of a piece; the last one completes the entry."""
         with self._lock:
             self._parts.append((piece, scores))
             complete = sum(p.stop - p.start for p, _ in self._parts) == len(self._costs)
@@ -130,7 +130,7 @@ class Ticket:
             self.future.set_exception(error)
 
     def stop(self) -> None:
-        """Complete the ticket with what was read so far."""
+        """Complete the entry with what was read so far."""
         self._finish(self.so_far())
 
     def abandon(self) -> None:

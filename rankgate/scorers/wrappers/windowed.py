@@ -38,7 +38,7 @@ _COUNTS = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Cut:
+class _Windows:
     """A job's texts as windows: text i is `windows[bounds[i]:bounds[i + 1]]`."""
 
     windows: Job
@@ -141,27 +141,27 @@ class Windowed(Stepped):
 
     def steps(self, jobs: Sequence[Job], context: ScoreContext) -> Steps[list[Scores]]:
         """Cut, score all windows in one call, pool."""
-        return self._read(self._cut(jobs), context)
+        return self._read(self._windows_of(jobs), context)
 
     async def ascore_many(
         self, jobs: Sequence[Job], context: ScoreContext | None = None
     ) -> list[Scores]:
         """Score several queries without blocking; cutting long texts is left to a thread."""
-        cut = await asyncio.to_thread(self._cut, jobs)
+        cut = await asyncio.to_thread(self._windows_of, jobs)
         return await arun(self._read(cut, ScoreContext() if context is None else context))
 
     def windows(self, query: str, text: str) -> list[str]:
         """What the inner scorer is given of this text; the text itself where it fits."""
         return self._windows(text, self._room(query) if self.window is None else self.window)
 
-    def _read(self, cut: Sequence[_Cut], context: ScoreContext) -> Steps[list[Scores]]:
+    def _read(self, cut: Sequence[_Windows], context: ScoreContext) -> Steps[list[Scores]]:
         answers = yield Call(scorer=self.inner, jobs=[c.windows for c in cut], context=context)
         return [_pooled(c, scores) for c, scores in zip(cut, answers, strict=True)]
 
-    def _cut(self, jobs: Sequence[Job]) -> list[_Cut]:
-        return [self._cut_job(job) for job in jobs]
+    def _windows_of(self, jobs: Sequence[Job]) -> list[_Windows]:
+        return [self._windows_of_job(job) for job in jobs]
 
-    def _cut_job(self, job: Job) -> _Cut:
+    def _windows_of_job(self, job: Job) -> _Windows:
         checked_texts(job.query, job.texts)
         window = self._room(job.query) if self.window is None else self.window
         windows: list[str] = []
@@ -169,7 +169,7 @@ class Windowed(Stepped):
         for text in job.texts:
             windows.extend(self._windows(text, window))
             bounds.append(len(windows))
-        return _Cut(windows=Job(query=job.query, texts=windows), bounds=bounds)
+        return _Windows(windows=Job(query=job.query, texts=windows), bounds=bounds)
 
     def _room(self, query: str) -> int:
         """Tokens of a text that the scorer reads beside this query."""
@@ -199,7 +199,7 @@ def windows_read(scorer: Scorer, text: str) -> list[str]:
     return [text] if layer is None else layer.windows("", text)
 
 
-def _pooled(cut: _Cut, scores: Scores) -> Scores:
+def _pooled(cut: _Windows, scores: Scores) -> Scores:
     """One value a text: the best of its windows."""
     bounds = cut.bounds
     n = len(bounds) - 1

@@ -12,16 +12,16 @@ from rankgate.deadline import Deadline
 from rankgate.errors import BreakerOpenError, ScorerError
 from rankgate.scorers.protocol import ScoreContext, Scorer
 from rankgate.scorers.steps import score_many
-from rankgate.scorers.wrappers.waiting import Piece, Ticket
+from rankgate.scorers.wrappers.waiting import Piece, WaitingJob
 
 __all__ = ["BatchWorker"]
 
-# The thread ends after so many seconds without work, and starts again with the next ticket.
+# The thread ends after so many seconds without work, and starts again with the next entry.
 IDLE_S = 5.0
 
 
 class BatchWorker:
-    """A queue of tickets and the one thread that serves it, first come, first served.
+    """A queue of entries and the one thread that serves it, first come, first served.
 
     Args:
         inner: the scorer; called from the thread only.
@@ -30,7 +30,7 @@ class BatchWorker:
     """
 
     _thread: threading.Thread | None
-    _running: tuple[list[Ticket], ScoreContext] | None
+    _running: tuple[list[WaitingJob], ScoreContext] | None
 
     def __init__(self, inner: Scorer, *, max_tokens: int, max_pairs: int) -> None:
         self._inner = inner
@@ -39,7 +39,7 @@ class BatchWorker:
         self._closed = False
         self._begin()
 
-    def enqueue(self, tickets: Sequence[Ticket]) -> None:
+    def enqueue(self, entries: Sequence[WaitingJob]) -> None:
         """Let these wait for their turn.
 
         Raises:
@@ -50,7 +50,7 @@ class BatchWorker:
         with self._changed:
             if self._closed:
                 raise _closed_error()
-            self._queue.extend(t for t in tickets if not t.future.done())
+            self._queue.extend(t for t in entries if not t.future.done())
             if self._queue and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(
                     target=self._work, name="rankgate-batched", daemon=True
@@ -59,21 +59,21 @@ class BatchWorker:
             self._changed.notify_all()
 
     def waiting(self) -> int:
-        """Tickets that are in no batch yet, in whole or in part."""
+        """Waiting jobs that are in no batch yet, in whole or in part."""
         with self._changed:
             return len(self._queue)
 
-    def is_ending(self, ticket: Ticket, *, within: float) -> bool:
-        """Whether the batch under way has this ticket in it, and its time ends so soon (s)."""
+    def is_ending(self, entry: WaitingJob, *, within: float) -> bool:
+        """Whether the batch under way has this entry in it, and its time ends so soon (s)."""
         with self._changed:
-            if self._running is None or ticket not in self._running[0]:
+            if self._running is None or entry not in self._running[0]:
                 return False
             return self._running[1].remaining() <= within
 
-    def abandon(self, tickets: Sequence[Ticket]) -> None:
+    def abandon(self, entries: Sequence[WaitingJob]) -> None:
         """Their callers no longer wait; a batch for which nobody waits is stopped."""
-        for ticket in tickets:
-            ticket.abandon()
+        for entry in entries:
+            entry.abandon()
         with self._changed:
             running = self._running
             if running is not None and all(t.gone for t in running[0]):
@@ -88,8 +88,8 @@ class BatchWorker:
             waiting, thread = list(self._queue), self._thread
             self._queue.clear()
             self._changed.notify_all()
-        for ticket in waiting:
-            ticket.fail(_closed_error())
+        for entry in waiting:
+            entry.fail(_closed_error())
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
@@ -97,7 +97,7 @@ class BatchWorker:
         """A queue of this process's own; after a fork the parent's work is not repeated."""
         self._pid = os.getpid()
         self._changed = threading.Condition()
-        self._queue: deque[Ticket] = deque()
+        self._queue: deque[WaitingJob] = deque()
         self._thread = None
         self._running = None
 
@@ -107,11 +107,11 @@ class BatchWorker:
             if pieces is None:
                 return
             context = ScoreContext(
-                deadline=_latest([p.ticket.context for p in pieces]),
-                cancelled=_AllGone([p.ticket for p in pieces]),
+                deadline=_latest([p.entry.context for p in pieces]),
+                cancelled=_AllGone([p.entry for p in pieces]),
             )
             with self._changed:
-                self._running = ([p.ticket for p in pieces], context)
+                self._running = ([p.entry for p in pieces], context)
             try:
                 self._execute(pieces, context)
             except BaseException as exc:  # nobody may wait for a thread that has died
@@ -144,8 +144,8 @@ class BatchWorker:
         if finished:
             gone = set(map(id, finished))
             self._queue = deque(t for t in self._queue if id(t) not in gone)
-            for ticket in finished:
-                ticket.stop()
+            for entry in finished:
+                entry.stop()
 
     def _enough(self) -> bool:
         return (
@@ -158,18 +158,18 @@ class BatchWorker:
         pieces: list[Piece] = []
         pairs, tokens = self._max_pairs, self._max_tokens
         for _ in range(len(self._queue)):
-            ticket = self._queue[0]
-            before = ticket.tokens_left
-            piece = ticket.take(pairs, tokens, at_least_one=not pieces)
+            entry = self._queue[0]
+            before = entry.tokens_left
+            piece = entry.take(pairs, tokens, at_least_one=not pieces)
             if piece is None:
                 break
             pieces.append(piece)
             pairs -= piece.stop - piece.start
-            tokens -= before - ticket.tokens_left
+            tokens -= before - entry.tokens_left
             self._queue.popleft()
-            if ticket.pairs_left:
+            if entry.pairs_left:
                 # The batch is full; the rest goes behind everybody who waits.
-                self._queue.append(ticket)
+                self._queue.append(entry)
                 break
         return pieces
 
@@ -184,38 +184,38 @@ class BatchWorker:
                 self._alone(piece)
         else:
             for piece, scores in zip(pieces, answers, strict=True):
-                piece.ticket.add(piece, scores)
+                piece.entry.add(piece, scores)
 
     def _alone(self, piece: Piece) -> None:
         """Repeat one job of a batch that failed, with its caller's own context."""
-        ticket = piece.ticket
-        if ticket.over:
-            ticket.stop()
+        entry = piece.entry
+        if entry.over:
+            entry.stop()
             return
         try:
-            (scores,) = score_many(self._inner, [piece.job], ticket.context)
+            (scores,) = score_many(self._inner, [piece.job], entry.context)
         except BaseException as exc:  # whatever it is, it belongs to this caller
-            ticket.fail(exc)
+            entry.fail(exc)
         else:
-            ticket.add(piece, scores)
+            entry.add(piece, scores)
 
 
 class _AllGone(threading.Event):
     """Set, too, once every caller has left or been cancelled: a batch ends for nobody else."""
 
-    def __init__(self, tickets: Sequence[Ticket]) -> None:
+    def __init__(self, entries: Sequence[WaitingJob]) -> None:
         super().__init__()
-        self._tickets = tickets
+        self._entries = entries
 
     def is_set(self) -> bool:
         return super().is_set() or all(
-            t.gone or t.context.cancelled.is_set() for t in self._tickets
+            t.gone or t.context.cancelled.is_set() for t in self._entries
         )
 
 
 def _fail(pieces: Sequence[Piece], error: BaseException) -> None:
     for piece in pieces:
-        piece.ticket.fail(error)
+        piece.entry.fail(error)
 
 
 def _closed_error() -> ScorerError:
