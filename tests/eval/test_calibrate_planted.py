@@ -2,7 +2,7 @@
 
 import functools
 import random
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -58,6 +58,16 @@ def test_a_useless_scorer_is_not_listened_to(scorer):
     if scorer == "inverted":
         assert not found.parts.reranked.reads_raw
         assert found.checks["gate"].passed and numbers["gate"]["skip_rate"]["share"] > 0.95
+
+
+@pytest.mark.parametrize("kind", ["hybrid", "dense", "bm25", "order"])
+def test_no_option_keeps_a_weight_that_contradicts_its_meaning(kind):
+    options = replace(HYBRID, kind=FirstStageKind(kind), lexicon=False)
+    for scorer in ("inverted", "noise"):
+        parts = fit_parts(world(4, queries=60, scorer=scorer, kind=kind), options)
+        for fitted in (parts.reranked, parts.first_stage):
+            assert fitted is None or all(f.weight >= 0.0 for f in fitted.model.features)
+    assert not [f.name for f in fields(FitOptions) if "sign" in f.name]
 
 
 def test_constant_scores_give_no_model_and_a_reason():
@@ -333,7 +343,7 @@ def test_a_stage_that_read_only_a_part_keeps_its_own_order_behind():
 
 def test_separation_is_the_difference_of_the_two_refusal_rates():
     rows = world(1, queries=40)
-    model = fit_parts(rows, replace(HYBRID, lexicon=False)).reranked_model
+    model = fit_parts(rows, replace(HYBRID, lexicon=False)).reranked.model
     section = Section(reranked=RelevanceModel(model=model, scale="planted"))
     section = replace(section, floor=replace(section.floor, refuse_below=0.5))
     served = [serve(r, section) for r in rows]
@@ -348,7 +358,7 @@ def test_separation_is_the_difference_of_the_two_refusal_rates():
 
 def test_refusing_everything_separates_nothing_for_certain():
     rows = world(1, queries=41)
-    model = fit_parts(rows, replace(HYBRID, lexicon=False)).reranked_model
+    model = fit_parts(rows, replace(HYBRID, lexicon=False)).reranked.model
     section = Section(reranked=RelevanceModel(model=model, scale="planted"))
     section = replace(section, floor=replace(section.floor, refuse_below=1.0))
     # Of one question the passage is not found, so the kinds are not equally many.

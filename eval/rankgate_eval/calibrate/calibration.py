@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from rankgate.errors import InputError, PolicyError, ProfileMismatchError
@@ -16,13 +16,12 @@ from rankgate.scorers import Scorer
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.confirm import fit_checked
 from rankgate_eval.calibrate.fit import PARTS, FitOptions
+from rankgate_eval.calibrate.fusion import fusion_numbers
 from rankgate_eval.calibrate.gate_fit import thinned
 from rankgate_eval.calibrate.material import LEAST_JUDGED, Material, read_material
 from rankgate_eval.calibrate.reading import Report
 from rankgate_eval.calibrate.record import (
-    count_strata,
     drawn_note,
-    fusion_numbers,
     numbers_of,
     parts_of,
     plain_data,
@@ -34,7 +33,7 @@ from rankgate_eval.data.fingerprint import fingerprint, question_marks
 from rankgate_eval.run.system import FirstStage
 from rankgate_eval.verdict.provenance import git_state, package_version, policy_sha256
 
-__all__ = ["Calibration", "calibrate", "fit_material", "load_base"]
+__all__ = ["Calibration", "calibrate", "fit_material"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +222,7 @@ def fit_material(
             "marks": " ".join(question_marks(data.queries[q] for q in judged)),
             "judged": len(judged),
             "groups": len({data.groups[q] for q in judged}),
-            "strata": count_strata(reading.rows),
+            "strata": dict(Counter(sorted(row.stratum for row in reading.rows))),
         },
         "asked": {
             "max_loss": options.max_loss,
@@ -232,7 +231,7 @@ def fit_material(
             "confidence": options.confidence,
         },
         "parts": parts,
-        "fusion": fusion_numbers(tuned, data, judged, fusion),
+        "fusion": fusion_numbers(tuned, fusion),
         "reranker": reranker_numbers(judgement, reading.rows, options.seed),
         "held_out": numbers["held_out"],
         "notes": [*notes, *reading.notes, *drawn_note(judgement)],
@@ -286,8 +285,3 @@ def _base(
 def _same_scorer(base: Policy, kind: FirstStageKind, profile: Profile) -> None:
     scorer = {"embedder": None, "space": None, "analyser": None, "chunking": None}
     base.check_profile(kind, replace(profile, **scorer))
-
-
-def load_base(path: str | Path | None) -> Policy | None:
-    """The base policy, where one is named."""
-    return None if path is None else Policy.load(path)

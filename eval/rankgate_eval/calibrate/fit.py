@@ -28,6 +28,7 @@ from rankgate_eval.calibrate.gate_fit import (
     gate_signals,
     harm_of,
 )
+from rankgate_eval.calibrate.measure import clusters_of
 from rankgate_eval.calibrate.relevance_fit import (
     FIRST_STAGE_ORDERING,
     LEVEL,
@@ -123,16 +124,6 @@ class FittedParts:
     unit: str
     notes: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def reranked_model(self) -> Logistic | None:
-        """The logistic alone."""
-        return None if self.reranked is None else self.reranked.model
-
-    @property
-    def first_stage_model(self) -> Logistic | None:
-        """The logistic alone."""
-        return None if self.first_stage is None else self.first_stage.model
-
 
 def row_folds(
     rows: Sequence[Row], *, folds: int, seed: int
@@ -189,10 +180,11 @@ def fit_parts(
         place_by_first_stage(row, None if first_oof is None else first_oof[i])
         for i, row in enumerate(rows)
     ]
-    reranked = [
-        _or(place_by_scores(row, None if reranked_oof is None else reranked_oof[i]), skipped[i])
+    by_scores = [
+        place_by_scores(row, None if reranked_oof is None else reranked_oof[i])
         for i, row in enumerate(rows)
     ]
+    reranked = [s if r is None else r for r, s in zip(by_scores, skipped, strict=True)]
     gate, skips = Gate(), np.zeros(len(rows), dtype=np.bool_)
     points: Sequence[FrontierPoint] = ()
     promised: FrontierPoint | None = None
@@ -233,10 +225,6 @@ def fit_parts(
     )
 
 
-def _or(placed: Placed | None, other: Placed) -> Placed:
-    return other if placed is None else placed
-
-
 Variant = tuple[tuple[str, ...], tuple[str, ...]]
 Folds = Sequence[tuple[list[int], list[int]]]
 
@@ -252,7 +240,7 @@ def _best_variant(
     best: tuple[Variant, list[Logistic]] | None = None
     kept: FloatArray = np.empty(0)
     answerable = [i for i, row in enumerate(rows) if row.answerable]
-    groups = _clusters([rows[i] for i in answerable])
+    groups = clusters_of([rows[i] for i in answerable])
     for variant in variants:
         models: dict[int, Logistic] = {}
         for train, held in folds:
@@ -273,11 +261,6 @@ def _best_variant(
     if best is None:
         raise InputError("no variant of the relevance model to fit")
     return best
-
-
-def _clusters(rows: Sequence[Row]) -> list[str] | None:
-    groups = [row.group for row in rows]
-    return groups if len(set(groups)) > 1 else None
 
 
 def _fit_gate(

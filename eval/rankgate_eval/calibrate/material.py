@@ -13,21 +13,17 @@ from rankgate.profile import Profile
 from rankgate.retrieve import DEFAULT_K, Fusion
 from rankgate.scorers import Scorer, ScorerInfo
 from rankgate.types import FirstStageKind
+from rankgate_eval.calibrate.fusion import TunedFusion, tune_fusion
 from rankgate_eval.calibrate.reading import (
     Reading,
     Report,
-    TunedFusion,
     read_rows,
-    tune_fusion,
-    with_fusion,
 )
 from rankgate_eval.calibrate.unanswerable import Question
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.run.metrics import measure
 from rankgate_eval.run.system import FirstStage, IndexStage
 from rankgate_eval.run.system_choice import profile_of
 from rankgate_eval.stats.folds import spread
-from rankgate_eval.stats.fusion_fit import FusionFit
 
 __all__ = ["LEAST_JUDGED", "Material", "read_material"]
 
@@ -92,13 +88,11 @@ def read_material(
     judged, unjudged = _chosen(data, split, limit)
     _profile(scorer, stage, embedder)  # what contradicts itself is said before anything is read
     tuned: TunedFusion | None = None
-    hybrid = isinstance(stage, IndexStage) and stage.kind is FirstStageKind.HYBRID
-    if len(judged) >= LEAST_JUDGED and hybrid:
+    enough = len(judged) >= LEAST_JUDGED
+    if enough and isinstance(stage, IndexStage) and stage.kind is FirstStageKind.HYBRID:
         tuned = tune_fusion(stage, data, judged, k=k, folds=folds, seed=seed, report=report)
-        if tuned.fit.fusion is not None and not _gains(tuned, data):
-            tuned = replace(tuned, fit=_plain(tuned))
         if tuned.fit.fusion is not None:
-            stage = with_fusion(stage, tuned.fit.fusion)
+            stage = replace(stage, fusion=tuned.fit.fusion)
     fusion = None if tuned is None else tuned.fit.fusion
     if tuned is None and isinstance(stage, IndexStage):
         fusion = stage.fusion
@@ -146,24 +140,6 @@ def _chosen(data: Dataset, split: str | None, limit: int | None) -> tuple[list[s
             raise InputError(f"limit must be at least 1, got {limit}")
         judged, unjudged = spread(judged, limit), spread(unjudged, limit)
     return judged, unjudged
-
-
-def _gains(tuned: TunedFusion, data: Dataset) -> bool:
-    """Whether tuning also gains on queries held out: else its weights are this split's luck."""
-    if not tuned.crossfit.fusions:
-        return False
-    judged = [q for q in tuned.crossfit.orders if data.relevant(q)]
-    after = measure(data.qrels, tuned.crossfit.orders, judged, names=["ndcg@10"])
-    return after.mean("ndcg@10") > tuned.fit.plain_ndcg10
-
-
-def _plain(tuned: TunedFusion) -> FusionFit:
-    return replace(
-        tuned.fit,
-        fusion=Fusion(),
-        ndcg10=tuned.fit.plain_ndcg10,
-        note=f"plain RRF stays: tuning gains nothing on queries held out ({tuned.fit.note})",
-    )
 
 
 def _profile(scorer: Scorer, stage: FirstStage, embedder: str | None) -> Profile:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from rankgate.decide.signals import compute_signals
 from rankgate.errors import InputError
-from rankgate.retrieve import Fusion
-from rankgate.scorers import Scorer, Scores
+from rankgate.scorers import Scorer
 from rankgate.scorers.wrappers import Cached
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.rows import Row, pooled_row
@@ -21,13 +18,11 @@ from rankgate_eval.calibrate.unanswerable import (
     stage_without,
 )
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.run.collect import FirstStageResult, collect
 from rankgate_eval.run.pool import Pooled, read_pool
 from rankgate_eval.run.system import FirstStage, IndexStage
 from rankgate_eval.run.system_choice import kind_of
-from rankgate_eval.stats.fusion_fit import CrossfitFusion, FusionFit, crossfit_fusion, fit_fusion
 
-__all__ = ["Reading", "Report", "TunedFusion", "read_rows", "tune_fusion", "with_fusion"]
+__all__ = ["Reading", "Report", "read_rows"]
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
@@ -48,50 +43,6 @@ class Reading:
     kind: FirstStageKind
     failed: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TunedFusion:
-    """The fusion for the policy, and what cross-fitting says of tuning it.
-
-    Attributes:
-        fit: on all judged queries.
-        crossfit: each query by a fusion chosen without its document group.
-    """
-
-    fit: FusionFit
-    crossfit: CrossfitFusion
-
-
-def tune_fusion(
-    stage: FirstStage,
-    data: Dataset,
-    query_ids: Sequence[str],
-    *,
-    k: int,
-    folds: int,
-    seed: int,
-    report: Report,
-) -> TunedFusion:
-    """Choose fusion weights on the candidates' own scores; nothing is scored by the scorer."""
-    found = collect(
-        stage,
-        data,
-        query_ids,
-        k=k,
-        progress=lambda done, total: report("retrieving", done, total),
-    ).found
-    pools = {q: _unscored(f, k) for q, f in found.items()}
-    relevant = {q: data.relevant(q) for q in pools}
-    return TunedFusion(
-        fit=fit_fusion(pools, relevant, groups=data.groups),
-        crossfit=crossfit_fusion(pools, relevant, data.groups, folds=folds, seed=seed),
-    )
-
-
-def with_fusion(stage: FirstStage, fusion: Fusion) -> FirstStage:
-    """An index with another fusion; any other system as it is, since it fuses by itself."""
-    return replace(stage, fusion=fusion) if isinstance(stage, IndexStage) else stage
 
 
 def read_rows(
@@ -231,18 +182,3 @@ def _as_kind(pooled: Pooled, kind: FirstStageKind, lexicon: Collection[str] | No
     )
     signals = compute_signals(pooled.query, candidates, lexicon=lexicon)
     return replace(pooled, candidates=candidates, signals=signals)
-
-
-def _unscored(found: FirstStageResult, k: int) -> Pooled:
-    candidates = found.candidates[:k]
-    return Pooled(
-        found=found,
-        candidates=candidates,
-        scores=Scores(
-            values=np.zeros(len(candidates), dtype=np.float32),
-            scale="",
-            scored=np.zeros(len(candidates), dtype=np.bool_),
-        ),
-        signals=compute_signals(found.query, candidates),
-        scorer_ms=0.0,
-    )

@@ -11,21 +11,15 @@ import numpy as np
 
 from rankgate.decide.relevance import RelevanceModel
 from rankgate.policy import Policy, Section
-from rankgate.retrieve import Fusion
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.confirm import Judged, section_of
 from rankgate_eval.calibrate.fit import FitOptions
 from rankgate_eval.calibrate.measure import compared, describe, difference, raw_ndcg10
-from rankgate_eval.calibrate.reading import TunedFusion
 from rankgate_eval.calibrate.rows import Row
 from rankgate_eval.calibrate.serve import Served, place_by_first_stage, serve
-from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.run.metrics import measure
 
 __all__ = [
-    "count_strata",
     "drawn_note",
-    "fusion_numbers",
     "numbers_of",
     "parts_of",
     "plain_data",
@@ -156,25 +150,6 @@ def reranker_numbers(judged: Judged | None, rows: Sequence[Row], seed: int) -> d
     }
 
 
-def fusion_numbers(
-    tuned: TunedFusion | None, data: Dataset, judged: Sequence[str], fusion: Fusion
-) -> dict[str, Any]:
-    """The fusion, and what tuning it is worth, with and without cross-fitting."""
-    if tuned is None:
-        return {"fusion": fusion.to_dict(), "note": "not fitted"}
-    found: dict[str, Any] = {
-        "fusion": fusion.to_dict(),
-        "note": tuned.fit.note,
-        "plain_ndcg10": round(tuned.fit.plain_ndcg10, 5),
-        "fitted_ndcg10": round(tuned.fit.ndcg10, 5),
-        "n": tuned.fit.n,
-    }
-    if tuned.crossfit.fusions:
-        after = measure(data.qrels, tuned.crossfit.orders, list(judged), names=["ndcg@10"])
-        found["cross_fitted_ndcg10"] = round(after.mean("ndcg@10"), 5)
-    return found
-
-
 def drawn_note(judged: Judged | None) -> list[str]:
     """A sentence where halves could not keep document groups whole."""
     if judged is None or judged.unit == "group":
@@ -183,12 +158,6 @@ def drawn_note(judged: Judged | None) -> list[str]:
         "one document group holds more than half of the queries, so halves were drawn by query: "
         "what is said about fresh queries flatters the fit a little"
     ]
-
-
-def count_strata(rows: Sequence[Row]) -> dict[str, int]:
-    """Stratum to the number of its questions."""
-    names = sorted(row.stratum for row in rows)
-    return {name: names.count(name) for name in dict.fromkeys(names)}
 
 
 def plain_data(value: Any) -> Any:

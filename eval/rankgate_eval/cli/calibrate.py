@@ -107,9 +107,9 @@ def calibrate_data(
 ) -> None:
     """Fit gate, floor and relevance models on half of DATA, confirm each on the other half."""
     from rankgate.errors import InputError
+    from rankgate.policy import Policy
     from rankgate.types import FirstStageKind
     from rankgate_eval.calibrate import calibrate
-    from rankgate_eval.calibrate.calibration import load_base
     from rankgate_eval.calibrate.table import table_lines
 
     if max_loss is not None and skip_rate is not None:
@@ -121,7 +121,7 @@ def calibrate_data(
         raise InputError(f"--first-stage is one of {known}; got {first_stage!r}") from exc
     _writable(out)
     with guarded(debug=debugging(ctx)) as tell:
-        known_base = load_base(base)
+        known_base = None if base is None else Policy.load(base)
         dataset, _ = inputs.read()
         dataset.query_ids(split)  # an unknown split is an error before anything is encoded
         questions, notes = _questions(dataset, foreign or [], unanswerable or [], split)
@@ -199,10 +199,8 @@ def _questions(
         )
     for path in unanswerable:
         found += read_questions(path, split=split)
-    ids = [q.id for q in found]
-    twice = {i for i in ids if ids.count(i) > 1}
-    kept = [q for n, q in enumerate(found) if q.id not in twice or ids.index(q.id) == n]
-    return kept, notes
+    first = {q.id: q for q in reversed(found)}  # of equal ones the first
+    return [q for q in found if first[q.id] is q], notes
 
 
 def register(app: typer.Typer) -> None:
