@@ -153,11 +153,11 @@ class OursAsRetriever(OursOverDocuments):
         )
 
     def run(self, component, inputs, query=QUERY):
-        component.source.retriever.rows = inputs
+        component.finder.retriever.rows = inputs
         return component.invoke(query)
 
     async def arun(self, component, inputs, query=QUERY):
-        component.source.retriever.rows = inputs
+        component.finder.retriever.rows = inputs
         return await component.ainvoke(query)
 
     def announced(self, model):

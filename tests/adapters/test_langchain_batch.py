@@ -181,7 +181,7 @@ async def test_a_failing_scorer_degrades_all(batch, policies):
         lambda query, k: candidates_of(TEXTS), scorer=scorer, policy=policies.raw
     )
     results = await batch(retriever, QUERIES)
-    assert scorer.calls == 1
+    assert scorer.calls == 1 + 3, "together, then one by one: whose fault it was is seen there"
     assert [found[0].metadata["rankgate_outcome"] for found in results] == ["degraded"] * 3
 
 
@@ -300,13 +300,13 @@ def test_from_policy_sees_what_it_is_over(policies, tmp_path, make_chroma):
     store = make_chroma([(t, 0.9 - i / 10) for i, t in enumerate(TEXTS)])
     child = RunnableLambda(lambda query: [Document(page_content=t) for t in TEXTS])
     for first_stage, source in (
-        (store, "ChromaSource"),
-        (store.as_retriever(), "RetrieverSource"),
-        (child, "RetrieverSource"),
-        ([child, store.as_retriever()], "FusedSource"),
-        ({"a": child}, "FusedSource"),
-        (lambda query, k: candidates_of(TEXTS), "CandidateSource"),
+        (store, "ChromaFinder"),
+        (store.as_retriever(), "RetrieverFinder"),
+        (child, "RetrieverFinder"),
+        ([child, store.as_retriever()], "FusedFinder"),
+        ({"a": child}, "FusedFinder"),
+        (lambda query, k: candidates_of(TEXTS), "CandidateFinder"),
     ):
         made = RankGateRetriever.from_policy(str(file), first_stage, scorer=FakeScorer(), top_n=1)
-        assert type(made.source).__name__ == source
+        assert type(made.finder).__name__ == source
         assert [d.page_content for d in made.invoke("red green")] == ["red green fish"]

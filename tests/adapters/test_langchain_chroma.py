@@ -30,13 +30,13 @@ def test_distances_of_every_space_become_cosines(make_chroma, policies, space):
 def test_the_space_of_an_older_collection_stands_in_its_metadata(make_chroma, policies):
     store = make_chroma(COSINES, collection_metadata={"hnsw:space": "cosine"})
     retriever = RankGateRetriever.from_chroma(store, scorer=FakeScorer(), policy=policies.raw)
-    assert retriever.source.space == "cosine"
+    assert retriever.finder.space == "cosine"
 
 
 def test_a_collection_that_names_no_space_is_l2(make_chroma, policies):
     store = make_chroma(COSINES, collection_metadata={"about": "fish"})
     retriever = RankGateRetriever.from_chroma(store, scorer=FakeScorer(), policy=policies.raw)
-    assert retriever.source.space == "l2"
+    assert retriever.finder.space == "l2"
     assert retriever.retrieve_outcome(QUERY).passages[0].candidate.dense == pytest.approx(
         0.1, abs=1e-5
     )

@@ -12,7 +12,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 
 from langchain_rankgate import RankGateRetriever
-from langchain_rankgate.sources import ChromaSource
+from langchain_rankgate.finders import ChromaFinder
 from rankgate import Deadline, FirstStageKind, Policy, Profile, Status
 from rankgate.errors import InputError, PolicyError, ProfileMismatchError
 from rankgate.scorers import LateInteractionScorer
@@ -283,7 +283,7 @@ def test_settings_can_be_changed_but_not_to_nonsense(over_first_stage):
     with pytest.raises(ValueError, match="top_n"):
         retriever.top_n = 0
     with pytest.raises(ValueError, match="extra"):
-        RankGateRetriever(source=retriever.source, engine=retriever.engine, topn=3)
+        RankGateRetriever(finder=retriever.finder, engine=retriever.engine, topn=3)
 
 
 def test_langchains_configurable_fields_share_the_engine(over_first_stage):
@@ -339,5 +339,5 @@ def test_a_policy_without_the_section_names_the_command(make_chroma, policies):
     with pytest.raises(PolicyError, match="rankgate calibrate DATA --first-stage dense"):
         RankGateRetriever.from_chroma(make_chroma([]), scorer=FakeScorer(), policy=only_order)
     assert isinstance(
-        RankGateRetriever.from_chroma(make_chroma([]), policy=policies.raw).source, ChromaSource
+        RankGateRetriever.from_chroma(make_chroma([]), policy=policies.raw).finder, ChromaFinder
     )

@@ -168,11 +168,11 @@ class LangChainStage:
         self.space: str | None = None
         if hasattr(system, "similarity_search_with_score"):
             try:
-                from langchain_rankgate.sources import ChromaSource
+                from langchain_rankgate.finders import ChromaFinder
             except ImportError as exc:
                 raise MissingExtraError("a LangChain vector store under test", "app") from exc
             self.space = chroma_space(system)
-            source = ChromaSource(system, space=self.space)
+            source = ChromaFinder(system, space=self.space)
             self._find: Callable[[str, int], Sequence[Candidate]] = lambda query, k: (
                 source.find(query, k, asked=True, callbacks=None, kwargs={}).candidates
             )
@@ -281,12 +281,12 @@ def _retriever_search(system: Any) -> Callable[[str, int], Sequence[Candidate]]:
     try:
         from langchain_core.retrievers import BaseRetriever
 
-        from langchain_rankgate.sources import RetrieverSource
+        from langchain_rankgate.finders import RetrieverFinder
     except ImportError:  # then nobody can hand it a k, and its own number stands
         pass
     else:
         if isinstance(system, BaseRetriever):
-            source = RetrieverSource(system)
+            source = RetrieverFinder(system)
             return lambda query, k: (
                 source.find(query, k, asked=True, callbacks=None, kwargs={}).candidates
             )

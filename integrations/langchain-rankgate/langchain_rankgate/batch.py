@@ -9,7 +9,7 @@ from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableConfig
 
-from langchain_rankgate.sources import Found
+from langchain_rankgate.finders import FoundDocuments
 from rankgate import Outcome
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _name(retriever: RankGateRetriever, config: RunnableConfig) -> str:
     return config.get("run_name") or retriever.get_name()
 
 
-def _check(found: Sequence[Found | Exception], isolate: bool) -> None:
+def _check(found: Sequence[FoundDocuments | Exception], isolate: bool) -> None:
     """Raise the first error, before the scorer is asked for the others."""
     for item in found:
         if isinstance(item, Exception) and not isolate:
@@ -126,7 +126,7 @@ def _check(found: Sequence[Found | Exception], isolate: bool) -> None:
 
 def _documents(
     retriever: RankGateRetriever,
-    outcomes: Sequence[tuple[Found, Outcome] | Exception],
+    outcomes: Sequence[tuple[FoundDocuments, Outcome] | Exception],
     isolate: bool,
 ) -> Results:
     results: Results = []

@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.callbacks import Callbacks
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
-from langchain_rankgate.sources import Found, Source
+from langchain_rankgate.finders import Finder, FoundDocuments
 from rankgate import Outcome, Request, Reranker
 from rankgate.adapters.arguments import CallSettings, candidates_wanted
 from rankgate.adapters.late import LateReranker
@@ -24,28 +24,28 @@ class Flow:
     """A first stage and a reranker, with the settings of one call.
 
     Attributes:
-        source: the first stage.
+        finder: the first stage.
         engine: what follows it, loaded.
         settings: of the call.
         rest: arguments that are the first stage's business.
     """
 
-    source: Source
+    finder: Finder
     engine: LateReranker
     settings: CallSettings
     rest: Mapping[str, Any]
 
-    def find(self, query: str, callbacks: Callbacks) -> Found:
+    def find(self, query: str, callbacks: Callbacks) -> FoundDocuments:
         """What the first stage finds.
 
         Raises:
             InputError: the query is no string, or the first stage does not know an argument.
         """
-        return self.source.find(query, **self._asked(query, callbacks))
+        return self.finder.find(query, **self._asked(query, callbacks))
 
-    async def afind(self, query: str, callbacks: Callbacks) -> Found:
+    async def afind(self, query: str, callbacks: Callbacks) -> FoundDocuments:
         """`find` without blocking the event loop."""
-        return await self.source.afind(query, **self._asked(query, callbacks))
+        return await self.finder.afind(query, **self._asked(query, callbacks))
 
     def _asked(self, query: Any, callbacks: Callbacks) -> dict[str, Any]:
         """The first stage's arguments, if there is something to ask; its own error says less."""
@@ -59,25 +59,25 @@ class Flow:
             "kwargs": self.rest,
         }
 
-    def rerank(self, query: str, found: Found) -> Outcome:
+    def rerank(self, query: str, found: FoundDocuments) -> Outcome:
         """The outcome, with the first stage's notes before its own."""
         requests = [self.settings.request(query, found.candidates)]
         return self._noted(self.engine.get().rerank_many(requests)[0], found)
 
-    async def arerank(self, query: str, found: Found) -> Outcome:
+    async def arerank(self, query: str, found: FoundDocuments) -> Outcome:
         """`rerank` without blocking the event loop."""
         requests = [self.settings.request(query, found.candidates)]
         return self._noted((await self.engine.get().arerank_many(requests))[0], found)
 
-    def _noted(self, outcome: Outcome, found: Found) -> Outcome:
+    def _noted(self, outcome: Outcome, found: FoundDocuments) -> Outcome:
         return self.engine.noted(outcome, self.settings.k, *found.notes)
 
     def find_each(
         self, queries: Sequence[str], callbacks: Sequence[Callbacks], at_once: int | None
-    ) -> list[Found | Exception]:
+    ) -> list[FoundDocuments | Exception]:
         """`find` for each, in threads; an error stands in its query's place."""
 
-        def one(query: str, child: Callbacks) -> Found | Exception:
+        def one(query: str, child: Callbacks) -> FoundDocuments | Exception:
             try:
                 return self.find(query, child)
             except Exception as exc:
@@ -90,11 +90,11 @@ class Flow:
 
     async def afind_each(
         self, queries: Sequence[str], callbacks: Sequence[Callbacks], at_once: int | None
-    ) -> list[Found | Exception]:
+    ) -> list[FoundDocuments | Exception]:
         """`find_each` on the event loop."""
         limit = asyncio.Semaphore(len(queries) if at_once is None else at_once)
 
-        async def one(query: str, child: Callbacks) -> Found | Exception:
+        async def one(query: str, child: Callbacks) -> FoundDocuments | Exception:
             async with limit:
                 try:
                     return await self.afind(query, child)
@@ -104,22 +104,22 @@ class Flow:
         return list(await asyncio.gather(*map(one, queries, callbacks)))
 
     def rerank_found(
-        self, queries: Sequence[str], found: Sequence[Found | Exception], *, isolate: bool
-    ) -> list[tuple[Found, Outcome] | Exception]:
+        self, queries: Sequence[str], found: Sequence[FoundDocuments | Exception], *, isolate: bool
+    ) -> list[tuple[FoundDocuments, Outcome] | Exception]:
         """The outcomes of what was found, from one call to the scorer; errors pass through."""
         requests = self._requests(queries, found)
         return self._merged(found, rerank_each(self.engine.get(), requests, isolate=isolate))
 
     async def arerank_found(
-        self, queries: Sequence[str], found: Sequence[Found | Exception], *, isolate: bool
-    ) -> list[tuple[Found, Outcome] | Exception]:
+        self, queries: Sequence[str], found: Sequence[FoundDocuments | Exception], *, isolate: bool
+    ) -> list[tuple[FoundDocuments, Outcome] | Exception]:
         """`rerank_found` without blocking the event loop."""
         requests = self._requests(queries, found)
         outcomes = await arerank_each(self.engine.get(), requests, isolate=isolate)
         return self._merged(found, outcomes)
 
     def _requests(
-        self, queries: Sequence[str], found: Sequence[Found | Exception]
+        self, queries: Sequence[str], found: Sequence[FoundDocuments | Exception]
     ) -> list[Request]:
         return [
             self.settings.request(query, item.candidates)
@@ -128,10 +128,10 @@ class Flow:
         ]
 
     def _merged(
-        self, found: Sequence[Found | Exception], outcomes: Sequence[Outcome | Exception]
-    ) -> list[tuple[Found, Outcome] | Exception]:
+        self, found: Sequence[FoundDocuments | Exception], outcomes: Sequence[Outcome | Exception]
+    ) -> list[tuple[FoundDocuments, Outcome] | Exception]:
         rest = iter(outcomes)
-        result: list[tuple[Found, Outcome] | Exception] = []
+        result: list[tuple[FoundDocuments, Outcome] | Exception] = []
         for item in found:
             if isinstance(item, Exception):
                 result.append(item)

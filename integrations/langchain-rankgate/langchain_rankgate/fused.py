@@ -12,16 +12,17 @@ from langchain_core.retrievers import RetrieverLike
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 from langchain_rankgate.documents import candidates_from_documents, check_documents
-from langchain_rankgate.sources import Found, RetrieverSource, refuse_unknown
+from langchain_rankgate.finders import FoundDocuments, RetrieverFinder, refuse_unknown
+from rankgate.adapters.found import Found
 from rankgate.errors import InputError
 from rankgate.retrieve import RetrieverFusion, list_depth, separate_failures
 
-__all__ = ["FusedSource", "SameBy"]
+__all__ = ["FusedFinder", "SameBy"]
 
 SameBy = Literal["id", "content"]
 
 
-class FusedSource:
+class FusedFinder:
     """Several retrievers. A passage that two of them find is one candidate.
 
     Lists carry ranks but no scores, so the fused list is an order. A retriever that raises is
@@ -54,13 +55,13 @@ class FusedSource:
         )
         if same_by not in ("id", "content"):
             raise InputError(f"same_by must be 'id' or 'content', got {same_by!r}")
-        self.members = {n: RetrieverSource(r) for n, r in self.fusion.members.items()}
+        self.members = {n: RetrieverFinder(r) for n, r in self.fusion.members.items()}
         self.same_by = same_by
         self.id_key = id_key
 
     def find(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
-    ) -> Found:
+    ) -> FoundDocuments:
         """At most k of the fused list; the retrievers run in threads, side by side."""
         shares = self._shares(kwargs)
         depth = list_depth(k)
@@ -82,7 +83,7 @@ class FusedSource:
 
     async def afind(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
-    ) -> Found:
+    ) -> FoundDocuments:
         """`find` by the retrievers' own async methods."""
         shares = self._shares(kwargs)
         depth = list_depth(k)
@@ -111,7 +112,9 @@ class FusedSource:
             for name, names in takes.items()
         }
 
-    def _fused(self, results: Mapping[str, list[Document] | BaseException], k: int) -> Found:
+    def _fused(
+        self, results: Mapping[str, list[Document] | BaseException], k: int
+    ) -> FoundDocuments:
         lists, failures = separate_failures(results)
         for documents in lists.values():
             check_documents(documents)
@@ -124,7 +127,7 @@ class FusedSource:
         documents = [first[key] for key in merged.ids]
         return Found(
             candidates=candidates_from_documents(documents, fused=merged.scores),
-            documents=documents,
+            items=documents,
             extras=merged.extras,
             notes=merged.notes,
         )

@@ -20,11 +20,17 @@ from pydantic import ConfigDict, Field, SkipValidation
 
 from langchain_rankgate.batch import abatch_of, batch_of
 from langchain_rankgate.documents import documents_from_outcome
+from langchain_rankgate.finders import (
+    CandidateFinder,
+    ChromaFinder,
+    Finder,
+    FoundDocuments,
+    RetrieverFinder,
+)
 from langchain_rankgate.flow import Flow
-from langchain_rankgate.fused import FusedSource, SameBy
+from langchain_rankgate.fused import FusedFinder, SameBy
 from langchain_rankgate.refusal import WhenRefused
 from langchain_rankgate.settings import Force, RetrieverSettings, call_settings
-from langchain_rankgate.sources import CandidateSource, ChromaSource, Found, RetrieverSource, Source
 from rankgate import Candidate, FirstStageKind, Outcome, Policy, Profile
 from rankgate.adapters.arguments import PARTS, FirstStageLike
 from rankgate.adapters.embedders import chroma_embedder, is_chroma
@@ -60,7 +66,7 @@ class RankGateRetriever(BaseRetriever):
     it does not know. `batch` and `abatch` ask the scorer once for all queries.
 
     Attributes:
-        source: the first stage.
+        finder: the first stage.
         engine: the reranker, or what it will be made of on first use.
         k: candidates to fetch; None: the policy's K (for `from_retriever`: the child's own
             number). The second stage reads the policy's K of them.
@@ -76,7 +82,7 @@ class RankGateRetriever(BaseRetriever):
         arbitrary_types_allowed=True, extra="forbid", validate_assignment=True
     )
 
-    source: SkipValidation[Source] = Field(exclude=True, repr=False)
+    finder: SkipValidation[Finder] = Field(exclude=True, repr=False)
     engine: LateReranker = Field(exclude=True, repr=False)
     k: _Count | None = None
     top_n: _Count | None = None
@@ -136,8 +142,8 @@ class RankGateRetriever(BaseRetriever):
         """
         known = chroma_space(vectorstore) if space is None else space_named(space)
         found = Profile(embedder=chroma_embedder(vectorstore), space=known)
-        source = ChromaSource(vectorstore, space=known)
-        return cls._made(source, FirstStageKind.DENSE, settings, found)
+        finder = ChromaFinder(vectorstore, space=known)
+        return cls._made(finder, FirstStageKind.DENSE, settings, found)
 
     @classmethod
     def from_retriever(
@@ -148,7 +154,7 @@ class RankGateRetriever(BaseRetriever):
         A retriever hands on no scores, so the gate sees no margins and says so
         (`signals_missing`), and the policy's section `order` applies.
         """
-        return cls._made(RetrieverSource(retriever), FirstStageKind.ORDER, settings)
+        return cls._made(RetrieverFinder(retriever), FirstStageKind.ORDER, settings)
 
     @classmethod
     def from_retrievers(
@@ -169,12 +175,12 @@ class RankGateRetriever(BaseRetriever):
         `retrievers` may be named by a mapping; `weights` (>= 0, None: all 1) come one each or by
         name. `same_by` (`id` or `content`) and `id_key` say what makes two documents the same
         passage, and each retriever's own number of results stands unless k is named: see
-        `FusedSource`.
+        `FusedFinder`.
         """
-        source = FusedSource(
+        finder = FusedFinder(
             retrievers, weights=weights, rrf_k=rrf_k, same_by=same_by, id_key=id_key
         )
-        return cls._made(source, FirstStageKind.ORDER, settings)
+        return cls._made(finder, FirstStageKind.ORDER, settings)
 
     @classmethod
     def from_first_stage(
@@ -194,12 +200,12 @@ class RankGateRetriever(BaseRetriever):
                 model that made the vectors with `embedder=`.
         """
         known = None if kind is None else FirstStageKind(kind)
-        return cls._made(CandidateSource(first_stage), known, settings)
+        return cls._made(CandidateFinder(first_stage), known, settings)
 
     @classmethod
     def _made(
         cls,
-        source: Source,
+        finder: Finder,
         kind: FirstStageKind | None,
         settings: RetrieverSettings,
         found: Profile | None = None,
@@ -207,7 +213,7 @@ class RankGateRetriever(BaseRetriever):
         rest: dict[str, Any] = dict(settings)
         own = {name: rest.pop(name) for name in PARTS if name in rest}
         engine = LateReranker(RerankerParts(kind=kind, found=found, **own))
-        return cls(source=source, engine=engine, **rest)
+        return cls(finder=finder, engine=engine, **rest)
 
     def describe(self) -> Description:
         """What is active (gate, floor, probabilities), and what is off and why."""
@@ -298,9 +304,9 @@ class RankGateRetriever(BaseRetriever):
 
     def _flow(self, kwargs: Mapping[str, Any]) -> Flow:
         settings, rest = call_settings(kwargs, k=self.k, top_n=self.top_n, force=self.force)
-        return Flow(source=self.source, engine=self.engine, settings=settings, rest=rest)
+        return Flow(finder=self.finder, engine=self.engine, settings=settings, rest=rest)
 
-    def documents(self, found: Found, outcome: Outcome) -> list[Document]:
+    def documents(self, found: FoundDocuments, outcome: Outcome) -> list[Document]:
         """The outcome as documents, after `on_outcome` has been told.
 
         Raises:
@@ -308,7 +314,7 @@ class RankGateRetriever(BaseRetriever):
         """
         return documents_from_outcome(
             self._told(outcome),
-            found.documents,
+            found.items,
             extras=found.extras,
             when_refused=self.when_refused,
         )
@@ -335,5 +341,5 @@ class RankGateRetriever(BaseRetriever):
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         params = super()._get_ls_params(**kwargs)
         params["ls_retriever_name"] = "rankgate"
-        params.update(self.source.ls_params())  # type: ignore[typeddict-item]
+        params.update(self.finder.ls_params())  # type: ignore[typeddict-item]
         return params

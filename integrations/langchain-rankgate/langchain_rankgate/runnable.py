@@ -12,10 +12,10 @@ from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import ConfigDict, Field
 
 from langchain_rankgate.documents import candidates_from_documents, documents_from_outcome
+from langchain_rankgate.finders import refuse_unknown
 from langchain_rankgate.flow import arerank_each, rerank_each
 from langchain_rankgate.refusal import WhenRefused
 from langchain_rankgate.settings import Force, call_settings
-from langchain_rankgate.sources import refuse_unknown
 from rankgate import FirstStageKind, Outcome, Policy, Request, Scorer
 from rankgate.adapters.arguments import PARTS, RerankerSettings
 from rankgate.adapters.late import LateReranker, RerankerParts

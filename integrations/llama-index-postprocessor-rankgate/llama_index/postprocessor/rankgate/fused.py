@@ -11,16 +11,17 @@ from typing import TypeVar
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from llama_index.postprocessor.rankgate.sources import Found, RetrieverSource
+from llama_index.postprocessor.rankgate.finders import FoundNodes, RetrieverFinder
 from rankgate import Candidate
+from rankgate.adapters.found import Found
 from rankgate.retrieve import RetrieverFusion, list_depth, separate_failures
 
-__all__ = ["FusedSource", "together"]
+__all__ = ["FusedFinder", "together"]
 
 T = TypeVar("T")
 
 
-class FusedSource:
+class FusedFinder:
     """Several retrievers. A node that two of them find, by its id, is one candidate.
 
     Their scores are of different kinds and none is known for every node, so the fused list is
@@ -47,38 +48,38 @@ class FusedSource:
         self.fusion: RetrieverFusion[BaseRetriever] = RetrieverFusion(
             retrievers, weights=weights, rrf_k=rrf_k
         )
-        self.members = {name: RetrieverSource(r) for name, r in self.fusion.members.items()}
+        self.members = {name: RetrieverFinder(r) for name, r in self.fusion.members.items()}
 
-    def find(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
+    def find(self, query: QueryBundle, k: int, *, asked: bool) -> FoundNodes:
         """At most k of the fused list; the retrievers run one after the other."""
-        results: dict[str, Found | BaseException] = {}
-        for name, source in self.members.items():
+        results: dict[str, FoundNodes | BaseException] = {}
+        for name, finder in self.members.items():
             try:
-                results[name] = source.find(query, list_depth(k), asked=asked)
+                results[name] = finder.find(query, list_depth(k), asked=asked)
             except Exception as exc:  # one list less is better than no answer
                 results[name] = exc
         return self._fused(results, k)
 
-    async def afind(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
+    async def afind(self, query: QueryBundle, k: int, *, asked: bool) -> FoundNodes:
         """`find` by the retrievers' own async methods, side by side."""
 
-        async def one(source: RetrieverSource) -> Found | BaseException:
+        async def one(finder: RetrieverFinder) -> FoundNodes | BaseException:
             try:
-                return await source.afind(query, list_depth(k), asked=asked)
+                return await finder.afind(query, list_depth(k), asked=asked)
             except Exception as exc:
                 return exc
 
-        tasks = [partial(one, source) for source in self.members.values()]
+        tasks = [partial(one, finder) for finder in self.members.values()]
         results = await together(tasks, at_once=len(tasks))
         return self._fused(dict(zip(self.members, results, strict=True)), k)
 
-    def _fused(self, results: Mapping[str, Found | BaseException], k: int) -> Found:
+    def _fused(self, results: Mapping[str, FoundNodes | BaseException], k: int) -> FoundNodes:
         lists, failures = separate_failures(results)
         keys = {name: [c.id for c in found.candidates] for name, found in lists.items()}
         merged = self.fusion.merge(keys, k, failures=failures)
         first: dict[Hashable, tuple[Candidate, NodeWithScore]] = {}
         for found in lists.values():
-            for candidate, node in zip(found.candidates, found.nodes, strict=True):
+            for candidate, node in zip(found.candidates, found.items or (), strict=True):
                 first.setdefault(candidate.id, (candidate, node))
         return Found(
             candidates=[
@@ -87,7 +88,7 @@ class FusedSource:
                     zip(merged.ids, merged.scores, strict=True), start=1
                 )
             ],
-            nodes=[first[identifier][1] for identifier in merged.ids],
+            items=[first[identifier][1] for identifier in merged.ids],
             extras=merged.extras,
             notes=merged.notes,
         )

@@ -15,15 +15,15 @@ from llama_index.core.indices.base import BaseIndex
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from llama_index.postprocessor.rankgate.events import End, announced, retrievals, top_n_of
-from llama_index.postprocessor.rankgate.fused import FusedSource, together
+from llama_index.postprocessor.rankgate.finders import (
+    CandidateFinder,
+    Finder,
+    FoundNodes,
+    RetrieverFinder,
+)
+from llama_index.postprocessor.rankgate.fused import FusedFinder, together
 from llama_index.postprocessor.rankgate.nodes import nodes_from_outcome
 from llama_index.postprocessor.rankgate.settings import RetrieverSettings, bundle_of
-from llama_index.postprocessor.rankgate.sources import (
-    CandidateSource,
-    Found,
-    RetrieverSource,
-    Source,
-)
 from rankgate import (
     Action,
     Candidate,
@@ -71,7 +71,7 @@ class RankGateRetriever(BaseRetriever):
     order, marked `degraded` in each node's `rankgate_outcome`.
 
     Args:
-        source: the first stage; the constructors above make one.
+        finder: the first stage; the constructors above make one.
         engine: the reranker, or what it will be made of on first use.
         k: candidates to ask for; None: the policy's K.
         top_n: nodes to return; None: the policy's.
@@ -88,7 +88,7 @@ class RankGateRetriever(BaseRetriever):
     def __init__(
         self,
         *,
-        source: Source,
+        finder: Finder,
         engine: LateReranker,
         k: int | None = None,
         top_n: int | None = None,
@@ -101,7 +101,7 @@ class RankGateRetriever(BaseRetriever):
         self.top_n = as_count("top_n", top_n)
         self.on_outcome = on_outcome
         self.events_with_content = events_with_content
-        self._source = source
+        self._finder = finder
         self._engine = engine
 
     @classmethod
@@ -158,9 +158,9 @@ class RankGateRetriever(BaseRetriever):
             known = chroma_space(getattr(child, "_vector_store", None))
         else:
             known = space_named(space)
-        source = RetrieverSource(child, chroma_space=known)
+        finder = RetrieverFinder(child, chroma_space=known)
         found = Profile(embedder=embedder_name(getattr(child, "_embed_model", None)), space=known)
-        return cls._made(source, FirstStageKind.DENSE, settings, found)
+        return cls._made(finder, FirstStageKind.DENSE, settings, found)
 
     @classmethod
     def from_retriever(
@@ -171,7 +171,7 @@ class RankGateRetriever(BaseRetriever):
         What a retriever's scores mean is not known, so only its order is read: the gate sees no
         margins and says so (`signals_missing`), and the policy's section `order` applies.
         """
-        return cls._made(RetrieverSource(_retriever_of(retriever)), FirstStageKind.ORDER, settings)
+        return cls._made(RetrieverFinder(_retriever_of(retriever)), FirstStageKind.ORDER, settings)
 
     @classmethod
     def from_retrievers(
@@ -191,8 +191,8 @@ class RankGateRetriever(BaseRetriever):
             rrf_k: smoothing of the fusion; the fused list has at most K nodes.
             **settings: see `RetrieverSettings`; the policy's section `order` applies.
         """
-        source = FusedSource(retrievers, weights=weights, rrf_k=rrf_k)
-        return cls._made(source, FirstStageKind.ORDER, settings)
+        finder = FusedFinder(retrievers, weights=weights, rrf_k=rrf_k)
+        return cls._made(finder, FirstStageKind.ORDER, settings)
 
     @classmethod
     def from_first_stage(
@@ -211,12 +211,12 @@ class RankGateRetriever(BaseRetriever):
             **settings: see `RetrieverSettings`.
         """
         known = None if kind is None else FirstStageKind(kind)
-        return cls._made(CandidateSource(first_stage), known, settings)
+        return cls._made(CandidateFinder(first_stage), known, settings)
 
     @classmethod
     def _made(
         cls,
-        source: Source,
+        finder: Finder,
         kind: FirstStageKind | None,
         settings: RetrieverSettings,
         found: Profile | None = None,
@@ -224,7 +224,7 @@ class RankGateRetriever(BaseRetriever):
         rest: dict[str, Any] = dict(settings)
         own = {name: rest.pop(name) for name in PARTS if name in rest}
         engine = LateReranker(RerankerParts(kind=kind, found=found, **own))
-        return cls(source=source, engine=engine, **rest)
+        return cls(finder=finder, engine=engine, **rest)
 
     def describe(self) -> Description:
         """What is active (gate, floor, probabilities), and what is off and why."""
@@ -312,12 +312,12 @@ class RankGateRetriever(BaseRetriever):
     def candidates(self, query: str, k: int | None = None) -> list[Candidate]:
         """The first stage alone, as `rankgate calibrate` and the evaluation take it."""
         size, asked = self._size(self._engine.get(), k)
-        return self._source.find(bundle_of(query), size, asked=asked).candidates
+        return self._finder.find(bundle_of(query), size, asked=asked).candidates
 
     async def acandidates(self, query: str, k: int | None = None) -> list[Candidate]:
         """`candidates` without blocking the event loop."""
         size, asked = self._size(await self._engine.aget(), k)
-        return (await self._source.afind(bundle_of(query), size, asked=asked)).candidates
+        return (await self._finder.afind(bundle_of(query), size, asked=asked)).candidates
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return self._run([query_bundle], CallSettings())[1][0]
@@ -330,7 +330,7 @@ class RankGateRetriever(BaseRetriever):
     ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
         reranker = self._engine.get()
         size, asked = self._size(reranker, None)
-        found = [self._source.find(query, size, asked=asked) for query in queries]
+        found = [self._finder.find(query, size, asked=asked) for query in queries]
         with self._announced(queries, found, reranker, settings) as end:
             outcomes = reranker.rerank_many(self._requests(queries, found, settings))
             return self._told(outcomes, found, end)
@@ -340,7 +340,7 @@ class RankGateRetriever(BaseRetriever):
     ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
         reranker = await self._engine.aget()
         size, asked = self._size(reranker, None)
-        tasks = [partial(self._source.afind, query, size, asked=asked) for query in queries]
+        tasks = [partial(self._finder.afind, query, size, asked=asked) for query in queries]
         found = await together(tasks, at_once=workers)
         with self._announced(queries, found, reranker, settings) as end:
             outcomes = await reranker.arerank_many(self._requests(queries, found, settings))
@@ -349,7 +349,7 @@ class RankGateRetriever(BaseRetriever):
     def _announced(
         self,
         queries: Sequence[QueryBundle],
-        found: Sequence[Found],
+        found: Sequence[FoundNodes],
         reranker: Reranker,
         settings: CallSettings,
     ) -> AbstractContextManager[End]:
@@ -357,20 +357,23 @@ class RankGateRetriever(BaseRetriever):
         return announced(
             self.callback_manager,
             queries=queries,
-            nodes=[f.nodes for f in found],
+            nodes=[_nodes(f) for f in found],
             top_n=top_n_of(reranker, self._kind(reranker)) if wanted is None else wanted,
             model=reranker.scorer.info.id,
             content=self.events_with_content,
         )
 
     def _requests(
-        self, queries: Sequence[QueryBundle], found: Sequence[Found], settings: CallSettings
+        self,
+        queries: Sequence[QueryBundle],
+        found: Sequence[FoundNodes],
+        settings: CallSettings,
     ) -> list[Request]:
         own = replace(settings, top_n=self.top_n) if settings.top_n is None else settings
         return [own.request(q.query_str, f.candidates) for q, f in zip(queries, found, strict=True)]
 
     def _told(
-        self, outcomes: Sequence[Outcome], found: Sequence[Found], end: End
+        self, outcomes: Sequence[Outcome], found: Sequence[FoundNodes], end: End
     ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
         noted = [
             self._engine.noted(o, self.k, *f.notes) for o, f in zip(outcomes, found, strict=True)
@@ -379,7 +382,7 @@ class RankGateRetriever(BaseRetriever):
             for outcome in noted:
                 self.on_outcome(outcome)
         nodes = [
-            nodes_from_outcome(o, f.nodes, extras=f.extras)
+            nodes_from_outcome(o, _nodes(f), extras=f.extras)
             for o, f in zip(noted, found, strict=True)
         ]
         return noted, end(noted, nodes)
@@ -399,6 +402,10 @@ class RankGateRetriever(BaseRetriever):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, callback_manager=CallbackManager())
+
+
+def _nodes(found: FoundNodes) -> list[NodeWithScore]:
+    return [] if found.items is None else list(found.items)
 
 
 def _retriever_of(given: object) -> Any:

@@ -1,11 +1,11 @@
-"""Sources: where a retriever's candidates come from, with their scores where there are any."""
+"""Finders: where a retriever's candidates come from, with their scores where there are any."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
@@ -13,43 +13,36 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.postprocessor.rankgate.nodes import candidates_from_nodes
 from rankgate import Candidate
 from rankgate.adapters.arguments import FirstStageLike
+from rankgate.adapters.found import Found
 from rankgate.errors import InputError
 from rankgate.retrieve import CandidateSupplier
 from rankgate.retrieve.spaces import Space
 
-__all__ = ["CandidateSource", "Found", "RetrieverSource", "Source"]
+__all__ = [
+    "CandidateFinder",
+    "Finder",
+    "FoundNodes",
+    "RetrieverFinder",
+]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What a source found.
-
-    Attributes:
-        candidates: best first.
-        nodes: what they were made from, in the same order.
-        extras: further metadata keys for each, in the same order; None: there are none.
-        notes: what the reader of the outcome should know.
-    """
-
-    candidates: list[Candidate]
-    nodes: list[NodeWithScore]
-    extras: Sequence[Mapping[str, Any]] | None = None
-    notes: tuple[str, ...] = ()
+FoundNodes = Found[NodeWithScore]
+"""What a finder of this package gives."""
 
 
-class Source(Protocol):
+class Finder(Protocol):
     """A first stage, as the retriever sees it."""
 
-    def find(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
+    def find(self, query: QueryBundle, k: int, *, asked: bool) -> FoundNodes:
         """At most k candidates; `asked` says whether the caller named k, or the policy did."""
         ...
 
-    async def afind(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
+    async def afind(self, query: QueryBundle, k: int, *, asked: bool) -> FoundNodes:
         """`find` without blocking the event loop, where the first stage can."""
         ...
 
 
-class RetrieverSource:
+class RetrieverFinder:
     """Any LlamaIndex retriever.
 
     One that has `similarity_top_k` is asked for k through a shallow copy, so that the caller's
@@ -73,24 +66,24 @@ class RetrieverSource:
         self.retriever = retriever
         self.chroma_space = chroma_space
 
-    def find(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
+    def find(self, query: QueryBundle, k: int, *, asked: bool) -> FoundNodes:
         """The retriever's nodes, its own events below ours."""
         child, sized = _asking_for(self.retriever, k)
         return self._found(child.retrieve(replace(query)), k if asked or sized else None)
 
-    async def afind(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
+    async def afind(self, query: QueryBundle, k: int, *, asked: bool) -> FoundNodes:
         """`find` by the retriever's own async method."""
         child, sized = _asking_for(self.retriever, k)
         return self._found(await child.aretrieve(replace(query)), k if asked or sized else None)
 
-    def _found(self, nodes: Sequence[NodeWithScore], k: int | None) -> Found:
+    def _found(self, nodes: Sequence[NodeWithScore], k: int | None) -> FoundNodes:
         found = list(nodes) if k is None else list(nodes)[:k]
         return Found(
-            candidates=candidates_from_nodes(found, chroma_space=self.chroma_space), nodes=found
+            candidates=candidates_from_nodes(found, chroma_space=self.chroma_space), items=found
         )
 
 
-class CandidateSource:
+class CandidateFinder:
     """Something of the caller's that gives candidates itself, with every score it has.
 
     Args:
@@ -104,20 +97,20 @@ class CandidateSource:
     def __init__(self, first_stage: FirstStageLike) -> None:
         self.supplier = CandidateSupplier(first_stage)
 
-    def find(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
+    def find(self, query: QueryBundle, k: int, *, asked: bool) -> FoundNodes:
         """What `candidates` returns, as nodes too."""
         return self._found(self.supplier.candidates(query.query_str, k))
 
-    async def afind(self, query: QueryBundle, k: int, *, asked: bool) -> Found:
+    async def afind(self, query: QueryBundle, k: int, *, asked: bool) -> FoundNodes:
         """`acandidates` where there is one, otherwise `candidates` in a worker thread."""
         return self._found(await self.supplier.acandidates(query.query_str, k))
 
-    def _found(self, candidates: list[Candidate]) -> Found:
+    def _found(self, candidates: list[Candidate]) -> FoundNodes:
         nodes = [
             NodeWithScore(node=TextNode(id_=c.id, text=c.text, metadata=dict(c.metadata)))
             for c in candidates
         ]
-        return Found(candidates=candidates, nodes=nodes)
+        return Found(candidates=candidates, items=nodes)
 
 
 def _asking_for(retriever: BaseRetriever, k: int) -> tuple[BaseRetriever, bool]:

@@ -1,10 +1,9 @@
-"""Sources: where a retriever's candidates come from, with their scores where there are any."""
+"""Finders: where a retriever's candidates come from, with their scores where there are any."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from langchain_core.callbacks import Callbacks
@@ -14,51 +13,38 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.vectorstores import VectorStore
 
 from langchain_rankgate.documents import candidates_from_documents
-from rankgate import Candidate
 from rankgate.adapters.arguments import FirstStageLike
+from rankgate.adapters.found import Found
 from rankgate.errors import InputError
 from rankgate.retrieve import CandidateSupplier, cosine_from_distance
 from rankgate.retrieve.spaces import Space
 
 __all__ = [
-    "CandidateSource",
-    "ChromaSource",
-    "Found",
-    "RetrieverSource",
-    "Source",
+    "CandidateFinder",
+    "ChromaFinder",
+    "Finder",
+    "FoundDocuments",
+    "RetrieverFinder",
     "refuse_unknown",
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What a source found.
-
-    Attributes:
-        candidates: best first.
-        documents: what they were made from, in the same order; None: there are no documents.
-        extras: further metadata keys for each, in the same order.
-        notes: what the reader of the outcome should know.
-    """
-
-    candidates: list[Candidate]
-    documents: Sequence[Document] | None = None
-    extras: Sequence[Mapping[str, Any]] | None = None
-    notes: tuple[str, ...] = ()
+FoundDocuments = Found[Document]
+"""What a finder of this package gives."""
 
 
-class Source(Protocol):
+class Finder(Protocol):
     """A first stage, as the retriever sees it."""
 
     def find(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
-    ) -> Found:
+    ) -> FoundDocuments:
         """At most k candidates; `asked` says whether the caller named k, or the policy did."""
         ...
 
     async def afind(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
-    ) -> Found:
+    ) -> FoundDocuments:
         """`find` without blocking the event loop."""
         ...
 
@@ -79,7 +65,7 @@ def refuse_unknown(kwargs: Mapping[str, Any], allowed: Sequence[str], what: str)
         raise InputError(f"{what} does not know the argument {unknown[0]!r}; known: {known}")
 
 
-class ChromaSource:
+class ChromaFinder:
     """`similarity_search_with_score` of a Chroma vector store, its distances made cosines.
 
     Args:
@@ -95,25 +81,23 @@ class ChromaSource:
 
     def find(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
-    ) -> Found:
+    ) -> FoundDocuments:
         """The k nearest; `filter` and `where_document` are handed on."""
         refuse_unknown(kwargs, self.ALLOWED, "RankGateRetriever.from_chroma")
         return self._found(self.vectorstore.similarity_search_with_score(query, k=k, **kwargs))
 
     async def afind(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
-    ) -> Found:
+    ) -> FoundDocuments:
         """`find` without blocking the event loop."""
         refuse_unknown(kwargs, self.ALLOWED, "RankGateRetriever.from_chroma")
         rows = await self.vectorstore.asimilarity_search_with_score(query, k=k, **kwargs)
         return self._found(rows)
 
-    def _found(self, rows: Sequence[tuple[Document, float]]) -> Found:
+    def _found(self, rows: Sequence[tuple[Document, float]]) -> FoundDocuments:
         documents = [document for document, _ in rows]
         dense = [cosine_from_distance(float(d), self.space) for _, d in rows]
-        return Found(
-            candidates=candidates_from_documents(documents, dense=dense), documents=documents
-        )
+        return Found(candidates=candidates_from_documents(documents, dense=dense), items=documents)
 
     def ls_params(self) -> dict[str, str]:
         """The store's class and its embeddings' class."""
@@ -124,7 +108,7 @@ class ChromaSource:
         return found
 
 
-class RetrieverSource:
+class RetrieverFinder:
     """Any retriever. It gives an order but no scores, so the gate has no margins to look at.
 
     The child's own number of results stands unless the caller names k; then k is handed on
@@ -136,13 +120,13 @@ class RetrieverSource:
 
     def find(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
-    ) -> Found:
+    ) -> FoundDocuments:
         """The child's documents, its run traced below ours."""
         return self._found(self.rows(query, k, asked=asked, callbacks=callbacks, kwargs=kwargs))
 
     async def afind(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
-    ) -> Found:
+    ) -> FoundDocuments:
         """`find` without blocking the event loop."""
         return self._found(
             await self.arows(query, k, asked=asked, callbacks=callbacks, kwargs=kwargs)
@@ -183,8 +167,8 @@ class RetrieverSource:
             refuse_unknown(kwargs, names, type(self.retriever).__name__)
         return {**kwargs, "k": k} if asked and (names is None or "k" in names) else dict(kwargs)
 
-    def _found(self, documents: list[Document]) -> Found:
-        return Found(candidates=candidates_from_documents(documents), documents=documents)
+    def _found(self, documents: list[Document]) -> FoundDocuments:
+        return Found(candidates=candidates_from_documents(documents), items=documents)
 
     def ls_params(self) -> dict[str, str]:
         """Those of the child that say where documents come from."""
@@ -195,7 +179,7 @@ class RetrieverSource:
         return {k: str(v) for k, v in params.items() if k != "ls_retriever_name" and v is not None}
 
 
-class CandidateSource:
+class CandidateFinder:
     """Something of the caller's that gives candidates itself, with every score it has.
 
     Args:
@@ -211,14 +195,14 @@ class CandidateSource:
 
     def find(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
-    ) -> Found:
+    ) -> FoundDocuments:
         """What `candidates` returns; further arguments are handed on where it takes them."""
         self._check(kwargs, awaited=False)
         return Found(candidates=self.supplier.candidates(query, k, **kwargs))
 
     async def afind(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
-    ) -> Found:
+    ) -> FoundDocuments:
         """`acandidates` where there is one, otherwise `candidates` in a worker thread."""
         self._check(kwargs, awaited=True)
         return Found(candidates=await self.supplier.acandidates(query, k, **kwargs))
