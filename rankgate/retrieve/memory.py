@@ -108,15 +108,6 @@ class MemoryIndex:
         """Of the model behind the vectors; None without any."""
         return None if self._encoder is None else self._encoder.name
 
-    def encode_queries(self, queries: Sequence[str], *, progress: Progress | None = None) -> None:
-        """Encode many queries at once, so that searching for each of them is only searching.
-
-        Raises:
-            InputError: the index has no encoder.
-        """
-        rows = self._questions().embed(queries, progress=progress)
-        self._queries.update(zip(queries, rows, strict=True))
-
     def ask(
         self, query: str, *, vector: FloatArray | None = None, hidden: Collection[str] = ()
     ) -> MemoryLists:
@@ -181,22 +172,18 @@ class MemoryIndex:
         Raises:
             InputError: the index has no encoder.
         """
-        encoder = self._questions()
+        if self._encoder is None:
+            raise InputError(
+                "this index has no encoder: build it with encoder=, or search with kind='bm25'"
+            )
         if query not in self._queries:
-            self._queries[query] = encoder.embed([query])[0]
+            self._queries[query] = self._encoder.embed([query])[0]
         return self._queries[query]
 
     def close(self) -> None:
         """Let go of the questions' memory; the index goes on with those that it has encoded."""
         if self._encoder is not None:
             self._encoder.close()
-
-    def _questions(self) -> VectorCache:
-        if self._encoder is None:
-            raise InputError(
-                "this index has no encoder: build it with encoder=, or search with kind='bm25'"
-            )
-        return self._encoder
 
 
 class MemoryLists:

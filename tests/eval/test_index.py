@@ -16,7 +16,6 @@ def test_real_encoder_on_real_questions(shared_data, encoder, tmp_path):
     few = dict(list(data.corpus.items())[:40])
     index = MemoryIndex.build(few, encoder=encoder, cache=tmp_path)
     queries = [q for q in data.judged() if set(data.relevant(q)) <= set(few)][:60]
-    index.encode_queries([data.queries[q] for q in queries])
     hits = 0
     for q in queries:
         gold = data.relevant(q)[0]

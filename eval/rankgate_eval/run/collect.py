@@ -60,11 +60,6 @@ class Collected:
         """Query id to the error, of the queries that failed."""
         return {q: f.error for q, f in self.found.items() if f.error is not None}
 
-    @property
-    def latencies_ms(self) -> list[float]:
-        """Milliseconds of each query that did not fail."""
-        return [f.ms for f in self.found.values() if f.error is None]
-
 
 def collect(
     stage: FirstStage,
