@@ -39,6 +39,7 @@ __all__ = ["CONFIG_FILE", "ENV_PREFIX", "Origin", "Settings"]
 CONFIG_FILE = "rankgate.toml"
 ENV_PREFIX = "RANKGATE_"
 _CONFIG_VARIABLE = f"{ENV_PREFIX}CONFIG"
+_RENAMED = {"shadow_rate": "skip_audit_rate"}
 _PATHS = ("data_dir", "embedder_path", "policy")
 
 Origin = Literal["default", "file", "environment", "command line"]
@@ -143,7 +144,7 @@ class Settings(BaseSettings):
         le=36500,
         description="conversations are deleted so many days after their last turn; none: never",
     )
-    shadow_rate: float = Field(
+    skip_audit_rate: float = Field(
         0.05,
         ge=0,
         le=1,
@@ -379,6 +380,9 @@ def _refuse_unknown_variables(known: Iterable[str]) -> None:
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    renamed = next((new for old, new in _RENAMED.items() if old in name.lower()), None)
+    if renamed is not None:
+        return f"{what} {name!r} is called {renamed} now"
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"unknown {what} {name!r}{hint} `rankgate config show` lists every setting."

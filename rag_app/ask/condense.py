@@ -21,8 +21,8 @@ from rag_app.ask.searched import Searched
 from rag_app.ask.standalone import stands_alone
 from rag_app.generate.answer import is_refusal
 from rag_app.generate.errors import GeneratorError
+from rag_app.generate.markdown_html import plain_text
 from rag_app.generate.sentences import clean
-from rag_app.server.markdown_html import plain_text
 from rankgate.scorers import ScoreContext
 
 __all__ = ["Exchange", "Writer", "condense", "history_of"]

@@ -24,7 +24,7 @@ from rankgate.errors import ConfigError
 if TYPE_CHECKING:
     import uvicorn
 
-    from rag_app.server.collections import Hub
+    from rag_app.server.collections import Collections
     from rag_app.settings import Settings
 
 __all__ = ["register", "run_server", "server_config"]
@@ -53,9 +53,9 @@ def serve(
     )
     with busy("Opening the index"):
         from rag_app.server.access import is_local
-        from rag_app.server.collections import Hub
+        from rag_app.server.collections import Collections
         from rag_app.server.keys import KeyStore
-        from rag_app.server.logs import log_to_stderr
+        from rag_app.server.middleware import log_to_stderr
     keys = len(KeyStore(settings.data_dir).all())
     if not keys and not is_local(settings.host):
         raise ConfigError(
@@ -73,18 +73,18 @@ def serve(
             "they may do everything. Make one first: rankgate keys create --name NAME"
         )
     bound = _bind(settings.host, settings.port)
-    with bound, Hub(settings) as hub:
-        _greet(settings, hub, bound.getsockname()[1], keys)
+    with bound, Collections(settings) as collections:
+        _greet(settings, collections, bound.getsockname()[1], keys)
         log_to_stderr(settings.log_format)
-        run_server(settings, hub, bound)
+        run_server(settings, collections, bound)
 
 
-def run_server(settings: Settings, hub: Hub, bound: socket.socket) -> None:
+def run_server(settings: Settings, collections: Collections, bound: socket.socket) -> None:
     """Serve until a signal comes; then finish what has been begun, and raise SystemExit(0).
 
     Args:
         settings: of the application.
-        hub: the opened data folder; the caller closes it.
+        collections: the opened data folder; the caller closes it.
         bound: the listening socket.
     """
     import uvicorn
@@ -92,18 +92,18 @@ def run_server(settings: Settings, hub: Hub, bound: socket.socket) -> None:
     # uvicorn sends itself the signal again when it is through; the folder is to be closed then.
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
-    server = uvicorn.Server(server_config(settings, hub))
+    server = uvicorn.Server(server_config(settings, collections))
     server.run(sockets=[bound])
 
 
-def server_config(settings: Settings, hub: Hub) -> uvicorn.Config:
+def server_config(settings: Settings, collections: Collections) -> uvicorn.Config:
     """How uvicorn serves the application, without where it listens."""
     import uvicorn
 
     from rag_app.server.app import create_app
 
     return uvicorn.Config(
-        create_app(settings, hub=hub),
+        create_app(settings, collections=collections),
         log_config=None,
         access_log=False,
         # Whatever has been begun may finish; nothing is allowed to take longer.
@@ -138,11 +138,11 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _greet(settings: Settings, hub: Hub, port: int, keys: int) -> None:
+def _greet(settings: Settings, collections: Collections, port: int, keys: int) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     typer.echo(f"rankgate serves http://{host}:{port}")
-    for name in hub.names():
-        info = hub.info(name)
+    for name in collections.names():
+        info = collections.info(name)
         typer.echo(f"  {name}: {info.documents} documents, {info.passages} passages")
         if not info.passages:
             typer.echo("    nothing in it yet: upload on the page, or `rankgate ingest FOLDER`")

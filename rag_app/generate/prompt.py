@@ -6,8 +6,8 @@ import re
 
 from rag_app.generate.answer import REFUSAL
 from rag_app.generate.context import Context, SourceText
+from rag_app.generate.markdown_html import plain_text
 from rag_app.generate.sentences import clean
-from rag_app.server.markdown_html import plain_text
 
 __all__ = ["SYSTEM", "human", "source_block"]
 

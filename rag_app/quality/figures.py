@@ -82,7 +82,7 @@ def summary(server: ServerState) -> dict[str, Any]:
         "failed": sum(h.failed for h in handled),
         "reasons": _reasons(handled),
         "stages": [_stage(s, handled) for s in _STAGES],
-        "shadow": server.shadow.summary(),
+        "skip_audit": server.skip_audit.summary(),
         "reports": reports(folder),
         "thumbs": Ratings(folder).counts() if server.settings.feedback else None,
     }

@@ -44,7 +44,7 @@ def judge(
     Raises:
         StoreError: the passages cannot be read.
     """
-    store = server.hub.store(kept.collection)
+    store = server.collections.store(kept.collection)
     now = datetime.now(UTC)
     rows = [
         Judgement(

@@ -32,7 +32,7 @@ from rankgate.types import Path as Way
 if TYPE_CHECKING:
     from rag_app.ask.pipeline import Pipeline
 
-__all__ = ["Shadow", "ShadowRow", "ShadowSummary", "compared"]
+__all__ = ["AuditRow", "AuditSummary", "SkipAudit", "compared"]
 
 logger = logging.getLogger("rankgate.server")
 
@@ -56,7 +56,7 @@ _COLUMNS = "top1_changed, set_changed, answer_changed, harmed, lost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShadowRow:
+class AuditRow:
     """One skipped question, reranked after all.
 
     Attributes:
@@ -77,20 +77,20 @@ class ShadowRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShadowSummary:
+class AuditSummary:
     """What is known of one policy's skipped questions, the latest 5,000 of them.
 
     Attributes:
         policy: that was in force last; None before the first question.
         rate: share of skipped questions that are looked at.
         n: questions looked at.
-        top1_changed, set_changed, answer_changed: how many of them; see `ShadowRow`.
+        top1_changed, set_changed, answer_changed: how many of them; see `AuditRow`.
         judged: those to which a relevance model applied.
         harmed: of the judged.
         harm: its share; None where nothing was judged.
         low, high: exact 95% interval of that share (Clopper and Pearson 1934,
             doi:10.1093/biomet/26.4.404).
-        lost: mean of `ShadowRow.lost`; None as `harm`.
+        lost: mean of `AuditRow.lost`; None as `harm`.
         dropped: chosen since the start, but the server was busy.
         failed: chosen since the start, but reranking failed.
     """
@@ -123,14 +123,14 @@ class _Job:
     until: float
 
 
-class Shadow:
+class SkipAudit:
     """Reranks some skipped questions in the background. Thread-safe.
 
     One thread, at low priority, that waits while questions are being answered; what waits too
     long, or finds the queue full, is dropped and counted.
 
     Args:
-        folder: the data folder; `shadow.sqlite` is written there.
+        folder: the data folder; `skip_audit.sqlite` is written there.
         rate: share of the skipped questions, in [0, 1]; 0 starts no thread.
         busy: whether somebody waits for an answer at the moment.
         draw: gives uniform numbers in [0, 1).
@@ -151,15 +151,16 @@ class Shadow:
         waiting: int = _WAITING,
         patience_s: float = _PATIENCE_S,
     ) -> None:
-        self.path = folder / "shadow.sqlite"
+        self.path = folder / "skip_audit.sqlite"
         self.rate = rate
         self._busy, self._draw, self._patience_s = busy, draw, patience_s
         self._lock = threading.Lock()
         self._dropped = self._failed = 0
         self._queue: queue.Queue[_Job] = queue.Queue(waiting)
         self._stop = threading.Event()
+        _take_over(folder / "shadow.sqlite", self.path)
         self._db = _opened(self.path)
-        self._thread = threading.Thread(target=self._work, name="rankgate-shadow", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="rankgate-skip-audit", daemon=True)
         if rate > 0:
             self._thread.start()
 
@@ -195,7 +196,7 @@ class Shadow:
         """Wait until everything that was taken is done; for tests and shutdown scripts."""
         self._queue.join()
 
-    def summary(self) -> ShadowSummary:
+    def summary(self) -> AuditSummary:
         """Everything known of the policy that was in force last."""
         with self._lock:
             last = self._db.execute("SELECT policy FROM shadow ORDER BY id DESC LIMIT 1").fetchone()
@@ -208,7 +209,7 @@ class Shadow:
         judged = [r for r in rows if r[3] is not None]
         harmed = sum(r[3] for r in judged)
         low, high = clopper_pearson(harmed, len(judged))
-        return ShadowSummary(
+        return AuditSummary(
             policy=policy,
             rate=self.rate,
             n=len(rows),
@@ -286,7 +287,7 @@ class Shadow:
             self._failed += failed
 
 
-def compared(skipped: Outcome, reranked: Outcome) -> ShadowRow:
+def compared(skipped: Outcome, reranked: Outcome) -> AuditRow:
     """What reranking would have changed; both are of the same candidates.
 
     The floor is left out of the comparison of passages: it is a matter of its own.
@@ -301,13 +302,21 @@ def compared(skipped: Outcome, reranked: Outcome) -> ShadowRow:
         missed = [p for p in better if p.candidate.id not in set(shown)]
         harmed = any((known[p.candidate.id] or 0.0) >= _RELEVANT for p in missed)
         lost = max(0.0, sum(known[i] or 0.0 for i in found) - sum(known[i] or 0.0 for i in shown))
-    return ShadowRow(
+    return AuditRow(
         top1_changed=shown[:1] != found[:1],
         set_changed=set(shown) != set(found),
         answer_changed=skipped.refused != reranked.refused,
         harmed=harmed,
         lost=lost,
     )
+
+
+def _take_over(old: Path, new: Path) -> None:
+    """What was measured while the file had another name."""
+    if old.exists() and not new.exists():
+        for end in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                old.with_name(old.name + end).rename(new.with_name(new.name + end))
 
 
 def _opened(path: Path) -> sqlite3.Connection:

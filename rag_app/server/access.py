@@ -17,7 +17,7 @@ from fastapi import Depends, Request, Response
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.requests import HTTPConnection
 
-from rag_app.server.collections import Hub, UnknownCollectionError
+from rag_app.server.collections import Collections, UnknownCollectionError
 from rag_app.server.errors import ApiError
 from rag_app.server.keys import KeyRecord, KeyStore, Role
 
@@ -67,9 +67,9 @@ class Principal:
         if self.collections is not None and collection not in self.collections:
             raise UnknownCollectionError(f"there is no collection {collection!r}")
 
-    def visible(self, hub: Hub) -> list[str]:
+    def visible(self, collections: Collections) -> list[str]:
         """Collections that there are and that this caller may ask."""
-        names = hub.names()
+        names = collections.names()
         return names if self.collections is None else [n for n in names if n in self.collections]
 
     @classmethod

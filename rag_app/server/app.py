@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +13,14 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from rag_app.ask.conversations import Conversations
-from rag_app.quality.skip_audit import Shadow
+from rag_app.quality.skip_audit import SkipAudit
 from rag_app.server.access import Access, is_local
-from rag_app.server.collections import Hub
+from rag_app.server.collections import Collections
 from rag_app.server.errors import add_error_handlers
 from rag_app.server.metrics import Metrics
-from rag_app.server.middleware import Guard
+from rag_app.server.middleware import RequestChecks
 from rag_app.server.openapi import describe
 from rag_app.server.pages import add_pages
-from rag_app.server.retention import forgetting
 from rag_app.server.routes import (
     chat,
     compare,
@@ -36,61 +35,64 @@ from rag_app.server.routes import (
 )
 from rag_app.server.state import ServerState
 from rag_app.server.uploads import Uploads
-from rag_app.server.workers import Slots
+from rag_app.server.workers import Workers
 
 if TYPE_CHECKING:
     from rag_app.settings import Settings
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "forgetting"]
 
 logger = logging.getLogger("rankgate.server")
 
+_DAY_S = 24 * 3600.0
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
-def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
+def create_app(settings: Settings, *, collections: Collections | None = None) -> FastAPI:
     """The application over one data folder.
 
     Args:
         settings: of the application.
-        hub: the opened data folder, which the caller closes; None: opened when the server starts
-            and closed when it stops.
+        collections: the opened data folder, which the caller closes; None: opened when the server
+            starts and closed when it stops.
     """
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Chroma takes a second or two; whoever starts us may want to say so meanwhile.
-        opened = await asyncio.to_thread(Hub, settings) if hub is None else hub
-        slots = Slots(
+        opened = (
+            await asyncio.to_thread(Collections, settings) if collections is None else collections
+        )
+        workers = Workers(
             at_once=settings.max_concurrent,
             waiting=settings.max_waiting,
             timeout_s=settings.request_timeout_s,
         )
         uploads = Uploads(opened)
         conversations = Conversations(Path(settings.data_dir))
-        shadow = Shadow(
-            Path(settings.data_dir), rate=settings.shadow_rate, busy=lambda: slots.taken > 0
+        skip_audit = SkipAudit(
+            Path(settings.data_dir), rate=settings.skip_audit_rate, busy=lambda: workers.taken > 0
         )
         app.state.server = ServerState(
             settings=settings,
-            hub=opened,
+            collections=opened,
             access=app.state.access,
-            slots=slots,
+            workers=workers,
             metrics=metrics,
             uploads=uploads,
             conversations=conversations,
-            shadow=shadow,
+            skip_audit=skip_audit,
         )
         await asyncio.to_thread(uploads.resume)
         try:
             async with forgetting(conversations, settings.conversation_days):
                 yield
         finally:
-            await slots.close()
-            await asyncio.to_thread(shadow.close)
+            await workers.close()
+            await asyncio.to_thread(skip_audit.close)
             conversations.close()
-            if hub is None:
+            if collections is None:
                 await asyncio.to_thread(opened.close)
 
     app = FastAPI(
@@ -118,7 +120,7 @@ def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
     add_pages(app)
 
     app.add_middleware(
-        Guard,
+        RequestChecks,
         access=access,
         hosts={*_LOCAL, settings.host, *settings.trusted_hosts},
         origins=settings.cors_origins,
@@ -136,3 +138,45 @@ def create_app(settings: Settings, *, hub: Hub | None = None) -> FastAPI:
             expose_headers=["X-Request-Id", "Retry-After"],
         )
     return app
+
+
+@asynccontextmanager
+async def forgetting(
+    conversations: Conversations, days: float | None, *, every_s: float = _DAY_S
+) -> AsyncIterator[None]:
+    """Delete what is too old before the block begins, and once a day while it lasts.
+
+    Args:
+        conversations: that are kept.
+        days: since the last turn; None: everything is kept for ever.
+        every_s: seconds between two looks.
+
+    Raises:
+        StoreError: the file cannot be used; only before the block begins.
+    """
+    if days is None:
+        yield
+        return
+    await _forget(conversations, days)
+    task = asyncio.create_task(_daily(conversations, days, every_s))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _daily(conversations: Conversations, days: float, every_s: float) -> None:
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await _forget(conversations, days)
+        except Exception:  # a full disk today is no reason to keep things for ever
+            logger.exception("old conversations could not be deleted")
+
+
+async def _forget(conversations: Conversations, days: float) -> None:
+    gone = await asyncio.to_thread(conversations.forget_older_than, days)
+    if gone:
+        logger.info("deleted %d conversations, untouched for %g days", gone, days)

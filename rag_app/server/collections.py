@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rag_app.index.records import Passage
     from rag_app.settings import Settings
 
-__all__ = ["CollectionInfo", "Hub", "UnknownCollectionError", "check_name"]
+__all__ = ["CollectionInfo", "Collections", "UnknownCollectionError", "check_name"]
 
 T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
@@ -64,7 +64,7 @@ class _Opened:
     pipeline: Pipeline | None = None
 
 
-class Hub:
+class Collections:
     """Opens the data folder and holds it until `close`; a context manager. Thread-safe.
 
     Args:
@@ -101,7 +101,7 @@ class Hub:
         self._closed = False
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rankgate-writer")
 
-    def __enter__(self) -> Hub:
+    def __enter__(self) -> Collections:
         return self
 
     def __exit__(

@@ -14,6 +14,7 @@ import secrets
 import time
 from collections.abc import Collection, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rag_app.server.access import COOKIE, Access, unauthorised
 from rag_app.server.errors import ApiError, error_body
 
-__all__ = ["Guard"]
+__all__ = ["JsonLines", "RequestChecks", "log_to_stderr"]
 
 logger = logging.getLogger("rankgate.access")
 
@@ -49,7 +50,7 @@ _HEADERS = {
 }
 
 
-class Guard:
+class RequestChecks:
     """Wraps the application.
 
     Args:
@@ -82,7 +83,7 @@ class Guard:
         self.max_body = max_body
         self.max_upload = max_upload
         # Its own thread: the shared ones may all be waiting for an index that is being opened.
-        self._doorman = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rankgate-keys")
+        self._key_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rankgate-keys")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -144,7 +145,7 @@ class Guard:
     async def _keyless(self, scope: Scope, state: MutableMapping[str, Any]) -> ApiError | None:
         loop = asyncio.get_running_loop()
         asked = HTTPConnection(scope)
-        found = await loop.run_in_executor(self._doorman, self.access.recognise, asked)
+        found = await loop.run_in_executor(self._key_thread, self.access.recognise, asked)
         if found is None:
             return unauthorised()
         state["principal"] = found
@@ -236,3 +237,41 @@ async def _say(send: Send, error: ApiError) -> None:
     ]
     await send({"type": "http.response.start", "status": error.status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
+
+
+class JsonLines(logging.Formatter):
+    """A JSON object a line; what stands around a request comes as fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        fields = getattr(record, "fields", None)
+        line |= {"message": record.getMessage()} if fields is None else fields
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def log_to_stderr(form: str) -> None:
+    """Show warnings of everything that is ours, and a line a request.
+
+    Args:
+        form: `text`, `json`, or `none`: no lines of requests.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        JsonLines()
+        if form == "json"
+        else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    )
+    for name in ("rankgate", "uvicorn"):
+        ours = logging.getLogger(name)
+        ours.addHandler(handler)
+        ours.propagate = False
+    logging.getLogger("rankgate.access").setLevel(
+        logging.WARNING if form == "none" else logging.INFO
+    )

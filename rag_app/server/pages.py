@@ -194,16 +194,16 @@ def _context(server: ServerState, principal: Principal, collection: str | None) 
     try:
         name = server.collection(collection, principal)
     except UnknownCollectionError:
-        own = principal.visible(server.hub)
+        own = principal.visible(server.collections)
         if collection is not None or not own:
             raise
         name = own[0]  # a key for several collections, the usual one not among them
-    info = server.hub.info(name)
+    info = server.collections.info(name)
     return {
         "principal": principal,
         "signed_in": not server.access.open,
         "collection": name,
-        "collections": [server.hub.info(n) for n in principal.visible(server.hub)],
+        "collections": [server.collections.info(n) for n in principal.visible(server.collections)],
         "documents": info.documents,
         "passages": info.passages,
         "history": _by_day(server.conversations.all(principal.id)),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from rag_app.ask.first_stage import AlsoSearched
 from rag_app.ask.result import AnswerResult
 from rag_app.ask.trace import passage_row
 from rag_app.generate.answer import Source
+from rag_app.generate.markdown_html import answer_html
 from rag_app.index.records import Passage as StoredPassage
 from rag_app.index.records import shown_name
 from rag_app.server.access import Principal
-from rag_app.server.markdown_html import answer_html
 from rankgate.types import Outcome, Passage
 
 __all__ = ["answer_shape", "document_ref", "kept_shape", "passage_shape", "source_shape"]
@@ -143,3 +145,16 @@ def _kept_source(
     else:
         shape["source"] = shown_name(passage.name, passage.source)
     return shape
+
+
+def _encodable(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as exc:
+        # JSON can write half of a pair; no tokenizer, database or answer can hold it.
+        raise ValueError("not valid Unicode: a lone surrogate") from exc
+    return value
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+"""A string that can be encoded, stored and sent back."""

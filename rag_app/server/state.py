@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends, Request
 
 from rag_app.ask.conversations import Conversations
-from rag_app.quality.skip_audit import Shadow
+from rag_app.quality.skip_audit import SkipAudit
 from rag_app.server.access import Access, Principal
-from rag_app.server.collections import Hub, UnknownCollectionError, check_name
+from rag_app.server.collections import Collections, UnknownCollectionError, check_name
 from rag_app.server.errors import ApiError
 from rag_app.server.metrics import Metrics
 from rag_app.server.uploads import Uploads
-from rag_app.server.workers import Slots
+from rag_app.server.workers import Workers
 
 if TYPE_CHECKING:
     from rag_app.ask.pipeline import Pipeline
@@ -29,13 +29,13 @@ class ServerState:
     """The parts of one server."""
 
     settings: Settings
-    hub: Hub
+    collections: Collections
     access: Access
-    slots: Slots
+    workers: Workers
     metrics: Metrics
     uploads: Uploads
     conversations: Conversations
-    shadow: Shadow
+    skip_audit: SkipAudit
 
     def usual(self, principal: Principal) -> str | None:
         """What a request means that names no collection: the settings', or the caller's only one.
@@ -69,7 +69,7 @@ class ServerState:
         principal.check(name)
         if create:
             check_name(name)
-        elif name not in self.hub.names():
+        elif name not in self.collections.names():
             raise UnknownCollectionError(f"there is no collection {name!r}")
         return name
 
@@ -80,11 +80,11 @@ class ServerState:
             UnknownCollectionError: as `collection`.
             EmptyIndexError: it holds nothing yet.
         """
-        return self.hub.pipeline(self.collection(name, principal))
+        return self.collections.pipeline(self.collection(name, principal))
 
     def scorer(self) -> Scorer:
         """The scorer of the settings, without the passages of any collection."""
-        return self.hub.scorer()
+        return self.collections.scorer()
 
     def verify(self, pipeline: Pipeline, chunk_ids: list[str]) -> None:
         """The second look at whose passages are handed out; the first is the index query.
@@ -92,7 +92,7 @@ class ServerState:
         Raises:
             ApiError: 500, and nothing is handed out: a passage belongs to another collection.
         """
-        store = self.hub.store(pipeline.settings.collection)
+        store = self.collections.store(pipeline.settings.collection)
         if store.manifest.elsewhere(store.collection, chunk_ids):
             raise ApiError(
                 500, "internal", "a passage of another collection turned up; nothing is shown"

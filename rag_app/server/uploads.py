@@ -23,7 +23,7 @@ from rag_app.ingest.decode import KINDS, check_type
 from rag_app.ingest.document import ParseFailure
 from rag_app.ingest.ingestion import document_id, ingest_into
 from rag_app.ingest.report import IngestReport, Progress
-from rag_app.server.collections import Hub, check_name
+from rag_app.server.collections import Collections, check_name
 from rankgate.errors import InputError, RankgateError
 
 __all__ = ["FileState", "Job", "Uploads", "safe_name"]
@@ -84,12 +84,12 @@ class Uploads:
     """Takes files in, and sees that they are ingested. Thread-safe.
 
     Args:
-        hub: the opened collections.
+        collections: the opened collections.
     """
 
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
-        self.folder = Path(hub.settings.data_dir) / "uploads"
+    def __init__(self, collections: Collections) -> None:
+        self.collections = collections
+        self.folder = Path(collections.settings.data_dir) / "uploads"
         self._lock = threading.Lock()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
 
@@ -193,11 +193,11 @@ class Uploads:
                 logger.error("upload job %s failed", job.id, exc_info=error)
                 _fail_all(job, error)
 
-        self.hub.write(job.collection, work).add_done_callback(look)
+        self.collections.write(job.collection, work).add_done_callback(look)
 
     def _progress(self, job: Job, progress: Progress) -> None:
         job.chunks = progress.chunks
-        if self.hub.closing:
+        if self.collections.closing:
             raise _Stopping
 
     def _ingest(self, store: Store, job: Job, paths: Sequence[Path]) -> None:

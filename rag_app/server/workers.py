@@ -20,7 +20,7 @@ from rag_app.server.errors import ApiError
 from rankgate.deadline import Deadline
 from rankgate.scorers import ScoreContext
 
-__all__ = ["Slots"]
+__all__ = ["Workers"]
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ _BUFFERED = 16
 _LOOK_S = 0.2
 
 
-class Slots:
+class Workers:
     """Runs blocking calls in threads.
 
     Args:

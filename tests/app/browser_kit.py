@@ -18,7 +18,7 @@ from waiting import until
 from rag_app.generate.extractive import ExtractiveGenerator
 from rag_app.ingest.ingestion import ingest_into
 from rag_app.server.app import create_app
-from rag_app.server.collections import Hub
+from rag_app.server.collections import Collections
 from rankgate import Floor, Policy, Profile, RelevanceModel
 from rankgate.decide.gate import Condition, Gate, Rule
 from rankgate.decide.logistic import Feature, Logistic
@@ -194,13 +194,13 @@ class SlowWords:
 class Running:
     """What a test may touch of a running server."""
 
-    def __init__(self, url, hub, app, generator, scorer, data):
-        self.url, self.hub, self.app = url, hub, app
+    def __init__(self, url, opened, app, generator, scorer, data):
+        self.url, self.collections, self.app = url, opened, app
         self.generator, self.scorer, self.data = generator, scorer, data
 
     def ingest(self, *paths, collection="default"):
         """Read files in, as an upload would."""
-        self.hub.write(collection, lambda store: ingest_into(store, list(paths))).result()
+        self.collections.write(collection, lambda store: ingest_into(store, list(paths))).result()
 
 
 @contextmanager
@@ -211,16 +211,16 @@ def serving(base, *, scorer=None, **changes):
     scorer = Breakable() if scorer is None else scorer
     with (
         socket.socket() as bound,
-        Hub(
+        Collections(
             settings,
             embedder=files.FakeEmbedder(),
             scorer=scorer,
             generator=generator,
-        ) as hub,
+        ) as opened,
     ):
         bound.bind(("127.0.0.1", 0))
         bound.listen(64)
-        app = create_app(settings, hub=hub)
+        app = create_app(settings, collections=opened)
         server = uvicorn.Server(
             uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         )
@@ -230,7 +230,7 @@ def serving(base, *, scorer=None, **changes):
         assert server.started
         try:
             url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-            yield Running(url, hub, app, generator, scorer, Path(settings.data_dir))
+            yield Running(url, opened, app, generator, scorer, Path(settings.data_dir))
         finally:
             server.should_exit = True
             thread.join(timeout=20)

@@ -29,14 +29,14 @@ class Waiting:
 def main(folder):
     import socket
 
-    settings, hub = rig.make(folder, files, generator=Waiting(), request_timeout_s=30)
+    settings, opened = rig.make(folder, files, generator=Waiting(), request_timeout_s=30)
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         bound.listen()
         sys.stdout.write(f"{bound.getsockname()[1]}\n")
         sys.stdout.flush()
-        with hub:
-            run_server(settings, hub, bound)
+        with opened:
+            run_server(settings, opened, bound)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from waiting import auntil, until
 from rag_app.generate.answer import Answer
 from rag_app.ingest.ingestion import ingest_into
 from rag_app.server.app import create_app
-from rag_app.server.collections import Hub
+from rag_app.server.collections import Collections
 from rag_app.server.keys import KeyStore, Role
 from rankgate.testing import FakeScorer
 
@@ -71,7 +71,7 @@ class StepGenerator:
             self.closed.set()
 
 
-def fill(hub, base, collections):
+def fill(opened, base, collections):
     """Ingest texts: collection to name to text."""
     for collection, texts in collections.items():
         folder = Path(base) / f"docs-{collection}"
@@ -79,46 +79,46 @@ def fill(hub, base, collections):
         for name, text in texts.items():
             (folder / name).write_text(text)
         if texts:
-            hub.write(collection, lambda s, f=folder: ingest_into(s, [f])).result(60)
+            opened.write(collection, lambda s, f=folder: ingest_into(s, [f])).result(60)
 
 
 def make(base, files, *, collections=None, embedder=None, scorer=None, generator=None, **settings):
-    """Settings, and a hub over freshly ingested texts; a scorer by name is the settings' own."""
+    """Settings, and a opened over freshly ingested texts; a scorer by name is the settings' own."""
     if isinstance(scorer, str):
         settings["scorer"] = scorer
     chosen = files.make_settings(base, **settings)
-    hub = Hub(
+    opened = Collections(
         chosen,
         embedder=files.FakeEmbedder() if embedder is None else embedder,
         scorer=FakeScorer() if scorer is None else None if isinstance(scorer, str) else scorer,
         generator=generator,
     )
-    fill(hub, base, {"default": TEXTS} if collections is None else collections)
-    return chosen, hub
+    fill(opened, base, {"default": TEXTS} if collections is None else collections)
+    return chosen, opened
 
 
 @contextlib.asynccontextmanager
 async def in_process(base, files, **options):
-    """A client of the application, without a socket. `client.hub` and `client.app` are at hand."""
-    settings, hub = await asyncio.to_thread(lambda: make(base, files, **options))
+    """A client of the application, without a socket; with `collections` and `app`."""
+    settings, opened = await asyncio.to_thread(lambda: make(base, files, **options))
     try:
-        app = create_app(settings, hub=hub)
+        app = create_app(settings, collections=opened)
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
             async with httpx.AsyncClient(
                 transport=transport, base_url="http://127.0.0.1:8000", timeout=30
             ) as client:
-                client.hub, client.app, client.settings = hub, app, settings
+                client.collections, client.app, client.settings = opened, app, settings
                 yield client
     finally:
-        await asyncio.to_thread(hub.close)
+        await asyncio.to_thread(opened.close)
 
 
 @contextlib.contextmanager
 def on_port(base, files, **options):
-    """A server on a free port, in a thread: its address, and its application and hub."""
-    settings, hub = make(base, files, **options)
-    app = create_app(settings, hub=hub)
+    """A server on a free port, in a thread: its address, and its application and opened."""
+    settings, opened = make(base, files, **options)
+    app = create_app(settings, collections=opened)
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=10)
     )
@@ -127,11 +127,11 @@ def on_port(base, files, **options):
     try:
         until(lambda: server.started)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}", app, hub
+        yield f"http://127.0.0.1:{port}", app, opened
     finally:
         server.should_exit = True
         thread.join(30)
-        hub.close()
+        opened.close()
 
 
 @contextlib.contextmanager

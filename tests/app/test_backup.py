@@ -16,7 +16,7 @@ from rag_app.errors import StoreError
 from rag_app.index.backup import back_up
 from rag_app.index.store import Store
 from rag_app.ingest import ingest
-from rag_app.server.collections import Hub
+from rag_app.server.collections import Collections
 from rag_app.server.keys import KeyStore
 from rag_app.server.uploads import Uploads
 from rankgate.errors import InputError
@@ -147,10 +147,10 @@ def test_while_documents_are_being_written(tmp_path, settings, docs, embedder):
 
 def test_uploads_come_along_and_are_not_doubled(tmp_path, settings, embedder):
     def uploads(settings, work):
-        with Hub(settings, embedder=embedder) as hub:
-            work(Uploads(hub))
-            hub.write("default", lambda store: None).result(60)
-            return files.contents(hub.store("default"))
+        with Collections(settings, embedder=embedder) as opened:
+            work(Uploads(opened))
+            opened.write("default", lambda store: None).result(60)
+            return files.contents(opened.store("default"))
 
     first = uploads(settings, lambda u: u.take("default", [("note.txt", b"Words of an upload.")]))
     assert [d[1] for d in first["documents"]] == ["indexed"]

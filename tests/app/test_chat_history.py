@@ -1,4 +1,4 @@
-"""Follow-up questions over HTTP: earlier messages and kept turns, what is shown, and shadowing."""
+"""Follow-up questions over HTTP: earlier messages, kept turns, what is shown, the skip audit."""
 
 import asyncio
 
@@ -99,17 +99,17 @@ async def test_skipped_questions_are_measured_after_the_answer(tmp_path):
         "hybrid", reranked=model, first_stage=first, gate=Gate(rules=(always,))
     )
     policy.save(tmp_path / "policy.json")
-    changes = {"policy": tmp_path / "policy.json", "shadow_rate": 1.0}
+    changes = {"policy": tmp_path / "policy.json", "skip_audit_rate": 1.0}
     async with rig.in_process(tmp_path, files, **changes) as client:
         told = await ask(client, message("user", FIRST))
         assert told["retrieval"]["status"] == "skipped"
-        shadow = client.app.state.server.shadow
-        await asyncio.to_thread(shadow.drain)
-        found = shadow.summary()
+        skip_audit = client.app.state.server.skip_audit
+        await asyncio.to_thread(skip_audit.drain)
+        found = skip_audit.summary()
         assert (found.n, found.judged, found.dropped, found.failed) == (1, 1, 0, 0)
         page = await client.get("/quality")
         assert page.status_code == 200
         harm = page.text.split('id="harm"', 1)[1]
         assert f"{found.harmed} of {found.judged}, " in harm
         assert f"Other passages kept in {found.set_changed} of 1" in harm
-    assert FIRST.encode() not in (client.settings.data_dir / "shadow.sqlite").read_bytes()
+    assert FIRST.encode() not in (client.settings.data_dir / "skip_audit.sqlite").read_bytes()

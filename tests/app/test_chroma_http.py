@@ -311,12 +311,12 @@ def test_the_server_tells_that_it_is_not_ready(tmp_path, docs, embedder, own_ser
     from fastapi.testclient import TestClient
 
     from rag_app.server.app import create_app
-    from rag_app.server.collections import Hub
+    from rag_app.server.collections import Collections
 
     settings = files.make_settings(tmp_path, chroma_url=own_server.url)
     ingest([docs], settings, embedder=embedder)
-    with Hub(settings, embedder=embedder) as hub:
-        app = create_app(settings, hub=hub)
+    with Collections(settings, embedder=embedder) as opened:
+        app = create_app(settings, collections=opened)
         with TestClient(app, base_url="http://127.0.0.1") as client:
             assert client.get("/readyz").status_code == 200
             own_server.stop()

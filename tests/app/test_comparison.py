@@ -6,7 +6,7 @@ import pytest
 from rag_app.ingest.ingestion import ingest_into
 from rag_app.quality.comparison import compare
 from rag_app.quality.scorer_choices import scorer_choices
-from rag_app.server.collections import Hub
+from rag_app.server.collections import Collections
 from rag_app.settings import Settings
 from rankgate import Floor
 from rankgate.errors import InputError, PolicyError
@@ -21,10 +21,10 @@ PLAIN = "late-interaction/all-MiniLM-L6-v2"
 def folder(tmp_path_factory, encoder):
     """Two documents, ingested with the real encoder."""
     base = tmp_path_factory.mktemp("compared")
-    with Hub(Settings(data_dir=base / "data"), embedder=encoder) as hub:
+    with Collections(Settings(data_dir=base / "data"), embedder=encoder) as opened:
         for name, text in (("gate.md", kit.GATE), ("floor.md", kit.FLOOR)):
             (base / name).write_text(text, "utf-8")
-        hub.write(
+        opened.write(
             "default", lambda s: ingest_into(s, [base / "gate.md", base / "floor.md"])
         ).result()
     return base
@@ -33,18 +33,18 @@ def folder(tmp_path_factory, encoder):
 @pytest.fixture
 def opened(folder, encoder):
     """Opens the folder's pipeline with other settings; the one before is closed."""
-    hubs = []
+    held = []
 
     def make(scorer=None, **changes):
-        for hub in hubs:
-            hub.close()
+        for opened in held:
+            opened.close()
         settings = Settings(data_dir=folder / "data", **changes)
-        hubs.append(Hub(settings, embedder=encoder, scorer=scorer))
-        return hubs[-1].pipeline("default")
+        held.append(Collections(settings, embedder=encoder, scorer=scorer))
+        return held[-1].pipeline("default")
 
     yield make
-    for hub in hubs:
-        hub.close()
+    for opened in held:
+        opened.close()
 
 
 def ranks(result):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from rag_app.server.markdown_html import answer_html, plain_text
+from rag_app.generate.markdown_html import answer_html, plain_text
 
 
 def test_markdown_and_citations():

@@ -13,7 +13,7 @@ QUESTION, COMPARE = kit.QUESTION, kit.COMPARE
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     with kit.serving_collection(tmp_path_factory, feedback=True) as server:
-        server.hub.store("nothing-yet", create=True)
+        server.collections.store("nothing-yet", create=True)
         yield server
 
 

@@ -300,7 +300,7 @@ def test_a_kept_answer_says_that_its_source_is_gone(eyes, served, tmp_path):
 
 
 def test_an_empty_collection_says_how_to_begin(eyes, served, tmp_path):
-    served.hub.store("beginning", create=True)
+    served.collections.store("beginning", create=True)
     page = eyes.page("/?collection=beginning")
     assert page.locator("#question").is_disabled()
     assert "rankgate ingest FOLDER" in page.locator("#begin").inner_text()

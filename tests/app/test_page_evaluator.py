@@ -19,7 +19,7 @@ QUESTION, LINK = kit.QUESTION, kit.COMPARE
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    with kit.serving_collection(tmp_path_factory, condense="off", shadow_rate=1.0) as server:
+    with kit.serving_collection(tmp_path_factory, condense="off", skip_audit_rate=1.0) as server:
         yield server
 
 
@@ -181,7 +181,7 @@ def test_quality_counts_what_happened(eyes, served):
         kit.ask(chat, question)
     for _ in range(2):
         kit.ask(chat, QUESTION)
-    served.app.state.server.shadow.drain()
+    served.app.state.server.skip_audit.drain()
     page.reload()
     shown = {
         page.locator(".figures dt").nth(i).inner_text(): page.locator(".figures > div")

@@ -198,7 +198,7 @@ def summary(tmp_path, recent):
     server = SimpleNamespace(
         settings=SimpleNamespace(data_dir=tmp_path, feedback=False),
         metrics=SimpleNamespace(recent=recent),
-        shadow=SimpleNamespace(summary=lambda: None),
+        skip_audit=SimpleNamespace(summary=lambda: None),
     )
     return figures.summary(server)
 

@@ -30,7 +30,7 @@ async def two(tmp_path):
         client.bridges = rig.bearer(rig.key(settings, collections=["bridges"]))
         client.both = rig.bearer(rig.key(settings, collections=["apples", "bridges"]))
         client.evaluator = rig.bearer(rig.key(settings, role="evaluator"))
-        records = client.hub.store("bridges").manifest.documents("bridges")
+        records = client.collections.store("bridges").manifest.documents("bridges")
         client.bridge = document_ref(records[0].id)
         yield client
 
@@ -120,7 +120,7 @@ async def test_another_keys_collection_is_as_if_it_were_not_there(two):
             headers=two.apples,
         )
         assert missing.json() == json.loads(answer.text.replace("bridges", "nothing"))
-    assert len(two.hub.store("bridges").documents()) == 1
+    assert len(two.collections.store("bridges").documents()) == 1
     # A document's id does not lead around the collection either.
     for path in (f"/v1/documents/{two.bridge}/text", f"/v1/documents/{two.bridge}/file"):
         assert (await two.get(path, headers=two.apples)).status_code == 404
@@ -221,7 +221,7 @@ async def test_compare_is_for_evaluators(two):
 
 async def test_what_is_wrong_with_the_server_is_told_to_evaluators_alone(two, caplog):
     secret = "/very/secret/place"
-    two.app.state.server.hub.pipeline = _raising(secret)
+    two.app.state.server.collections.pipeline = _raising(secret)
     body = {"query": "rust", "collection": "bridges"}
     with caplog.at_level(logging.ERROR, "rankgate.server"):
         user = await two.post("/v1/search", json=body, headers=two.bridges)
@@ -247,9 +247,9 @@ def _raising(text):
 
 async def test_a_passage_of_another_collection_is_never_handed_out(two):
     """Should the index ever return one, the second look stops it."""
-    bridges = two.hub.pipeline("bridges")
-    apples = two.hub.pipeline("apples")
-    two.hub.pipeline = lambda name: _with_settings_of(bridges, apples)
+    bridges = two.collections.pipeline("bridges")
+    apples = two.collections.pipeline("apples")
+    two.collections.pipeline = lambda name: _with_settings_of(bridges, apples)
     for path, body in (
         ("/v1/search", {"query": "rust", "collection": "apples"}),
         ("/v1/chat/completions", chat("rankgate:apples")),

@@ -67,7 +67,7 @@ async def test_usage_counts_what_was_read_and_written_by_the_embedders_tokenizer
     async with rig.in_process(tmp_path, files, embedder=Counting()) as client:
         answer = (await ask(client)).json()
         kept = answer["rankgate"]["trace"]["kept"]
-        pipeline = client.hub.pipeline("default")
+        pipeline = client.collections.pipeline("default")
         read = pipeline.store.fetch([row["id"] for row in kept])
         assert answer["usage"] == {
             "prompt_tokens": len(ASKED.split()) + sum(len(text.split()) for text, _ in read),

@@ -23,8 +23,8 @@ DOCUMENTS = ["bread and butter", "the gate decides", "the gate decides about bre
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     base = tmp_path_factory.mktemp("clients")
-    with rig.on_port(base, files) as (url, _, hub):
-        yield url, rig.key(hub.settings, role="evaluator", collections=["default"])
+    with rig.on_port(base, files) as (url, _, opened):
+        yield url, rig.key(opened.settings, role="evaluator", collections=["default"])
 
 
 @pytest.fixture
@@ -114,11 +114,11 @@ def test_openai_sees_an_error_in_mid_stream_and_429(tmp_path):
             got = []
             with pytest.raises(openai.APIError, match="the LLM hung up"):
                 got.extend(c.choices[0].delta.content for c in stream)
-            until(lambda: app.state.server.slots.taken == 0)
+            until(lambda: app.state.server.workers.taken == 0)
             stream = client.chat.completions.create
             busy = rig.threading.Thread(target=lambda: _quietly(stream))
             busy.start()
-            until(lambda: app.state.server.slots.taken == 1)
+            until(lambda: app.state.server.workers.taken == 1)
             with pytest.raises(openai.RateLimitError):
                 client.chat.completions.create(model="rankgate", messages=ASKED)
             writer.let(2)

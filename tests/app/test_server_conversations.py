@@ -128,7 +128,7 @@ async def test_a_conversation_stays_in_its_collection(tmp_path):
 
 def older(server, conversation, owner, *, gone=False):
     """A turn as an evaluator's was kept by an older version: whole paths, their ids, scores."""
-    store = server.hub.store("default")
+    store = server.collections.store("default")
     bread = next(d for d in store.documents() if d.source.endswith("bread.txt"))
     chunk = "0" * 32 if gone else store.manifest.chunk_ids("default")[0]
     if not gone:

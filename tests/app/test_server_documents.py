@@ -10,7 +10,7 @@ import server_rig as rig
 from waiting import auntil
 
 from rag_app.server.app import create_app
-from rag_app.server.collections import Hub
+from rag_app.server.collections import Collections
 from rag_app.server.uploads import Uploads, safe_name
 
 WORDS = b"Gulls cry over the pier in the evening."
@@ -81,7 +81,7 @@ async def test_an_upload_says_of_each_file_what_became_of_it(client, tmp_path):
 
 async def test_nothing_is_done_before_it_is(client):
     busy, let = threading.Event(), threading.Event()
-    client.hub.write("default", lambda _: (busy.set(), let.wait(20)))
+    client.collections.write("default", lambda _: (busy.set(), let.wait(20)))
     await asyncio.to_thread(busy.wait, 20)
     answer = await client.post("/v1/documents", files={"files": ("gulls.txt", WORDS)})
     assert answer.status_code == 202
@@ -167,19 +167,19 @@ async def test_a_deletion_that_has_to_wait_says_so_and_is_done(tmp_path):
     async with rig.in_process(tmp_path, files, request_timeout_s=0.3) as client:
         rows = await listed(client)
         let = threading.Event()
-        client.hub.write("default", lambda _: let.wait(20))
+        client.collections.write("default", lambda _: let.wait(20))
         answer = await client.delete(f"/v1/documents/{rows['bread.txt']['id']}")
         assert answer.status_code == 504 and "deleted after them" in answer.text
         let.set()
-        await asyncio.wrap_future(client.hub.write("default", lambda _: None))
+        await asyncio.wrap_future(client.collections.write("default", lambda _: None))
         assert "bread.txt" not in await listed(client)
 
 
 async def test_a_collection_that_cannot_be_opened_fails_the_job(tmp_path):
     """Filled with another embedder: nothing of the upload may stay queued for ever."""
-    settings, hub = await asyncio.to_thread(lambda: rig.make(tmp_path, files))
-    await asyncio.to_thread(hub.close)
-    other = Hub(settings, embedder=files.FakeEmbedder("another", dimension=16))
+    settings, opened = await asyncio.to_thread(lambda: rig.make(tmp_path, files))
+    await asyncio.to_thread(opened.close)
+    other = Collections(settings, embedder=files.FakeEmbedder("another", dimension=16))
     uploads = Uploads(other)
     job = uploads.take("default", [("gulls.txt", WORDS), ("b.exe", b"MZ\x90")])
     await auntil(lambda: job.state == "done")
@@ -193,25 +193,25 @@ async def test_a_collection_that_cannot_be_opened_fails_the_job(tmp_path):
 
 async def restarted(settings):
     """A server anew over the same folder, once it has finished what was left."""
-    hub = await asyncio.to_thread(lambda: Hub(settings, embedder=files.FakeEmbedder()))
-    app = create_app(settings, hub=hub)
+    opened = await asyncio.to_thread(lambda: Collections(settings, embedder=files.FakeEmbedder()))
+    app = create_app(settings, collections=opened)
     async with app.router.lifespan_context(app):
-        await asyncio.wrap_future(hub.write("default", lambda _: None))
-        records = hub.store("default", create=True).manifest.documents("default")
-    await asyncio.to_thread(hub.close)
+        await asyncio.wrap_future(opened.write("default", lambda _: None))
+        records = opened.store("default", create=True).manifest.documents("default")
+    await asyncio.to_thread(opened.close)
     return {Path(r.path).name: r.state for r in records}
 
 
 async def test_what_a_stopped_server_had_not_ingested_is_ingested_by_the_next(tmp_path):
-    settings, hub = await asyncio.to_thread(lambda: rig.make(tmp_path, files))
+    settings, opened = await asyncio.to_thread(lambda: rig.make(tmp_path, files))
     let = threading.Event()
-    hub.write("default", lambda _: let.wait(20))
-    job = Uploads(hub).take("default", [("gulls.txt", WORDS)])
+    opened.write("default", lambda _: let.wait(20))
+    job = Uploads(opened).take("default", [("gulls.txt", WORDS)])
     folder = settings.data_dir / "uploads" / "default"
     (folder / ".0a1b.part").write_bytes(b"half of a")
     (settings.data_dir / "uploads" / "no name!").mkdir()
-    closing = asyncio.ensure_future(asyncio.to_thread(hub.close))
-    await auntil(lambda: hub.closing)
+    closing = asyncio.ensure_future(asyncio.to_thread(opened.close))
+    await auntil(lambda: opened.closing)
     let.set()
     await closing
     assert job.state == "queued"
@@ -232,14 +232,14 @@ async def test_closing_stops_a_long_ingestion_at_the_next_file(tmp_path):
                 assert self.let.wait(20)
             return super().encode(texts)
 
-    settings, hub = await asyncio.to_thread(
+    settings, opened = await asyncio.to_thread(
         lambda: rig.make(tmp_path, files, embedder=Held(), batch_size=1)
     )
     many = [("a.txt", b"words, stop here"), *((f"b{n}.txt", b"more %d" % n) for n in range(30))]
-    job = Uploads(hub).take("default", many)
+    job = Uploads(opened).take("default", many)
     await asyncio.to_thread(Held.reached.wait, 20)
-    closing = asyncio.ensure_future(asyncio.to_thread(hub.close))
-    await auntil(lambda: hub.closing)
+    closing = asyncio.ensure_future(asyncio.to_thread(opened.close))
+    await auntil(lambda: opened.closing)
     Held.let.set()
     await closing
     assert job.state == "queued" and "queued" in {f.state for f in job.files}

@@ -102,13 +102,13 @@ def test_a_client_that_leaves_before_the_first_word_frees_its_slot_at_the_next_c
     scorer, writer = ChunkScorer(), Spy()
     options = {"scorer": scorer, "generator": writer, "max_concurrent": 1, "max_waiting": 0}
     with rig.on_port(tmp_path, files, **options) as (url, app, _):
-        slots = app.state.server.slots
+        workers = app.state.server.workers
         with connected(url, path, body):
             assert scorer.reading.wait(20)
             refused = httpx.post(f"{url}/v1/search", json={"query": QUESTION}, timeout=20)
             assert refused.status_code == 429
         assert scorer.through.wait(20), "the scorer went on for somebody who had left"
-        rig.until(lambda: slots.taken == 0)
+        rig.until(lambda: workers.taken == 0)
         assert scorer.begun == 1
         assert writer.answers == []
 
@@ -135,7 +135,7 @@ def test_rewording_scorer_and_generator_share_the_one_deadline_of_the_request():
 
 def test_a_server_gives_each_request_a_deadline_of_its_own(tmp_path):
     spy = Spy()
-    with rig.on_port(tmp_path, files, generator=spy, request_timeout_s=30) as (url, _, _hub):
+    with rig.on_port(tmp_path, files, generator=spy, request_timeout_s=30) as (url, _, _opened):
         for _ in range(2):
             assert httpx.post(f"{url}/v1/chat/completions", json=CHAT).status_code == 200
     first, second = spy.answers

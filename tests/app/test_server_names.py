@@ -15,7 +15,7 @@ def fill(client, folder, *names):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"The {path.stem} of the vineyard is {path.stem}.")
-    client.hub.write("default", lambda store: ingest_into(store, [folder])).result(60)
+    client.collections.write("default", lambda store: ingest_into(store, [folder])).result(60)
 
 
 @pytest.fixture
@@ -136,8 +136,8 @@ async def test_a_folder_from_before_there_were_names_shows_those_of_files(tmp_pa
     import sqlite3
 
     home = tmp_path / "home"
-    settings, hub = rig.make(home, files)
-    hub.close()
+    settings, opened = rig.make(home, files)
+    opened.close()
     with sqlite3.connect(settings.data_dir / "manifest.sqlite") as db:
         db.execute("ALTER TABLE document DROP COLUMN name")
         db.execute("PRAGMA user_version=1")

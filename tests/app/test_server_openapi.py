@@ -36,9 +36,9 @@ PATHS = {
 def app(tmp_path_factory):
     from rag_app.server.app import create_app
 
-    settings, hub = rig.make(tmp_path_factory.mktemp("described"), files, feedback=True)
-    yield create_app(settings, hub=hub)
-    hub.close()
+    settings, opened = rig.make(tmp_path_factory.mktemp("described"), files, feedback=True)
+    yield create_app(settings, collections=opened)
+    opened.close()
 
 
 def test_it_names_every_route_with_its_errors(app):

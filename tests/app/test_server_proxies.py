@@ -22,9 +22,9 @@ HTTPS = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
 @contextlib.contextmanager
 def served(base, **settings):
     """A server just as `rankgate serve` configures it: address, key, settings."""
-    chosen, hub = rig.make(base, files, **settings)
+    chosen, opened = rig.make(base, files, **settings)
     key = rig.key(chosen, role="evaluator")
-    config = server_config(chosen, hub)
+    config = server_config(chosen, opened)
     config.host, config.port = "127.0.0.1", 0
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -36,7 +36,7 @@ def served(base, **settings):
     finally:
         server.should_exit = True
         thread.join(30)
-        hub.close()
+        opened.close()
 
 
 def cookie_and_redirect(url, key, headers, *, source="127.0.0.1"):

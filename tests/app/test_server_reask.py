@@ -216,8 +216,8 @@ async def test_what_was_said_about_another_collection_stays_out(tmp_path):
         assert list(data.corpus.values()) == ["m\n\nThe board met on Monday."]
         # Its passages are gone: only the line itself says where it belongs.
         server = client.app.state.server
-        record = server.hub.store("minutes").documents()[0]
-        server.hub.write("minutes", lambda store: store.remove([record.id])).result(60)
+        record = server.collections.store("minutes").documents()[0]
+        server.collections.write("minutes", lambda store: store.remove([record.id])).result(60)
         wanted = {"default": [BREAD, GATE], "minutes": ["When did the board meet?"]}
         for name, questions in wanted.items():
             out = tmp_path / f"judged-{name}"

@@ -10,7 +10,7 @@ import server_rig as rig
 from waiting import auntil
 
 from rag_app.ask.conversations import Conversations
-from rag_app.server.retention import forgetting
+from rag_app.server.app import forgetting
 from rag_app.settings import Settings
 
 OLD, NEW = "quokka-0815", "wombat-4711"

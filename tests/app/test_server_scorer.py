@@ -35,7 +35,7 @@ def test_two_users_who_ask_at_the_same_time_share_one_call_of_the_scorer(tmp_pat
     scorer = wrapped(inner, Wrapping(max_wait_ms=20_000, max_pairs=6))
     questions = [QUESTION, "Where do ships enter?"]
     found = {}
-    with rig.on_port(tmp_path, files, scorer=scorer) as (url, _, _hub):
+    with rig.on_port(tmp_path, files, scorer=scorer) as (url, _, _opened):
 
         def ask(question):
             body = {"messages": [{"role": "user", "content": question}]}
@@ -57,7 +57,7 @@ def test_two_users_who_ask_at_the_same_time_share_one_call_of_the_scorer(tmp_pat
 def rig_answers(base, questions):
     base.mkdir()
     found = {}
-    with rig.on_port(base, files, scorer=FakeScorer()) as (url, _, _hub):
+    with rig.on_port(base, files, scorer=FakeScorer()) as (url, _, _opened):
         for question in questions:
             body = {"messages": [{"role": "user", "content": question}]}
             answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
@@ -73,7 +73,7 @@ def test_a_remote_scorer_that_keeps_failing_is_left_alone_and_questions_are_answ
     with rerank_servers.serving("tei") as remote:
         remote.faults.extend([Fault(kind="other_shape")] * 5)
         name = f"tei:tiny@{remote.url}"
-        with rig.on_port(tmp_path, files, scorer=name) as (url, _, _hub):
+        with rig.on_port(tmp_path, files, scorer=name) as (url, _, _opened):
 
             def asked():
                 answer = httpx.post(f"{url}/v1/search", json={"query": QUESTION}, timeout=60)
@@ -96,7 +96,7 @@ def test_a_remote_scorer_that_keeps_failing_is_left_alone_and_questions_are_answ
 def test_a_remote_scorers_answer_is_not_asked_for_twice(tmp_path):
     with rerank_servers.serving("tei", key="k-1") as remote:
         name = f"tei:tiny@{remote.url}"
-        with rig.on_port(tmp_path, files, scorer=name, scorer_api_key="k-1") as (url, _, _hub):
+        with rig.on_port(tmp_path, files, scorer=name, scorer_api_key="k-1") as (url, _, _opened):
             first, second = (
                 httpx.post(f"{url}/v1/search", json={"query": QUESTION}, timeout=60).json()
                 for _ in range(2)
@@ -109,9 +109,9 @@ def test_a_remote_scorers_answer_is_not_asked_for_twice(tmp_path):
 
 @pytest.mark.model
 def test_the_default_scorer_keeps_its_policy_and_outlives_a_write(tmp_path, encoder):
-    _, hub = rig.make(tmp_path, files, embedder=encoder, scorer="late-interaction")
-    with hub:
-        first = hub.pipeline("default")
+    _, opened = rig.make(tmp_path, files, embedder=encoder, scorer="late-interaction")
+    with opened:
+        first = opened.pipeline("default")
         assert layers(first.reranker.scorer) == [
             Cached,
             Breaker,
@@ -120,8 +120,8 @@ def test_the_default_scorer_keeps_its_policy_and_outlives_a_write(tmp_path, enco
             LateInteractionScorer,
         ]
         assert first.reranker.policy.name != "unfitted"
-        hub.write("default", lambda store: store.settle()).result(60)
-        second = hub.pipeline("default")
+        opened.write("default", lambda store: store.settle()).result(60)
+        second = opened.pipeline("default")
         assert second is not first
         assert second.reranker.scorer is first.reranker.scorer
 

@@ -4,7 +4,7 @@ import ingest_files as files
 import pytest
 import server_rig as rig
 
-from rag_app.server.collections import Hub
+from rag_app.server.collections import Collections
 from rankgate.errors import ScorerError
 from rankgate.scorers.protocol import ScorerInfo
 from rankgate.testing import FailingScorer, FakeScorer
@@ -126,13 +126,13 @@ def test_a_cross_encoder_is_loaded_once_for_all_collections_and_uploads(tmp_path
     settings, filled = rig.make(tmp_path, files, collections=texts)
     filled.close()
     changed = settings.model_copy(update={"scorer": "cross-encoder:no/such"})
-    with Hub(changed, embedder=files.FakeEmbedder()) as hub:
-        before = hub.pipeline("default")
+    with Collections(changed, embedder=files.FakeEmbedder()) as opened:
+        before = opened.pipeline("default")
         first = before.reranker.scorer
-        assert hub.pipeline("minutes").reranker.scorer is first is hub.scorer()
-        rig.fill(hub, tmp_path, {"default": {"new.txt": "Something new."}})
-        assert hub.pipeline("default") is not before
-        assert hub.pipeline("default").reranker.scorer is first
+        assert opened.pipeline("minutes").reranker.scorer is first is opened.scorer()
+        rig.fill(opened, tmp_path, {"default": {"new.txt": "Something new."}})
+        assert opened.pipeline("default") is not before
+        assert opened.pipeline("default").reranker.scorer is first
 
 
 async def test_compare_shows_both_ways_on_the_same_candidates(client):

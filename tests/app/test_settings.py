@@ -157,3 +157,12 @@ def test_none_in_the_environment_takes_a_value_back(tmp_path, monkeypatch):
     settings = Settings.load()
     assert settings.k is None
     assert settings.origins["k"] == "environment"
+
+
+def test_a_setting_that_was_renamed_is_named(tmp_path, monkeypatch):
+    (tmp_path / "rankgate.toml").write_text("shadow_rate = 0.1\n")
+    with pytest.raises(ConfigError, match="'shadow_rate' is called skip_audit_rate now"):
+        Settings.load(config=tmp_path / "rankgate.toml")
+    monkeypatch.setenv("RANKGATE_SHADOW_RATE", "0.1")
+    with pytest.raises(ConfigError, match="is called skip_audit_rate now"):
+        Settings.load()

@@ -24,10 +24,9 @@ from rag_app.ask.result import AnswerResult
 from rag_app.quality.judged import note_reask
 from rag_app.server.access import Principal, SignedIn
 from rag_app.server.errors import ApiError, error_body, told
-from rag_app.server.shapes import answer_shape
-from rag_app.server.sse import DONE, EventStream, event
+from rag_app.server.routes.sse import DONE, EventStream, event
+from rag_app.server.shapes import Text, answer_shape
 from rag_app.server.state import Server, ServerState
-from rag_app.server.text import Text
 from rankgate.errors import RankgateError
 from rankgate.scorers import ScoreContext
 
@@ -161,7 +160,7 @@ async def completions(
     }
     if body.stream:
         usage = body.stream_options is not None and body.stream_options.include_usage
-        pieces = server.slots.iterate(answered, request)
+        pieces = server.workers.iterate(answered, request)
         # The first item is waited for, so that what fails at once has an HTTP status.
         first = await anext(pieces)
         if isinstance(first, _Done) and first.result.answer is None:
@@ -172,7 +171,7 @@ async def completions(
             return _failure(exc, principal, request.state.request_id)
 
         return EventStream(_events(first, pieces, head, usage, failed))
-    done = await server.slots.run(lambda limits: _last(answered(limits)), request)
+    done = await server.workers.run(lambda limits: _last(answered(limits)), request)
     if done.result.answer is None:
         raise ApiError(502, "generator_failed", done.result.error)
     return {
@@ -291,7 +290,7 @@ class _Asked:
             if self.conversation is not None:
                 shape |= self._keep(item, shape)
             # Looked at once nobody waits, this question included.
-            self.server.shadow.offer(pipeline, item.trace.outcome)
+            self.server.skip_audit.offer(pipeline, item.trace.outcome)
             yield _Done(result=item, shape=shape, usage=_usage(pipeline, self.question, item))
 
     def _keep(self, result: AnswerResult, shape: dict[str, Any]) -> dict[str, Any]:
@@ -372,7 +371,7 @@ def _usage(pipeline: Pipeline, question: str, result: AnswerResult) -> dict[str,
 
 def _names(server: ServerState, principal: Principal) -> list[str]:
     """The usual collection first, under both of its names."""
-    seen, usual = principal.visible(server.hub), server.usual(principal)
+    seen, usual = principal.visible(server.collections), server.usual(principal)
     first = [MODEL, f"{MODEL}:{usual}"] if usual in seen else []
     return [*first, *(f"{MODEL}:{name}" for name in seen if name != usual)]
 

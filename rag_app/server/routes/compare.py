@@ -13,9 +13,8 @@ from rag_app.quality.comparison import compare
 from rag_app.quality.scorer_choices import scorer_choices
 from rag_app.server.access import Evaluator, Principal
 from rag_app.server.errors import ApiError
-from rag_app.server.shapes import answer_shape, passage_shape
+from rag_app.server.shapes import Text, answer_shape, passage_shape
 from rag_app.server.state import Server, ServerState
-from rag_app.server.text import Text
 from rankgate import Floor
 from rankgate.errors import PolicyError
 from rankgate.scorers import ScoreContext
@@ -67,7 +66,9 @@ async def comparison(
     body: CompareRequest, request: Request, server: Server, principal: Evaluator
 ) -> dict[str, Any]:
     """Both lists on the same candidates, the gate's decision, both answers, both times."""
-    return await server.slots.run(lambda limits: _compare(body, server, principal, limits), request)
+    return await server.workers.run(
+        lambda limits: _compare(body, server, principal, limits), request
+    )
 
 
 def _compare(

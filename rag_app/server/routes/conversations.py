@@ -12,12 +12,11 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag_app.ask.conversations import Conversation, Turn, export_json, export_markdown
+from rag_app.generate.markdown_html import answer_html
 from rag_app.quality.ratings import Ratings
 from rag_app.server.access import Principal, SignedIn
-from rag_app.server.markdown_html import answer_html
-from rag_app.server.shapes import kept_shape
+from rag_app.server.shapes import Text, kept_shape
 from rag_app.server.state import Server, ServerState
-from rag_app.server.text import Text
 
 __all__ = ["router"]
 
@@ -136,8 +135,8 @@ def _kept(server: ServerState, identifier: str, principal: Principal) -> Convers
     found = server.conversations.get(identifier, owner=principal.id)
     cited = [s.get("chunk_id", "") for t in found.turns for s in t.details.get("sources", ())]
     # The manifest alone is asked: a collection that cannot be opened is no reason to hide answers.
-    reachable = cited and found.collection in principal.visible(server.hub)
-    known = server.hub.passages(found.collection, cited) if reachable else {}
+    reachable = cited and found.collection in principal.visible(server.collections)
+    known = server.collections.passages(found.collection, cited) if reachable else {}
     turns = (replace(t, details=kept_shape(t.details, known, principal)) for t in found.turns)
     return replace(found, turns=tuple(turns))
 

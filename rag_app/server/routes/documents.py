@@ -36,7 +36,7 @@ async def collections(server: Server, principal: SignedIn) -> dict[str, Any]:
     usual = server.usual(principal)
 
     def read() -> list[dict[str, Any]]:
-        infos = [server.hub.info(name) for name in principal.visible(server.hub)]
+        infos = [server.collections.info(name) for name in principal.visible(server.collections)]
         return [
             {
                 "name": i.name,
@@ -104,7 +104,7 @@ async def documents(
 
     def read() -> dict[str, Any]:
         name = server.collection(collection, principal)
-        store = server.hub.store(name, create=True)
+        store = server.collections.store(name, create=True)
         rows = sorted(store.manifest.documents(name), key=lambda d: (d.shown.casefold(), d.id))
         states = Counter(d.state for d in rows)
         first = 0
@@ -144,7 +144,7 @@ async def text(
     """A part of a document's text, by character offsets; sources point into it."""
 
     def read() -> dict[str, Any]:
-        store = server.hub.store(server.collection(collection, principal))
+        store = server.collections.store(server.collection(collection, principal))
         record = _record(store, document)
         whole = store.document_text(record.id)
         first = min(start, len(whole))
@@ -169,7 +169,7 @@ async def file(
 
     def find() -> DocumentRecord:
         name = server.collection(collection, principal)
-        return _record(server.hub.store(name), document)
+        return _record(server.collections.store(name), document)
 
     record = await asyncio.to_thread(find)
     path = Path(record.path)
@@ -200,7 +200,7 @@ async def delete(
         return record
 
     def queue() -> Future[DocumentRecord]:
-        return server.hub.write(server.collection(collection, principal), remove)
+        return server.collections.write(server.collection(collection, principal), remove)
 
     written = asyncio.wrap_future(await asyncio.to_thread(queue))
     await asyncio.wait((written,), timeout=server.settings.request_timeout_s)

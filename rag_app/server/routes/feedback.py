@@ -14,8 +14,8 @@ from rag_app.quality.judged import judge
 from rag_app.quality.ratings import Ratings
 from rag_app.server.access import Principal, SignedIn
 from rag_app.server.errors import ApiError
+from rag_app.server.shapes import Text
 from rag_app.server.state import Server, ServerState
-from rag_app.server.text import Text
 
 __all__ = ["router"]
 

@@ -58,8 +58,8 @@ async def metrics(request: Request, server: Server) -> Response:
             raise unauthorised()
         request.state.principal = known
         need_evaluator(known)
-    server.metrics.in_flight.set(server.slots.taken)
-    server.metrics.breaker_open.set(server.hub.scorer_is_open())
+    server.metrics.in_flight.set(server.workers.taken)
+    server.metrics.breaker_open.set(server.collections.scorer_is_open())
     return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -67,12 +67,12 @@ def _checks(server: ServerState) -> dict[str, dict[str, object]]:
     found: dict[str, dict[str, object]] = {}
     name = server.settings.collection
     try:
-        server.hub.store(name, create=True).check()
+        server.collections.store(name, create=True).check()
         found["store"] = {"ok": True, "detail": ""}
     except RankgateError as exc:
         found["store"] = {"ok": False, "detail": str(exc)}
     try:
-        server.hub.pipeline(name)
+        server.collections.pipeline(name)
         found["models"] = {"ok": True, "detail": ""}
     except EmptyIndexError:
         # Nothing to answer from is a state of the documents, not of the server.
@@ -80,10 +80,9 @@ def _checks(server: ServerState) -> dict[str, dict[str, object]]:
     except RankgateError as exc:
         found["models"] = {"ok": False, "detail": str(exc)}
     # Questions are answered all the same, in first-stage order and marked `degraded`.
-    away = (
-        "it failed too often and is left alone for a while" if server.hub.scorer_is_open() else ""
-    )
-    found["scorer"] = {"ok": True, "detail": away}
+    away = server.collections.scorer_is_open()
+    detail = "it failed too often and is left alone for a while" if away else ""
+    found["scorer"] = {"ok": True, "detail": detail}
     free = shutil.disk_usage(server.settings.data_dir).free
     found["disk"] = {"ok": free >= _MIN_FREE, "detail": f"{free / 2**30:.1f} GiB free"}
     return found

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from rag_app.server.access import SignedIn
 from rag_app.server.errors import ApiError
+from rag_app.server.shapes import Text
 from rag_app.server.state import Server, ServerState
-from rag_app.server.text import Text
 from rankgate.errors import ScorerError
 from rankgate.scorers import ScoreContext
 from rankgate.scorers.protocol import Job
@@ -76,7 +76,7 @@ async def cohere(
     body: CohereRequest, request: Request, server: Server, principal: SignedIn
 ) -> dict[str, Any]:
     """Order documents for a query, as Cohere's API does."""
-    rows, _ = await server.slots.run(
+    rows, _ = await server.workers.run(
         lambda limits: _ranked(server, body.query, body.documents, limits), request
     )
     results = [{"index": i, "relevance_score": score} for i, score in rows[: body.top_n]]
@@ -93,7 +93,7 @@ async def jina(
 ) -> dict[str, Any]:
     """Order documents for a query, as Jina's API does."""
     texts = [d if isinstance(d, str) else d.text for d in body.documents]
-    rows, tokens = await server.slots.run(
+    rows, tokens = await server.workers.run(
         lambda limits: _ranked(server, body.query, texts, limits), request
     )
     results: list[dict[str, Any]] = []

@@ -8,9 +8,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag_app.server.access import Principal, SignedIn
-from rag_app.server.shapes import outcome_shape, passage_shape
+from rag_app.server.shapes import Text, outcome_shape, passage_shape
 from rag_app.server.state import Server, ServerState
-from rag_app.server.text import Text
 from rankgate.decide.gate import Action
 from rankgate.scorers import ScoreContext
 
@@ -41,7 +40,9 @@ async def search(
 
     Evaluators also get every score, the gate's decision, and what was dropped.
     """
-    return await server.slots.run(lambda limits: _search(body, server, principal, limits), request)
+    return await server.workers.run(
+        lambda limits: _search(body, server, principal, limits), request
+    )
 
 
 def _search(

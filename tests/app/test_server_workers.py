@@ -11,8 +11,8 @@ import server_rig as rig
 from waiting import auntil, until
 
 from rag_app.server.errors import ApiError
-from rag_app.server.sse import EventStream
-from rag_app.server.workers import Slots
+from rag_app.server.routes.sse import EventStream
+from rag_app.server.workers import Workers
 from rankgate.testing import FakeScorer, SlowScorer
 
 SEARCH = {"query": "What does the gate decide?"}
@@ -31,48 +31,48 @@ class Client:
 
 
 @pytest.fixture
-async def slots():
-    made = Slots(at_once=1, waiting=1, timeout_s=20)
+async def workers():
+    made = Workers(at_once=1, waiting=1, timeout_s=20)
     yield made
     await made.close()
 
 
-async def settled(slots, taken):
-    await auntil(lambda: slots.taken == taken)
+async def settled(workers, taken):
+    await auntil(lambda: workers.taken == taken)
 
 
-async def test_results_and_errors_come_back(slots):
-    assert await slots.run(lambda _: 7, Client()) == 7
+async def test_results_and_errors_come_back(workers):
+    assert await workers.run(lambda _: 7, Client()) == 7
     with pytest.raises(ValueError, match="mine"):
-        await slots.run(lambda _: int("mine"), Client())
+        await workers.run(lambda _: int("mine"), Client())
     with pytest.raises(TimeoutError):  # the work's own is not taken for ours
-        await slots.run(lambda _: (_ for _ in ()).throw(TimeoutError("its own")), Client())
-    assert [i async for i in slots.iterate(lambda _: iter("abc"), Client())] == ["a", "b", "c"]
+        await workers.run(lambda _: (_ for _ in ()).throw(TimeoutError("its own")), Client())
+    assert [i async for i in workers.iterate(lambda _: iter("abc"), Client())] == ["a", "b", "c"]
     with pytest.raises(ValueError, match="begin"):
-        [i async for i in slots.iterate(lambda _: int("begin"), Client())]
-    await settled(slots, 0)
+        [i async for i in workers.iterate(lambda _: int("begin"), Client())]
+    await settled(workers, 0)
 
 
-async def test_more_than_may_wait_are_refused(slots):
+async def test_more_than_may_wait_are_refused(workers):
     free = threading.Event()
-    running = asyncio.ensure_future(slots.run(lambda _: free.wait(20), Client()))
-    waiting = asyncio.ensure_future(slots.run(lambda _: free.wait(20), Client()))
-    await settled(slots, 2)
+    running = asyncio.ensure_future(workers.run(lambda _: free.wait(20), Client()))
+    waiting = asyncio.ensure_future(workers.run(lambda _: free.wait(20), Client()))
+    await settled(workers, 2)
     for refused in (
-        slots.run(lambda _: 1, Client()),
-        anext(slots.iterate(lambda _: iter("a"), Client())),
+        workers.run(lambda _: 1, Client()),
+        anext(workers.iterate(lambda _: iter("a"), Client())),
     ):
         with pytest.raises(ApiError) as caught:
             await refused
         assert (caught.value.status, caught.value.headers) == (429, {"Retry-After": "1"})
     free.set()
     assert await running and await waiting
-    await settled(slots, 0)
-    assert await slots.run(lambda _: 2, Client()) == 2
+    await settled(workers, 0)
+    assert await workers.run(lambda _: 2, Client()) == 2
 
 
 async def test_a_late_answer_keeps_its_slot_until_its_thread_is_through():
-    slots = Slots(at_once=1, waiting=1, timeout_s=0.05)
+    workers = Workers(at_once=1, waiting=1, timeout_s=0.05)
     free, begun, gone = threading.Event(), [], []
 
     def work(left):
@@ -80,37 +80,37 @@ async def test_a_late_answer_keeps_its_slot_until_its_thread_is_through():
         free.wait(20)
         gone.append(left.cancelled.is_set())
 
-    first = asyncio.ensure_future(slots.run(work, Client()))
-    second = asyncio.ensure_future(slots.run(work, Client()))
+    first = asyncio.ensure_future(workers.run(work, Client()))
+    second = asyncio.ensure_future(workers.run(work, Client()))
     for late in (first, second):
         with pytest.raises(ApiError) as caught:
             await late
         assert (caught.value.status, caught.value.code) == (504, "timeout")
     # The one that waited never begins; the one that runs is still there.
-    await settled(slots, 1)
+    await settled(workers, 1)
     free.set()
-    await settled(slots, 0)
+    await settled(workers, 0)
     assert begun == [1] and gone == [True]
-    await slots.close()
+    await workers.close()
 
 
-async def test_a_client_that_leaves_frees_what_it_waited_for(slots):
+async def test_a_client_that_leaves_frees_what_it_waited_for(workers):
     free, begun = threading.Event(), []
-    running = asyncio.ensure_future(slots.run(lambda _: free.wait(20), Client()))
+    running = asyncio.ensure_future(workers.run(lambda _: free.wait(20), Client()))
     client = Client()
-    waiting = asyncio.ensure_future(slots.run(lambda _: begun.append(1), client))
-    await settled(slots, 2)
+    waiting = asyncio.ensure_future(workers.run(lambda _: begun.append(1), client))
+    await settled(workers, 2)
     client.leave.set()
     with pytest.raises(ApiError) as caught:
         await waiting
     assert caught.value.status == 499
-    await settled(slots, 1)
+    await settled(workers, 1)
     free.set()
     assert await running
     assert begun == []
 
 
-async def test_a_stream_waits_for_its_reader_and_stops_when_the_reader_leaves(slots):
+async def test_a_stream_waits_for_its_reader_and_stops_when_the_reader_leaves(workers):
     made, closed = [], threading.Event()
 
     def items(_):
@@ -121,12 +121,12 @@ async def test_a_stream_waits_for_its_reader_and_stops_when_the_reader_leaves(sl
         finally:
             closed.set()
 
-    stream = slots.iterate(items, Client())
+    stream = workers.iterate(items, Client())
     for n in range(500):
         assert await anext(stream) == n
         assert len(made) < n + 50, "the thread ran ahead of its reader"
     await stream.aclose()
-    await settled(slots, 0)
+    await settled(workers, 0)
     assert closed.is_set() and len(made) < 550
 
 
@@ -151,13 +151,13 @@ async def test_a_connection_that_breaks_closes_the_events_at_once():
 
 
 async def test_closing_ends_a_stream_that_nobody_reads():
-    slots = Slots(at_once=1, waiting=0, timeout_s=60)
-    stream = slots.iterate(lambda _: iter(range(10_000)), Client())
+    workers = Workers(at_once=1, waiting=0, timeout_s=60)
+    stream = workers.iterate(lambda _: iter(range(10_000)), Client())
     assert await anext(stream) == 0
     async with asyncio.timeout(20):
-        await slots.close()
+        await workers.close()
     with pytest.raises(ApiError) as caught:
-        await slots.run(lambda _: 1, Client())
+        await workers.run(lambda _: 1, Client())
     assert caught.value.status == 503
     await stream.aclose()
 
@@ -168,9 +168,9 @@ async def test_the_server_says_429_and_recovers(tmp_path):
     async with rig.in_process(
         tmp_path, files, scorer=scorer, max_concurrent=1, max_waiting=1
     ) as client:
-        slots = client.app.state.server.slots
+        workers = client.app.state.server.workers
         asked = [asyncio.ensure_future(client.post("/v1/search", json=SEARCH)) for _ in range(2)]
-        await settled(slots, 2)
+        await settled(workers, 2)
         for path, body in (
             ("/v1/search", SEARCH),
             ("/v1/chat/completions", CHAT),
@@ -201,7 +201,7 @@ async def test_the_server_says_504(tmp_path):
             answer = await client.post(path, json=body)
             assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
         free.set()
-        await settled(client.app.state.server.slots, 0)
+        await settled(client.app.state.server.workers, 0)
 
 
 async def test_the_event_loop_ticks_while_scorers_are_busy(tmp_path):
@@ -222,7 +222,7 @@ async def test_the_event_loop_ticks_while_scorers_are_busy(tmp_path):
         tmp_path, files, scorer=SlowScorer(1, sleep=busy), max_concurrent=4
     ) as client:
         asked = [asyncio.ensure_future(client.post("/v1/search", json=SEARCH)) for _ in range(4)]
-        await settled(client.app.state.server.slots, 4)
+        await settled(client.app.state.server.workers, 4)
         assert (await client.get("/healthz")).status_code == 200
         await tick()
         assert [r.status_code for r in await asyncio.gather(*asked)] == [200] * 4
@@ -231,7 +231,7 @@ async def test_the_event_loop_ticks_while_scorers_are_busy(tmp_path):
 async def test_the_event_loop_does_not_wait_for_the_manifest(tmp_path):
     """A writer holds the manifest's lock for its transaction; only questions may wait for it."""
     async with rig.in_process(tmp_path, files) as client:
-        manifest = client.hub.store("default").manifest
+        manifest = client.collections.store("default").manifest
         held, let = threading.Event(), threading.Event()
 
         def no_documents():
@@ -283,16 +283,16 @@ async def test_an_index_that_is_being_opened_holds_up_nobody_else(tmp_path):
     scorer = SlowToName()
     async with rig.in_process(tmp_path, files, scorer=scorer) as client:
         secret = rig.bearer(rig.key(client.settings))
-        opened, entered = client.hub.store, []
+        opened, entered = client.collections.store, []
 
         def counted(*args, **kwargs):
             entered.append(1)
             return opened(*args, **kwargs)
 
-        client.hub.store = counted
+        client.collections.store = counted
         workers = min(32, os.cpu_count() + 4)
         scorer.armed.set()
-        opening = threading.Thread(target=client.hub.pipeline, args=["default"])
+        opening = threading.Thread(target=client.collections.pipeline, args=["default"])
         opening.start()
         await auntil(scorer.asked.is_set)
         lists = [
@@ -311,7 +311,7 @@ def test_a_client_that_breaks_off_its_stream_frees_the_slot(tmp_path):
     writer = rig.StepGenerator([f"{n} " for n in range(1000)])
     options = {"generator": writer, "max_concurrent": 1, "max_waiting": 0}
     with rig.on_port(tmp_path, files, **options) as (url, app, _):
-        slots = app.state.server.slots
+        workers = app.state.server.workers
         with httpx.Client(base_url=url, timeout=20) as client:
             body = {**CHAT, "stream": True}
             writer.let(3)
@@ -319,10 +319,10 @@ def test_a_client_that_breaks_off_its_stream_frees_the_slot(tmp_path):
                 assert answer.status_code == 200
                 lines = answer.iter_lines()
                 next(lines)
-                assert slots.taken == 1
+                assert workers.taken == 1
                 assert client.post("/v1/search", json=SEARCH).status_code == 429
             writer.let(2)  # the thread is waiting for it, and finds that nobody listens
-            until(lambda: slots.taken == 0)
+            until(lambda: workers.taken == 0)
             until(writer.closed.is_set)
             assert writer.written <= 5
             assert client.post("/v1/search", json=SEARCH).status_code == 200
@@ -331,25 +331,25 @@ def test_a_client_that_breaks_off_its_stream_frees_the_slot(tmp_path):
 def test_a_client_that_hangs_up_on_a_whole_answer_ends_the_writing(tmp_path):
     writer = rig.StepGenerator([f"{n} " for n in range(1000)])
     with rig.on_port(tmp_path, files, generator=writer) as (url, app, _):
-        slots = app.state.server.slots
+        workers = app.state.server.workers
         with httpx.Client(base_url=url, timeout=httpx.Timeout(20, read=0.5)) as client:
             writer.let(1)
             with pytest.raises(httpx.ReadTimeout):
                 client.post("/v1/chat/completions", json=CHAT)
             writer.let(3)
-            until(lambda: slots.taken == 0)
+            until(lambda: workers.taken == 0)
             assert writer.written < 10
 
 
 def test_an_upload_goes_on_while_questions_are_answered(tmp_path):
-    with rig.on_port(tmp_path, files) as (url, _, hub):
+    with rig.on_port(tmp_path, files) as (url, _, opened):
         busy, let = threading.Event(), threading.Event()
 
         def long_write(_store):
             busy.set()
             let.wait(20)
 
-        writing = hub.write("default", long_write)
+        writing = opened.write("default", long_write)
         assert busy.wait(20)
         with httpx.Client(base_url=url, timeout=20) as client:
             for _ in range(3):

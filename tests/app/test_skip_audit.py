@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 
 from rag_app.ask.pipeline import Pipeline
 from rag_app.errors import StoreError
-from rag_app.quality.skip_audit import Shadow, ShadowRow, compared
+from rag_app.quality.skip_audit import AuditRow, SkipAudit, compared
 from rag_app.settings import Settings
 from rankgate import Candidate, Passage
 from rankgate.decide.gate import Action
@@ -64,7 +65,7 @@ def test_what_reranking_would_have_changed(shown, better, top1, changed, harmed,
 
 def test_without_a_relevance_model_harm_is_unknown_not_zero():
     row = compared(outcome("abcd", {}), outcome("acbd", {}))
-    assert row == ShadowRow(
+    assert row == AuditRow(
         top1_changed=False, set_changed=True, answer_changed=False, harmed=None, lost=None
     )
 
@@ -78,19 +79,19 @@ def test_a_skipped_question_is_reranked_behind_the_answer_and_no_word_is_kept(tm
     pipeline = line(scorer)
     found = skipped(pipeline)
     assert scorer.calls == 0
-    shadow = Shadow(tmp_path, rate=1.0)
-    assert shadow.offer(pipeline, found)
-    shadow.drain()
+    skip_audit = SkipAudit(tmp_path, rate=1.0)
+    assert skip_audit.offer(pipeline, found)
+    skip_audit.drain()
     assert scorer.calls == 1
-    summary = shadow.summary()
+    summary = skip_audit.summary()
     assert (summary.n, summary.dropped, summary.failed) == (1, 0, 0)
     assert summary.policy == found.policy
     # The unfitted policy has no relevance model: nothing is judged, nothing is claimed.
     assert (summary.judged, summary.harm, summary.low, summary.high) == (0, None, 0.0, 1.0)
-    shadow.close()
+    skip_audit.close()
     written = b"".join(f.read_bytes() for f in tmp_path.iterdir())
     assert b"gate" not in written.lower()
-    again = Shadow(tmp_path, rate=0.0)
+    again = SkipAudit(tmp_path, rate=0.0)
     assert again.summary().n == 1
     again.close()
 
@@ -98,18 +99,18 @@ def test_a_skipped_question_is_reranked_behind_the_answer_and_no_word_is_kept(tm
 def test_only_what_was_skipped_and_drawn_is_taken(tmp_path):
     pipeline = line()
     reranked = pipeline.search(QUESTION, force=Action.RERANK).outcome
-    shadow = Shadow(tmp_path, rate=0.05, draw=iter([0.05, 0.049]).__next__)
-    assert not shadow.offer(pipeline, reranked)  # and nothing was drawn for it
-    assert not shadow.offer(pipeline, skipped(pipeline))
-    assert shadow.offer(pipeline, skipped(pipeline))
-    shadow.close()
+    skip_audit = SkipAudit(tmp_path, rate=0.05, draw=iter([0.05, 0.049]).__next__)
+    assert not skip_audit.offer(pipeline, reranked)  # and nothing was drawn for it
+    assert not skip_audit.offer(pipeline, skipped(pipeline))
+    assert skip_audit.offer(pipeline, skipped(pipeline))
+    skip_audit.close()
 
 
 def test_a_rate_of_zero_takes_nothing(tmp_path):
     pipeline = line()
-    shadow = Shadow(tmp_path, rate=0.0, draw=lambda: 0.0)
-    assert not shadow.offer(pipeline, skipped(pipeline))
-    shadow.close()
+    skip_audit = SkipAudit(tmp_path, rate=0.0, draw=lambda: 0.0)
+    assert not skip_audit.offer(pipeline, skipped(pipeline))
+    skip_audit.close()
 
 
 def test_while_somebody_waits_for_an_answer_nothing_is_reranked(tmp_path):
@@ -121,31 +122,31 @@ def test_while_somebody_waits_for_an_answer_nothing_is_reranked(tmp_path):
         return busy.is_set()
 
     pipeline = line(scorer)
-    shadow = Shadow(tmp_path, rate=1.0, busy=is_busy, patience_s=600.0)
-    shadow.offer(pipeline, skipped(pipeline))
+    skip_audit = SkipAudit(tmp_path, rate=1.0, busy=is_busy, patience_s=600.0)
+    skip_audit.offer(pipeline, skipped(pipeline))
     assert looked.wait(10)
     assert scorer.calls == 0
     busy.clear()
-    shadow.drain()
+    skip_audit.drain()
     assert scorer.calls == 1
-    shadow.close()
+    skip_audit.close()
 
 
 def test_what_waits_too_long_or_finds_no_room_is_counted(tmp_path):
     scorer = FakeScorer()
     pipeline = line(scorer)
-    shadow = Shadow(tmp_path / "late", rate=1.0, busy=lambda: True, patience_s=0.0)
-    shadow.offer(pipeline, skipped(pipeline))
-    shadow.drain()
-    assert (shadow.summary().dropped, scorer.calls) == (1, 0)
-    shadow.close()
+    skip_audit = SkipAudit(tmp_path / "late", rate=1.0, busy=lambda: True, patience_s=0.0)
+    skip_audit.offer(pipeline, skipped(pipeline))
+    skip_audit.drain()
+    assert (skip_audit.summary().dropped, scorer.calls) == (1, 0)
+    skip_audit.close()
     looked = threading.Event()
 
     def busy():
         looked.set()
         return True
 
-    full = Shadow(tmp_path / "full", rate=1.0, busy=busy, patience_s=600.0, waiting=1)
+    full = SkipAudit(tmp_path / "full", rate=1.0, busy=busy, patience_s=600.0, waiting=1)
     assert full.offer(pipeline, skipped(pipeline))
     assert looked.wait(20)  # the first is at hand, so that there is room for one that waits
     taken = [full.offer(pipeline, skipped(pipeline)) for _ in range(4)]
@@ -157,38 +158,38 @@ def test_what_waits_too_long_or_finds_no_room_is_counted(tmp_path):
 
 def test_a_failing_scorer_is_counted_and_the_next_question_is_taken(tmp_path):
     broken, good = line(FailingScorer(RuntimeError("down"))), line()
-    shadow = Shadow(tmp_path, rate=1.0)
-    shadow.offer(broken, skipped(broken))
-    shadow.offer(good, skipped(good))
-    shadow.drain()
-    assert (shadow.summary().failed, shadow.summary().n) == (1, 1)
-    shadow.close()
+    skip_audit = SkipAudit(tmp_path, rate=1.0)
+    skip_audit.offer(broken, skipped(broken))
+    skip_audit.offer(good, skipped(good))
+    skip_audit.drain()
+    assert (skip_audit.summary().failed, skip_audit.summary().n) == (1, 1)
+    skip_audit.close()
 
 
 def test_an_error_in_the_background_stays_there(tmp_path):
     pipeline = line()
-    shadow = Shadow(tmp_path, rate=1.0)
+    skip_audit = SkipAudit(tmp_path, rate=1.0)
     nonsense = SimpleNamespace(reranker=None, settings=pipeline.settings)
-    shadow.offer(nonsense, skipped(pipeline))
-    shadow.offer(pipeline, skipped(pipeline))
-    shadow.drain()
-    assert (shadow.summary().failed, shadow.summary().n) == (1, 1)
-    shadow.close()
+    skip_audit.offer(nonsense, skipped(pipeline))
+    skip_audit.offer(pipeline, skipped(pipeline))
+    skip_audit.drain()
+    assert (skip_audit.summary().failed, skip_audit.summary().n) == (1, 1)
+    skip_audit.close()
 
 
 def test_the_summary_is_of_the_policy_in_force_last(tmp_path):
     pipeline = line()
-    shadow = Shadow(tmp_path, rate=1.0)
-    shadow.offer(pipeline, replace(skipped(pipeline), policy="old"))
-    shadow.offer(pipeline, replace(skipped(pipeline), policy="new"))
-    shadow.drain()
-    assert (shadow.summary().policy, shadow.summary().n) == ("new", 1)
-    shadow.close()
+    skip_audit = SkipAudit(tmp_path, rate=1.0)
+    skip_audit.offer(pipeline, replace(skipped(pipeline), policy="old"))
+    skip_audit.offer(pipeline, replace(skipped(pipeline), policy="new"))
+    skip_audit.drain()
+    assert (skip_audit.summary().policy, skip_audit.summary().n) == ("new", 1)
+    skip_audit.close()
 
 
 def test_the_share_and_its_interval(tmp_path):
-    shadow = Shadow(tmp_path, rate=0.0)
-    with sqlite3.connect(tmp_path / "shadow.sqlite") as db:
+    skip_audit = SkipAudit(tmp_path, rate=0.0)
+    with sqlite3.connect(tmp_path / "skip_audit.sqlite") as db:
         for n in range(40):
             db.execute(
                 "INSERT INTO shadow (time, collection, policy, top1_changed, set_changed, "
@@ -196,19 +197,33 @@ def test_the_share_and_its_interval(tmp_path):
                 (None if n >= 30 else int(n < 3),),
             )
     db.close()
-    found = shadow.summary()
+    found = skip_audit.summary()
     assert (found.n, found.judged, found.harmed, found.harm) == (40, 30, 3, 0.1)
     assert (found.low, found.high) == (
         pytest.approx(0.0211, abs=1e-4),
         pytest.approx(0.2653, abs=1e-4),
     )
     assert found.lost == pytest.approx(0.5)
-    shadow.close()
+    skip_audit.close()
 
 
 def test_another_version_of_the_file_is_refused(tmp_path):
-    with sqlite3.connect(tmp_path / "shadow.sqlite") as db:
+    with sqlite3.connect(tmp_path / "skip_audit.sqlite") as db:
         db.execute("PRAGMA user_version=9")
     db.close()
     with pytest.raises(StoreError, match="has version 9, this rankgate reads 1"):
-        Shadow(tmp_path, rate=0.0)
+        SkipAudit(tmp_path, rate=0.0)
+
+
+def test_what_an_older_version_measured_is_taken_over(tmp_path):
+    with closing(SkipAudit(tmp_path, rate=0.0)):
+        pass
+    with closing(sqlite3.connect(tmp_path / "skip_audit.sqlite")) as db, db:
+        db.execute(
+            "INSERT INTO shadow (time, collection, policy, top1_changed, set_changed, "
+            "answer_changed, harmed, lost) VALUES ('t', 'c', 'p', 1, 1, 0, 0, 0.0)"
+        )
+    (tmp_path / "skip_audit.sqlite").rename(tmp_path / "shadow.sqlite")
+    with closing(SkipAudit(tmp_path, rate=0.0)) as audit:
+        assert (audit.summary().policy, audit.summary().n) == ("p", 1)
+    assert not (tmp_path / "shadow.sqlite").exists()

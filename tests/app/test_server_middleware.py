@@ -8,7 +8,7 @@ import ingest_files as files
 import pytest
 import server_rig as rig
 
-from rag_app.server.logs import JsonLines
+from rag_app.server.middleware import JsonLines
 
 HERE = "http://127.0.0.1:8000"
 
@@ -183,7 +183,7 @@ async def test_a_broken_route_tells_nothing_and_keeps_the_shape(client, caplog):
     def broken(_name):
         raise RuntimeError("the secret word is sesame")
 
-    client.hub.pipeline = broken
+    client.collections.pipeline = broken
     with caplog.at_level(logging.INFO, "rankgate"):
         answer = await client.post("/v1/search", json={"query": "open"})
     assert answer.status_code == 500
