@@ -14,6 +14,7 @@ from command_kit import invoke
 
 from rankgate.errors import InputError, ProfileMismatchError
 from rankgate.policy import Policy
+from rankgate.reranker import Reranker
 from rankgate.retrieve import MemoryIndex
 from rankgate.testing import FakeScorer
 from rankgate.types import Candidate, FirstStageKind
@@ -26,6 +27,7 @@ from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.loading import load_dataset
 from rankgate_eval.run.system import IndexStage, as_first_stage
 from rankgate_eval.run.system_choice import profile_of
+from rankgate_eval.stats.ndcg import ndcg
 
 # The system knows which passage belongs to which query, and gets it wrong now and then; the
 # scorer nearly never does. Both are deterministic.
@@ -126,6 +128,33 @@ def test_a_policy_is_fitted_written_and_loaded_and_no_test_query_is_read(folder)
     assert again.exit_code == 0, again.output
     assert Policy.load("other.json").section("hybrid") == section
     assert "false answers, removed" in again.stdout and "Written: other.json" in again.stdout
+
+
+def test_the_engine_with_the_written_file_does_what_was_printed(folder):
+    import planted_system
+
+    found = run("data", *SYSTEM_OPTIONS, "--max-loss", "0.02", "--json")
+    report = json.loads(found.stdout)
+    data, _ = load_dataset("data")
+    engine = Reranker(
+        planted_system.scorer, policy=Policy.load("policy.json"), first_stage="hybrid"
+    )
+    gained, skipped, refused = [], 0, 0
+    for query in report["fresh"]:
+        text = data.queries[query]
+        outcome = engine.rerank(text, planted_system.search(text, 12))
+        skipped += outcome.path.value == "skipped"
+        refused += outcome.refused
+        ids = [p.candidate.id for p in outcome.passages]
+        ids += [d.candidate.id for d in outcome.dropped]
+        gained.append(ndcg([float(i in data.relevant(query)) for i in ids], 1))
+    shown = report["held_out"]
+    assert 0 < len(gained) == shown["gate"]["skip_rate"]["n"] < 130
+    assert shown["fitted_on"] + len(gained) == 130
+    assert skipped == shown["gate"]["skip_rate"]["count"]
+    assert refused == shown["floor"]["false_refusals_all_answerable"]["count"]
+    assert np.mean(gained) == pytest.approx(shown["order"]["ndcg10"]["policy"], abs=1e-5)
+    assert report["parts"]["gate"]["kept"] and skipped > 0
 
 
 def test_what_was_read_can_be_kept_and_fitted_later(folder):

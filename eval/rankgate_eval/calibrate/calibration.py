@@ -253,6 +253,7 @@ def fit_material(
         "top_n": options.top_n,
         **made,
         "section": policy.to_dict()["sections"][reading.kind.value],
+        "fresh": [] if judgement is None else judgement.fresh,
         "frontier": [] if judgement is None else thinned(judgement.parts.points),
         "in_place": numbers["in_place"],
     }

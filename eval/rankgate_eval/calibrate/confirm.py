@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rankgate.decide.relevance import RelevanceModel
 from rankgate.policy import Section
@@ -29,7 +28,7 @@ from rankgate_eval.calibrate.measure import (
     share,
 )
 from rankgate_eval.calibrate.rows import Row
-from rankgate_eval.calibrate.serve import Served, place_by_first_stage, serve
+from rankgate_eval.calibrate.serve import Placed, Served, place_by_first_stage, serve
 from rankgate_eval.stats.ndcg import ndcg
 from rankgate_eval.stats.significance import Difference
 
@@ -46,16 +45,14 @@ class Check:
     """Whether one part holds on queries that it was not fitted on.
 
     Attributes:
-        part: of `PARTS`.
         passed: whether it may stay.
         reason: in a sentence, with the numbers.
         numbers: plain data behind it.
     """
 
-    part: str
     passed: bool
     reason: str
-    numbers: dict[str, Any]
+    numbers: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +72,11 @@ class Judged:
     served: tuple[Served, ...]
     fitted_on: int
     unit: str
+
+    @property
+    def fresh(self) -> list[str]:
+        """Ids of the answerable queries of the fresh half."""
+        return [s.row.query_id for s in self.served if s.row.answerable]
 
 
 def section_of(parts: FittedParts, *, scale: str, base: Section) -> Section:
@@ -138,12 +140,8 @@ def fit_checked(
         without = without | {failed}
         if failed == "reranked":
             without = without | {"floor"}
-            checks["floor"] = Check(
-                part="floor",
-                passed=False,
-                reason="a floor needs the relevance model of reranked results",
-                numbers={},
-            )
+            reason = "a floor needs the relevance model of reranked results"
+            checks["floor"] = Check(passed=False, reason=reason)
 
 
 def _waits(part: str, parts: FittedParts) -> bool:
@@ -159,64 +157,58 @@ def check_parts(
     without: frozenset[str] = frozenset(),
 ) -> dict[str, Check]:
     """Judge each part that was fitted on rows that it has not seen, or say why it was not."""
-    checks = [
-        _check_reranked(served, options.seed),
-        _check_first_stage(served, parts, options.seed),
-        _check_gate(served, parts, options),
-        _check_floor(served, parts, options),
-    ]
-    return {c.part: c for c in checks if c.part not in without}
+    checks = {
+        "reranked": _check_reranked(served, options.seed),
+        "first_stage": _check_first_stage(served, parts, options.seed),
+        "gate": _check_gate(served, parts, options),
+        "floor": _check_floor(served, parts, options),
+    }
+    return {part: check for part, check in checks.items() if part not in without}
 
 
 def _check_model(
-    part: str,
-    before: npt.NDArray[np.float64],
-    after: npt.NDArray[np.float64],
-    rows: Sequence[Row],
-    gain: tuple[Any, dict[str, Any]] | None,
-    seed: int,
+    served: Sequence[Served],
+    placed: Callable[[Served], Placed],
+    own: Callable[[Row], float],
     other: str,
+    seed: int,
 ) -> Check:
     """An order not worse beyond its error, and a better one or a probability worth its name."""
-    order = compared(before, after, rows, seed=seed)
+    answerable = [s for s in served if s.row.answerable]
+    order = compared(
+        np.array([own(s.row) for s in answerable]),
+        np.array([placed(s).ndcg10 for s in answerable]),
+        [s.row for s in answerable],
+        seed=seed,
+    )
+    gain = brier_gain([placed(s) for s in served], [s.row for s in served], seed=seed)
     holds = gain is not None and gain[0].mean > gain[0].standard_error
-    numbers = {
-        "order": difference(order),
-        "probability": None if gain is None else gain[1],
-        "probability_holds": holds,
-    }
-    lost = f"orders {order.mean:+.4f} nDCG@10 against {other} (n {order.n})"
-    if order.mean < -order.standard_error:
-        return Check(part=part, passed=False, reason=f"{lost}: worse", numbers=numbers)
     skill = "no probability" if gain is None else f"Brier skill {gain[1]['brier_skill']}"
-    if holds:
-        return Check(part=part, passed=True, reason=f"{lost}; {skill}", numbers=numbers)
-    if order.better():
-        reason = f"{lost}, but its probability is not to be trusted ({skill}): it only orders"
-        return Check(part=part, passed=True, reason=reason, numbers=numbers)
-    reason = f"{lost}: not shown to be better, and its probability neither ({skill})"
-    return Check(part=part, passed=False, reason=reason, numbers=numbers)
+    worse = order.mean < -order.standard_error
+    if worse:
+        told = ": worse"
+    elif holds:
+        told = f"; {skill}"
+    elif order.better():
+        told = f", but its probability is not to be trusted ({skill}): it only orders"
+    else:
+        told = f": not shown to be better, and its probability neither ({skill})"
+    return Check(
+        passed=not worse and (holds or order.better()),
+        reason=f"orders {order.mean:+.4f} nDCG@10 against {other} (n {order.n}){told}",
+        numbers={
+            "order": difference(order),
+            "probability": None if gain is None else gain[1],
+            "probability_holds": holds,
+        },
+    )
 
 
 def _check_reranked(served: Sequence[Served], seed: int) -> Check:
-    answerable = [s for s in served if s.row.answerable]
-    rows = [s.row for s in answerable]
     if all(_constant(s.row) for s in served):
-        return Check(
-            part="reranked",
-            passed=False,
-            reason="the scorer gives every passage of a query the same score",
-            numbers={},
-        )
-    return _check_model(
-        "reranked",
-        np.array([raw_ndcg10(r) for r in rows]),
-        np.array([s.reranked.ndcg10 for s in answerable]),
-        rows,
-        brier_gain([s.reranked for s in served], [s.row for s in served], seed=seed),
-        seed,
-        "raw order",
-    )
+        reason = "the scorer gives every passage of a query the same score"
+        return Check(passed=False, reason=reason)
+    return _check_model(served, lambda s: s.reranked, raw_ndcg10, "raw order", seed)
 
 
 def _constant(row: Row) -> bool:
@@ -228,22 +220,14 @@ def _constant(row: Row) -> bool:
 
 def _check_first_stage(served: Sequence[Served], parts: FittedParts, seed: int) -> Check:
     if parts.first_stage is None:
-        return Check(
-            part="first_stage",
-            passed=False,
-            reason="the first stage gives no scores, and its ranks are no probability",
-            numbers={},
-        )
-    answerable = [s for s in served if s.row.answerable]
-    rows = [s.row for s in answerable]
+        reason = "the first stage gives no scores, and its ranks are no probability"
+        return Check(passed=False, reason=reason)
     return _check_model(
-        "first_stage",
-        np.array([place_by_first_stage(r, None).ndcg10 for r in rows]),
-        np.array([s.skipped.ndcg10 for s in answerable]),
-        rows,
-        brier_gain([s.skipped for s in served], [s.row for s in served], seed=seed),
-        seed,
+        served,
+        lambda s: s.skipped,
+        lambda row: place_by_first_stage(row, None).ndcg10,
         "first-stage order",
+        seed,
     )
 
 
@@ -251,8 +235,7 @@ def _check_gate(served: Sequence[Served], parts: FittedParts, options: FitOption
     """Whether the fresh half confirms the gate: what it skips, and what that loses."""
     promised = parts.promised
     if parts.gate.model is None or promised is None:
-        reason = parts.notes.get("gate", "not fitted")
-        return Check(part="gate", passed=False, reason=reason, numbers={})
+        return Check(passed=False, reason=parts.notes.get("gate", "not fitted"))
     answerable = [s for s in served if s.row.answerable]
     loss = compared(
         np.array([s.placed.ndcg10 for s in answerable]),
@@ -284,7 +267,7 @@ def _check_gate(served: Sequence[Served], parts: FittedParts, options: FitOption
         if needed is not None:
             numbers["needed"] = needed
             failed += f"; about {needed} judged queries would tell, or a larger --max-loss"
-    return Check(part="gate", passed=not failed, reason=told + failed, numbers=numbers)
+    return Check(passed=not failed, reason=told + failed, numbers=numbers)
 
 
 def _spare(
@@ -336,23 +319,19 @@ def _room(parts: FittedParts, numbers: dict[str, Any], options: FitOptions) -> s
 
 def _check_floor(served: Sequence[Served], parts: FittedParts, options: FitOptions) -> Check:
     if parts.floor.refuse_below is None:
-        reason = parts.notes.get("floor", "not fitted")
-        return Check(part="floor", passed=False, reason=reason, numbers={})
+        return Check(passed=False, reason=parts.notes.get("floor", "not fitted"))
     found = [s for s in served if s.row.answerable and s.row.found]
     wrong = share(sum(not s.answers for s in found), len(found))
     apart = separation(served, seed=options.seed)
     numbers = {"false_refusals": wrong, "separation": apart}
     told = f"refuses {wrong['share']:.1%} of the answerable queries (n {wrong['n']})"
     if wrong["count"] > options.false_refusals * wrong["n"]:
-        reason = f"{told}: more than {options.false_refusals:.1%}"
-        return Check(part="floor", passed=False, reason=reason, numbers=numbers)
-    if apart is None:
-        reason = f"{told}, and there are no unanswerable ones to tell whether it is of use"
-        return Check(part="floor", passed=False, reason=reason, numbers=numbers)
-    told += f" and {apart['mean']:+.1%} more of the unanswerable ones"
-    if apart["interval"] is None or apart["interval"][0] <= 0.0:
-        reason = f"{told}: it does not tell them apart"
-        return Check(part="floor", passed=False, reason=reason, numbers=numbers)
-    return Check(
-        part="floor", passed=True, reason=told + _room(parts, numbers, options), numbers=numbers
-    )
+        failed = f": more than {options.false_refusals:.1%}"
+    elif apart is None:
+        failed = ", and there are no unanswerable ones to tell whether it is of use"
+    else:
+        told += f" and {apart['mean']:+.1%} more of the unanswerable ones"
+        useful = apart["interval"] is not None and apart["interval"][0] > 0.0
+        failed = "" if useful else ": it does not tell them apart"
+    told += failed or _room(parts, numbers, options)
+    return Check(passed=not failed, reason=told, numbers=numbers)

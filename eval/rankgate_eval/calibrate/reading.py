@@ -10,7 +10,7 @@ from rankgate.errors import InputError
 from rankgate.scorers import Scorer
 from rankgate.scorers.wrappers import Cached
 from rankgate.types import FirstStageKind
-from rankgate_eval.calibrate.rows import Row, pooled_row
+from rankgate_eval.calibrate.rows import ANSWERABLE, Row, pooled_row
 from rankgate_eval.calibrate.unanswerable import (
     Question,
     hidden_passages,
@@ -113,45 +113,26 @@ def read_rows(
     own = read("reading unjudged questions", stage, data, unjudged)
     every = [*as_found.values(), *removed.values(), *asked.values(), *own.values()]
     seen = kind_of(c for pooled in every for c in pooled.candidates)
-    if kind is None:
-        kind = seen
-        if seen is FirstStageKind.ORDER:
-            notes.append(
-                "not all candidates carry a score: the first stage's order is all there is"
-            )
-    every_kind = {
-        name: {q: _as_kind(p, kind, lexicon) for q, p in part.items()}
-        for name, part in (
-            ("found", as_found),
-            ("removed", removed),
-            ("asked", asked),
-            ("own", own),
-        )
-    }
+    if kind is None and seen is FirstStageKind.ORDER:
+        notes.append("not all candidates carry a score: the first stage's order is all there is")
+    kept = seen if kind is None else kind
+
+    def row(p: Pooled, group: str, stratum: str, gold: Collection[str] = ()) -> Row:
+        return pooled_row(_as_kind(p, kept, lexicon), gold=gold, group=group, stratum=stratum)
+
     strata = {q.id: q.stratum for q in questions}
     # An earlier query names the group, so its name depends on the file's order; no sum does.
     groups: Mapping[str, str] = data.groups
-    rows = [
-        pooled_row(p, gold=data.relevant(q), group=groups[q])
-        for q, p in every_kind["found"].items()
-    ]
-    rows += [
-        pooled_row(p, gold=(), group=groups[q], stratum="removed")
-        for q, p in every_kind["removed"].items()
-    ]
-    rows += [
-        pooled_row(p, gold=(), group=q, stratum=strata[q]) for q, p in every_kind["asked"].items()
-    ]
-    rows += [
-        pooled_row(p, gold=(), group=groups[q], stratum=_unjudged_stratum(data, q))
-        for q, p in every_kind["own"].items()
-    ]
+    rows = [row(p, groups[q], ANSWERABLE, data.relevant(q)) for q, p in as_found.items()]
+    rows += [row(p, groups[q], "removed") for q, p in removed.items()]
+    rows += [row(p, q, strata[q]) for q, p in asked.items()]
+    rows += [row(p, groups[q], _unjudged_stratum(data, q)) for q, p in own.items()]
     failed = sorted({p.query_id for p in every if p.scorer_error is not None})
     if failed:
         notes.append(
             f"the scorer failed on {len(failed)} queries, which are served by the first stage"
         )
-    return Reading(rows=tuple(rows), kind=kind, failed=tuple(failed), notes=tuple(notes))
+    return Reading(rows=tuple(rows), kind=kept, failed=tuple(failed), notes=tuple(notes))
 
 
 def _unjudged_stratum(data: Dataset, query_id: str) -> str:
