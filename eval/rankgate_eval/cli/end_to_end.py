@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 from rankgate_eval.cli.grouped import grouped
 from rankgate_eval.cli.inputs import Inputs
+from rankgate_eval.cli.judging import GeneratorOptions, JudgeOptions
 from rankgate_eval.cli.options import (
     FieldOption,
     FirstStageOption,
@@ -27,10 +27,6 @@ from rankgate_eval.cli.options import (
 from rankgate_eval.cli.progress import guarded
 
 if TYPE_CHECKING:
-    from rankgate.scorers.remote.secret import Secret
-    from rankgate_eval.answers.endpoint import Endpoint
-    from rankgate_eval.answers.generator import Generator
-    from rankgate_eval.answers.judge import Judge
     from rankgate_eval.answers.questions import AskedQuestion
     from rankgate_eval.answers.result import EndToEnd
 
@@ -39,8 +35,8 @@ __all__ = ["end_to_end", "register"]
 _EPILOG = (
     "Without --judge-model nothing is judged by a language model: answers are compared with "
     "reference answers. Exit codes: 0 ship, or ship behind the gate, or a dry run; 1 don't ship; "
-    "2 wrong usage, setting, data or address; 3 not enough data; 70 a crash. A run that was "
-    "stopped is continued by the same command; nothing in its log is paid for again."
+    "2 wrong usage, setting, data or address; 3 not enough data; 4 no fair test; 70 a crash. A "
+    "run that was stopped is continued by the same command; nothing in its log is paid for again."
 )
 
 
@@ -50,60 +46,8 @@ def end_to_end(
     out: Annotated[
         Path, typer.Option("--out", help="Folder for the result and the log of paid calls.")
     ],
-    judge_model: Annotated[
-        str | None, typer.Option("--judge-model", help="The judge's name at its API.")
-    ] = None,
-    judge_base_url: Annotated[
-        str | None,
-        typer.Option("--judge-base-url", help="Of an OpenAI-compatible API, such as .../v1."),
-    ] = None,
-    judge_api_key_env: Annotated[
-        str | None,
-        typer.Option("--judge-api-key-env", help="Environment variable that holds its key."),
-    ] = None,
-    judge_mode: Annotated[
-        str, typer.Option("--judge-mode", help="json, schema, tools or plain.")
-    ] = "json",
-    judge_params: Annotated[
-        str | None,
-        typer.Option("--judge-params", help="JSON of parameters to set; null leaves one out."),
-    ] = None,
-    embeddings_model: Annotated[
-        str | None,
-        typer.Option(
-            "--embeddings-model",
-            help="For answer relevancy, at the judge's API; without it all-MiniLM-L6-v2 here.",
-        ),
-    ] = None,
-    embeddings_base_url: Annotated[
-        str | None, typer.Option("--embeddings-base-url", help="Where it is not the judge's.")
-    ] = None,
-    strictness: Annotated[
-        int, typer.Option("--strictness", min=1, help="Questions that answer relevancy samples.")
-    ] = 3,
-    repeat: Annotated[
-        int, typer.Option("--repeat", min=1, help="Judgings of each answer; 2 tells agreement.")
-    ] = 1,
-    generator: Annotated[
-        str, typer.Option("--generator", help="extractive, openai or module:attribute.")
-    ] = "extractive",
-    generator_model: Annotated[
-        str | None, typer.Option("--generator-model", help="With --generator openai.")
-    ] = None,
-    generator_base_url: Annotated[
-        str | None, typer.Option("--generator-base-url", help="Where it is not the judge's.")
-    ] = None,
-    generator_api_key_env: Annotated[
-        str | None,
-        typer.Option("--generator-api-key-env", help="Environment variable that holds its key."),
-    ] = None,
-    generator_params: Annotated[
-        str | None, typer.Option("--generator-params", help="JSON of parameters to set.")
-    ] = None,
-    refusal: Annotated[
-        list[str] | None,
-        typer.Option("--refusal", help="How your generator's refusals begin; repeatable."),
-    ] = None,
+    judge: JudgeOptions,
+    generator: GeneratorOptions,
     arms: Annotated[
         str, typer.Option("--arms", help="first_stage and at least one of rerank, policy.")
     ] = "first_stage,rerank,policy",
@@ -139,17 +83,9 @@ def end_to_end(
 ) -> None:
     """Say whether answers get better behind the reranker, and what judging that costs."""
     with guarded(debug=debugging(ctx)) as tell:
-        from rankgate.errors import ConfigError
         from rankgate.types import FirstStageKind
-        from rankgate_eval.answers.endpoint import Endpoint, Model
-        from rankgate_eval.answers.generator import ApiGenerator, choose_generator
         from rankgate_eval.answers.handover import hand_over
-        from rankgate_eval.answers.judge import (
-            DEFAULT_PARAMETERS,
-            Judge,
-            LocalEmbeddings,
-            refuse_own_scorer,
-        )
+        from rankgate_eval.answers.judge import refuse_own_scorer
         from rankgate_eval.answers.prices import Prices
         from rankgate_eval.answers.questions import (
             questions_of,
@@ -161,65 +97,10 @@ def end_to_end(
         from rankgate_eval.run.evaluation import as_policy
         from rankgate_eval.verdict.fairness import shared_questions
 
-        def endpoint(
-            role: str, model: str, url: str | None, key: str | None, params: str | None
-        ) -> Endpoint:
-            if url is None:
-                raise ConfigError(
-                    f"the {role} {model!r} needs an address: --{role}-base-url, such as "
-                    "https://api.openai.com/v1 or http://127.0.0.1:11434/v1"
-                )
-            chat = {} if role == "embeddings" else DEFAULT_PARAMETERS
-            return Endpoint(
-                Model(
-                    name=model,
-                    base_url=url,
-                    api_key=_key(key),
-                    parameters={**chat, **_parameters(params, role)},
-                    timeout_s=timeout,
-                )
-            )
-
         # Everything that may be wrong with the options, before anything takes time.
         known_prices = None if prices is None else Prices.load(prices)
-        asked_judge: Judge | None = None
-        if judge_model is not None:
-            local = embeddings_model is None
-            asked_judge = Judge(
-                endpoint=endpoint(
-                    "judge", judge_model, judge_base_url, judge_api_key_env, judge_params
-                ),
-                embeddings=LocalEmbeddings()
-                if local
-                else endpoint(
-                    "embeddings",
-                    str(embeddings_model),
-                    judge_base_url if embeddings_base_url is None else embeddings_base_url,
-                    judge_api_key_env,
-                    None,
-                ),
-                mode=judge_mode,
-                strictness=strictness,
-                repeat=repeat,
-            )
-        elif judge_base_url is not None or repeat > 1:
-            raise ConfigError("--judge-base-url and --repeat need --judge-model")
-        writer: Generator
-        if generator == "openai":
-            if generator_model is None:
-                raise ConfigError("--generator openai needs --generator-model")
-            writer = ApiGenerator(
-                endpoint(
-                    "generator",
-                    generator_model,
-                    judge_base_url if generator_base_url is None else generator_base_url,
-                    judge_api_key_env if generator_api_key_env is None else generator_api_key_env,
-                    generator_params,
-                ),
-                refusals=refusal or (),
-            )
-        else:
-            writer = choose_generator(generator, refusals=refusal or ())
+        asked_judge = judge.made(timeout)
+        writer = generator.made(judge, timeout)
         wanted = tuple(a.strip() for a in arms.split(",") if a.strip())
 
         dataset, _ = inputs.read()
@@ -235,7 +116,7 @@ def end_to_end(
             tell=tell,
         ) as under:
             if asked_judge is not None:
-                refuse_own_scorer(str(judge_model), under.scorer.info.id)
+                refuse_own_scorer(asked_judge.endpoint.model.name, under.scorer.info.id)
             handed = hand_over(
                 under.stage,
                 dataset,
@@ -270,7 +151,7 @@ def end_to_end(
             after="policy" if "policy" in handed.arms else wanted[-1],
             fields=tuple(field or ()),
             seed=seed,
-            extractive=generator == "extractive",
+            extractive=generator.generator == "extractive",
             unfair=shared.sentence if shared is not None and shared.unfair else None,
         )
         result = compare_answers(
@@ -295,35 +176,6 @@ def end_to_end(
             lines = [*terminal_lines(result.section), "", *(str(path) for path in written)]
             typer.echo("\n".join(lines))
     raise typer.Exit(result.exit_code)
-
-
-def _key(variable: str | None) -> Secret | None:
-    """The key in an environment variable that the user names; none is looked for otherwise."""
-    from rankgate.errors import ConfigError
-    from rankgate.scorers.remote.secret import Secret
-
-    if variable is None:
-        return None
-    value = os.environ.get(variable)
-    if not value:
-        raise ConfigError(f"the environment variable {variable} that should hold a key is not set")
-    return Secret(value)
-
-
-def _parameters(text: str | None, role: str) -> dict[str, Any]:
-    from rankgate.errors import ConfigError
-
-    if text is None:
-        return {}
-    try:
-        value = json.loads(text)
-    except ValueError as exc:
-        raise ConfigError(f"--{role}-params is not JSON: {exc}") from exc
-    if not isinstance(value, dict):
-        raise ConfigError(
-            f"--{role}-params is a JSON object, such as '{{\"temperature\": null}}'; got {text!r}"
-        )
-    return value
 
 
 def _made(
