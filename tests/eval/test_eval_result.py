@@ -50,7 +50,7 @@ def test_the_schema_is_that_of_the_models():
     assert schema["$schema"].endswith("2020-12/schema") and schema["$id"].endswith("result-1.json")
     assert set(schema["properties"]) == {f.name for f in dataclasses.fields(Result)}
     assert set(schema["required"]) == set(schema["properties"])
-    for name in set(parts.__all__) - {"ArmResult"}:
+    for name in set(parts.__all__) - {"ArmResult", "BudgetStatus"}:
         fields = {f.name for f in dataclasses.fields(getattr(parts, name))}
         assert set(schema["$defs"][name]["properties"]) == fields, name
         assert schema["$defs"][name]["additionalProperties"] is False

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from rankgate.errors import InputError
-from rankgate_eval.run.latency import Budget, BudgetStatus
+from rankgate_eval.result.parts import BudgetResult, BudgetStatus
 from rankgate_eval.stats.significance import Difference
 from rankgate_eval.stats.strata import StrataReport, StratumResult
 from rankgate_eval.verdict.verdict import Call, Evidence, Standards, judge
@@ -60,7 +60,7 @@ def strata(mean, adjusted, name="many"):
 
 
 def budget(status, observed=80.0):
-    return Budget(
+    return BudgetResult(
         status=status, budget_ms=100.0, quantile=0.95, observed_ms=observed, n=400, needed=59
     )
 

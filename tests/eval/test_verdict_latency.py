@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from rankgate.errors import InputError
-from rankgate_eval.run.latency import BudgetStatus, check_budget, samples_needed, summarise_latency
+from rankgate_eval.result.parts import BudgetStatus
+from rankgate_eval.run.latency import check_budget, samples_needed, summarise_latency
 
 
 @pytest.mark.parametrize(("quantile", "needed"), [(0.5, 5), (0.95, 59), (0.99, 299)])

@@ -6,6 +6,7 @@ Numbers are defined here, lists of queries and passages in `result_rows`; both a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel
@@ -28,6 +29,7 @@ from rankgate_eval.result.rows import (
 __all__ = [
     "ArmResult",
     "BudgetResult",
+    "BudgetStatus",
     "Change",
     "CurvePoint",
     "DataResult",
@@ -294,11 +296,28 @@ class Frontier:
     chosen: FrontierPoint
 
 
+class BudgetStatus(StrEnum):
+    """Whether a latency budget is kept."""
+
+    INSIDE = "inside"
+    OVER = "over"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class BudgetResult:
-    """The latency budget; `status` is inside, over or unknown."""
+    """A latency budget, checked.
 
-    status: str
+    Attributes:
+        status: inside, over, or unknown for lack of samples.
+        budget_ms: the limit, inclusive.
+        quantile: which share of the queries must keep it, such as 0.95.
+        observed_ms: the samples' quantile; None where they are too few to carry it.
+        n: samples.
+        needed: samples that the quantile needs.
+    """
+
+    status: BudgetStatus
     budget_ms: float
     quantile: float
     observed_ms: float | None

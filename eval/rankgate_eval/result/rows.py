@@ -115,7 +115,14 @@ class WorstQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Diagnosed:
-    """See `rankgate_eval.verdict.diagnosis.Diagnosis`."""
+    """One thing that the numbers say.
+
+    Attributes:
+        code: retrieval_ceiling, better_retrieval, few_candidates, nothing_to_lift,
+            domain_mismatch, unused_headroom, or headroom_rule.
+        sentence: what was found, with the numbers.
+        advice: what to do about it.
+    """
 
     code: str
     sentence: str

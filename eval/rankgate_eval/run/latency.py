@@ -3,69 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from rankgate.errors import InputError
+from rankgate_eval.result.parts import BudgetResult, BudgetStatus, LatencyResult
 
 __all__ = [
-    "Budget",
-    "BudgetStatus",
-    "Latency",
     "check_budget",
     "samples_needed",
     "summarise_latency",
 ]
-
-
-class BudgetStatus(StrEnum):
-    """Whether a latency budget is kept."""
-
-    INSIDE = "inside"
-    OVER = "over"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
-    """Milliseconds a query.
-
-    Attributes:
-        n: samples.
-        mean, worst: in ms.
-        p50, p95, p99: in ms; None where there are fewer samples than `samples_needed`.
-    """
-
-    n: int
-    mean: float
-    worst: float
-    p50: float | None
-    p95: float | None
-    p99: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """A latency budget, checked.
-
-    Attributes:
-        status: inside, over, or unknown for lack of samples.
-        budget_ms: the limit, inclusive.
-        quantile: which share of the queries must keep it, such as 0.95.
-        observed_ms: the samples' quantile; None where they are too few to carry it.
-        n: samples.
-        needed: samples that the quantile needs.
-    """
-
-    status: BudgetStatus
-    budget_ms: float
-    quantile: float
-    observed_ms: float | None
-    n: int
-    needed: int
 
 
 def samples_needed(quantile: float, *, confidence: float = 0.95) -> int:
@@ -83,14 +32,14 @@ def samples_needed(quantile: float, *, confidence: float = 0.95) -> int:
     return math.ceil(math.log1p(-confidence) / math.log(quantile))
 
 
-def summarise_latency(milliseconds: npt.ArrayLike) -> Latency:
+def summarise_latency(milliseconds: npt.ArrayLike) -> LatencyResult:
     """Percentiles of per-query latencies, each a value that occurred (nearest rank).
 
     Raises:
         InputError: no sample, or one that is negative or not finite.
     """
     samples = _samples(milliseconds)
-    return Latency(
+    return LatencyResult(
         n=int(samples.size),
         mean=float(samples.mean()),
         worst=float(samples.max()),
@@ -102,7 +51,7 @@ def summarise_latency(milliseconds: npt.ArrayLike) -> Latency:
 
 def check_budget(
     milliseconds: npt.ArrayLike, budget_ms: float, *, quantile: float = 0.95
-) -> Budget:
+) -> BudgetResult:
     """Compare a latency quantile with a budget.
 
     With too few samples the status is `unknown`, except that no sample within the budget is
@@ -122,7 +71,7 @@ def check_budget(
         status = BudgetStatus.OVER
     else:
         status = BudgetStatus.UNKNOWN
-    return Budget(
+    return BudgetResult(
         status=status,
         budget_ms=budget_ms,
         quantile=quantile,

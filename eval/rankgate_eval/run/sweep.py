@@ -38,7 +38,7 @@ from rankgate_eval.run.system import FirstStage
 from rankgate_eval.run.system_choice import kind_of, profile_of
 from rankgate_eval.stats.significance import compare
 from rankgate_eval.verdict.recall import measure_recall, reached_depth
-from rankgate_eval.verdict.sections import estimate, latency_result
+from rankgate_eval.verdict.sections import estimate
 
 __all__ = ["DEFAULT_KS", "SweepPoint", "SweepResult", "run_sweep"]
 
@@ -281,7 +281,7 @@ class _Sweep:
         ndcg = measure(self.data.qrels, order, self.judged, names=["ndcg@10"]).column("ndcg@10")
         recall = recall_curve(self.data.qrels, order, self.judged, [self.top_n])[:, 0]
         times = [arms.latency_ms[arm][q] for q in timed if q in arms.latency_ms[arm]]
-        latency = latency_result(summarise_latency(times))
+        latency = summarise_latency(times)
         budget = self.settings.budget_ms
         draws = {"resamples": self.settings.resamples, "seed": self.settings.seed}
         scored = [q for q in self.judged if "score" in arms.decided[q].timings_ms]

@@ -40,11 +40,9 @@ from rankgate_eval.verdict.listings import moved_lists, worst_queries
 from rankgate_eval.verdict.recall import alternative_recall, measure_recall, reached_depth
 from rankgate_eval.verdict.refusals import count_refusals, unanswerable_rows
 from rankgate_eval.verdict.sections import (
-    budget_result,
     change,
     estimate,
     interval,
-    latency_result,
     reliability_result,
     strata_result,
 )
@@ -170,7 +168,7 @@ def analyse(
                     name: estimate(column, numbers.clusters, **draws)
                     for name, column in numbers.values[arm].items()
                 },
-                latency_ms=latency_result(summarise_latency(times[arm])) if times[arm] else None,
+                latency_ms=summarise_latency(times[arm]) if times[arm] else None,
                 note=e.arms.tuned_note if arm == "tuned_first_stage" else "",
                 missing=numbers.missing[arm],
             )
@@ -213,7 +211,7 @@ def analyse(
             skip_rate=skip_rate,
             **draws,
         ),
-        budget=None if budget is None else budget_result(budget),
+        budget=budget,
         worst_queries=worst_queries(
             e.data,
             e.pool,
@@ -327,7 +325,7 @@ def _reliability(e: Experiment, *, top: int) -> ReliabilityResult | None:
 def _diagnosis(
     e: Experiment, recall: Mapping[int, float], room: float, gain: Difference
 ) -> tuple[Diagnosed, ...]:
-    found = diagnose(
+    return diagnose(
         Observations(
             recall=recall,
             k=e.k,
@@ -337,7 +335,6 @@ def _diagnosis(
             alternatives=alternative_recall(e.stage, e.data, e.judged, depth=e.depth),
         )
     )
-    return tuple(Diagnosed(code=d.code, sentence=d.sentence, advice=d.advice) for d in found)
 
 
 def _warnings(e: Experiment) -> list[str]:

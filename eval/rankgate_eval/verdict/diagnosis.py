@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rankgate.errors import InputError
+from rankgate_eval.result.rows import Diagnosed
 from rankgate_eval.stats.significance import Difference
 
-__all__ = ["Diagnosis", "Limits", "Observations", "diagnose"]
+__all__ = ["Limits", "Observations", "diagnose"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,23 +76,7 @@ class Observations:
         return max(self.recall)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnosis:
-    """One thing that the numbers say.
-
-    Attributes:
-        code: retrieval_ceiling, better_retrieval, few_candidates, nothing_to_lift,
-            domain_mismatch, unused_headroom, or headroom_rule.
-        sentence: what was found, with the numbers.
-        advice: what to do about it.
-    """
-
-    code: str
-    sentence: str
-    advice: str
-
-
-def diagnose(seen: Observations, limits: Limits | None = None) -> tuple[Diagnosis, ...]:
+def diagnose(seen: Observations, limits: Limits | None = None) -> tuple[Diagnosed, ...]:
     """Read the numbers. The most limiting comes first; the 25-point rule is always last.
 
     Args:
@@ -108,13 +93,13 @@ def diagnose(seen: Observations, limits: Limits | None = None) -> tuple[Diagnosi
     return tuple(found)
 
 
-def _retrieval(seen: Observations, at: Limits) -> list[Diagnosis]:
+def _retrieval(seen: Observations, at: Limits) -> list[Diagnosed]:
     depth = seen.deepest
     reached = seen.recall[depth]
     found = []
     if reached < at.ceiling:
         found.append(
-            Diagnosis(
+            Diagnosed(
                 code="retrieval_ceiling",
                 sentence=f"{_percent(1.0 - reached)} of the relevant passages are not among the "
                 f"first {depth} results (recall@{depth} is {reached:.3f}); no reranker can bring "
@@ -127,7 +112,7 @@ def _retrieval(seen: Observations, at: Limits) -> list[Diagnosis]:
     if better:
         value, name = max(better)
         found.append(
-            Diagnosis(
+            Diagnosed(
                 code="better_retrieval",
                 sentence=f"{name} finds {value:.3f} of the relevant passages within {depth}, the "
                 f"first stage in use {reached:.3f}.",
@@ -138,7 +123,7 @@ def _retrieval(seen: Observations, at: Limits) -> list[Diagnosis]:
     return found
 
 
-def _candidates(seen: Observations, at: Limits) -> list[Diagnosis]:
+def _candidates(seen: Observations, at: Limits) -> list[Diagnosed]:
     """Recall still rising where reading stops: seen beyond K, or else on the way to it."""
     if seen.k not in seen.recall:
         return []
@@ -156,7 +141,7 @@ def _candidates(seen: Observations, at: Limits) -> list[Diagnosis]:
     if rise < at.rising:
         return []
     return [
-        Diagnosis(
+        Diagnosed(
             code="few_candidates",
             sentence=f"The reranker reads {seen.k} candidates, and recall still rises by "
             f"{_points(rise)} {span}.",
@@ -166,10 +151,10 @@ def _candidates(seen: Observations, at: Limits) -> list[Diagnosis]:
     ]
 
 
-def _reranking(seen: Observations, at: Limits) -> list[Diagnosis]:
+def _reranking(seen: Observations, at: Limits) -> list[Diagnosed]:
     if seen.headroom < at.nothing:
         return [
-            Diagnosis(
+            Diagnosed(
                 code="nothing_to_lift",
                 sentence=f"A perfect reranker could add {_points(seen.headroom)} to "
                 f"recall@{seen.top_n}: the first stage already puts on top what it finds.",
@@ -182,7 +167,7 @@ def _reranking(seen: Observations, at: Limits) -> list[Diagnosis]:
         return []
     if gain.high < 0.0:
         return [
-            Diagnosis(
+            Diagnosed(
                 code="domain_mismatch",
                 sentence=f"Reranking loses {_points(-gain.mean)} of nDCG@10 although a perfect "
                 f"one could add {_points(seen.headroom)} to recall@{seen.top_n}: it does not "
@@ -191,7 +176,7 @@ def _reranking(seen: Observations, at: Limits) -> list[Diagnosis]:
             )
         ]
     return [
-        Diagnosis(
+        Diagnosed(
             code="unused_headroom",
             sentence=f"There are {_points(seen.headroom)} of recall@{seen.top_n} to win, and "
             f"reranking wins none of them (nDCG@10 {gain.mean:+.3f}, interval {gain.low:+.3f} to "
@@ -201,9 +186,9 @@ def _reranking(seen: Observations, at: Limits) -> list[Diagnosis]:
     ]
 
 
-def _rule(seen: Observations, at: Limits) -> Diagnosis:
+def _rule(seen: Observations, at: Limits) -> Diagnosed:
     above = seen.headroom >= at.strong
-    return Diagnosis(
+    return Diagnosed(
         code="headroom_rule",
         sentence=f"Headroom is {_points(seen.headroom)}, {'at least' if above else 'below'} the "
         f"{at.strong * 100.0:.0f} of the rule of thumb by which a reranker "

@@ -10,27 +10,22 @@ import numpy.typing as npt
 
 from rankgate.bounds import clopper_pearson
 from rankgate_eval.result.parts import (
-    BudgetResult,
     Change,
     Estimate,
-    LatencyResult,
     Rate,
     ReliabilityBin,
     ReliabilityResult,
     StrataResult,
     StratumRow,
 )
-from rankgate_eval.run.latency import Budget, Latency
 from rankgate_eval.stats.reliability import Reliability
 from rankgate_eval.stats.significance import Difference, bootstrap_interval
 from rankgate_eval.stats.strata import StrataReport
 
 __all__ = [
-    "budget_result",
     "change",
     "estimate",
     "interval",
-    "latency_result",
     "rate",
     "reliability_result",
     "strata_result",
@@ -78,30 +73,6 @@ def rate(count: int, n: int) -> Rate:
     if n == 0:
         return Rate(count=0, n=0, rate=None, ci=None)
     return Rate(count=count, n=n, rate=count / n, ci=clopper_pearson(count, n))
-
-
-def latency_result(latency: Latency) -> LatencyResult:
-    """A summary of latencies as a result holds it."""
-    return LatencyResult(
-        n=latency.n,
-        mean=latency.mean,
-        worst=latency.worst,
-        p50=latency.p50,
-        p95=latency.p95,
-        p99=latency.p99,
-    )
-
-
-def budget_result(budget: Budget) -> BudgetResult:
-    """A checked budget as a result holds it."""
-    return BudgetResult(
-        status=budget.status.value,
-        budget_ms=budget.budget_ms,
-        quantile=budget.quantile,
-        observed_ms=budget.observed_ms,
-        n=budget.n,
-        needed=budget.needed,
-    )
 
 
 def reliability_result(found: Reliability, *, top: int, queries: int) -> ReliabilityResult:

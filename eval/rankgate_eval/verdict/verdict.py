@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rankgate.errors import InputError
-from rankgate_eval.run.latency import Budget, BudgetStatus
+from rankgate_eval.result.parts import BudgetResult, BudgetStatus
 from rankgate_eval.stats.significance import Difference
 from rankgate_eval.stats.strata import StrataReport, StratumResult
 
@@ -98,7 +98,7 @@ class Evidence:
     top_n: int
     skip_rate: float
     strata: StrataReport | None = None
-    latency: Budget | None = None
+    latency: BudgetResult | None = None
     unfair: str | None = None
 
     def __post_init__(self) -> None:
@@ -287,7 +287,7 @@ def _wanted(needed: int | None) -> str:
     return f" About {needed} queries like these would tell."
 
 
-def _budget(latency: Budget) -> _Finding:
+def _budget(latency: BudgetResult) -> _Finding:
     name = f"p{latency.quantile * 100.0:g} latency"
     limit = f"the budget of {latency.budget_ms:g} ms"
     if latency.status is BudgetStatus.UNKNOWN:
