@@ -32,7 +32,6 @@ PRIVATE = {
     ("core/test_query_encoder.py", "_reader"): SHARED,
     ("core/test_query_encoder.py", "_model"): SHARED,
     ("eval/test_training_query.py", "_body"): SHARED,
-    ("eval/test_train_query.py", "_start"): TABLE,
     ("eval/test_training_draws.py", "_NEAR"): TABLE,
     ("eval/test_verdict.py", "_wanted"): TABLE,
 }
