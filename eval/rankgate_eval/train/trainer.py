@@ -216,7 +216,10 @@ class Trainer:
                 f"the loss is {total} at step {step}: lower the learning rate (now "
                 f"{self.settings.learning_rate})"
             )
-        torch.nn.utils.clip_grad_norm_(self.ranker.module.parameters(), self.settings.clip)
+        module = self.ranker.module
+        # The scale last, as it has always been: the order moves the last bits of the norm.
+        parameters = [*module.encoder.parameters(), module.scale]
+        torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         optimizer.step()
         return total
 
