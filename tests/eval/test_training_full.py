@@ -167,6 +167,9 @@ def test_killed_and_resumed_it_ends_with_identical_weights(tmp_path, folder):
     result = train_small_cross_encoder(tmp_path / "killed", folder, resume=True)
     assert result.stopped == "finished"
     assert same(weights_of(tmp_path / "killed"), weights_of(tmp_path / "whole"))
+    again = train_small_cross_encoder(tmp_path / "killed", folder, resume=True)
+    assert (again.steps, again.stopped) == (6, "finished"), "nothing is done twice"
+    assert again.history == result.history
 
 
 def test_it_stops_early_when_dev_no_longer_gains(tmp_path, folder):

@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from rankgate.encoders.encoder import without_progress_bar
 from rankgate.errors import ConfigError, ModelNotFoundError
 from rankgate_eval.train.course import HistoryPoint, Report, RunFolder, TrainingResult
-from rankgate_eval.train.lists import ListBuilder, TrainingList, epoch_plan
+from rankgate_eval.train.lists import ListBuilder, TrainingList, epoch_lists
 from rankgate_eval.train.looks import DevSet, Score
 from rankgate_eval.train.settings import TrainingSettings
 
@@ -273,26 +273,20 @@ class _Trainer(CrossEncoderTrainer):  # type: ignore[misc]
         """None: the run has a card of its own, and this one would ask the hub."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rows:
-    """Lists as the trainer's loss takes them."""
-
-    builder: ListBuilder
-
-    def of(self, lists: Sequence[TrainingList]) -> Dataset:
-        """One row a list: question, passages, and what each passage is."""
-        return Dataset.from_dict(
-            {
-                "query": [one.query for one in lists],
-                "docs": [list(one.texts) for one in lists],
-                "label": [self._marks(one) for one in lists],
-            }
-        )
-
-    def _marks(self, one: TrainingList) -> list[float]:
-        doubted = self.builder.mined[one.corpus][one.query_id].doubted
+def _rows(builder: ListBuilder, lists: Sequence[TrainingList]) -> Dataset:
+    """Lists as the loss takes them: question, passages, and what each passage is."""
+    marks = []
+    for one in lists:
+        doubted = builder.mined[one.corpus][one.query_id].doubted
         open_ = [_DOUBTED if p in doubted else _OPEN for p in one.passage_ids[1 : 1 + one.open]]
-        return [_ANSWERS, *open_, *[_NOT] * (len(one.passage_ids) - 1 - one.open)]
+        marks.append([_ANSWERS, *open_, *[_NOT] * (len(one.passage_ids) - 1 - one.open)])
+    return Dataset.from_dict(
+        {
+            "query": [one.query for one in lists],
+            "docs": [list(one.texts) for one in lists],
+            "label": marks,
+        }
+    )
 
 
 def train_cross_encoder(
@@ -334,37 +328,26 @@ def train_cross_encoder(
         raise ConfigError(
             f"the batch, {s.batch} lists, must be a multiple of the micro batch, {s.micro_batch}"
         )
-    rows = _Rows(builder=builder)
-    lists = [
-        builder.build(
-            corpus,
-            query,
-            epoch=epoch,
-            place=place,
-            pool=s.mine_pool if s.mine_again is not None and epoch >= s.mine_again else None,
-        )
-        for epoch in range(s.epochs)
-        for place, (corpus, query) in enumerate(
-            epoch_plan(
-                questions, lists=s.lists, temperature=s.temperature, seed=s.seed, epoch=epoch
-            )
-        )
-    ]
+    # One row after the other through all epochs: a resumed run goes on with the next.
+    lists = [one for e in range(s.epochs) for one in epoch_lists(builder, questions, s, e)]
     steps = -(-len(lists) // s.batch)
     last = _checkpoint(folder) if resume else None
-    if last is not None:
-        before = _history(
-            json.loads((last / "trainer_state.json").read_text("utf-8"))["log_history"]
+
+    def result(history: Sequence[HistoryPoint], stopped: str, steps: int) -> TrainingResult:
+        return TrainingResult(
+            history=tuple(history),
+            best_step=history[_best(history)].step,
+            stopped=stopped,
+            steps=steps,
+            seconds=clock() - begun,
         )
+
+    if last is not None:
+        state = json.loads((last / "trainer_state.json").read_text("utf-8"))
+        before = _history(state["log_history"])
         waited = len(before) - 1 - _best(before)
         if s.patience is not None and waited >= s.patience:
-            return TrainingResult(
-                history=tuple(before),
-                best_step=before[_best(before)].step,
-                stopped="early",
-                steps=before[-1].step,
-                seconds=clock() - begun,
-            )
+            return result(before, "early", before[-1].step)
     course = _Course(
         folder,
         patience=s.patience,
@@ -400,8 +383,8 @@ def train_cross_encoder(
             report_to="none",
             disable_tqdm=True,
         ),
-        train_dataset=rows.of(lists),
-        eval_dataset=rows.of(held_out),
+        train_dataset=_rows(builder, lists),
+        eval_dataset=_rows(builder, held_out),
         loss=ChoosingLoss(model, negatives=s.negatives),
         evaluator=_Looks(dev, say),
         callbacks=[course],
@@ -409,14 +392,7 @@ def train_cross_encoder(
     trainer.remove_callback(PrinterCallback)  # it would print into --json
     with without_progress_bar():
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    history = _history(trainer.state.log_history)
-    return TrainingResult(
-        history=tuple(history),
-        best_step=history[_best(history)].step,
-        stopped=course.stopped,
-        steps=trainer.state.global_step,
-        seconds=clock() - begun,
-    )
+    return result(_history(trainer.state.log_history), course.stopped, trainer.state.global_step)
 
 
 def _checkpoint(folder: RunFolder) -> Path | None:

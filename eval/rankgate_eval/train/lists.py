@@ -18,8 +18,16 @@ from rankgate_eval.train.augment import spoil
 from rankgate_eval.train.corpus import TrainingCorpus
 from rankgate_eval.train.looks import JudgedList, fit_order
 from rankgate_eval.train.mining import Mined
+from rankgate_eval.train.settings import TrainingSettings
 
-__all__ = ["FirstStagePrior", "ListBuilder", "TrainingList", "corpus_shares", "epoch_plan"]
+__all__ = [
+    "FirstStagePrior",
+    "ListBuilder",
+    "TrainingList",
+    "corpus_shares",
+    "epoch_lists",
+    "epoch_plan",
+]
 
 _LEAST_SLOPE = 0.1
 
@@ -239,3 +247,19 @@ def _randoms(
             found.append(one)
             taken = taken | {one}
     return found
+
+
+def epoch_lists(
+    builder: ListBuilder,
+    questions: Mapping[str, Sequence[str]],
+    settings: TrainingSettings,
+    epoch: int,
+) -> list[TrainingList]:
+    """The lists of an epoch (from 0) in their order, open ones where the model is to choose."""
+    s = settings
+    plan = epoch_plan(questions, lists=s.lists, temperature=s.temperature, seed=s.seed, epoch=epoch)
+    pool = s.mine_pool if s.mine_again is not None and epoch >= s.mine_again else None
+    return [
+        builder.build(corpus, query, epoch=epoch, place=place, pool=pool)
+        for place, (corpus, query) in enumerate(plan)
+    ]

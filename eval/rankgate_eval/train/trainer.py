@@ -12,7 +12,7 @@ import numpy as np
 
 from rankgate.errors import ConfigError, InputError
 from rankgate_eval.train.course import HistoryPoint, Report, RunFolder, TrainingResult
-from rankgate_eval.train.lists import ListBuilder, TrainingList, epoch_plan
+from rankgate_eval.train.lists import ListBuilder, TrainingList, epoch_lists
 from rankgate_eval.train.looks import DevSet
 from rankgate_eval.train.query import QueryRanker
 from rankgate_eval.train.settings import TrainingSettings
@@ -166,7 +166,7 @@ class Trainer:
         stopped = self._early(state)
         while not stopped and state.step < self.settings.steps:
             epoch, within = divmod(state.step, self.settings.steps_an_epoch)
-            lists = self._lists(epoch)
+            lists = epoch_lists(self.builder, self.questions, self.settings, epoch)
             size = self.settings.batch
             for part in range(within, self.settings.steps_an_epoch):
                 loss = self._step(optimizer, lists[part * size : (part + 1) * size], state.step)
@@ -222,16 +222,6 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         optimizer.step()
         return total
-
-    def _lists(self, epoch: int) -> list[TrainingList]:
-        s = self.settings
-        plan = epoch_plan(
-            self.questions, lists=s.lists, temperature=s.temperature, seed=s.seed, epoch=epoch
-        )
-        return [
-            self.builder.build(corpus, query, epoch=epoch, place=place)
-            for place, (corpus, query) in enumerate(plan)
-        ]
 
     def _look(self, state: _State, check: Sequence[TrainingList]) -> None:
         look = self.dev.look(
