@@ -25,7 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from domains import domain_of, scorer_without
 from policy_rows import CORPORA, LEFT_OUT, PER_CORPUS, RETRIEVAL, Found, load, rows_of
-from policy_search import VETO, columns_of, logits_of, quality, search_floor, search_gate
+from policy_search import VETO, quality, search_floor, search_gate
 
 from rankgate import FirstStageKind, Floor, Gate, Policy, Profile, RelevanceModel, Section
 from rankgate.decide.gate import Rule
@@ -33,13 +33,7 @@ from rankgate.decide.logistic import Logistic
 from rankgate.encoders import TokenEncoder
 from rankgate.retrieve import Analyser
 from rankgate.scorers import ScorerInfo
-from rankgate_eval.calibrate.relevance_fit import (
-    FIRST_STAGE_ORDERING,
-    LEVEL,
-    ORDERING,
-    first_stage_level,
-    fit_relevance,
-)
+from rankgate_eval.calibrate.relevance_fit import fit_relevance, variants_of
 from rankgate_eval.calibrate.rows import Row
 from rankgate_eval.verdict.provenance import git_state
 
@@ -47,21 +41,17 @@ TOP_N = 5
 _RIDGE = 0.05  # of the list-wise step; six corpora sum up
 
 
-def fit(rows: Sequence[Row], ordering: Sequence[str], level: Sequence[str]) -> Logistic:
-    """A relevance model over all corpora, which weigh the same.
-
-    Negative weights stay, as in the policy that ships.
-    """
-    fitted = fit_relevance(rows, ordering, level, scored=True, check_signs=False, ridge=_RIDGE)
-    return fitted.model
-
-
 def fit_section(rows: Sequence[Row], kind: str) -> tuple[Logistic, Logistic]:
-    """Relevance models for reranked and for first-stage-only results."""
+    """Relevance models for reranked and for first-stage-only results; corpora weigh the same.
+
+    The default scorer reads with the encoder of the dense list, so its model leaves the cosine out.
+    """
     which = FirstStageKind(kind)
+    reranked = next(v for v in variants_of(which, scored=True) if "dense" not in v)
+    first = variants_of(which, scored=False)[0]
     return (
-        fit(rows, ORDERING[which], LEVEL[which]),
-        fit(rows, FIRST_STAGE_ORDERING[which], first_stage_level(which)),
+        fit_relevance(rows, reranked, scored=True, ridge=_RIDGE).model,
+        fit_relevance(rows, first, scored=False, ridge=_RIDGE).model,
     )
 
 
@@ -100,7 +90,7 @@ def policy(
     """All sections; those of a policy that misses a domain are measured on nothing here."""
     sections: dict[FirstStageKind, Section] = {}
     report: dict[str, Any] = {}
-    for kind in (k.value for k in ORDERING):
+    for kind in FirstStageKind:
         some = found["hybrid" if kind == "order" else kind]
         views = {
             name: rows_of(some, kind, info.scale, left_out, at_home=at_home)
@@ -145,17 +135,18 @@ def section(
         other = [r for r in rows if r.corpus != name]
         mine = [r for r in rows if r.corpus == name and r.answerable]
         re_out, fi_out = fit_section(other, kind)
-        base = [quality(-columns_of(r)["log_rank"], r) for r in mine]
+        shown = {
+            "first_stage_order": (None, False),
+            "raw": (None, True),
+            "reranked_model": (re_out, True),
+            "first_stage_model": (fi_out, False),
+        }
         held[name] = {
             "n": len(mine),
-            "first_stage_order": round(float(np.mean(base)), 4),
-            "raw": round(float(np.mean([quality(columns_of(r)["raw"], r) for r in mine])), 4),
-            "reranked_model": round(
-                float(np.mean([quality(logits_of(re_out, r), r) for r in mine])), 4
-            ),
-            "first_stage_model": round(
-                float(np.mean([quality(logits_of(fi_out, r), r) for r in mine])), 4
-            ),
+            **{
+                label: round(float(np.mean([quality(model, r, scored=scored) for r in mine])), 4)
+                for label, (model, scored) in shown.items()
+            },
         }
     gate, gate_note = Gate(), {}
     if kind != "order":

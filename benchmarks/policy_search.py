@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.decide.floor import Floor
 from rankgate.decide.gate import Condition
 from rankgate.decide.logistic import Logistic
-from rankgate_eval.calibrate.rows import Row, ndcg10
+from rankgate_eval.calibrate.rows import Row
+from rankgate_eval.calibrate.serve import Placed, place_by_first_stage, place_by_scores
 
 __all__ = [
     "PRUDENCE",
     "VETO",
     "best_probability",
-    "columns_of",
-    "logits_of",
     "quality",
     "search_floor",
     "search_gate",
@@ -29,6 +29,7 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float64]
 VETO = ("negation", "temporal", "conditional")
+_FLOORS = tuple(np.round(np.arange(0.005, 0.95, 0.0025), 4).tolist())
 PRUDENCE = 0.5
 """Share of the allowed loss that may be used up here; the rest is for strangers' documents."""
 
@@ -44,21 +45,24 @@ _GRIDS = {
 """Signal and its thresholds, by kind of first stage; 0: the signal is not looked at."""
 
 
-def columns_of(row: Row) -> Mapping[str, FloatArray]:
-    """All features; the scorer has read every candidate here."""
-    if row.reranked is None:
+def quality(model: Logistic | None, row: Row, *, scored: bool) -> float:
+    """nDCG@10 of the order that the engine makes of the row with this model, on one path."""
+    return _placed(model, row, scored=scored).ndcg10
+
+
+def best_probability(model: Logistic, row: Row, *, scored: bool) -> float:
+    """What the floor reads."""
+    best = _placed(model, row, scored=scored).best
+    return 1.0 if best is None else best  # without a probability nothing is refused
+
+
+def _placed(model: Logistic | None, row: Row, *, scored: bool) -> Placed:
+    if not scored:
+        return place_by_first_stage(row, model)
+    placed = place_by_scores(row, model)
+    if placed is None:
         raise SystemExit(f"query {row.query_id!r} was not scored")
-    return row.reranked.columns
-
-
-def quality(logits: FloatArray, row: Row) -> float:
-    """nDCG@10 of the order that the logits give, ties by first-stage rank."""
-    return ndcg10(np.argsort(-logits, kind="stable"), row)
-
-
-def logits_of(model: Logistic, row: Row) -> FloatArray:
-    """(n,) logits of one query's candidates."""
-    return model.logits(columns_of(row), row.relevant.size)
+    return placed
 
 
 def search_gate(
@@ -90,7 +94,7 @@ def search_gate(
     answerable = {name: [r for r in rows if r.answerable] for name, rows in views.items()}
     lost = {
         name: np.array(
-            [quality(logits_of(reranked, r), r) - quality(logits_of(first, r), r) for r in rows]
+            [quality(reranked, r, scored=True) - quality(first, r, scored=False) for r in rows]
         )
         for name, rows in answerable.items()
     }
@@ -148,11 +152,6 @@ def _value(row: Row, name: str) -> float:
     return np.nan if value is None else value
 
 
-def best_probability(model: Logistic, row: Row) -> float:
-    """What the floor reads."""
-    return float(1.0 / (1.0 + np.exp(-logits_of(model, row).max())))
-
-
 def search_floor(
     rows: Sequence[Row], reranked: Logistic, first: Logistic | None, false_refusals: float
 ) -> tuple[float, dict[str, Any]]:
@@ -162,36 +161,41 @@ def search_floor(
     An answerable query counts where a relevant passage is among its candidates: a refusal where
     retrieval has missed everything is right.
     """
-    found = [r for r in rows if r.answerable and r.relevant.any()]
-    names = sorted({r.corpus for r in found})
-    models = [m for m in (reranked, first) if m is not None]
-    # Either path may answer, so the less sure of the two sets the threshold.
-    both = {
-        c: [min(best_probability(m, r) for m in models) for r in found if r.corpus == c]
-        for c in names
+    names = sorted({r.corpus for r in rows if r.answerable and r.found})
+    paths = {"reranked": (reranked, True), "first_stage": (first, False)}
+    best = {
+        path: [best_probability(model, r, scored=scored) for r in rows]
+        for path, (model, scored) in paths.items()
+        if model is not None
     }
-    grid = np.round(np.arange(0.005, 0.5, 0.0025), 4)
-    ok = [t for t in grid if max(np.mean(np.array(v) < t) for v in both.values()) <= false_refusals]
-    threshold = float(max(ok, default=0.005))
+    # Either path may answer, so the less sure of the two sets the threshold.
+    least = np.min(np.array(list(best.values())), axis=0)
+    counted = np.array([r.answerable and r.found for r in rows])
+    of = {c: np.array([r.corpus == c for r in rows]) for c in names}
+    ok = [
+        t
+        for t in _FLOORS
+        if max(_refused(least[counted & at], t) for at in of.values()) <= false_refusals
+    ]
+    threshold = float(max(ok, default=_FLOORS[0]))
+    strata = np.array([r.stratum for r in rows])
     note: dict[str, Any] = {"max_false_refusals": false_refusals}
-    for name, model in (("reranked", reranked), ("first_stage", first)):
-        if model is None:
-            continue
-
-        def share(some: Sequence[Row], refused: bool, model: Logistic = model) -> float:
-            hits = [(best_probability(model, r) < threshold) is refused for r in some]
-            return round(float(np.mean(hits)), 4)
-
-        note[name] = {
+    for path, values in best.items():
+        p = np.array(values)
+        note[path] = {
             c: {
-                "false_refusals": share([r for r in found if r.corpus == c], True),
+                "false_refusals": round(_refused(p[counted & at], threshold), 4),
                 **{
-                    f"false_answers_{stratum}": share(
-                        [r for r in rows if r.corpus == c and r.stratum == stratum], False
-                    )
-                    for stratum in ("removed", "foreign")
+                    f"false_answers_{s}": round(1.0 - _refused(p[(strata == s) & at], threshold), 4)
+                    for s in ("removed", "foreign")
                 },
             }
-            for c in names
+            for c, at in of.items()
         }
     return threshold, note
+
+
+def _refused(best: FloatArray, threshold: float) -> float:
+    """Share of these queries that such a floor refuses."""
+    floor = Floor(refuse_below=threshold)
+    return float(np.mean([floor.refuses(p) for p in best.tolist()])) if best.size else 0.0

@@ -14,7 +14,7 @@ RAW = RelevanceModel(
     model=Logistic(intercept=-2.0, features=(Feature(name="raw", weight=4.0),)), scale="fake"
 )
 BY_RANK = RelevanceModel(
-    model=Logistic(intercept=-2.0, features=(Feature(name="reciprocal_rank", weight=4.0),))
+    model=Logistic(intercept=2.0, features=())  # as it came, each as probable as the others
 )
 ALWAYS = Rule(name="always", conditions=(Condition(signal="candidates", op=">=", value=0.0),))
 

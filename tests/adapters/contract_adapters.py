@@ -49,7 +49,7 @@ def policy_of(floor=None, skip=False, calibrated=False, refuse=None):
     if floor is not None or calibrated or refuse is not None:
         identity = Logistic(intercept=0.0, features=(Feature(name="raw", weight=1.0),))
         section["reranked"] = RelevanceModel(model=identity, scale="kit")
-        by_rank = Logistic(intercept=0.0, features=(Feature(name="reciprocal_rank", weight=1.0),))
+        by_rank = Logistic(intercept=1.0, features=())
         section["first_stage"] = RelevanceModel(model=by_rank)
     if floor is not None:
         section["floor"] = Floor(drop_below=sigmoid(floor))

@@ -1,17 +1,17 @@
 """The search for the default policy's thresholds: what they may cost, and on whose scores."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from policy_search import search_floor, search_gate
 
 from rankgate.decide.logistic import Feature, Logistic
 from rankgate.decide.signals import Signals
-from rankgate_eval.calibrate.rows import Row, Seen
+from rankgate.scorers import Scores
+from rankgate.testing import candidates_of
+from rankgate_eval.calibrate.rows import row_of
 
-RERANKED = Logistic(intercept=0.0, features=(Feature(name="raw_gap", weight=1.0),))
-FIRST = Logistic(intercept=0.0, features=(Feature(name="reciprocal_rank", weight=1.0),))
+RERANKED = Logistic(intercept=0.0, features=(Feature(name="raw", weight=1.0),))
+FIRST = Logistic(intercept=0.0, features=())
 # nDCG@10 of the only relevant passage at rank 1 and at rank 2.
 HARM = 1.0 - 1.0 / np.log2(3)
 
@@ -19,26 +19,17 @@ HARM = 1.0 - 1.0 / np.log2(3)
 def question(margin, outcome="same", corpus="a", **markers):
     """Two candidates, the first stage's order and the scorer's; the best dense one leads by
     `margin`. `outcome` is what skipping does: `same`, `harms` or `helps`."""
-    relevant = np.array([outcome != "harms", outcome == "harms"])
-    raw_gap = np.array([0.0, -1.0]) if outcome == "same" else np.array([-1.0, 0.0])
-    seen = Seen(
-        columns={"raw_gap": raw_gap, "reciprocal_rank": np.array([1.0, 0.5])},
-        relevant=relevant,
-        index=np.arange(2),
+    raw = [0.0, -1.0] if outcome == "same" else [-1.0, 0.0]
+    signals = Signals(
+        candidates=2, query_words=3, dense_margin_12=margin, dense_top1=0.9, **markers
     )
-    return Row(
+    return row_of(
+        candidates_of(["a", "b"]),
+        signals,
+        Scores.full(raw, "planted"),
+        gold=["c1" if outcome == "harms" else "c0"],
         query_id=f"{corpus}{margin}",
-        stratum="answerable",
-        group="",
         corpus=corpus,
-        signals=Signals(
-            candidates=2, query_words=3, dense_margin_12=margin, dense_top1=0.9, **markers
-        ),
-        reranked=seen,
-        first_stage=seen,
-        behind=np.empty(0, dtype=np.intp),
-        relevant=relevant,
-        gold=1,
     )
 
 
@@ -96,8 +87,14 @@ def test_the_floor_keeps_false_refusals_of_the_worst_corpus_within_the_share():
     def asked(probability, corpus, stratum="answerable"):
         logit = float(np.log(probability / (1.0 - probability)))
         row = question(0.1, corpus=corpus)
-        seen = replace(row.reranked, columns={"raw_gap": np.array([logit, -9.0])})
-        return replace(row, reranked=seen, stratum=stratum)
+        return row_of(
+            candidates_of(["a", "b"]),
+            row.signals,
+            Scores.full([logit, -9.0], "planted"),
+            gold=["c0"],
+            stratum=stratum,
+            corpus=corpus,
+        )
 
     # Of 100 questions in each corpus, 2 below .1 in one, 3 below .1 and 1 below .05 in the other.
     easy = [asked(p, "a") for p in [0.08] * 2 + [0.4] * 98]

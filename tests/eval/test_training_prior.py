@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from training_kit import builder_of, mined_corpus
 
-from rankgate.decide.relevance import relevance_features
 from rankgate_eval.train.lists import FirstStagePrior
 from rankgate_eval.train.looks import judged_list
 from rankgate_eval.train.trainer import list_scores, mean_list_loss
+from rankgate_eval.train.list_features import list_features
 
 torch = pytest.importorskip("torch")
 
@@ -65,7 +65,7 @@ def test_the_prior_is_the_order_without_the_scorers_part():
     assert not any(name.startswith("raw") for name in prior.weights)
     assert any(weight != 0.0 for weight in prior.weights.values())
     one, first = judged[0], next(iter(mined.values()))
-    columns = relevance_features(one.candidates, one.signals)
+    columns = list_features(one.candidates)
     expected = sum(w * columns[n] for n, w in prior.weights.items())
     ids = [c.id for c in one.candidates]
     assert prior.logits(first, ids) == pytest.approx(expected)

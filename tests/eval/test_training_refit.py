@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from ir_measures import nDCG
 
-from rankgate.decide.relevance import relevance_features
 from rankgate.decide.signals import compute_signals
 from rankgate.errors import InputError
 from rankgate.types import Candidate
@@ -19,6 +18,7 @@ from rankgate_eval.train.looks import (
     judge,
     ndcg_at_10,
 )
+from rankgate_eval.train.list_features import list_features
 
 
 def judged(relevant, *, corpus="c", query="q", dense=None, bm25=None, gold=None):
@@ -89,7 +89,7 @@ def test_the_fit_is_the_minimum_of_the_stated_loss():
     fitted = fit_order(lists, raw)
     names = list(fitted.weights)
     matrices = [
-        np.stack([relevance_features(j.candidates, j.signals, r)[n] for n in names], axis=1)
+        np.stack([list_features(j.candidates, r)[n] for n in names], axis=1)
         for j, r in zip(lists, raw, strict=True)
     ]
     scale = np.concatenate(matrices).std(0)

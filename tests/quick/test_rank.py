@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reranker_kit import PLATT, SKIP_ALL, policy
 
-from rankgate import Deadline, Floor, Request, Reranker, Section, Status
+from rankgate import Deadline, Floor, Policy, Request, Reranker, Section, Status
 from rankgate.decide.logistic import Feature, Logistic
 from rankgate.decide.rank import rank
-from rankgate.decide.relevance import RelevanceModel
+from rankgate.decide.relevance import FEATURE_NAMES, RelevanceModel
 from rankgate.errors import InputError, ScorerError
 from rankgate.scorers import ScorerInfo, Scores
 from rankgate.testing import FakeScorer, candidates_of
@@ -171,6 +171,64 @@ def test_one_failing_query_degrades_alone_whatever_is_raised(error, many):
             outcome.detail,
         )
         assert [p.candidate.id for p in alone.kept] == [p.candidate.id for p in outcome.kept]
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 10, 50, 200])
+def test_a_probability_does_not_depend_on_how_many_others_came(k):
+    rng = np.random.default_rng(0)
+    n = 200
+    candidates = candidates_of(
+        [f"text {i}" for i in range(n)],
+        dense=rng.random(n).tolist(),
+        bm25=(9 * rng.random(n)).tolist(),
+    )
+    raw = rng.random(n).astype(np.float32)
+    section = replace(BOTH, k=200)
+    for scores in (scored(raw), None):
+        whole = probabilities(rank(QUERY, candidates, scores, section), candidates)
+        part = None if scores is None else scored(raw[:k])
+        few = probabilities(rank(QUERY, candidates[:k], part, section), candidates[:k])
+        assert few == {i: whole[i] for i in few}
+        # A filter takes away others, wherever they stood.
+        kept = list(range(n - k, n))
+        some = [replace(candidates[i], rank=place + 1) for place, i in enumerate(kept)]
+        part = None if scores is None else scored(raw[kept])
+        filtered = probabilities(rank(QUERY, some, part, section), some)
+        assert filtered == {i: whole[i] for i in filtered}
+
+
+def test_nothing_that_a_level_may_read_is_relative_to_the_list():
+    rng = np.random.default_rng(1)
+    candidates = candidates_of(
+        list("abcdef"), dense=rng.random(6).tolist(), bm25=rng.random(6).tolist()
+    )
+    raw = rng.random(6).astype(np.float32)
+    for name in sorted(FEATURE_NAMES):
+        model = RelevanceModel(
+            model=Logistic(features=(Feature(name=name, weight=1.0),)), scale="fake"
+        )
+        section = Section(reranked=model)
+        whole = probabilities(rank(QUERY, candidates, scored(raw), section), candidates)
+        few = probabilities(rank(QUERY, candidates[:2], scored(raw[:2]), section), candidates[:2])
+        assert few == {i: whole[i] for i in few}, name
+
+
+def test_the_default_policy_answers_with_the_same_numbers_at_any_depth():
+    section = Policy.default().section("hybrid")
+    rng = np.random.default_rng(3)
+    candidates = candidates_of(
+        [f"t {i}" for i in range(60)],
+        dense=rng.random(60).tolist(),
+        bm25=(20 * rng.random(60)).tolist(),
+    )
+    raw = rng.random(50).astype(np.float32)
+    scale = section.reranked.scale
+    whole = probabilities(rank(QUERY, candidates, Scores.full(raw, scale), section), candidates)
+    few = probabilities(
+        rank(QUERY, candidates[:4], Scores.full(raw[:4], scale), section), candidates[:4]
+    )
+    assert few == {i: whole[i] for i in few}
+    assert None not in few.values()
 
 
 def test_texts_are_candidates():

@@ -18,26 +18,23 @@ def columns(dense=None, bm25=None, raw=None, n=3):
 
 def test_features_of_three_candidates():
     got = columns(dense=[0.8, 0.5, 0.2], bm25=[4.0, 2.0, 0.0], raw=np.array([1, 3, 2], np.float32))
-    assert got["raw_gap"].tolist() == [-2, 0, -1]
-    assert got["raw_z"] == pytest.approx([-1.2247449, 1.2247449, 0.0])
-    assert got["dense_gap"] == pytest.approx([0.0, -0.3, -0.6])
-    assert got["bm25_share"] == pytest.approx([1.0, 0.5, 0.0])
-    assert got["reciprocal_rank"] == pytest.approx([1, 1 / 2, 1 / 3])
-    assert got["query_raw_top"].tolist() == [3, 3, 3]
-    assert got["query_words_log"] == pytest.approx([np.log(3)] * 3)
-
-
-def test_zero_variance_and_a_single_candidate_standardise_to_zero():
-    assert columns(dense=[0.3] * 3)["dense_z"].tolist() == [0, 0, 0]
-    assert columns(dense=[0.3], n=1)["dense_z"].tolist() == [0]
-    assert columns(bm25=[0.0] * 3)["bm25_share"].tolist() == [0, 0, 0]
+    assert got["raw"].tolist() == [1, 3, 2]
+    assert got["dense"] == pytest.approx([0.8, 0.5, 0.2])
+    assert got["bm25_log"] == pytest.approx(np.log([5, 3, 1]))
+    assert got["bm25_per_word"].tolist() == [2.0, 1.0, 0.0], "by the two words of the query"
 
 
 def test_what_is_not_known_is_absent_not_zero():
     got = columns(dense=[0.8, 0.5, 0.2])
-    assert "bm25_z" not in got and "raw" not in got and "query_overlap_10" not in got
-    model = RelevanceModel(model=Logistic(features=(Feature(name="bm25_z", weight=1.0),)))
-    assert model.missing(got) == ("bm25_z",)
+    assert set(got) == {"dense"}
+    model = RelevanceModel(model=Logistic(features=(Feature(name="bm25_log", weight=1.0),)))
+    assert model.missing(got) == ("bm25_log",)
+
+
+@pytest.mark.parametrize("old", ["raw_z", "raw_gap", "query_raw_top", "reciprocal_rank"])
+def test_features_of_the_whole_list_are_refused_with_the_command_that_mends_it(old):
+    with pytest.raises(PolicyError, match="rankgate calibrate"):
+        RelevanceModel(model=Logistic(features=(Feature(name=old, weight=1.0),)), scale="s")
 
 
 def test_platt_scaling_is_the_special_case_of_one_feature():
@@ -66,9 +63,7 @@ def test_a_standardised_feature():
     [
         lambda: RelevanceModel(model=Logistic(features=(Feature(name="rraw", weight=1.0),))),
         lambda: RelevanceModel(model=Logistic(features=(Feature(name="raw", weight=1.0),))),
-        lambda: RelevanceModel(
-            model=Logistic(features=(Feature(name="query_raw_top", weight=1.0),))
-        ),
+        lambda: RelevanceModel(model=Logistic(features=(Feature(name="raw", weight=1.0),))),
         lambda: Feature(name="raw", weight=float("nan")),
         lambda: Feature(name="raw", weight=1.0, scale=0.0),
         lambda: Logistic(features=(Feature(name="a", weight=1.0), Feature(name="a", weight=2.0))),

@@ -30,13 +30,9 @@ from rankgate_eval.calibrate.gate_fit import (
 )
 from rankgate_eval.calibrate.measure import clusters_of
 from rankgate_eval.calibrate.relevance_fit import (
-    FIRST_STAGE_ORDERING,
-    LEVEL,
-    ORDERING,
-    PLATT,
     FittedRelevance,
-    first_stage_level,
     fit_relevance,
+    variants_of,
 )
 from rankgate_eval.calibrate.rows import Row
 from rankgate_eval.calibrate.serve import Placed, place_by_first_stage, place_by_scores
@@ -165,16 +161,12 @@ def fit_parts(
     reranked_how, reranked_oof = None, None
     if "reranked" not in without:
         reranked_how, reranked_oof = _best_variant(
-            rows, folds, scored=True, variants=((ORDERING[kind], LEVEL[kind]), (PLATT, LEVEL[kind]))
+            rows, folds, scored=True, variants=variants_of(kind, scored=True)
         )
     first_how, first_oof = None, None
     if judges_first:
-        level = first_stage_level(kind)
         first_how, first_oof = _best_variant(
-            rows,
-            folds,
-            scored=False,
-            variants=((FIRST_STAGE_ORDERING[kind], level), (("reciprocal_rank",), level)),
+            rows, folds, scored=False, variants=variants_of(kind, scored=False)
         )
     skipped = [
         place_by_first_stage(row, None if first_oof is None else first_oof[i])
@@ -213,8 +205,8 @@ def fit_parts(
         served = [s if skip else r for r, s, skip in zip(reranked, skipped, skips, strict=True)]
         floor, refusing, notes["floor"] = _fit_floor(rows, served, skipped, options)
     return FittedParts(
-        reranked=None if reranked_how is None else fit_relevance(rows, *reranked_how, scored=True),
-        first_stage=None if first_how is None else fit_relevance(rows, *first_how, scored=False),
+        reranked=None if reranked_how is None else fit_relevance(rows, reranked_how, scored=True),
+        first_stage=None if first_how is None else fit_relevance(rows, first_how, scored=False),
         gate=gate,
         floor=floor,
         refusing=refusing,
@@ -225,7 +217,7 @@ def fit_parts(
     )
 
 
-Variant = tuple[tuple[str, ...], tuple[str, ...]]
+Variant = tuple[str, ...]
 Folds = Sequence[tuple[list[int], list[int]]]
 
 
@@ -244,7 +236,7 @@ def _best_variant(
     for variant in variants:
         models: dict[int, Logistic] = {}
         for train, held in folds:
-            fitted = fit_relevance([rows[i] for i in train], *variant, scored=scored)
+            fitted = fit_relevance([rows[i] for i in train], variant, scored=scored)
             models.update(dict.fromkeys(held, fitted.model))
         placed = [
             place_by_scores(rows[i], models[i])

@@ -1,9 +1,9 @@
 """Fits a relevance model in two steps: what orders, then what makes a probability of it.
 
-The features that differ within a query are fitted list-wise (softmax over a query's candidates,
-ListNet's top-one loss: Cao et al., ICML 2007, doi:10.1145/1273496.1273513), because they order.
-Slope, intercept and the features of the query are then fitted point-wise on the ten best
-candidates, answerable and unanswerable queries together, because they make the probability.
+The features' weights are fitted list-wise (softmax over a query's candidates, ListNet's top-one
+loss: Cao et al., ICML 2007, doi:10.1145/1273496.1273513), because they order. Slope and intercept
+are then fitted point-wise on the ten best candidates, answerable and unanswerable queries
+together, because they make the probability.
 """
 
 from __future__ import annotations
@@ -21,48 +21,19 @@ from rankgate_eval.calibrate.rows import Row, Seen
 from rankgate_eval.stats.fits import corpus_shares, fit_listwise, fit_logistic
 
 __all__ = [
-    "FIRST_STAGE_ORDERING",
-    "LEVEL",
-    "ORDERING",
-    "PLATT",
     "FittedRelevance",
-    "first_stage_level",
     "fit_relevance",
+    "variants_of",
 ]
 
 FloatArray = npt.NDArray[np.float64]
 
-# What differs within a query, so that it orders.
-ORDERING: dict[FirstStageKind, tuple[str, ...]] = {
-    FirstStageKind.HYBRID: (
-        "raw_gap",
-        "raw_z",
-        "dense_gap",
-        "bm25_z",
-        "bm25_share",
-        "reciprocal_rank",
-    ),
-    # Not dense_gap: beside the MaxSim of the same encoder it got the wrong sign and cost .025
-    # nDCG@10 on a corpus left out.
-    FirstStageKind.DENSE: ("raw_gap", "raw_z"),
-    FirstStageKind.BM25: ("raw_gap", "raw_z", "bm25_z", "bm25_share", "reciprocal_rank"),
-    FirstStageKind.ORDER: ("raw_gap", "raw_z", "reciprocal_rank"),
+_FIRST_STAGE: dict[FirstStageKind, tuple[str, ...]] = {
+    FirstStageKind.HYBRID: ("dense", "bm25_per_word"),
+    FirstStageKind.DENSE: ("dense",),
+    FirstStageKind.BM25: ("bm25_per_word",),
+    FirstStageKind.ORDER: (),
 }
-FIRST_STAGE_ORDERING: dict[FirstStageKind, tuple[str, ...]] = {
-    FirstStageKind.HYBRID: ("dense_gap", "bm25_z", "bm25_share", "reciprocal_rank"),
-    FirstStageKind.DENSE: ("dense_gap",),
-    FirstStageKind.BM25: ("bm25_z", "bm25_share"),
-    FirstStageKind.ORDER: ("reciprocal_rank",),
-}
-# What differs between queries, so that it moves the probability and never the order.
-LEVEL: dict[FirstStageKind, tuple[str, ...]] = {
-    FirstStageKind.HYBRID: ("query_raw_top", "query_dense_top"),
-    FirstStageKind.DENSE: ("query_raw_top", "query_dense_top"),
-    FirstStageKind.BM25: ("query_raw_top", "query_bm25_log_top"),
-    FirstStageKind.ORDER: ("query_raw_top",),
-}
-# Raw order untouched, with a probability: Platt's scaling, split into gap and top.
-PLATT = ("raw_gap",)
 
 _READ = 10  # best candidates of a query, on which the probability is fitted
 _POINTWISE_RIDGE = 1e-3
@@ -89,18 +60,24 @@ class FittedRelevance:
         return any("raw" in name for name in self.model.names)
 
 
-def first_stage_level(kind: FirstStageKind) -> tuple[str, ...]:
-    """The features of the query that need no scorer."""
-    return tuple(name for name in LEVEL[kind] if name != "query_raw_top")
+def variants_of(kind: FirstStageKind, *, scored: bool) -> tuple[tuple[str, ...], ...]:
+    """Sets of features to choose from, all of them first; what else is better is found by fitting.
+
+    Beside the late interaction of the same encoder the cosine tells nothing new, and raw scores
+    alone (Platt's scaling) leave the scorer's order as it is.
+    """
+    first = _FIRST_STAGE[kind]
+    if not scored:
+        return (first, *((name,) for name in first if len(first) > 1))
+    terms = tuple(name for name in first if name != "dense")
+    return tuple(dict.fromkeys((("raw", *first), ("raw", *terms), ("raw",))))
 
 
 def fit_relevance(
     rows: Sequence[Row],
-    ordering: Sequence[str],
-    level: Sequence[str],
+    names: Sequence[str],
     *,
     scored: bool,
-    check_signs: bool = True,
     ridge: float = 0.005,
 ) -> FittedRelevance:
     """The two steps of the module's docstring, corpora weighing the same.
@@ -111,10 +88,8 @@ def fit_relevance(
 
     Args:
         rows: queries, answerable and not.
-        ordering: names of features that differ within a query.
-        level: names of features of the query.
+        names: of features.
         scored: the candidates as the scorer read them, or as the first stage gave them.
-        check_signs: False keeps negative weights.
         ridge: of the list-wise step, on standardised features, against the mean loss of a query.
 
     Raises:
@@ -132,27 +107,21 @@ def fit_relevance(
             "relevance model can be fitted. Raise k, or mend retrieval first."
         )
     dropped: dict[str, str] = {}
-    within = _varying([seen for _, seen in listed], ordering, dropped)
-    across = _varying([seen for _, seen in usable], level, dropped)
+    kept = _varying([seen for _, seen in listed], names, dropped)
     while True:
-        weights = _listwise(listed, within, ridge)
-        if not check_signs or not (weights < 0.0).any():
+        weights = _listwise(listed, kept, ridge)
+        if not (weights < 0.0).any():
             break
-        within = _without_worst(within, weights, dropped)
-    while True:
-        slope, tail, intercept = _pointwise(usable, within, weights, across)
-        if not check_signs or not (tail < 0.0).any():
-            break
-        across = _without_worst(across, tail, dropped)
-    if check_signs and within and slope <= 0.0:
+        kept = _without_worst(kept, weights, dropped)
+    slope, intercept = _pointwise(usable, kept, weights)
+    if kept and slope <= 0.0:
         # What orders says nothing across queries, or the reverse: then it may not order either.
-        dropped.update(dict.fromkeys(within, "tells nothing of relevance across queries"))
-        within, weights = (), np.empty(0)
-        slope, tail, intercept = _pointwise(usable, within, weights, across)
+        dropped.update(dict.fromkeys(kept, "tells nothing of relevance across queries"))
+        kept, weights = (), np.empty(0)
+        slope, intercept = _pointwise(usable, kept, weights)
     features = [
-        Feature(name=name, weight=float(slope * w)) for name, w in zip(within, weights, strict=True)
+        Feature(name=name, weight=float(slope * w)) for name, w in zip(kept, weights, strict=True)
     ]
-    features += [Feature(name=n, weight=float(w)) for n, w in zip(across, tail, strict=True)]
     return FittedRelevance(
         model=Logistic(intercept=intercept, features=tuple(features)),
         dropped=dropped,
@@ -196,24 +165,19 @@ def _listwise(listed: Sequence[tuple[Row, Seen]], names: Sequence[str], ridge: f
 
 
 def _pointwise(
-    usable: Sequence[tuple[Row, Seen]],
-    within: Sequence[str],
-    weights: FloatArray,
-    across: Sequence[str],
-) -> tuple[float, FloatArray, float]:
-    """Slope of the ordering part, weights of the query's features, intercept."""
+    usable: Sequence[tuple[Row, Seen]], names: Sequence[str], weights: FloatArray
+) -> tuple[float, float]:
+    """Slope and intercept that make a probability of what orders."""
     corpora = [row.corpus for row, _ in usable]
     counts = {c: corpora.count(c) for c in dict.fromkeys(corpora)}
     xs, ys, shares = [], [], []
     for (_, seen), corpus in zip(usable, corpora, strict=True):
-        s = seen.matrix(within) @ weights
+        s = seen.matrix(names) @ weights
         top = np.argsort(-s, kind="stable")[:_READ]
-        ordering = s[top, None] if within else np.empty((top.size, 0))
-        xs.append(np.hstack([ordering, seen.matrix(across)[top]]))
+        xs.append(s[top])
         ys.append(seen.relevant[top])
         shares.append(np.full(top.size, 1.0 / (counts[corpus] * top.size)))
-    x, y, share = np.concatenate(xs), np.concatenate(ys), np.concatenate(shares)
+    x = np.concatenate(xs)[:, None] if names else np.empty((sum(map(len, xs)), 0))
+    y, share = np.concatenate(ys), np.concatenate(shares)
     intercept, own = fit_logistic(x, y, share, ridge=_POINTWISE_RIDGE)
-    if within:
-        return float(own[0]), own[1:], intercept
-    return 1.0, own, intercept
+    return (float(own[0]) if names else 1.0), intercept

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.decide.relevance import relevance_features
+from rankgate_eval.train.list_features import list_features
 from rankgate.errors import InputError
 from rankgate_eval.train.augment import spoil
 from rankgate_eval.train.corpus import TrainingCorpus
@@ -124,7 +124,7 @@ class FirstStagePrior:
 
     def logits(self, mined: Mined, ids: Sequence[str]) -> tuple[float, ...]:
         """One value a passage; what the first stage did not find gets the least of what it did."""
-        columns = relevance_features(mined.candidates, mined.signals)
+        columns = list_features(mined.candidates)
         total = np.zeros(len(mined.candidates))
         for name, weight in self.weights.items():
             total += weight * columns[name]

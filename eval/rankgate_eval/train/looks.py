@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.decide.relevance import relevance_features
+from rankgate_eval.train.list_features import list_features
 from rankgate.decide.signals import Signals
 from rankgate.errors import InputError
 from rankgate.types import Candidate
@@ -89,7 +89,7 @@ class ListwiseOrder:
 
     def logits(self, judged: JudgedList, raw: npt.NDArray[np.float32] | None) -> FloatArray:
         """(n,) values to order by; ties go by first-stage rank."""
-        columns = relevance_features(judged.candidates, judged.signals, raw)
+        columns = list_features(judged.candidates, raw)
         total = np.zeros(len(judged.candidates))
         for name, weight in self.weights.items():
             total += weight * columns[name]
@@ -110,7 +110,7 @@ def fit_order(
     """
     found = [None] * len(judged) if raw is None else raw
     rows = [
-        (j.corpus, relevance_features(j.candidates, j.signals, r), j.relevant)
+        (j.corpus, list_features(j.candidates, r), j.relevant)
         for j, r in zip(judged, found, strict=True)
         if j.relevant.any()
     ]
