@@ -6,12 +6,14 @@ from rankgate.deadline import Deadline
 from rankgate.decide.floor import Floor
 from rankgate.decide.gate import Action, Decision, Gate
 from rankgate.decide.relevance import RelevanceModel
-from rankgate.policy import Policy, Section
+from rankgate.decide.section import Section
+from rankgate.outcome import Outcome
+from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.reranker import Request, Reranker
 from rankgate.scorers.build import load
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScorerInfo, Scores, ScoreStats
-from rankgate.types import Candidate, Dropped, FirstStageKind, Outcome, Passage, Path, Status
+from rankgate.types import Candidate, Dropped, FirstStageKind, Passage, Path, Status
 
 __version__ = "0.1.0"
 

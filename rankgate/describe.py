@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rankgate.decide.gate import Gate
-from rankgate.policy import Policy, Section
+from rankgate.decide.section import Section
+from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.scorers.protocol import ScorerInfo
 from rankgate.types import FirstStageKind

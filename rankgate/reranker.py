@@ -12,13 +12,15 @@ from dataclasses import dataclass, field, replace
 from rankgate.deadline import Deadline
 from rankgate.decide.gate import Action, Decision
 from rankgate.decide.rank import Ranking, rank
+from rankgate.decide.section import Section
 from rankgate.decide.signals import Signals, compute_signals
 from rankgate.errors import InputError, ProfileMismatchError, ScorerError
-from rankgate.policy import Policy, Section
+from rankgate.outcome import Outcome
+from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, Scores, ScoreStats
 from rankgate.scorers.steps import Call, Steps, arun, run
-from rankgate.types import Candidate, FirstStageKind, Outcome, Path, Status
+from rankgate.types import Candidate, FirstStageKind, Path, Status
 
 __all__ = ["Request", "Reranker", "as_candidates", "kind_of"]
 

@@ -1,4 +1,4 @@
-"""The values that travel through a reranking: candidates in, an outcome out."""
+"""The values that travel through a reranking: candidates in, passages out."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rankgate.errors import InputError
 
-if TYPE_CHECKING:
-    from rankgate.decide.gate import Decision
-    from rankgate.decide.signals import Signals
-    from rankgate.scorers.protocol import ScorerInfo, ScoreStats
-
-__all__ = ["Candidate", "Dropped", "FirstStageKind", "Outcome", "Passage", "Path", "Status"]
+__all__ = ["Candidate", "Dropped", "FirstStageKind", "Passage", "Path", "Status"]
 
 
 class FirstStageKind(StrEnum):
@@ -110,59 +105,3 @@ class Passage:
     logit: float | None = None
     relevance_score: float | None = None
     dropped: Dropped | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What happened to one query. Nothing that a later question needs is thrown away.
-
-    Attributes:
-        query: the query as scored.
-        status: reranked, skipped, degraded or refused.
-        path: which stage ordered the passages, also when the query was refused.
-        reason: a short code: why skipped, degraded or refused, or why the gate let it through.
-        detail: the reason in a sentence.
-        path_reason: why this path was taken; differs from `reason` where the query was refused.
-        kept: passages for the generator, best first, at most `top_n`.
-        dropped: all other candidates, in final order, each with its reason.
-        decision: the gate's decision with the numbers that it saw.
-        signals: what the gate could look at.
-        scorer: the scorer that produced the raw scores, or would have.
-        stats: what the scorer counted (windows, truncations, tokens, cost).
-        timings_ms: milliseconds by step: signals, gate, score, order, total.
-        notes: what the reader should know, such as a floor that could not be applied.
-    """
-
-    query: str
-    status: Status
-    path: Path
-    reason: str
-    detail: str = ""
-    path_reason: str = ""
-    kept: tuple[Passage, ...] = ()
-    dropped: tuple[Passage, ...] = ()
-    top_n: int
-    first_stage: FirstStageKind
-    decision: Decision
-    signals: Signals
-    scorer: ScorerInfo
-    stats: ScoreStats
-    policy: str
-    timings_ms: Mapping[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-    @property
-    def refused(self) -> bool:
-        """Whether the floor found even the best passage too weak."""
-        return self.status is Status.REFUSED
-
-    @property
-    def passages(self) -> tuple[Passage, ...]:
-        """Kept and dropped passages in final order: every candidate, once."""
-        return tuple(sorted((*self.kept, *self.dropped), key=lambda p: p.rank))
-
-    @property
-    def best_probability(self) -> float | None:
-        """The highest `relevance_score` of all candidates, or None where there is none."""
-        known = [p.relevance_score for p in self.passages if p.relevance_score is not None]
-        return max(known, default=None)

@@ -24,9 +24,10 @@ from rag_app.generate.extractive import ExtractiveGenerator
 from rankgate import Policy, Profile, Reranker, Scorer
 from rankgate.decide.gate import Action
 from rankgate.errors import ConfigError, InputError
+from rankgate.outcome import Outcome
 from rankgate.scorers import ScoreContext
 from rankgate.scorers.build import close
-from rankgate.types import Candidate, FirstStageKind, Outcome
+from rankgate.types import Candidate, FirstStageKind
 
 if TYPE_CHECKING:
     from rag_app.settings import Settings

@@ -9,7 +9,8 @@ from typing import Any
 from rag_app.ask.searched import Searched
 from rag_app.ask.trace import Trace, passage_row
 from rag_app.generate.answer import Answer
-from rankgate.types import Outcome, Passage
+from rankgate.outcome import Outcome
+from rankgate.types import Passage
 
 __all__ = ["AnswerResult", "result_of"]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from rag_app.ask.searched import Searched
 from rag_app.generate.answer import Answer
-from rankgate.types import Outcome, Passage
+from rankgate.outcome import Outcome
+from rankgate.types import Passage
 
 __all__ = ["Trace", "passage_row", "placed", "where"]
 

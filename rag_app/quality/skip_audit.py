@@ -26,7 +26,7 @@ from rag_app.errors import StoreError
 from rankgate import Reranker
 from rankgate.bounds import clopper_pearson
 from rankgate.decide.gate import Action
-from rankgate.types import Outcome
+from rankgate.outcome import Outcome
 from rankgate.types import Path as Way
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from rag_app.ask.result import AnswerResult
 from rag_app.quality.recent import Recent
-from rankgate.types import Outcome, Path
+from rankgate.outcome import Outcome
+from rankgate.types import Path
 
 __all__ = ["Metrics"]
 

@@ -16,7 +16,8 @@ from rag_app.generate.markdown_html import answer_html
 from rag_app.index.records import Passage as StoredPassage
 from rag_app.index.records import shown_name
 from rag_app.server.access import Principal
-from rankgate.types import Outcome, Passage
+from rankgate.outcome import Outcome
+from rankgate.types import Passage
 
 __all__ = ["answer_shape", "document_ref", "kept_shape", "passage_shape", "source_shape"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rankgate.types import Outcome, Passage
+from rankgate.outcome import Outcome
+from rankgate.types import Passage
 
 __all__ = ["BANDS", "METADATA_KEYS", "annotated", "probability_band"]
 

@@ -13,12 +13,13 @@ from rankgate.adapters.embedders import known_profile
 from rankgate.describe import Description, describe
 from rankgate.errors import ConfigError, InputError
 from rankgate.fit import check_when_loaded, default_policy_for, depth_notes, embedder_notes
+from rankgate.outcome import Outcome
 from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.reranker import Reranker
 from rankgate.scorers.build import load
 from rankgate.scorers.protocol import Scorer
-from rankgate.types import FirstStageKind, Outcome
+from rankgate.types import FirstStageKind
 
 __all__ = ["LateReranker", "RerankerParts", "default_scorer"]
 

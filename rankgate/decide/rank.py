@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +16,10 @@ import numpy.typing as npt
 from rankgate.decide.logistic import sigmoid
 from rankgate.decide.relevance import RelevanceModel, relevance_features
 from rankgate.decide.rounding import beside
+from rankgate.decide.section import Section
 from rankgate.decide.signals import Signals, compute_signals
 from rankgate.scorers.protocol import Scores
 from rankgate.types import Candidate, Dropped, Passage, Path
-
-if TYPE_CHECKING:
-    from rankgate.policy import Section
 
 __all__ = ["CandidateList", "Ranking", "rank", "rank_list"]
 

@@ -4,7 +4,7 @@ import eval_world as w
 
 from rankgate import Policy, RelevanceModel
 from rankgate.decide.logistic import Feature, Logistic
-from rankgate.policy import Section
+from rankgate.decide.section import Section
 from rankgate_eval import evaluate
 
 QUICK = {"resamples": 200, "permutations": 199}

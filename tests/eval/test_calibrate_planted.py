@@ -11,7 +11,8 @@ from calibrate_world import world
 from rankgate.decide.gate import Gate
 from rankgate.decide.logistic import Logistic
 from rankgate.decide.relevance import RelevanceModel
-from rankgate.policy import Policy, Section
+from rankgate.decide.section import Section
+from rankgate.policy import Policy
 from rankgate.reranker import Reranker
 from rankgate.scorers import ScorerInfo, Scores
 from rankgate.types import Candidate, FirstStageKind

@@ -4,8 +4,8 @@ import eval_world as w
 import pytest
 
 from rankgate import Policy
+from rankgate.decide.section import Section
 from rankgate.errors import ProfileMismatchError
-from rankgate.policy import Section
 from rankgate.profile import Profile
 from rankgate_eval.answers import AskedQuestion, hand_over
 

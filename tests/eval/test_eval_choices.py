@@ -182,7 +182,8 @@ def test_first_stage_and_scorer_share_one_encoder_and_one_memory(tmp_path, encod
         assert under.stage.fusion is None
         scores = scorer.score("one", ["one", "two"])
         assert scores.stats.cached == 2 and scores.values[0] > scores.values[1]
-    from rankgate.policy import Policy, Section
+    from rankgate.decide.section import Section
+    from rankgate.policy import Policy
 
     fused = Policy(name="p", sections={"hybrid": Section(fusion=Fusion(dense_weight=0.0))})
     with open_under_test(DATA, policy=fused, scorers=(FakeScorer(),)) as under:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rankgate import Policy
+from rankgate.decide.section import Section
 from rankgate.errors import InputError, ProfileMismatchError
-from rankgate.policy import Section
 from rankgate.profile import Profile
 from rankgate.testing import FakeScorer
 from rankgate.types import Candidate

@@ -9,7 +9,7 @@ import evaluate_kit as kit
 import pytest
 
 from rankgate import Policy
-from rankgate.policy import Section
+from rankgate.decide.section import Section
 from rankgate.types import FirstStageKind
 from rankgate_eval.answers.verdict import decide
 from rankgate_eval.calibrate.calibration import calibrate

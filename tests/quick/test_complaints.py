@@ -17,8 +17,8 @@ from rankgate.deadline import Deadline
 from rankgate.decide.floor import Floor
 from rankgate.decide.logistic import Feature, Logistic
 from rankgate.decide.relevance import RelevanceModel
+from rankgate.decide.section import Section
 from rankgate.errors import PolicyError, RemoteScorerError, ScorerError
-from rankgate.policy import Section
 from rankgate.scorers import Cascade, ScorerInfo
 from rankgate.testing import FailingScorer, FakeScorer, candidates_of
 from rankgate.types import FirstStageKind

@@ -14,9 +14,9 @@ from rankgate.decide.floor import Floor
 from rankgate.decide.gate import Action, Condition, Gate, Rule
 from rankgate.decide.logistic import Feature, Logistic, sigmoid
 from rankgate.decide.relevance import FEATURE_NAMES, RelevanceModel, relevance_features
+from rankgate.decide.section import Section
 from rankgate.decide.signals import Signals, compute_signals
 from rankgate.errors import PolicyError
-from rankgate.policy import Section
 from rankgate.retrieve.fusion import Fusion, reciprocal_rank_fusion, weighted_fusion
 from rankgate.testing import FakeScorer, candidates_of
 from rankgate.types import Dropped, FirstStageKind

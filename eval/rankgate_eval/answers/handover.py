@@ -12,10 +12,11 @@ from typing import Any
 
 from rankgate.decide.gate import Action
 from rankgate.errors import InputError
+from rankgate.outcome import Outcome
 from rankgate.policy import Policy
 from rankgate.reranker import Reranker
 from rankgate.scorers import Scorer
-from rankgate.types import FirstStageKind, Outcome
+from rankgate.types import FirstStageKind
 from rankgate_eval.answers.questions import AskedQuestion
 from rankgate_eval.answers.sample import Handed
 from rankgate_eval.data.dataset import Dataset

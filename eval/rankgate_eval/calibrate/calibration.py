@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rankgate.decide.section import Section
 from rankgate.errors import InputError, PolicyError, ProfileMismatchError
-from rankgate.policy import Policy, Section
+from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.retrieve import DEFAULT_K
 from rankgate.scorers import Scorer

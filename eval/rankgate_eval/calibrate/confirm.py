@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rankgate.decide.relevance import RelevanceModel
-from rankgate.policy import Section
+from rankgate.decide.section import Section
 from rankgate_eval.calibrate.fit import PARTS, FitOptions, FittedParts, fit_parts, row_folds
 from rankgate_eval.calibrate.floor_fit import most_wrongs, needed_to_wrong
 from rankgate_eval.calibrate.gate_fit import HARM_MARGIN, FrontierPoint

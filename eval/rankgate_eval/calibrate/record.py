@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from rankgate.decide.relevance import RelevanceModel
-from rankgate.policy import Policy, Section
+from rankgate.decide.section import Section
+from rankgate.policy import Policy
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.confirm import Judged, section_of
 from rankgate_eval.calibrate.fit import FitOptions

@@ -12,7 +12,7 @@ from rankgate.decide.gate import Action
 from rankgate.decide.logistic import Logistic, sigmoid
 from rankgate.decide.rank import rank_list
 from rankgate.decide.relevance import RelevanceModel
-from rankgate.policy import Section
+from rankgate.decide.section import Section
 from rankgate_eval.calibrate.rows import Row, ndcg10
 
 __all__ = ["Placed", "Served", "place_by_first_stage", "place_by_scores", "serve"]

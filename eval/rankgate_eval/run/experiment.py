@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rankgate.decide.section import Section
 from rankgate.decide.signals import query_words
 from rankgate.errors import InputError
-from rankgate.policy import Policy, Section
+from rankgate.policy import Policy
 from rankgate.retrieve import DEFAULT_K, TokenCache
 from rankgate.scorers import LateInteractionScorer, Scorer
 from rankgate.scorers.wrappers.traits import innermost

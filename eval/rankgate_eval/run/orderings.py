@@ -13,11 +13,12 @@ from typing import Any
 
 from rankgate.decide.gate import Action
 from rankgate.errors import ScorerError
+from rankgate.outcome import Outcome
 from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.reranker import Reranker
 from rankgate.scorers import ScoreContext, ScorerInfo, Scores
-from rankgate.types import FirstStageKind, Outcome, Path
+from rankgate.types import FirstStageKind, Path
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.metrics import measure
 from rankgate_eval.run.pool import Pooled

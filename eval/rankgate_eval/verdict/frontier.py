@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.types import Outcome
+from rankgate.outcome import Outcome
 from rankgate_eval.result.parts import Frontier, FrontierPoint
 from rankgate_eval.verdict.sections import interval
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rankgate.types import Candidate, Outcome
+from rankgate.outcome import Outcome
+from rankgate.types import Candidate
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.result.parts import Listed, Moved, MovedList, WorstQuery
 from rankgate_eval.run.orderings import Arms

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rankgate.types import Outcome, Path
+from rankgate.outcome import Outcome
+from rankgate.types import Path
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.result.parts import Rate, Refusals, UnanswerableRow
 from rankgate_eval.run.pool import Pooled

@@ -1,0 +1,65 @@
+"""The section: everything that is decided for one kind of first stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rankgate.decide.floor import Floor
+from rankgate.decide.gate import Gate
+from rankgate.decide.relevance import RelevanceModel
+from rankgate.errors import PolicyError
+from rankgate.profile import Profile
+from rankgate.retrieve.depth import DEFAULT_K
+from rankgate.retrieve.fusion import Fusion
+
+__all__ = ["Section"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """The decisions for one kind of first stage.
+
+    Attributes:
+        profile: what it was fitted for.
+        fusion: how dense and BM25 lists are merged.
+        gate: when to skip.
+        reranked: relevance model of results that the scorer read; None: raw order, no floor.
+        first_stage: relevance model of skipped and degraded results; None likewise.
+        floor: refusing and dropping.
+        k: candidates that are kept after fusion, which the second stage reads.
+        top_n: passages that are kept.
+        deadline_ms: time for the whole reranking where the caller gives none; None: no limit.
+        reserve_ms: part of the deadline kept back for falling back.
+    """
+
+    profile: Profile = field(default_factory=Profile)
+    fusion: Fusion = field(default_factory=Fusion)
+    gate: Gate = field(default_factory=Gate)
+    reranked: RelevanceModel | None = None
+    first_stage: RelevanceModel | None = None
+    floor: Floor = field(default_factory=Floor)
+    k: int = DEFAULT_K
+    top_n: int = 5
+    deadline_ms: float | None = None
+    reserve_ms: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.k < 1 or self.top_n < 1:
+            raise PolicyError(f"k and top_n must be at least 1, got {self.k} and {self.top_n}")
+        if self.deadline_ms is not None and not self.deadline_ms > self.reserve_ms:
+            raise PolicyError(
+                f"deadline_ms ({self.deadline_ms}) must exceed reserve_ms ({self.reserve_ms}): "
+                "with equal limits the fallback could never run"
+            )
+        if self.floor.active and self.reranked is None and self.first_stage is None:
+            raise PolicyError(
+                "a floor needs a relevance model: it is a threshold on a probability, not on "
+                "raw scores. Fit one with `rankgate calibrate`, or set the floor to null."
+            )
+        if self.first_stage is not None and self.first_stage.scale is not None:
+            raise PolicyError("the first-stage relevance model must not read raw scores")
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether the gate may skip: a refusal floor needs a probability on either path."""
+        return self.floor.refuse_below is None or self.first_stage is not None
