@@ -10,6 +10,7 @@ from ir_measures import nDCG
 from rankgate.decide.signals import compute_signals
 from rankgate.errors import InputError
 from rankgate.types import Candidate
+from rankgate_eval.train.list_features import list_features
 from rankgate_eval.train.looks import (
     DevSet,
     JudgedList,
@@ -18,7 +19,6 @@ from rankgate_eval.train.looks import (
     judge,
     ndcg_at_10,
 )
-from rankgate_eval.train.list_features import list_features
 
 
 def judged(relevant, *, corpus="c", query="q", dense=None, bm25=None, gold=None):

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rankgate_eval.train.list_features import list_features
 from rankgate.errors import InputError
 from rankgate_eval.train.augment import spoil
 from rankgate_eval.train.corpus import TrainingCorpus
+from rankgate_eval.train.list_features import list_features
 from rankgate_eval.train.looks import JudgedList, fit_order
 from rankgate_eval.train.mining import Mined
 from rankgate_eval.train.settings import TrainingSettings

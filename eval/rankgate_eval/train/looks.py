@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rankgate_eval.train.list_features import list_features
 from rankgate.decide.signals import Signals
 from rankgate.errors import InputError
 from rankgate.types import Candidate
 from rankgate_eval.stats.fits import corpus_shares, fit_listwise
 from rankgate_eval.stats.ndcg import ndcg
+from rankgate_eval.train.list_features import list_features
 from rankgate_eval.train.mining import Mined
 
 __all__ = [
