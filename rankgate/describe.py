@@ -13,7 +13,7 @@ from rankgate.profile import Profile
 from rankgate.scorers.protocol import ScorerInfo
 from rankgate.types import FirstStageKind
 
-__all__ = ["Description", "SectionDescription", "describe"]
+__all__ = ["Description", "SectionDescription", "describe", "describe_section"]
 
 _FIT = "Fit one on your data: rankgate calibrate DATA --out policy.json"
 
@@ -105,17 +105,18 @@ def describe(
         scorer=scorer.id,
         embedder=profile.embedder,
         fitted_on=_fitted_on(policy.provenance),
-        sections=tuple(_section(k.value, policy.section(k)) for k in kinds),
+        sections=tuple(describe_section(k, policy.section(k)) for k in kinds),
         notes=tuple(notes),
     )
 
 
-def _section(kind: str, section: Section) -> SectionDescription:
+def describe_section(kind: FirstStageKind, section: Section) -> SectionDescription:
+    """What a section does, whatever the scorer."""
     fitted = section.profile
     depends = {"embedder": fitted.embedder, "space": fitted.space, "analyser": fitted.analyser}
     known = [f"{name} {value}" for name, value in depends.items() if value is not None]
     return SectionDescription(
-        first_stage=kind,
+        first_stage=kind.value,
         gate=_gate(section.gate, section.may_skip),
         floor=_floor(section),
         probabilities=_probabilities(section),

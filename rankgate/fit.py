@@ -56,12 +56,16 @@ class Fit:
     notes: tuple[str, ...] = ()
 
 
-def default_policy_for(actual: Profile, kinds: Iterable[FirstStageKind]) -> Fit:
+def default_policy_for(
+    actual: Profile, kinds: Iterable[FirstStageKind], *, trust_unknown: bool = False
+) -> Fit:
     """The default policy, without its cosines where they are another embedder's, or nobody's.
 
     Args:
         actual: the scorer's and the first stage's profile.
         kinds: which sections will be used.
+        trust_unknown: take an embedder that is not known for the one that it was fitted with,
+            as where somebody hands over candidates with cosines of their own.
     """
     default = Policy.default()
     order = default.sections[FirstStageKind.ORDER]
@@ -71,7 +75,7 @@ def default_policy_for(actual: Profile, kinds: Iterable[FirstStageKind]) -> Fit:
     for kind in kinds:
         section = default.section(kind)
         fitted = section.profile
-        if fitted.embedder is not None and actual.embedder is None:
+        if fitted.embedder is not None and actual.embedder is None and not trust_unknown:
             why = f"embedder_unknown: the section {kind.value!r} was fitted for {fitted.embedder}"
         elif {"embedder", "space"} & set(fitted.differing(actual)):
             why = f"embedder_differs: {'; '.join(fitted.mismatches(actual))}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 import time
@@ -14,7 +13,9 @@ from rankgate.decide.gate import Action, Decision
 from rankgate.decide.rank import Ranking, rank
 from rankgate.decide.section import Section
 from rankgate.decide.signals import Signals, compute_signals
-from rankgate.errors import InputError, ProfileMismatchError, ScorerError
+from rankgate.describe import Description, describe
+from rankgate.errors import InputError, ScorerError
+from rankgate.fit import check_when_loaded, default_policy_for
 from rankgate.outcome import Outcome
 from rankgate.policy import Policy
 from rankgate.profile import Profile
@@ -55,7 +56,8 @@ class Reranker:
     Args:
         scorer: anything with `score`; see `rankgate.scorers.Scorer`.
         policy: gate, relevance models and floor. None: the default policy if it was fitted for
-            this scorer, otherwise `Policy.unfitted()` (always rerank, raw order, no floor).
+            this scorer (without its cosines where they are another embedder's), otherwise
+            `Policy.unfitted()` (always rerank, raw order, no floor).
         first_stage: which scores the candidates carry. None: seen from each query's candidates.
         profile: what is known of the first stage (embedder, space, chunking), compared with
             what the policy was fitted for.
@@ -83,23 +85,24 @@ class Reranker:
         self.lexicon = lexicon
         self.notes: tuple[str, ...] = ()
         if policy is None:
-            policy = self._default_policy()
+            named = Policy.default().sections if self.first_stage is None else (self.first_stage,)
+            fit = default_policy_for(self.profile, named, trust_unknown=True)
+            policy, self.notes = fit.policy, fit.notes
         self.policy = policy
-        kinds = policy.sections if self.first_stage is None else (self.first_stage,)
+        kinds = tuple(policy.sections) if self.first_stage is None else (self.first_stage,)
         for kind in kinds:
             policy.check_profile(kind, self.profile)
+        check_when_loaded(scorer, policy, kinds)
 
-    def _default_policy(self) -> Policy:
-        default = Policy.default()
-        kinds = default.sections if self.first_stage is None else (self.first_stage,)
-        try:
-            for kind in kinds:
-                default.check_profile(kind, self.profile)
-        except ProfileMismatchError as exc:
-            self.notes = ("no_policy: no gate, no floor and no probabilities: " + str(exc),)
-            _warn_once(self.notes[0])
-            return Policy.unfitted()
-        return default
+    def describe(self) -> Description:
+        """What is active (gate, floor, probabilities), and what is off and why."""
+        return describe(
+            self.policy,
+            kind=self.first_stage,
+            profile=self.profile,
+            scorer=self.scorer.info,
+            notes=self.notes,
+        )
 
     def rerank(
         self,
@@ -369,12 +372,6 @@ def as_candidates(candidates: Sequence[Candidate | str]) -> list[Candidate]:
                 "LangChain or LlamaIndex component, or build Candidate(id=, text=, rank=)."
             )
     return found
-
-
-@functools.cache
-def _warn_once(note: str) -> None:
-    """Once in a process, or a server would say it with every request."""
-    logger.warning("%s", note)
 
 
 def kind_of(candidates: Sequence[Candidate]) -> FirstStageKind:

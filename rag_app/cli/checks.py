@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rankgate import Policy, Reranker
+from rankgate.describe import SectionDescription, describe_section
 from rankgate.encoders.encoder import TokenEncoder
 from rankgate.encoders.locate import MINILM_SHA256, find_minilm
 from rankgate.encoders.query_encoder import QueryEncoder
@@ -153,13 +154,17 @@ def _generator(settings: Settings) -> Iterator[Check]:
 
 def _policy(settings: Settings) -> Iterator[Check]:
     policy = Policy.default() if settings.policy is None else Policy.load(settings.policy)
-    section = policy.section(FirstStageKind.HYBRID)
-    gate = "fitted" if section.gate.model is not None else f"{len(section.gate.rules)} rules"
-    detail = (
-        f"{policy.name}: gate {gate}, refuse below {section.floor.refuse_below}, drop below "
-        f"{section.floor.drop_below}, k {section.k}, top_n {section.top_n}"
-    )
+    section = describe_section(FirstStageKind.HYBRID, policy.section(FirstStageKind.HYBRID))
+    detail = f"{policy.name}: k {section.k}, top_n {section.top_n}; {section.fitted_for}"
     yield Check(name="policy", verdict="ok", detail=detail)
+    yield from _active(section)
+
+
+def _active(section: SectionDescription) -> Iterator[Check]:
+    """What is on, or off and how to mend it."""
+    for name in ("gate", "floor", "probabilities"):
+        said: str = getattr(section, name)
+        yield Check(name=name, verdict="note" if said.startswith("off") else "ok", detail=said)
 
 
 def _index(settings: Settings) -> Iterator[Check]:
@@ -205,12 +210,12 @@ def _contents(settings: Settings, store: Store) -> Iterator[Check]:
         first_stage=FirstStageKind.HYBRID,
         profile=store.profile(),
     )
-    fits = reranker.policy.name != "unfitted"
-    yield Check(
-        name="profile",
-        verdict="ok" if fits else "note",
-        detail=f"policy {reranker.policy.name} fits this scorer and index"
-        if fits
-        else "no policy is fitted for this scorer and index: always reranking, no floor. "
-        "Fit one: rankgate calibrate",
-    )
+    said = reranker.describe()
+    if not said.notes:
+        detail = f"policy {said.policy} fits this scorer and index"
+        yield Check(name="profile", verdict="ok", detail=detail)
+        return
+    for note in said.notes:
+        yield Check(name="profile", verdict="note", detail=note)
+    for section in said.sections:
+        yield from _active(section)

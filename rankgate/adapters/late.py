@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rankgate.adapters.embedders import known_profile
-from rankgate.describe import Description, describe
+from rankgate.describe import Description
 from rankgate.errors import ConfigError, InputError
-from rankgate.fit import check_when_loaded, default_policy_for, depth_notes, embedder_notes
+from rankgate.fit import default_policy_for, depth_notes, embedder_notes
 from rankgate.outcome import Outcome
 from rankgate.policy import Policy
 from rankgate.profile import Profile
@@ -189,14 +189,8 @@ class LateReranker:
     def describe(self) -> Description:
         """What is active and what is off, and why; loads what is not loaded yet."""
         made = self._get()
-        reranker = made.reranker
-        return describe(
-            reranker.policy,
-            kind=reranker.first_stage if self.parts.kind is None else self.parts.kind,
-            profile=reranker.profile,
-            scorer=reranker.scorer.info,
-            notes=(*made.notes, *reranker.notes),
-        )
+        said = made.reranker.describe()
+        return replace(said, notes=(*made.notes, *said.notes))
 
     def noted(self, outcome: Outcome, k: int | None, *found: str) -> Outcome:
         """The outcome with the notes of the first stage and of this reranker's making.
@@ -245,7 +239,6 @@ class LateReranker:
             profile=found,
             lexicon=parts.lexicon,
         )
-        check_when_loaded(scorer, policy, policy.sections if parts.kind is None else (parts.kind,))
         return _Made(reranker=reranker, notes=notes)
 
     def __getstate__(self) -> RerankerParts:

@@ -10,6 +10,7 @@ from tiny_models import build_encoder
 from rag_app.ask.scorer import scorer_for
 from rag_app.cli.checks import diagnose
 from rag_app.settings import Settings
+from rankgate import Policy
 from rankgate.encoders import TokenEncoder, TokenStore, save_query_layers
 from rankgate.errors import ConfigError, ModelNotFoundError
 from rankgate.scorers.wrappers.traits import innermost
@@ -158,3 +159,22 @@ def test_collections_share_the_layers_of_a_file(folder, tmp_path, monkeypatch):
     )
     assert one is not other
     assert one.query_encoder is other.query_encoder is third.query_encoder
+
+
+# --- what doctor says of the policy -----------------------------------------------------------
+
+
+def test_doctor_says_what_is_active_and_what_is_off(folder, tmp_path):
+    def lines(policy):
+        settings = Settings(policy=policy, embedder_path=folder, data_dir=tmp_path / "none")
+        return {c.name: c for c in diagnose(settings)}
+
+    usual = lines(None)
+    assert usual["policy"].detail.endswith("analyser bm25s/english/(?u)\\b\\w\\w+\\b")
+    assert usual["floor"].verdict == "ok" and "refuses a query below" in usual["floor"].detail
+    assert "skips where clear_winner" in usual["gate"].detail
+    Policy.unfitted().save(tmp_path / "p.json")
+    bare = lines(tmp_path / "p.json")
+    for name in ("gate", "floor", "probabilities"):
+        assert bare[name].verdict == "note"
+        assert bare[name].detail.startswith("off") and "rankgate calibrate" in bare[name].detail
