@@ -24,11 +24,12 @@ def imported(tree):
 
 
 def used_names(tree):
+    """Attributes, which pytest's ways of leaving out are, and arguments, which fixtures are."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             yield node.attr
-        elif isinstance(node, ast.arg | ast.Name):
-            yield node.arg if isinstance(node, ast.arg) else node.id
+        elif isinstance(node, ast.arg):
+            yield node.arg
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.name)
