@@ -70,7 +70,7 @@ TRAITS = {
     "onnx": Traits(tolerance=1e-5, chunk=8),
     **{f"remote_{name}": Traits(chunk=4) for name in NATIVE_DIALECTS},
     # Wrappers and stages are scorers too, and promise the same.
-    **{name: Traits() for name in ("windowed", "cached", "breaker", "timed", "cascade")},
+    **{name: Traits() for name in ("windowed", "cached", "breaker", "cascade")},
     "batched": Traits(own_looks=4),
 }
 SCORERS = [
