@@ -125,9 +125,12 @@ def section(
     """Relevance models, gate and floor of one kind of first stage, and how good they are.
 
     What orders and the floor are fitted on a stranger's scores; the gate has to hold on those
-    and on the scores that the policy ships with, where there is more to lose by skipping.
+    and on the scores that the policy ships with, where there is more to lose by skipping. The
+    floor has to hold for misspelt and misheard questions too; nothing else is fitted on them.
     """
-    rows = views["stranger"]
+    asked = views["stranger"]
+    rows = [r for r in asked if r.corpus in CORPORA]
+    views = {name: [r for r in v if r.corpus in CORPORA] for name, v in views.items()}
     reranked, first = fit_section(rows, kind)
     held: dict[str, Any] = {}
     corpora = sorted({r.corpus for r in rows})
@@ -161,7 +164,7 @@ def section(
     # Rank alone says nothing about relevance: a probability made of it would be a lie, and
     # without one a policy with a refusal floor never skips.
     judge = None if kind == "order" else first
-    threshold, floor_note = search_floor(rows, reranked, judge, args.false_refusals)
+    threshold, floor_note = search_floor(asked, reranked, judge, args.false_refusals)
     profile = Profile(
         scorer=info.id,
         scale=info.scale,

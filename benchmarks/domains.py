@@ -6,10 +6,13 @@ learned from by nothing (its licence is unclear), mtrag neither (it has no train
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 from rankgate.encoders import QueryEncoder, TokenEncoder, TokenHead
 from rankgate.scorers import LateInteractionScorer
+from rankgate_eval.data.dataset import Dataset
 
 __all__ = [
     "CORPORA",
@@ -19,6 +22,7 @@ __all__ = [
     "domain_of",
     "encoder_name",
     "scorer_without",
+    "variants",
 ]
 
 DOMAINS = {
@@ -30,6 +34,19 @@ DOMAINS = {
 CORPORA = tuple(name for names in DOMAINS.values() for name in names)
 TRAINED = ("encyclopedia", "biomedicine")
 LEARNED = tuple(name for domain in TRAINED for name in DOMAINS[domain])
+
+
+SPOILT = {"xquad-en": {"xquad-en, typos": "queries-typos", "xquad-en, misheard": "queries-asr"}}
+
+
+def variants(data: Dataset, folder: Path) -> dict[str, Dataset]:
+    """The questions as they are, and as keyboards and recognisers spoil them."""
+    found = {data.name: data}
+    for label, file in SPOILT.get(data.name, {}).items():
+        lines = (folder / f"{file}.jsonl").read_text("utf-8").splitlines()
+        spoilt = {row["_id"]: row["text"] for row in map(json.loads, lines)}
+        found[label] = replace(data, queries={**data.queries, **spoilt})
+    return found
 
 
 def domain_of(corpus: str) -> str:

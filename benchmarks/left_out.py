@@ -21,7 +21,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parent))
 from corpus_index import CorpusIndex, KnownScores, Retrieved
-from domains import CORPORA, domain_of, scorer_without
+from domains import CORPORA, domain_of, scorer_without, variants
 
 from rankgate import Action, Outcome, Policy, Reranker, Status
 from rankgate import Path as OutcomePath
@@ -42,7 +41,6 @@ from rankgate_eval.stats.significance import compare
 from rankgate_eval.train.looks import JudgedList, fit_order, ndcg_at_10
 from rankgate_eval.verdict.provenance import git_state, hardware
 
-SPOILT = {"xquad-en": {"xquad-en, typos": "queries-typos", "xquad-en, misheard": "queries-asr"}}
 ARMS = ("fused", "tuned", "always", "policy")
 Values = npt.NDArray[np.float64]
 
@@ -127,16 +125,6 @@ def arms(
 def passages_of(index: CorpusIndex, found: Retrieved) -> list[TokenVectors]:
     """The candidates' token vectors."""
     return [index.vectors[index.position[c.id]] for c in found.candidates]
-
-
-def variants(data: Dataset, folder: Path) -> dict[str, Dataset]:
-    """The questions as they are, and as keyboards and recognisers spoil them."""
-    found = {data.name: data}
-    for label, file in SPOILT.get(data.name, {}).items():
-        lines = (folder / f"{file}.jsonl").read_text("utf-8").splitlines()
-        spoilt = {row["_id"]: row["text"] for row in map(json.loads, lines)}
-        found[label] = replace(data, queries={**data.queries, **spoilt})
-    return found
 
 
 def parts_of(label: str, data: Dataset, ids: Sequence[str]) -> dict[str, list[int]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from corpus_index import CorpusIndex, Retrieved
-from domains import domain_of, encoder_name, scorer_without
+from domains import domain_of, encoder_name, scorer_without, variants
 
 from rankgate.decide.signals import compute_signals
 from rankgate.encoders import TokenEncoder
@@ -60,6 +60,7 @@ class Found:
 
     Attributes:
         corpus: name of the corpus.
+        asked: how its questions were asked: "", or the label of those that were spoilt.
         retrieved: the candidates.
         gold: ids of the passages that answer; empty for a question from elsewhere.
         stratum: `answerable`, `removed` or `foreign`.
@@ -67,6 +68,7 @@ class Found:
     """
 
     corpus: str
+    asked: str
     retrieved: Retrieved
     gold: frozenset[str]
     stratum: str
@@ -115,7 +117,7 @@ def rows_of(
                 gold=one.gold,
                 query_id=r.query_id,
                 stratum=one.stratum,
-                corpus=one.corpus,
+                corpus=one.asked or one.corpus,
             )
         )
     return result
@@ -150,38 +152,49 @@ def load(
             if other != name
             for text in _sample(Dataset.load(data / other), rng, 15)
         ]
-        texts = [*(dataset.queries[q] for q in queries), *strangers]
-        vectors = encoder.encode(texts)
-        asked = {label: scorer.read_queries(texts) for label, scorer in scorers.items()}
-        for at, (q, text, v) in enumerate(zip([*queries, *strangers], texts, vectors, strict=True)):
-            gold = frozenset()
-            cases = [(gold, "foreign")]
-            if at < len(queries):
-                gold = frozenset(p for p, g in dataset.qrels[q].items() if g > 0)
-                positions = [index.position[p] for p in gold]
-                near = (index.pooled @ index.pooled[positions].T).max(1) > _NEAR_DUPLICATE
-                hidden = gold | {index.ids[i] for i in np.flatnonzero(near)}
-                cases = [(frozenset(), "answerable"), (hidden, "removed")]
-            for kind in kinds:
-                for without, stratum in cases:
-                    r = index.retrieve(
-                        q,
-                        text,
-                        v,
-                        fusion=RETRIEVAL[kind],
-                        k=DEFAULT_K,
-                        hidden=without,
-                        lexicon=index.bm25.lexicon,
-                        asked=v,
-                    )
-                    passages = [index.vectors[index.position[c.id]] for c in r.candidates]
-                    raw = {
-                        label: scorer.compare(asked[label][at], passages)
-                        for label, scorer in scorers.items()
-                    }
-                    found[kind].append(
-                        Found(corpus=name, retrieved=r, gold=gold, stratum=stratum, raw=raw)
-                    )
+        for label, spoilt in variants(dataset, data / name).items():
+            # A floor that holds for clean questions alone refuses people who mistype.
+            clean = label == name
+            others = strangers if clean else []
+            texts = [*(spoilt.queries[q] for q in queries), *others]
+            vectors = encoder.encode(texts)
+            asked = {n: scorer.read_queries(texts) for n, scorer in scorers.items()}
+            rows = zip([*queries, *others], texts, vectors, strict=True)
+            for at, (q, text, v) in enumerate(rows):
+                gold = frozenset()
+                cases = [(gold, "foreign")]
+                if at < len(queries):
+                    gold = frozenset(p for p, g in dataset.qrels[q].items() if g > 0)
+                    positions = [index.position[p] for p in gold]
+                    near = (index.pooled @ index.pooled[positions].T).max(1) > _NEAR_DUPLICATE
+                    hidden = gold | {index.ids[i] for i in np.flatnonzero(near)}
+                    cases = [(frozenset(), "answerable"), (hidden, "removed")]
+                for kind in kinds:
+                    for without, stratum in cases:
+                        r = index.retrieve(
+                            q,
+                            text,
+                            v,
+                            fusion=RETRIEVAL[kind],
+                            k=DEFAULT_K,
+                            hidden=without,
+                            lexicon=index.bm25.lexicon,
+                            asked=v,
+                        )
+                        passages = [index.vectors[index.position[c.id]] for c in r.candidates]
+                        found[kind].append(
+                            Found(
+                                corpus=name,
+                                asked="" if clean else label,
+                                retrieved=r,
+                                gold=gold,
+                                stratum=stratum,
+                                raw={
+                                    n: scorer.compare(asked[n][at], passages)
+                                    for n, scorer in scorers.items()
+                                },
+                            )
+                        )
         print(f"{name}: {len(queries)} dev queries, {len(strangers)} foreign", file=sys.stderr)
     return found
 

@@ -29,7 +29,7 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float64]
 VETO = ("negation", "temporal", "conditional")
-_FLOORS = tuple(np.round(np.arange(0.005, 0.95, 0.0025), 4).tolist())
+_FLOORS = tuple(np.round(5e-4 * np.r_[1:200, 200:1900:5], 4).tolist())
 PRUDENCE = 0.5
 """Share of the allowed loss that may be used up here; the rest is for strangers' documents."""
 
