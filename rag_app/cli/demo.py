@@ -34,14 +34,14 @@ class DemoQuestion:
 QUESTIONS = (
     DemoQuestion(
         shows="Skipped by the gate: the first stage is right already",
-        question="What is Platt scaling?",
+        question="What does exit code 130 mean?",
     ),
     DemoQuestion(
         shows="Reranked: the order of the passages changes",
         question="Are my documents ever sent to another company's computers?",
     ),
     DemoQuestion(
-        shows="Two sources: each part of the question has its own",
+        shows="Several sources: each part of the question has its own",
         question=(
             "How are two ranked lists merged into one, and what happens to candidates beyond K?"
         ),

@@ -40,7 +40,7 @@ def test_four_questions_four_fates(run):
     assert skipped["trace"]["status"] == "skipped"
     assert changed["trace"]["status"] == "reranked"
     assert changed["trace"]["kept"][0]["before"] > 1, "another passage leads now"
-    assert len({s["source"] for s in two["sources"]}) == 2
+    assert len({s["source"] for s in two["sources"]}) >= 2
     assert refused["status"] == "refused"
 
 

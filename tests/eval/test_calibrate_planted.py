@@ -81,7 +81,7 @@ def test_constant_scores_give_no_model_and_a_reason():
 
 def test_the_gate_skips_the_typos_that_the_scorer_harms():
     found, numbers = judged(
-        options=replace(HYBRID, max_loss=0.01), scorer="harms_typos", typos=0.3, queries=440
+        options=replace(HYBRID, max_loss=0.01), scorer="harms_typos", typos=0.3, queries=800
     )
     typo = np.array([s.row.signals.unknown_share > 0.0 for s in found.served if s.row.answerable])
     skips = np.array([s.skips for s in found.served if s.row.answerable])
