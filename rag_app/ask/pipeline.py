@@ -387,7 +387,9 @@ def _reranker(settings: Settings, store: PipelineStore, scorer: Scorer) -> Reran
         changes["deadline_ms"] = settings.deadline_ms
     if not changes:
         return reranker
-    return build(reranker.policy.with_section(FirstStageKind.HYBRID, **changes))
+    changed = build(reranker.policy.with_section(FirstStageKind.HYBRID, **changes))
+    changed.notes = reranker.notes  # why the default policy does not apply stays to be said
+    return changed
 
 
 def _empty(settings: Settings) -> EmptyIndexError:

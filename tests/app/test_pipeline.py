@@ -326,3 +326,9 @@ def test_an_llm_condenses_only_where_it_also_answers(condense, asked):
         "And who fits it?", history=HISTORY, generator="extractive"
     )
     assert writer.heard == ()
+
+
+def test_why_no_policy_applies_is_said_also_where_k_is_set():
+    plain = pipeline().answer(QUESTION).trace.outcome.notes
+    assert any(note.startswith("no_policy") for note in plain)
+    assert pipeline(Settings(k=7)).answer(QUESTION).trace.outcome.notes == plain
