@@ -33,7 +33,7 @@ import httpx
 import numpy as np
 import psutil
 
-from rag_app.ingest import ingest
+from rag_app.ingest.ingestion import ingest
 from rag_app.server.keys import KeyStore
 from rag_app.settings import Settings
 

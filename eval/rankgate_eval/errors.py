@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from rankgate.errors import InputError, RankgateError
 
 if TYPE_CHECKING:
-    from rankgate_eval.data.finding import Finding
+    from rankgate_eval.finding import Finding
 
 __all__ = [
     "BudgetReached",

@@ -67,7 +67,7 @@ def demo(
     settings = load_settings(config, generator="extractive")
     with busy(f"Reading {docs}"):
         from rag_app.ask.pipeline import Pipeline
-        from rag_app.ingest import ingest
+        from rag_app.ingest.ingestion import ingest
 
         report = ingest([docs], settings)
     if not as_json:

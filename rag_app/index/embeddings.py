@@ -16,6 +16,8 @@ __all__ = ["Embedder", "Identity", "Tokenizer", "identify", "load_embedder", "pi
 
 # Raised whenever the same file would be parsed to another text or other blocks.
 PARSER_VERSION = 1
+# Raised whenever the same document would be cut differently.
+CHUNKER_VERSION = 1
 
 
 class Tokenizer(Protocol):
@@ -79,7 +81,9 @@ def load_embedder(settings: Settings) -> Embedder:
     return encoder
 
 
-def pipeline_version(*, chunking: str, chunker: int, embedder: Identity) -> str:
+def pipeline_version(*, chunking: str, embedder: Identity) -> str:
     """Version of everything that shapes chunks: parsers, chunker, sizes, tokenizer."""
-    parts = f"parser={PARSER_VERSION};chunker={chunker}:{chunking};embedder={embedder.sha256}"
+    parts = (
+        f"parser={PARSER_VERSION};chunker={CHUNKER_VERSION}:{chunking};embedder={embedder.sha256}"
+    )
     return hashlib.sha256(parts.encode()).hexdigest()[:16]

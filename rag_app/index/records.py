@@ -1,4 +1,4 @@
-"""The rows of the manifest, as values."""
+"""The rows of the manifest, as values, and the chunks that they are made of."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from rag_app.ingest.chunk import Chunk
-
-__all__ = ["CollectionRecord", "DocumentRecord", "Entry", "Passage", "chunk_row", "shown_name"]
+__all__ = [
+    "Chunk",
+    "CollectionRecord",
+    "DocumentRecord",
+    "Entry",
+    "Passage",
+    "chunk_row",
+    "shown_name",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +82,37 @@ class DocumentRecord:
     def shown(self) -> str:
         """Its name, or that of its file."""
         return shown_name(self.name, self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A passage: an exact slice of its document's text, and where it stands.
+
+    Attributes:
+        id: 32 hexadecimal digits, from document, pipeline version and content.
+        document_id: of its document.
+        position: 0-based place among the document's chunks.
+        text: `document.text[start:end]`.
+        heading: the headings that all of it stands under, outermost first.
+        page: 1-based page where it begins; None where there are no pages.
+        start, end: character offsets into the document's text.
+        prefix: title and headings, which are indexed before the text; "" without.
+    """
+
+    id: str
+    document_id: str
+    position: int
+    text: str
+    heading: tuple[str, ...]
+    page: int | None
+    start: int
+    end: int
+    prefix: str
+
+    @property
+    def indexed_text(self) -> str:
+        """What is embedded, indexed by BM25, and scored: `prefix + text`."""
+        return self.prefix + self.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,6 @@ from rag_app.index.data_folder import DataFolder
 from rag_app.index.embeddings import Embedder, Identity, identify, load_embedder, pipeline_version
 from rag_app.index.records import DocumentRecord, Entry
 from rag_app.index.vectors import VectorIndex
-from rag_app.ingest.chunk import CHUNKER_VERSION
 from rankgate.encoders.token_store import TokenStore
 from rankgate.errors import ConfigError
 from rankgate.profile import Profile
@@ -187,9 +186,7 @@ class Store:
     @property
     def pipeline(self) -> str:
         """Version of everything that shapes chunks, under these settings."""
-        return pipeline_version(
-            chunking=self.chunking, chunker=CHUNKER_VERSION, embedder=self.identity
-        )
+        return pipeline_version(chunking=self.chunking, embedder=self.identity)
 
     def check_chunking(self) -> None:
         """Refuse to mix chunks of two sizes in one collection.

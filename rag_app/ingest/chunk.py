@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rag_app.index.records import Chunk
 from rag_app.ingest.document import Block, ParsedDocument
 from rag_app.ingest.units import TokenIndex, Unit, units_of
 from rankgate.errors import ConfigError
@@ -15,46 +16,13 @@ from rankgate.errors import ConfigError
 if TYPE_CHECKING:
     from rag_app.index.embeddings import Tokenizer
 
-__all__ = ["CHUNKER_VERSION", "Chunk", "Chunker"]
+__all__ = ["Chunker"]
 
-# Raised whenever the same document would be cut differently.
-CHUNKER_VERSION = 1
 _MIN_PREFIX = 24
 # A chunk may end early, at a paragraph's end, once it is this full.
 _FULL_ENOUGH = 0.6
 # Sections below this share of a chunk are joined with a neighbour of the same parent.
 _TINY = 0.2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """A passage: an exact slice of its document's text, and where it stands.
-
-    Attributes:
-        id: 32 hexadecimal digits, from document, pipeline version and content.
-        document_id: of its document.
-        position: 0-based place among the document's chunks.
-        text: `document.text[start:end]`.
-        heading: the headings that all of it stands under, outermost first.
-        page: 1-based page where it begins; None where there are no pages.
-        start, end: character offsets into the document's text.
-        prefix: title and headings, which are indexed before the text; "" without.
-    """
-
-    id: str
-    document_id: str
-    position: int
-    text: str
-    heading: tuple[str, ...]
-    page: int | None
-    start: int
-    end: int
-    prefix: str
-
-    @property
-    def indexed_text(self) -> str:
-        """What is embedded, indexed by BM25, and scored: `prefix + text`."""
-        return self.prefix + self.text
 
 
 @dataclass(slots=True, kw_only=True)

@@ -16,8 +16,9 @@ import numpy as np
 from rag_app.quality.ratings import Ratings
 
 if TYPE_CHECKING:
-    from rag_app.quality.recent import Handled
-    from rag_app.server.state import ServerState
+    from rag_app.quality.recent import Handled, Recent
+    from rag_app.quality.skip_audit import SkipAudit
+    from rag_app.settings import Settings
 
 __all__ = ["Report", "find_report", "reports", "summary"]
 
@@ -64,14 +65,18 @@ def find_report(folder: Path, name: str) -> Report | None:
     return next((r for r in reports(folder) if r.name == name), None)
 
 
-def summary(server: ServerState) -> dict[str, Any]:
+def summary(settings: Settings, recent: Recent, skip_audit: SkipAudit) -> dict[str, Any]:
     """Everything that the page shows.
 
     The rates are of the questions that this process answered lately; their intervals are
     Wilson's, at 95%.
+
+    Args:
+        settings: of the application.
+        recent: the questions that were answered lately.
+        skip_audit: what became of those that skipped the scorer.
     """
-    folder = Path(server.settings.data_dir)
-    recent = server.metrics.recent
+    folder = Path(settings.data_dir)
     handled = recent.all()
     counted = Counter(h.status for h in handled)
     return {
@@ -82,9 +87,9 @@ def summary(server: ServerState) -> dict[str, Any]:
         "failed": sum(h.failed for h in handled),
         "reasons": _reasons(handled),
         "stages": [_stage(s, handled) for s in _STAGES],
-        "skip_audit": server.skip_audit.summary(),
+        "skip_audit": skip_audit.summary(),
         "reports": reports(folder),
-        "thumbs": Ratings(folder).counts() if server.settings.feedback else None,
+        "thumbs": Ratings(folder).counts() if settings.feedback else None,
     }
 
 

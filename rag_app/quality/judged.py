@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rag_app.ask.conversations import Conversation, Turn
 from rag_app.errors import UnknownDocumentError
@@ -15,15 +14,23 @@ from rankgate.feedback import FEEDBACK_FILE, Judgement, append_feedback
 
 if TYPE_CHECKING:
     from rag_app.index.store import Store
-    from rag_app.server.state import ServerState
+    from rag_app.settings import Settings
 
 __all__ = ["judge", "note_reask"]
 
 logger = logging.getLogger("rankgate.server")
 
 
+class Stores(Protocol):
+    """The opened collections."""
+
+    def store(self, name: str) -> Store:
+        """The store of the collection of this name."""
+        ...
+
+
 def judge(
-    server: ServerState,
+    stores: Stores,
     kept: Conversation,
     turn: Turn,
     sources: Sequence[dict[str, Any]],
@@ -34,7 +41,7 @@ def judge(
     """Write down what was said about sources of a turn; how many passages were judged.
 
     Args:
-        server: whose data folder it is.
+        stores: where its passages are.
         kept: the conversation.
         turn: of it.
         sources: of the turn, as they were sent.
@@ -44,7 +51,7 @@ def judge(
     Raises:
         StoreError: the passages cannot be read.
     """
-    store = server.collections.store(kept.collection)
+    store = stores.store(kept.collection)
     now = datetime.now(UTC)
     rows = [
         Judgement(
@@ -65,19 +72,24 @@ def judge(
         for source in sources
         if (text := _text(store, source["chunk_id"])) is not None
     ]
-    append_feedback(Path(server.settings.data_dir) / FEEDBACK_FILE, rows)
+    append_feedback(store.data_dir / FEEDBACK_FILE, rows)
     return len(rows)
 
 
 def note_reask(
-    server: ServerState, kept: Conversation, question: str, details: Mapping[str, Any]
+    stores: Stores,
+    settings: Settings,
+    kept: Conversation,
+    question: str,
+    details: Mapping[str, Any],
 ) -> int:
     """Where a question is an earlier one asked again, judge what was shown for that.
 
     Never fails: the answer to the new question has nothing to do with it.
 
     Args:
-        server: whose data folder it is.
+        stores: where the passages of its collection are.
+        settings: say whether feedback is kept at all.
         kept: the conversation before this question.
         question: the new one.
         details: of its answer; the corrected spelling is read from them.
@@ -85,7 +97,7 @@ def note_reask(
     Returns:
         How many passages were judged.
     """
-    if not server.settings.feedback or not kept.turns:
+    if not settings.feedback or not kept.turns:
         return 0
     try:
         earlier = asked_again(
@@ -94,7 +106,7 @@ def note_reask(
         if earlier is None:
             return 0
         sources = list(earlier.details.get("sources", ()))
-        return judge(server, kept, earlier, sources, relevant=False, kind="reask")
+        return judge(stores, kept, earlier, sources, relevant=False, kind="reask")
     except Exception:  # whatever it was, the answer is finished and has to be kept and sent
         logger.exception("a question asked again could not be noted")
         return 0

@@ -117,7 +117,7 @@ async def measured(server: Server, principal: Evaluator, collection: Collection 
     def read() -> dict[str, Any]:
         return {
             **_context(server, principal, collection),
-            "quality": figures.summary(server),
+            "quality": figures.summary(server.settings, server.metrics.recent, server.skip_audit),
             "feedback_on": server.settings.feedback,
         }
 

@@ -15,7 +15,7 @@ from rag_app.ask.conversations import Conversations
 from rag_app.errors import StoreError
 from rag_app.index.backup import back_up
 from rag_app.index.store import Store
-from rag_app.ingest import ingest
+from rag_app.ingest.ingestion import ingest
 from rag_app.server.collections import Collections
 from rag_app.server.keys import KeyStore
 from rag_app.server.uploads import Uploads

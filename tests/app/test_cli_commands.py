@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from rag_app.cli.demo import QUESTIONS
 from rag_app.generate.answer import REFUSAL
-from rag_app.ingest import ingest
+from rag_app.ingest.ingestion import ingest
 from rag_app.settings import Settings
 from rankgate import Floor, Policy, RelevanceModel
 from rankgate.cli import GROUP, build_app

@@ -4,7 +4,7 @@ import pytest
 
 from rag_app.ask.condense import Exchange
 from rag_app.ask.pipeline import Pipeline
-from rag_app.ingest import ingest
+from rag_app.ingest.ingestion import ingest
 from rag_app.settings import Settings
 
 pytestmark = pytest.mark.model

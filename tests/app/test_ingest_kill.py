@@ -13,7 +13,7 @@ import ingest_files as files
 import pytest
 
 from rag_app.index.store import Store
-from rag_app.ingest import ingest
+from rag_app.ingest.ingestion import ingest
 
 # Kills itself at its Nth function call, Python's or C's, of the work alone; 0: never. What a
 # number of calls stands for does not depend on how busy the machine is.

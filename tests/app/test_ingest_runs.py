@@ -8,7 +8,7 @@ import pytest
 
 from rag_app.errors import NothingToIngestError, StoreMismatchError
 from rag_app.index.store import Store
-from rag_app.ingest import ingest
+from rag_app.ingest.ingestion import ingest
 from rag_app.ingest.walk import walk
 from rankgate.errors import ConfigError
 

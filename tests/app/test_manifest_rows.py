@@ -6,8 +6,7 @@ import pytest
 
 from rag_app.errors import UnknownDocumentError
 from rag_app.index.manifest import Manifest
-from rag_app.index.records import CollectionRecord, DocumentRecord, Entry
-from rag_app.ingest.chunk import Chunk
+from rag_app.index.records import Chunk, CollectionRecord, DocumentRecord, Entry
 
 
 def chunk(number, document_id="a.md", text=None):

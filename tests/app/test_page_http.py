@@ -195,12 +195,8 @@ def handled(recent, n, *, status="reranked", ms=100.0):
 
 
 def summary(tmp_path, recent):
-    server = SimpleNamespace(
-        settings=SimpleNamespace(data_dir=tmp_path, feedback=False),
-        metrics=SimpleNamespace(recent=recent),
-        skip_audit=SimpleNamespace(summary=lambda: None),
-    )
-    return figures.summary(server)
+    settings = SimpleNamespace(data_dir=tmp_path, feedback=False)
+    return figures.summary(settings, recent, SimpleNamespace(summary=lambda: None))
 
 
 def test_percentiles_appear_once_the_samples_carry_them(tmp_path):

@@ -7,7 +7,7 @@ from rag_app.ask.pipeline import Pipeline
 from rag_app.index.data_folder import DataFolder
 from rag_app.index.store import Store
 from rag_app.index.vectors import VectorIndex
-from rag_app.ingest import ingest
+from rag_app.ingest.ingestion import ingest
 from rankgate.testing import FakeScorer
 
 PASSAGES = 240

@@ -12,7 +12,7 @@ import pytest
 
 from rag_app.errors import StoreError, StoreLockedError, UnknownDocumentError
 from rag_app.index.store import Store
-from rag_app.ingest import ingest
+from rag_app.ingest.ingestion import ingest
 from rankgate.errors import ConfigError
 from rankgate.retrieve import Fusion, fuse_candidates
 

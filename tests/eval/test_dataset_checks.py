@@ -11,12 +11,12 @@ import pytest
 from rankgate.errors import InputError, RankgateError
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.dataset_check import check_dataset
-from rankgate_eval.data.finding import Place
 from rankgate_eval.data.groups import document_groups
 from rankgate_eval.data.near_duplicates import near_duplicates, removals
 from rankgate_eval.data.normalise import normalised, normalised_words
 from rankgate_eval.data.raw import JudgementRow, PassageRow, QueryRow, RawDataset, SplitRow
 from rankgate_eval.errors import DatasetError
+from rankgate_eval.finding import Place
 
 
 def raw_of(passages, queries, judgements, splits=()):

@@ -20,8 +20,7 @@ from waiting import until
 
 from rag_app.errors import StoreError
 from rag_app.index.store import Store
-from rag_app.ingest import ingest
-from rag_app.ingest.ingestion import ingest_into
+from rag_app.ingest.ingestion import ingest, ingest_into
 from rag_app.settings import Settings
 
 CHROMA = str(Path(sys.executable).parent / "chroma")

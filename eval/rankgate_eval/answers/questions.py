@@ -10,10 +10,10 @@ from typing import Any
 
 from rankgate.errors import InputError
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.data.finding import Finding
 from rankgate_eval.data.raw import RawDataset
 from rankgate_eval.data.readers.questions import gold_questions
 from rankgate_eval.errors import DatasetError
+from rankgate_eval.finding import Finding
 
 __all__ = ["AskedQuestion", "questions_of", "read_own_questions", "sample_questions"]
 

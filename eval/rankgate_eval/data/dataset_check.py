@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from rankgate_eval.data.finding import Finding, Place
 from rankgate_eval.data.groups import document_groups
 from rankgate_eval.data.normalise import normalised
 from rankgate_eval.data.raw import PassageRow, QueryRow, RawDataset
 from rankgate_eval.errors import DatasetError
+from rankgate_eval.finding import Finding, Place
 
 __all__ = ["DatasetReport", "check_dataset"]
 

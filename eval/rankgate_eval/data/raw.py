@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rankgate_eval.data.finding import Finding, Place
+from rankgate_eval.finding import Finding, Place
 
 __all__ = ["JudgementRow", "PassageRow", "QueryRow", "RawDataset", "SplitRow"]
 

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig
 
 from langchain_rankgate.finders import FoundDocuments
+from langchain_rankgate.flow import Flow
 from rankgate import Outcome
-
-if TYPE_CHECKING:
-    from langchain_rankgate.retriever import RankGateRetriever
 
 __all__ = ["abatch_of", "batch_of"]
 
 Results = list[list[Document] | Exception]
+Shown = Callable[[FoundDocuments, Outcome], list[Document]]
 
 
 def batch_of(
-    retriever: RankGateRetriever,
+    retriever: BaseRetriever,
+    flow_of: Callable[[Mapping[str, Any]], Flow],
+    documents: Shown,
     queries: Sequence[str],
     configs: Sequence[RunnableConfig],
     kwargs: Mapping[str, Any],
     isolate: bool,
 ) -> list[list[Document]]:
     """Documents of each query, in order; with `isolate` an error stands in its place.
+
+    Args:
+        retriever: whose runs they are.
+        flow_of: its first stage and reranker under the settings of this call.
+        documents: what it makes of an outcome.
+        queries: at least one.
+        configs: one each.
+        kwargs: of the call.
+        isolate: as `return_exceptions` of `batch`.
 
     Raises:
         Exception: without `isolate`, the first error; every run ends with it.
@@ -39,12 +50,12 @@ def batch_of(
         for query, config in zip(queries, configs, strict=True)
     ]
     try:
-        flow = retriever.flow(kwargs)
+        flow = flow_of(kwargs)
         children = [run.get_child() for run in runs]
         found = flow.find_each(queries, children, configs[0].get("max_concurrency"))
         _check(found, isolate)
         outcomes = flow.rerank_found(queries, found, isolate=isolate)
-        results = _documents(retriever, outcomes, isolate)
+        results = _documents(documents, outcomes, isolate)
     except BaseException as exc:
         for run in runs:
             run.on_retriever_error(exc)
@@ -60,7 +71,9 @@ def batch_of(
 
 
 async def abatch_of(
-    retriever: RankGateRetriever,
+    retriever: BaseRetriever,
+    flow_of: Callable[[Mapping[str, Any]], Awaitable[Flow]],
+    documents: Shown,
     queries: Sequence[str],
     configs: Sequence[RunnableConfig],
     kwargs: Mapping[str, Any],
@@ -76,12 +89,12 @@ async def abatch_of(
         for query, config in zip(queries, configs, strict=True)
     ]
     try:
-        flow = await retriever.aflow(kwargs)
+        flow = await flow_of(kwargs)
         children = [run.get_child() for run in runs]
         found = await flow.afind_each(queries, children, configs[0].get("max_concurrency"))
         _check(found, isolate)
         outcomes = await flow.arerank_found(queries, found, isolate=isolate)
-        results = _documents(retriever, outcomes, isolate)
+        results = _documents(documents, outcomes, isolate)
     except BaseException as exc:
         for run in runs:
             await run.on_retriever_error(exc)
@@ -97,7 +110,7 @@ async def abatch_of(
 
 
 def _settings(
-    retriever: RankGateRetriever, config: RunnableConfig, kwargs: Mapping[str, Any]
+    retriever: BaseRetriever, config: RunnableConfig, kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What `BaseRetriever.invoke` gives its callback manager."""
     return {
@@ -113,7 +126,7 @@ def _settings(
     }
 
 
-def _name(retriever: RankGateRetriever, config: RunnableConfig) -> str:
+def _name(retriever: BaseRetriever, config: RunnableConfig) -> str:
     return config.get("run_name") or retriever.get_name()
 
 
@@ -125,7 +138,7 @@ def _check(found: Sequence[FoundDocuments | Exception], isolate: bool) -> None:
 
 
 def _documents(
-    retriever: RankGateRetriever,
+    documents: Shown,
     outcomes: Sequence[tuple[FoundDocuments, Outcome] | Exception],
     isolate: bool,
 ) -> Results:
@@ -135,7 +148,7 @@ def _documents(
             results.append(item)
             continue
         try:
-            results.append(retriever.documents(*item))
+            results.append(documents(*item))
         except Exception as exc:
             if not isolate:
                 raise

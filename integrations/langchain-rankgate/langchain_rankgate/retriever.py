@@ -274,7 +274,10 @@ class RankGateRetriever(BaseRetriever):
         place; otherwise the first one is raised.
         """
         configs = get_config_list(config, len(inputs))
-        return batch_of(self, inputs, configs, kwargs, return_exceptions) if inputs else []
+        if not inputs:
+            return []
+        made = (self, self.flow, self.documents)
+        return batch_of(*made, inputs, configs, kwargs, return_exceptions)
 
     async def abatch(
         self,
@@ -286,7 +289,10 @@ class RankGateRetriever(BaseRetriever):
     ) -> list[list[Document]]:
         """`batch` without blocking the event loop."""
         configs = get_config_list(config, len(inputs))
-        return await abatch_of(self, inputs, configs, kwargs, return_exceptions) if inputs else []
+        if not inputs:
+            return []
+        made = (self, self.aflow, self.documents)
+        return await abatch_of(*made, inputs, configs, kwargs, return_exceptions)
 
     def flow(self, kwargs: Mapping[str, Any]) -> Flow:
         """First stage and reranker under one call's settings; loads what is not loaded yet.

@@ -294,7 +294,7 @@ class _Asked:
             yield _Done(result=item, shape=shape, usage=_usage(pipeline, self.question, item))
 
     def _keep(self, result: AnswerResult, shape: dict[str, Any]) -> dict[str, Any]:
-        note_reask(self.server, self.kept(), self.question, shape)
+        note_reask(self.server.collections, self.server.settings, self.kept(), self.question, shape)
         turn = self.server.conversations.append(
             str(self.conversation),
             owner=self.principal.id,

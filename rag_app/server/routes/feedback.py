@@ -75,10 +75,10 @@ def _keep(body: FeedbackRequest, server: ServerState, principal: Principal) -> i
             raise ApiError(
                 400, "invalid_request", f"the answer has no source {body.opened}", param="opened"
             )
-        return judge(server, kept, turn, found, relevant=True, kind="opened")
+        return judge(server.collections, kept, turn, found, relevant=True, kind="opened")
     up = body.verdict == "up"
     reason = "" if body.reason is None else body.reason
     Ratings(Path(server.settings.data_dir)).add(turn.id, up=up, reason=reason)
     # Other reasons for a thumb down say nothing about the passages.
     speaks = sources if up or reason == "sources" else []
-    return judge(server, kept, turn, speaks, relevant=up, kind="thumb")
+    return judge(server.collections, kept, turn, speaks, relevant=up, kind="thumb")

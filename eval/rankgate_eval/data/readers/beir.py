@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rankgate_eval.data.finding import Place
 from rankgate_eval.data.raw import JudgementRow, RawDataset, SplitRow
 from rankgate_eval.data.readers.lines import numbered_lines, present
 from rankgate_eval.data.readers.passages import read_passages, read_queries
+from rankgate_eval.finding import Place
 
 __all__ = ["read_beir", "read_qrels_table"]
 

@@ -6,9 +6,9 @@ import csv
 import io
 from pathlib import Path
 
-from rankgate_eval.data.finding import Place
 from rankgate_eval.data.raw import RawDataset
 from rankgate_eval.data.readers.gold import GoldQuestion, assemble
+from rankgate_eval.finding import Place
 
 __all__ = ["read_csv"]
 

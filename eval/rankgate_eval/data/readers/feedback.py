@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 from rankgate.feedback import read_feedback as read_log
-from rankgate_eval.data.finding import Place
 from rankgate_eval.data.raw import JudgementRow, PassageRow, QueryRow, RawDataset
 from rankgate_eval.data.readers.gold import GoldQuestion, assemble
+from rankgate_eval.finding import Place
 
 __all__ = ["is_feedback", "read_feedback"]
 

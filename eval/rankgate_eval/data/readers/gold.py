@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rankgate_eval.data.finding import Place
 from rankgate_eval.data.normalise import normalised
 from rankgate_eval.data.raw import JudgementRow, PassageRow, QueryRow, RawDataset, SplitRow
 from rankgate_eval.data.readers.lines import present
 from rankgate_eval.data.readers.passages import read_passages
 from rankgate_eval.data.readers.spans import SpanFinder
+from rankgate_eval.finding import Place
 
 __all__ = ["GoldQuestion", "assemble"]
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rankgate_eval.data.finding import Place
 from rankgate_eval.data.raw import RawDataset
+from rankgate_eval.finding import Place
 
 __all__ = ["identifier", "json_objects", "numbered_lines", "present"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rankgate_eval.data.finding import Place
 from rankgate_eval.data.raw import PassageRow, QueryRow, RawDataset, SplitRow
 from rankgate_eval.data.readers.lines import identifier, json_objects
+from rankgate_eval.finding import Place
 
 __all__ = ["read_answer_fields", "read_passages", "read_queries"]
 

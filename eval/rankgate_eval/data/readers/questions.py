@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rankgate_eval.data.finding import Place
 from rankgate_eval.data.raw import RawDataset
 from rankgate_eval.data.readers.gold import GoldQuestion, assemble
 from rankgate_eval.data.readers.lines import identifier, json_objects
+from rankgate_eval.finding import Place
 
 __all__ = ["gold_questions", "read_questions"]
 

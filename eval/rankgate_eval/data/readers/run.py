@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from rankgate_eval.data.finding import Finding, Place
 from rankgate_eval.data.raw import RawDataset
 from rankgate_eval.data.readers.lines import numbered_lines
 from rankgate_eval.errors import DatasetError
+from rankgate_eval.finding import Finding, Place
 
 __all__ = ["Run", "read_run"]
 
