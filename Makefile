@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve quick test test-slow test-oldest lint lint-containers types wheels bench clean golden golden-baseline
+.PHONY: help demo serve quick test test-slow test-oldest lint lint-containers types wheels clean golden golden-baseline
 
 help:
 	@echo "make demo       install, ingest docs/, ask four questions"
@@ -21,7 +21,6 @@ help:
 	@echo "make lint-containers hadolint on the Dockerfile, the schema on compose.yaml"
 	@echo "make wheels     build the three distributions into dist/"
 	@echo "make golden     the golden set over docs/, against its baseline"
-	@echo "make bench      the same questions through application, LangChain and LlamaIndex (minutes)"
 
 # Installs WHAT into the target's environment. pip speaks into pip.log there, shown where it fails.
 define install
@@ -110,9 +109,6 @@ wheels: $(VENV)/.test
 	$(BIN)/python -m build -q --outdir dist .
 	$(BIN)/python -m build -q --outdir dist integrations/langchain-rankgate
 	$(BIN)/python -m build -q --outdir dist integrations/llama-index-postprocessor-rankgate
-
-bench: $(VENV)/.test
-	$(BIN)/python benchmarks/parity.py --out eval/results/parity
 
 GOLDEN := .rankgate/golden
 GOLDEN_DATA := eval/golden/questions.jsonl --corpus $(GOLDEN)/corpus.jsonl
