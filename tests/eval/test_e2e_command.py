@@ -158,6 +158,17 @@ def test_what_is_wrong_is_said_before_anything_is_sent(data, extra, said):
     assert not (data.parent / "out" / "calls").exists()
 
 
+def test_questions_without_any_reference_are_refused_before_anything_is_loaded(data):
+    rows = [json.loads(r) for r in (data / "queries.jsonl").read_text().splitlines()]
+    bare = "".join(json.dumps({"_id": r["_id"], "text": r["text"]}) + "\n" for r in rows)
+    (data / "queries.jsonl").write_text(bare)
+    (data.parent / "mine.py").write_text("raise SystemError('the scorer was loaded')\n")
+    done = run(data, *LOCAL[:4], *ONE, "--out", "out")
+    assert done.returncode == 2, done.stderr
+    assert f"none of the {N} questions has one" in done.stderr
+    assert "the scorer was loaded" not in done.stderr
+
+
 def test_own_questions_over_the_corpus(data, tmp_path):
     (tmp_path / "own.jsonl").write_text(
         json.dumps({"question": "Which metal does mine number7 hold?", "answer": "holds tungsten"})

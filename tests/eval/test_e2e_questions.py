@@ -10,6 +10,7 @@ from rankgate_eval.answers import (
     read_own_questions,
 )
 from rankgate_eval.answers.questions import sample_questions
+from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.errors import DatasetError
 
 
@@ -45,6 +46,33 @@ def test_bad_own_questions_are_told_with_their_lines(tmp_path):
     file.write_text("")
     with pytest.raises(DatasetError, match="no questions"):
         read_own_questions(file)
+
+
+def test_own_questions_about_one_passage_or_document_are_a_group(tmp_path):
+    file = tmp_path / "own.jsonl"
+    file.write_text(
+        '{"question": "A?", "passage_ids": ["p1"]}\n'
+        '{"question": "B?", "passage_ids": ["p2", "p1"]}\n'
+        '{"question": "C?", "passage_ids": ["p3"]}\n'
+        '{"question": "D?", "passage_ids": ["p4"]}\n'
+        '{"question": "E?", "answer": "e"}\n'
+        '{"question": "F?", "answer": "f"}\n'
+        '{"question": "G?", "passage_ids": ["p1"], "group": "mine"}\n'
+    )
+    data = Dataset(
+        name="d",
+        corpus={f"p{i}": "text" for i in range(1, 5)},
+        queries={},
+        qrels={},
+        splits={},
+        documents={"p3": "page", "p4": "page"},
+    )
+    a, b, c, d, e, f, g = (q.cluster for q in read_own_questions(file, data=data))
+    assert a == b and c == d and g == "mine"
+    assert len({a, c, e, f, g}) == 5
+    file.write_text('{"question": "A?", "passage_ids": ["ghost"]}\n')
+    with pytest.raises(DatasetError, match=r"own.jsonl, line 1: passage 'ghost' is not in"):
+        read_own_questions(file, data=data)
 
 
 def test_a_sample_is_drawn_over_the_whole_file():

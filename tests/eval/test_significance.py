@@ -177,5 +177,7 @@ def test_queries_needed_by_the_textbook():
     assert queries_needed(effect=-0.05, standard_error=0.02, n=100) == 126
     assert queries_needed(effect=0.05, standard_error=0.02, n=100, power=0.9) == 169
     assert queries_needed(effect=0.0, standard_error=0.02, n=100) is None
+    assert queries_needed(effect=1e-4, standard_error=0.02, n=100) is None  # 31 million
+    assert queries_needed(effect=1e-300, standard_error=1.0, n=100) is None
     with pytest.raises(InputError, match="power"):
         queries_needed(effect=0.1, standard_error=0.1, n=10, power=1.0)

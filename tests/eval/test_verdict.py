@@ -279,9 +279,11 @@ def test_what_does_not_fit_is_refused():
             Standards(**bad)
 
 
-def test_a_number_that_nobody_has_is_not_named():
-    from rankgate_eval.verdict.verdict import _wanted
-
-    assert _wanted(None) == ""
-    assert "About 265 queries" in _wanted(265)
-    assert "2756711" not in _wanted(2_756_711) and "within reach" in _wanted(2_756_711)
+def test_a_number_that_nobody_has_is_neither_named_nor_stored():
+    at_the_margin = difference(-0.01999, 0.03)
+    verdict = judge(evidence(recall=at_the_margin))
+    assert verdict.call is Call.NOT_ENOUGH_DATA and verdict.queries_needed is None
+    assert "No number of queries within reach would tell" in verdict.reasons[0]
+    # Enough for one question that is open, and not for the other.
+    both = judge(evidence(ndcg=difference(0.03, 0.04), recall=at_the_margin))
+    assert "About" in both.reasons[0] and both.queries_needed is None

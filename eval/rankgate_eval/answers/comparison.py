@@ -32,6 +32,7 @@ __all__ = [
     "agreement",
     "described",
     "measure",
+    "needs_reference",
     "paired",
     "refusal_changes",
     "refusals",
@@ -101,9 +102,14 @@ def _why_not_asked(question: AskedQuestion, sample: Sample, metric: str) -> str:
         return "unanswerable"
     if metric == "context_precision_qrels":
         return "no_qrels"
-    if not question.references and (metric in NEEDS_REFERENCE or metric in _OF_WORDS):
+    if not question.references and needs_reference(metric):
         return "no_reference"
     return "not_measured"
+
+
+def needs_reference(metric: str) -> bool:
+    """Whether a metric compares an answer with a reference answer."""
+    return metric in NEEDS_REFERENCE or metric in _OF_WORDS
 
 
 def _interval(values: Sequence[float], clusters: Sequence[str], seed: int) -> list[float] | None:

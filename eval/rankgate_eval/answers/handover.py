@@ -26,7 +26,7 @@ from rankgate_eval.run.pool import Pooled
 from rankgate_eval.run.system import FirstStage
 from rankgate_eval.run.system_choice import kind_of, profile_of
 
-__all__ = ["ARMS", "HandOver", "hand_over"]
+__all__ = ["ARMS", "HandOver", "check_arms", "hand_over"]
 
 ARMS = ("first_stage", "rerank", "policy")
 """The ranking arms, in the order in which they are shown."""
@@ -53,6 +53,18 @@ class HandOver:
     first_stage: str
     k: int
     top_n: int
+
+
+def check_arms(arms: Sequence[str]) -> None:
+    """Raise where these arms cannot be compared.
+
+    Raises:
+        InputError: an unknown one, or not the first stage and another one.
+    """
+    if set(arms) - set(ARMS) or "first_stage" not in arms or len(arms) < 2:
+        raise InputError(
+            f"--arms names first_stage and at least one of rerank, policy; got {', '.join(arms)}"
+        )
 
 
 def hand_over(
@@ -94,11 +106,7 @@ def hand_over(
         ProfileMismatchError: the policy was fitted for another scorer or first stage.
         SystemFailedError: too many failures.
     """
-    strange = [a for a in arms if a not in ARMS]
-    if strange or "first_stage" not in arms or len(arms) < 2:
-        raise InputError(
-            f"--arms names first_stage and at least one of rerank, policy; got {', '.join(arms)}"
-        )
+    check_arms(arms)
     k, top_n = sizes(k, top_n, policy, stage)
     asked = Dataset(
         name=data.name,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rankgate.errors import InputError
 from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.data.groups import document_groups
 from rankgate_eval.data.raw import RawDataset
 from rankgate_eval.data.readers.questions import gold_questions
 from rankgate_eval.errors import DatasetError
@@ -79,12 +80,18 @@ def questions_of(data: Dataset, split: str | None = None) -> list[AskedQuestion]
     return found
 
 
-def read_own_questions(file: str | Path) -> list[AskedQuestion]:
+def read_own_questions(file: str | Path, *, data: Dataset | None = None) -> list[AskedQuestion]:
     """Read JSON lines of a user's own questions, as `rankgate eval` reads them.
 
     Each has `question` (or `query`, `text`) and, as far as they are known, `id`, `answer` or
     `answers`, `passage_ids`, `answerable` (true or false), `group`. Without `answerable`, a
     question with an answer or a passage is answerable, and of any other nothing is known.
+    Without `group`, questions about the same passage or document are a group, as in a data set.
+
+    Args:
+        file: plain or gzipped.
+        data: whose passages `passage_ids` names, and whose documents they were cut from; None:
+            neither is known.
 
     Raises:
         DatasetError: rows that cannot be used, all of them with their lines.
@@ -102,6 +109,10 @@ def read_own_questions(file: str | Path) -> list[AskedQuestion]:
             said = "relevant passages are named by `passage_ids`, of DATA's corpus"
             raw.error("wrong_type", said, gold.place)
             continue
+        strange = [p for p in gold.passage_ids if data is not None and p not in data.corpus]
+        if strange:
+            said = f"passage {strange[0]!r} is not in the corpus of DATA"
+            raw.error("unknown_passage", said, gold.place)
         if gold.split is not None:
             fields["split"] = gold.split
         known = True if gold.answers or gold.passage_ids else None
@@ -122,7 +133,14 @@ def read_own_questions(file: str | Path) -> list[AskedQuestion]:
         errors.append(Finding(code="no_queries", message=f"{path} has no questions at all"))
     if errors:
         raise DatasetError(raw.name, errors)
-    return list(found.values())
+    groups = document_groups(
+        found,
+        {i: q.relevant for i, q in found.items()},
+        None if data is None else data.documents,
+    )
+    return [
+        q if q.group or not q.relevant else replace(q, group=groups[q.id]) for q in found.values()
+    ]
 
 
 def sample_questions(

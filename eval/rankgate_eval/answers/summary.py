@@ -63,16 +63,26 @@ class Comparison:
         return judged if judged else ("containment", "token_f1")
 
     def check(self, questions: Sequence[AskedQuestion], arms: Sequence[str]) -> None:
-        """Raise where there is nothing to compare.
+        """Raise where nothing can be compared, however the answers turn out.
 
         Raises:
-            InputError: no questions, or an arm is not there.
+            InputError: no questions, an arm is not there, or all that decides compares with
+                reference answers, and no question has one.
         """
         if not questions:
             raise InputError("there are no questions to answer")
         for arm in (self.before, self.after):
             if arm not in arms:
                 raise InputError(f"no arm {arm!r} among {', '.join(arms)}")
+        known = any(q.references and q.answerable is not False for q in questions)
+        if not known and all(map(comparison.needs_reference, self.deciding)):
+            raise InputError(
+                f"{', '.join(self.deciding)} compare an answer with a reference answer, and none "
+                f"of the {len(questions)} questions has one, so nothing could be decided. Put "
+                "`answer` or `answers` into the rows of the questions, or let a language model "
+                "judge what needs no reference: --judge-model with faithfulness or "
+                "answer_relevancy among its metrics."
+            )
 
 
 def summarise(

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rankgate.errors import InputError
-from rankgate_eval.stats.significance import Difference, holm
+from rankgate_eval.stats.significance import Difference, holm, needed_for_all
 from rankgate_eval.verdict.verdict import Call, Verdict
 
 __all__ = ["AnswerStandards", "decide"]
@@ -139,22 +139,20 @@ def _needed(
     """Questions that would close what is open.
 
     The margins beside a gain, all of them; else the most hopeful useful gain, one of which would
-    do; else a useful gain excluded on every metric.
+    do; else a useful gain excluded on every metric. None where nobody has so many.
     """
     if open_:
-        found = [known[m].needed(against=-asked.margin, power=asked.power) for m in open_]
-        needs = [f for f in found if f is not None]
-        return max((max(f, known[open_[0]].n + 1) for f in needs), default=None)
-    hopeful = [d for d in known.values() if d.mean >= asked.useful_gain]
+        return needed_for_all([_more(known[m], -asked.margin, asked) for m in open_])
+    hopeful = [_more(d, 0.0, asked) for d in known.values() if d.mean >= asked.useful_gain]
     if hopeful:
-        return min(_more(d, 0.0, asked) for d in hopeful)
-    return max(_more(d, asked.useful_gain, asked) for d in known.values())
+        return min((n for n in hopeful if n is not None), default=None)
+    return needed_for_all([_more(d, asked.useful_gain, asked) for d in known.values()])
 
 
-def _more(difference: Difference, against: float, asked: AnswerStandards) -> int:
+def _more(difference: Difference, against: float, asked: AnswerStandards) -> int | None:
     """Questions to tell the effect seen from `against`; more than this sample, which did not do."""
     needed = difference.needed(against=against, power=asked.power)
-    return difference.n + 1 if needed is None else max(needed, difference.n + 1)
+    return None if needed is None else max(needed, difference.n + 1)
 
 
 def _refusing(wrong: Difference, asked: AnswerStandards) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,7 +85,7 @@ def end_to_end(
     """Say whether answers get better behind the reranker, and what judging that costs."""
     with guarded(debug=debugging(ctx)) as tell:
         from rankgate.types import FirstStageKind
-        from rankgate_eval.answers.handover import hand_over
+        from rankgate_eval.answers.handover import check_arms, hand_over
         from rankgate_eval.answers.judge import refuse_own_scorer
         from rankgate_eval.answers.prices import Prices
         from rankgate_eval.answers.questions import (
@@ -103,9 +104,22 @@ def end_to_end(
         writer = generator.made(judge, timeout)
         wanted = tuple(a.strip() for a in arms.split(",") if a.strip())
 
+        check_arms(wanted)
         dataset, _ = inputs.read()
-        every = questions_of(dataset, split) if questions is None else read_own_questions(questions)
+        every = (
+            questions_of(dataset, split)
+            if questions is None
+            else read_own_questions(questions, data=dataset)
+        )
         asked = sample_questions(every, limit, seed=seed)
+        comparison = Comparison(
+            judged=() if asked_judge is None else asked_judge.names,
+            after="policy" if "policy" in wanted else wanted[-1],
+            fields=tuple(field or ()),
+            seed=seed,
+            extractive=generator.generator == "extractive",
+        )
+        comparison.check(asked, wanted)
         tell("loading", 0, 1)
         chosen, _ = as_policy(policy)
         with inputs.open(
@@ -147,19 +161,15 @@ def end_to_end(
             name=dataset.name,
             split=split,
         )
-        comparison = Comparison(
-            after="policy" if "policy" in handed.arms else wanted[-1],
-            fields=tuple(field or ()),
-            seed=seed,
-            extractive=generator.generator == "extractive",
-            unfair=shared.sentence if shared is not None and shared.unfair else None,
-        )
         result = compare_answers(
             asked,
             handed.arms,
             generator=writer,
             judge=asked_judge,
-            comparison=comparison,
+            comparison=replace(
+                comparison,
+                unfair=shared.sentence if shared is not None and shared.unfair else None,
+            ),
             folder=out,
             spending=Spending(max_cost=max_cost, prices=known_prices, concurrency=concurrency),
             skip_rate=handed.skip_rate,

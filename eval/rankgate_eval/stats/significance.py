@@ -24,12 +24,14 @@ __all__ = [
     "compare",
     "holm",
     "mcnemar_exact",
+    "needed_for_all",
     "permutation_p",
     "queries_needed",
     "rates_interval",
 ]
 
 FloatArray = npt.NDArray[np.float64]
+_WITHIN_REACH = 100_000  # queries that somebody might judge
 _CELLS = 4_000_000  # of one block of resamples: bounds memory, whatever the number of queries
 
 
@@ -284,14 +286,23 @@ def queries_needed(
     """Queries, clustered as those seen, for a two-sided test of `effect` with `power`.
 
     Normal approximation: the standard error shrinks with the root of n, and must be
-    |effect| / (z_alpha/2 + z_power). None where the effect is 0 or the error not known.
+    |effect| / (z_alpha/2 + z_power). None where the effect is 0 or the error not known, and
+    where nobody has so many: that the effect is next to nothing says more than their number.
     """
     if not (0.0 < alpha < 1.0 and 0.0 < power < 1.0):
         raise InputError(f"alpha and power must be in (0, 1), got {alpha} and {power}")
     if effect == 0.0 or not math.isfinite(standard_error):
         return None
     z = float(_stats().norm.isf(alpha / 2.0) + _stats().norm.isf(1.0 - power))
-    return max(2, math.ceil(n * (z * standard_error / effect) ** 2))
+    spread = z * standard_error / effect
+    needed = n * spread * spread  # not `**`, which overflows where this is infinite
+    return None if needed > _WITHIN_REACH else max(2, math.ceil(needed))
+
+
+def needed_for_all(needs: Sequence[int | None]) -> int | None:
+    """Queries that do for each of several questions; None where one is out of reach, or none."""
+    known = [n for n in needs if n is not None]
+    return max(known, default=None) if len(known) == len(needs) else None
 
 
 def mcnemar_exact(before: Sequence[bool], after: Sequence[bool]) -> McNemar:

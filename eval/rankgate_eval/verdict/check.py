@@ -16,7 +16,6 @@ from rankgate_eval.verdict.sections import change
 
 __all__ = ["CheckResult", "QueryMove", "compare_results"]
 
-_REACH = 50
 _EXIT_CODES = {"pass": 0, "fail": 1, "not_enough_data": 3}
 
 
@@ -145,11 +144,13 @@ def compare_results(
             sentences.append((0, f"{name} is worse than the baseline's: {numbers}."))
         else:
             needed = found.needed(against=-margin)
-            # A loss that is all but the margin itself would take more than anybody has.
-            out_of_reach = needed is None or needed > _REACH * found.n
-            wanted = "" if out_of_reach else f" About {needed} queries would tell."
+            wanted = (
+                "No number of queries within reach would tell."
+                if needed is None
+                else f"About {needed} queries would tell."
+            )
             sentences.append(
-                (1, f"Whether {name} is worse by {margin:g} or more is open: {numbers}.{wanted}")
+                (1, f"Whether {name} is worse by {margin:g} or more is open: {numbers}. {wanted}")
             )
     worst = min(rank for rank, _ in sentences)
     return CheckResult(

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from rankgate.errors import InputError
 from rankgate_eval.result.parts import BudgetResult, BudgetStatus
-from rankgate_eval.stats.significance import Difference
+from rankgate_eval.stats.significance import Difference, needed_for_all
 from rankgate_eval.stats.strata import StrataReport, StratumResult
 
 __all__ = ["Call", "Evidence", "Standards", "Verdict", "judge"]
@@ -32,8 +32,6 @@ class Call(StrEnum):
         """Of the command that ends with it."""
         return _EXIT_CODES[self]
 
-
-_OUT_OF_REACH = 100_000
 
 _EXIT_CODES = {
     Call.SHIP: 0,
@@ -188,11 +186,10 @@ def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
     if any(f.refused for f in findings):
         return Verdict(call=Call.DONT_SHIP, reasons=tuple(reasons), regressions=regressions)
     if any(f.undecided for f in findings):
-        needs = [f.needed for f in findings if f.undecided and f.needed is not None]
         return Verdict(
             call=Call.NOT_ENOUGH_DATA,
             reasons=tuple(reasons),
-            queries_needed=max(needs, default=None),
+            queries_needed=needed_for_all([f.needed for f in findings if f.undecided]),
             regressions=regressions,
         )
     if evidence.unfair is not None:
@@ -281,8 +278,6 @@ def _recall(evidence: Evidence, asked: Standards) -> _Finding:
 def _wanted(needed: int | None) -> str:
     """How many queries would decide, in a sentence; so many that nobody has them is said so."""
     if needed is None:
-        return ""
-    if needed > _OUT_OF_REACH:
         return " No number of queries within reach would tell: the effect is next to nothing."
     return f" About {needed} queries like these would tell."
 
@@ -295,6 +290,7 @@ def _budget(latency: BudgetResult) -> _Finding:
             f"Whether {name} keeps {limit} is open: {latency.n} samples, {latency.needed} needed; "
             "time every query several times.",
             undecided=True,
+            needed=latency.needed,
         )
     seen = (
         "even the fastest query is slower"
