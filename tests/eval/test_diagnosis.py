@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from rankgate.errors import InputError
 from rankgate_eval.stats.significance import Difference
 from rankgate_eval.verdict.diagnosis import Limits, Observations, diagnose
+from rankgate_eval.verdict.recall import DEPTHS, find_knee
 
 GOOD = {5: 0.80, 25: 0.97, 50: 0.98, 100: 0.985}
 
@@ -58,6 +60,26 @@ def test_recall_that_still_rises_asks_for_more_candidates():
     assert "few_candidates" not in codes({100: 0.95}, k=50)
     # Ten times K is no next step: what the last doubling before K says counts.
     assert "few_candidates" not in codes({25: 0.945, 50: 0.95, 500: 0.99}, k=50)
+
+
+def test_reading_more_is_advised_before_the_knee_and_nowhere_else():
+    """The chart called 20 the knee, and the diagnosis beside it asked a reader of 50 for more."""
+    draws = np.random.default_rng(0)
+    advised = 0
+    for _ in range(300):
+        depths = sorted({*draws.choice(DEPTHS, 6, replace=False).tolist(), 20})
+        rises = draws.exponential(0.04, len(depths)) * draws.integers(0, 2, len(depths))
+        recall = dict(zip(depths, np.minimum(rises.cumsum() + 0.3, 1.0).tolist(), strict=True))
+        knee = find_knee(recall)
+        found = [
+            d
+            for d in diagnose(Observations(recall=recall, k=20, top_n=5, headroom=0.2))
+            if d.code == "few_candidates"
+        ]
+        assert bool(found) == (knee is None or knee > 20), recall
+        assert "rises by 0.0 points" not in "".join(d.sentence for d in found)
+        advised += len(found)
+    assert 50 < advised < 250
 
 
 def test_nothing_to_lift_is_said_before_the_reranker_is_blamed():

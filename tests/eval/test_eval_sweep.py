@@ -42,18 +42,20 @@ def points(result):
 
 
 @pytest.mark.parametrize(
-    ("depths", "recall", "knee"),
+    ("recall", "knee"),
     [
-        ([1, 10, 100], [0.0, 0.9, 1.0], 10),
-        ([1, 2, 4, 8, 16], [0.0, 0.25, 0.5, 0.75, 1.0], None),  # a straight line in log depth
-        ([1, 10, 100], [0.5, 0.505, 0.509], None),
-        ([1, 10], [0.0, 1.0], None),
-        ([1, 10, 100], [0.0, 0.1, 1.0], None),  # below its chord
-        ([1, 2, 3, 5, 10, 100], [0.3, 0.5, 0.65, 0.9, 0.92, 0.93], 5),
+        ({10: 0.9, 20: 0.95, 40: 0.951, 80: 0.952}, 20),
+        ({10: 0.5, 20: 0.6, 40: 0.7, 80: 0.8}, None),  # it still rises where the curve ends
+        ({1: 0.5, 10: 0.505, 100: 0.509}, 1),  # flat: the first passage is as good as a hundred
+        ({10: 0.8, 20: 0.801, 40: 0.87, 80: 0.871}, 40),  # a rise after a rest
+        ({50: 0.90, 75: 0.93, 100: 0.93}, 75),
+        ({50: 0.90, 75: 0.9, 100: 0.909}, None),  # .9 points in 0.4 doublings
+        ({25: 0.945, 50: 0.95, 500: 0.99}, 25),  # 4 points in 3.3 doublings
+        ({10: 0.7}, None),
     ],
 )
-def test_the_knee(depths, recall, knee):
-    assert find_knee(depths, recall) == knee
+def test_the_knee(recall, knee):
+    assert find_knee(recall) == knee
 
 
 def test_latency_and_quality_at_each_k():

@@ -128,7 +128,11 @@ def _retrieval(result: Result) -> str:
     )
     gap = result.precision_gap
     lines.append(f"Precision gap: {words.change_words(gap)} of nDCG@10, n = {gap.n}")
-    knee = "no knee was found" if curve.knee is None else f"knee at {curve.knee} ({curve.method})"
+    knee = (
+        "no knee, it still rises at its end"
+        if curve.knee is None
+        else f"knee at {curve.knee} ({curve.method})"
+    )
     lines.append(
         f"Recall by depth, first stage; {knee}:"
         if curve.points

@@ -167,7 +167,8 @@ class RecallCurve:
 
     Attributes:
         points: by rising depth.
-        knee: depth after which more candidates bring little; None where there is none to see.
+        knee: depth from which reading more brings nothing; None where recall still rises at the
+            end of the curve.
         method: how the knee was found.
         depth: candidates that were asked for.
     """

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from rankgate.errors import InputError
 from rankgate_eval.result.rows import Diagnosed
 from rankgate_eval.stats.significance import Difference
+from rankgate_eval.verdict.recall import RISING, find_knee
 
 __all__ = ["Limits", "Observations", "diagnose"]
 
@@ -24,14 +25,14 @@ class Limits:
         ceiling: recall at the deepest depth below this: retrieval is what limits.
         nothing: headroom below this: there is nothing to lift.
         mismatch: headroom from which a reranker that loses points to a foreign domain.
-        rising: recall gained by the last doubling of depth that is worth reading further.
+        rising: recall that another first stage must find more to be named.
         strong: the 25-point rule: from this headroom on a reranker usually pays.
     """
 
     ceiling: float = 0.9
     nothing: float = 0.02
     mismatch: float = 0.05
-    rising: float = 0.02
+    rising: float = RISING
     strong: float = 0.25
 
 
@@ -86,7 +87,7 @@ def diagnose(seen: Observations, limits: Limits | None = None) -> tuple[Diagnose
     at = Limits() if limits is None else limits
     found = [
         *_retrieval(seen, at),
-        *_candidates(seen, at),
+        *_candidates(seen),
         *_reranking(seen, at),
         _rule(seen, at),
     ]
@@ -123,30 +124,24 @@ def _retrieval(seen: Observations, at: Limits) -> list[Diagnosed]:
     return found
 
 
-def _candidates(seen: Observations, at: Limits) -> list[Diagnosed]:
-    """Recall still rising where reading stops: seen beyond K, or else on the way to it."""
-    if seen.k not in seen.recall:
+def _candidates(seen: Observations) -> list[Diagnosed]:
+    """Recall still rising where reading stops: K stands before the knee, or there is none."""
+    if seen.k not in seen.recall or len(seen.recall) < 2:
         return []
-    here = seen.recall[seen.k]
-    beyond = [d for d in seen.recall if seen.k < d <= 2 * seen.k]
-    before = [d for d in seen.recall if seen.k / 2 <= d < seen.k]
-    if beyond:
-        to = max(beyond)
-        rise, span = seen.recall[to] - here, f"from {seen.k} to {to}"
-    elif before:
-        start = min(before)
-        rise, span = here - seen.recall[start], f"from {start} to {seen.k}"
+    knee = find_knee(seen.recall)
+    if knee is not None and knee <= seen.k:
+        return []
+    if seen.k == seen.deepest:  # what lies beyond is not known: the way to K speaks
+        start, end = sorted(seen.recall)[-2:]
     else:
-        return []
-    if rise < at.rising:
-        return []
+        start, end = seen.k, seen.deepest if knee is None else knee
     return [
         Diagnosed(
             code="few_candidates",
             sentence=f"The reranker reads {seen.k} candidates, and recall still rises by "
-            f"{_points(rise)} {span}.",
-            advice="Read more candidates if the latency budget allows; `rankgate eval sweep` "
-            "shows what each K costs.",
+            f"{_points(seen.recall[end] - seen.recall[start])} from {start} to {end}.",
+            advice="Read more candidates if the latency budget allows; `rankgate eval compare` "
+            "shows what each K costs and brings.",
         )
     ]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-
-import numpy as np
-import numpy.typing as npt
 
 from rankgate.types import FirstStageKind
 from rankgate_eval.data.dataset import Dataset
@@ -18,6 +16,7 @@ from rankgate_eval.verdict.sections import interval
 __all__ = [
     "DEPTHS",
     "KNEE_METHOD",
+    "RISING",
     "alternative_recall",
     "find_knee",
     "measure_recall",
@@ -25,27 +24,43 @@ __all__ = [
 ]
 
 DEPTHS = (1, 2, 3, 5, 10, 15, 20, 30, 50, 75, 100, 150, 200)
-KNEE_METHOD = (
-    "greatest distance above the chord from the first to the last point, depth on a log scale "
-    "(Kneedle's criterion: Satopaa et al. 2011, doi:10.1109/ICDCSW.2011.20)"
-)
-_FLAT = 0.01
+RISING = 0.02
+"""Recall that a doubling of depth must bring to be worth reading."""
+KNEE_METHOD = f"smallest depth from which no doubling brings {RISING:g} of recall"
 
 
-def find_knee(depths: Sequence[int], recall: Sequence[float]) -> int | None:
-    """The depth at which the curve stands highest above its chord, or None.
+def find_knee(recall: Mapping[int, float]) -> int | None:
+    """The depth from which reading further brings nothing, or None where recall still rises.
 
-    Depth is taken on a log scale, because the cost of a mistake is a factor, not a number of
-    passages. There is no knee in fewer than three points, in a curve that rises by less than
-    0.01 in all, or in one that nowhere stands above its chord.
+    Whether to read more is asked here and nowhere else: chart, table and diagnosis say the same.
+    A depth is judged by the step from it to the deepest measured one within twice it, the deepest
+    of all by the step that leads to it. A step that is no doubling must bring its part of
+    `RISING`, by the logarithm.
+
+    Args:
+        recall: measured depth to mean recall.
+
+    Returns:
+        The smallest measured depth from which on no step is worth reading; None where the last
+        one is, or where there are fewer than two depths.
     """
-    x = np.log(np.asarray(depths, dtype=np.float64))
-    y = np.asarray(recall, dtype=np.float64)
-    if x.size < 3 or y[-1] - y[0] < _FLAT:
+    depths = sorted(recall)
+    if len(depths) < 2:
         return None
-    above: npt.NDArray[np.float64] = (y - y[0]) / (y[-1] - y[0]) - (x - x[0]) / (x[-1] - x[0])
-    best = int(np.argmax(np.round(above, 9)))
-    return int(depths[best]) if above[best] > 1e-9 else None
+    knee = None
+    for depth in reversed(depths):
+        start, end = _step(depths, depth)
+        if recall[end] - recall[start] >= RISING * math.log2(end / start) - 1e-9:
+            break
+        knee = depth
+    return knee
+
+
+def _step(depths: Sequence[int], depth: int) -> tuple[int, int]:
+    beyond = [d for d in depths if d > depth]
+    if not beyond:
+        return depths[-2], depths[-1]
+    return depth, max([d for d in beyond if d <= 2 * depth], default=beyond[0])
 
 
 def measure_recall(
@@ -83,7 +98,7 @@ def measure_recall(
             )
             for i, d in enumerate(depths)
         ),
-        knee=find_knee(depths, [float(m) for m in means]),
+        knee=find_knee(dict(zip(depths, means.tolist(), strict=True))),
         method=KNEE_METHOD,
         depth=depth,
     )
