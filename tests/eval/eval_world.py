@@ -39,7 +39,13 @@ def world(n=120, *, easy=False, unanswerable=0, splits=None):
         queries=queries,
         qrels={f"q{i}": {f"g{i}": 1} for i in range(n)},
         splits={} if splits is None else splits,
-        fields={q: {"topic": "even" if i % 2 == 0 else "odd"} for i, q in enumerate(queries)},
+        fields={
+            q: {
+                "topic": "even" if i % 2 == 0 else "odd",
+                **({"answerability": "unanswerable"} if q.startswith("u") else {}),
+            }
+            for i, q in enumerate(queries)
+        },
     )
 
 

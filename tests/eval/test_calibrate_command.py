@@ -398,6 +398,6 @@ def test_questions_are_read_from_lines_and_conversations(tmp_path):
 
 def test_questions_become_queries_over_the_same_passages():
     made = questions_data(DATA, [Question(id="f:1", text="why", stratum="foreign:o")])
-    assert made.queries == {"f:1": "why"} and made.unjudged() == ["f:1"]
+    assert made.queries == {"f:1": "why"} and made.judged() == []
     assert made.corpus is DATA.corpus
     assert np.isclose(len(made.groups), 1)

@@ -62,6 +62,8 @@ def test_a_clean_set_has_no_errors():
         "queries": 2,
         "judgements": 1,
         "judged_queries": 1,
+        "unanswerable_queries": 0,
+        "graded_0_queries": 0,
         "unjudged_queries": 1,
         "groups": 2,
         "largest_group": 1,
@@ -135,12 +137,14 @@ def test_warnings():
         "repeated_split_query": 1,
         "splits_share_queries": 1,
         "splits_share_passages": 1,
+        "splits_share_texts": 1,
         "unjudged_split": 1,
         "large_group": 1,
     }
     assert report.warning_counts == expected
-    assert report.splits["test"] == {"queries": 2, "judged": 2, "unjudged": 0}
-    assert report.splits["extra"] == {"queries": 1, "judged": 0, "unjudged": 1}
+    none = {"unanswerable": 0, "graded_0": 0, "unjudged": 0}
+    assert report.splits["test"] == {"queries": 2, "judged": 2, **none}
+    assert report.splits["extra"] == {"queries": 1, "judged": 0, **none, "unjudged": 1}
     twice = next(w for w in report.warnings if w.code == "duplicate_passage")
     assert twice.place.line == 2 and "'p1'" in twice.message
 

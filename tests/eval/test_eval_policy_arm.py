@@ -130,12 +130,19 @@ def test_where_retrieval_missed_everything_a_refusal_is_not_wrong():
 def test_unanswerable_questions_are_counted_by_stratum():
     data = w.world(unanswerable=6)
     queries = {**data.queries, **{f"u{i}": f"what is alpha{i}" for i in range(6)}}
-    fields = {f"u{i}": {"answerability": "hard" if i < 2 else "easy"} for i in range(5)}
-    data = dataclasses.replace(data, queries=queries, fields=fields)
-    result = run(data, w.knowing())  # no floor: everything is answered
+    fields = {
+        f"u{i}": {"answerability": "unanswerable", "kind": "hard" if i < 2 else "easy"}
+        for i in range(4)
+    }
+    qrels = {**data.qrels, "u4": {"g4": 0}}
+    data = dataclasses.replace(
+        data, queries=queries, fields=fields, qrels=qrels, unjudged="unanswerable"
+    )
+    result = run(data, w.knowing(), fields=("kind",))  # no floor: everything is answered
     strata = result.refusals.unanswerable
     assert {name: (r.count, r.n) for name, r in strata.items()} == {
-        "all": (6, 6), "hard": (2, 2), "easy": (3, 3), "unjudged": (1, 1),
+        "all": (6, 6), "unanswerable:hard": (2, 2), "unanswerable:easy": (2, 2),
+        "graded_0": (1, 1), "unjudged": (1, 1),
     }  # fmt: skip
     assert [row.query_id for row in result.unanswerable] == [f"u{i}" for i in range(6)]
     assert result.n == 120, "they are in no ranking metric"

@@ -140,7 +140,7 @@ def test_every_quote_is_found_whole_in_a_passage(corpus):
     data, report = load_dataset(GOLDEN / "questions.jsonl", corpus=corpus)
     assert report.ok and "common_span" not in report.warning_counts
     assert data.judged() == [row["_id"] for row in ANSWERABLE]
-    assert data.unjudged() == [row["_id"] for row in UNANSWERABLE]
+    assert data.unanswerable() == [row["_id"] for row in UNANSWERABLE]
     for row in ANSWERABLE:
         pages_hit = {p.split("#")[0] for p in data.relevant(row["_id"])}
         assert pages_hit == set(row["documents"]), row["_id"]

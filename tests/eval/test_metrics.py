@@ -30,6 +30,8 @@ def reference(name, grades, ranking):
         return sum(hits) / len(relevant)
     if kind == "precision":
         return sum(hits) / int(depth)
+    if kind == "judged":
+        return sum(p in grades for p in top) / len(top) if top else 0.0
     if kind == "mrr":
         return next((1 / r for r, hit in enumerate(hits, 1) if hit), 0.0)
     if kind == "map":
@@ -97,6 +99,7 @@ IR_NAMES = {
     "recall@100": "R@100",
     "precision@5": "P@5",
     "map": "AP",
+    "judged@10": "Judged@10",
 }
 
 

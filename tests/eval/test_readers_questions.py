@@ -40,7 +40,7 @@ def test_csv_with_spans_in_a_corpus(tmp_path, corpus):
     assert data.name == "mine" and set(data.corpus) == {"p1", "p2", "p3"}
     assert data.qrels == {"x1": {"p1": 1}, "x2": {"p2": 1, "p3": 1}}
     assert data.answers("x1") == ("40 bar",) and data.fields["x1"]["team"] == "ops"
-    assert data.unjudged() == ["x3"]
+    assert data.kind_of("x3") == "unjudged" and data.unanswerable() == []
     assert report.warning_counts["unjudged_queries"] == 1
 
 
@@ -115,7 +115,7 @@ def test_jsonl_questions(tmp_path, corpus):
     assert data.queries == {"q1": "pressure?", "7": "closing?", "q3": "colour of the sky?"}
     assert data.relevant("q1") == ("p1", "p2") and data.relevant("7") == ("p2",)
     assert data.fields["q1"] == {"x": 1, "answers": ["40 bar"]}
-    assert data.unjudged() == ["q3"]
+    assert data.kind_of("q3") == "unjudged" and data.unanswerable() == []
 
 
 def test_jsonl_errors(tmp_path, corpus):

@@ -22,7 +22,7 @@ def test_qrels(parts):
         parts / "qrels.txt", corpus=parts / "corpus.jsonl", queries=parts / "topics.tsv"
     )
     assert data.qrels == {"301": {"d1": 2, "d2": -1}, "302": {"d2": 0}}
-    assert data.judged() == ["301"] and data.unjudged() == ["302"]
+    assert data.judged() == ["301"] and data.unanswerable() == ["302"]
     assert report.counts["judgements"] == 3
 
 

@@ -11,14 +11,13 @@ from typing import Any
 from rankgate.errors import InputError
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.groups import document_groups
+from rankgate_eval.data.kinds import answerable_in_words
 from rankgate_eval.data.raw import RawDataset
 from rankgate_eval.data.readers.questions import gold_questions
 from rankgate_eval.errors import DatasetError
 from rankgate_eval.finding import Finding
 
 __all__ = ["AskedQuestion", "questions_of", "read_own_questions", "sample_questions"]
-
-_ANSWERABILITY = {"answerable": True, "partial": True, "unanswerable": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,19 +52,22 @@ class AskedQuestion:
 def questions_of(data: Dataset, split: str | None = None) -> list[AskedQuestion]:
     """A data set's questions, in file order.
 
-    A judged question is answerable; an unjudged one is not, unless its field `answerability`
-    says otherwise (`answerable`, `partial`, `unanswerable`; any other word: unknown).
+    What its row says of that is believed (see `answerable_in_words`; a word that it does not
+    know: unknown). Otherwise a question with a relevant passage is answerable, one whose judged
+    passages are all irrelevant is not, and of one that nobody judged nothing is known, unless
+    the data set takes such questions as unanswerable.
 
     Raises:
         InputError: no such split.
     """
     found = []
+    refused = set(data.unanswerable(split))
     for query in data.query_ids(split):
         relevant = data.relevant(query)
         fields = data.fields.get(query, {})
-        answerable: bool | None = bool(relevant)
-        if "answerability" in fields:
-            answerable = _ANSWERABILITY.get(str(fields["answerability"]).lower())
+        answerable = answerable_in_words(fields)
+        if answerable is None and "answerability" not in fields:
+            answerable = True if relevant else False if query in refused else None
         found.append(
             AskedQuestion(
                 id=query,

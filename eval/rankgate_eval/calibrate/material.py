@@ -85,7 +85,7 @@ def read_material(
         SystemFailedError: first stage or scorer failed on too many queries.
     """
     report: Report = _quiet if tell is None else tell
-    judged, unjudged = _chosen(data, split, limit)
+    judged, unanswerable = _chosen(data, split, limit)
     _profile(scorer, stage, embedder)  # what contradicts itself is said before anything is read
     tuned: TunedFusion | None = None
     enough = len(judged) >= LEAST_JUDGED
@@ -102,7 +102,7 @@ def read_material(
         stage,
         data,
         judged=judged,
-        unjudged=unjudged,
+        unanswerable=unanswerable,
         questions=questions,
         scorer=scorer,
         k=k,
@@ -129,7 +129,7 @@ def read_material(
 
 
 def _chosen(data: Dataset, split: str | None, limit: int | None) -> tuple[list[str], list[str]]:
-    judged, unjudged = data.judged(split), data.unjudged(split)
+    judged, unanswerable = data.judged(split), data.unanswerable(split)
     if not judged:
         where = data.name if split is None else f"split {split!r} of {data.name}"
         raise InputError(
@@ -138,8 +138,8 @@ def _chosen(data: Dataset, split: str | None, limit: int | None) -> tuple[list[s
     if limit is not None:
         if limit < 1:
             raise InputError(f"limit must be at least 1, got {limit}")
-        judged, unjudged = spread(judged, limit), spread(unjudged, limit)
-    return judged, unjudged
+        judged, unanswerable = spread(judged, limit), spread(unanswerable, limit)
+    return judged, unanswerable
 
 
 def _profile(scorer: Scorer, stage: FirstStage, embedder: str | None) -> Profile:

@@ -50,7 +50,7 @@ def read_rows(
     data: Dataset,
     *,
     judged: Sequence[str],
-    unjudged: Sequence[str],
+    unanswerable: Sequence[str],
     questions: Sequence[Question],
     scorer: Scorer,
     k: int,
@@ -64,7 +64,7 @@ def read_rows(
         stage: the first stage.
         data: the data set.
         judged: answerable queries; each is read a second time with its passages removed.
-        unjudged: queries of the data set that nobody found a passage for.
+        unanswerable: queries of the data set that the floor should refuse.
         questions: further questions that the corpus does not answer.
         scorer: reads the first k; its scores are kept while reading, since with a passage
             removed most of the list stays.
@@ -98,7 +98,8 @@ def read_rows(
         stage,
         progress=lambda done, total: report("finding near-duplicates", done, total),
     )
-    removed = read("reading without the answers", stage_without(stage, hidden), data, judged)
+    removable = [q for q in judged if hidden[q]]
+    removed = read("reading without the answers", stage_without(stage, hidden), data, removable)
     if not isinstance(stage, IndexStage):
         note = "passages were removed from the candidate lists, asked for deeper: the system is "
         notes.append(note + "not an index from which they could be hidden")
@@ -110,7 +111,7 @@ def read_rows(
             )
     others = questions_data(data, questions)
     asked = read("reading unanswerable questions", stage, others, list(others.queries))
-    own = read("reading unjudged questions", stage, data, unjudged)
+    own = read("reading the data set's unanswerable questions", stage, data, unanswerable)
     every = [*as_found.values(), *removed.values(), *asked.values(), *own.values()]
     seen = kind_of(c for pooled in every for c in pooled.candidates)
     if kind is None and seen is FirstStageKind.ORDER:
@@ -126,18 +127,13 @@ def read_rows(
     rows = [row(p, groups[q], ANSWERABLE, data.relevant(q)) for q, p in as_found.items()]
     rows += [row(p, groups[q], "removed") for q, p in removed.items()]
     rows += [row(p, q, strata[q]) for q, p in asked.items()]
-    rows += [row(p, groups[q], _unjudged_stratum(data, q)) for q, p in own.items()]
+    rows += [row(p, groups[q], data.stratum_of(q)) for q, p in own.items()]
     failed = sorted({p.query_id for p in every if p.scorer_error is not None})
     if failed:
         notes.append(
             f"the scorer failed on {len(failed)} queries, which are served by the first stage"
         )
     return Reading(rows=tuple(rows), kind=kept, failed=tuple(failed), notes=tuple(notes))
-
-
-def _unjudged_stratum(data: Dataset, query_id: str) -> str:
-    named = data.fields.get(query_id, {}).get("answerability")
-    return "unjudged" if named is None else f"unjudged:{named}"
 
 
 def _as_kind(pooled: Pooled, kind: FirstStageKind, lexicon: Collection[str] | None) -> Pooled:

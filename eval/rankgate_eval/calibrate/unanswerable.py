@@ -2,8 +2,8 @@
 
 Three strata. `removed`: the data set's own questions with their relevant passages, and all that
 say nearly the same, gone from the first stage. `foreign:NAME`: another data set's questions, the
-easy ones. `unjudged`, or what the field `answerability` says: questions that people found
-unanswerable, the hard ones.
+easy ones. `unanswerable`: questions that people found unanswerable, the hard ones. Beside them
+what the data set says of its own: see `Dataset.stratum_of`.
 """
 
 from __future__ import annotations

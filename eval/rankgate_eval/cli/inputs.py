@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rankgate_eval.data.kinds import Unjudged
+
 if TYPE_CHECKING:
     from rankgate.policy import Policy
     from rankgate_eval.data.dataset import Dataset
     from rankgate_eval.data.dataset_check import DatasetReport
     from rankgate_eval.run.evaluation import UnderTest
 
-__all__ = ["Inputs"]
+__all__ = ["Inputs", "MinGradeOption"]
+
+MinGradeOption = Annotated[
+    int,
+    typer.Option("--min-grade", min=1, help="Least grade that is relevant; lower ones count as 0."),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +44,15 @@ class Inputs:
     qrels: Annotated[
         str | None, typer.Option("--qrels", help="Another file of judgements (in a BEIR folder).")
     ] = None
+    unjudged: Annotated[
+        Unjudged,
+        typer.Option(
+            "--unjudged",
+            help="What becomes of queries without any judgement: ignore (left out), irrelevant (in "
+            "the averages with 0), or unanswerable (the floor should refuse them).",
+        ),
+    ] = Unjudged.IGNORE
+    min_grade: MinGradeOption = 1
     system: Annotated[
         str | None,
         typer.Option(
@@ -62,15 +78,27 @@ class Inputs:
         return DEFAULT_CACHE if self.cache is None else self.cache
 
     def read(self) -> tuple[Dataset, DatasetReport]:
-        """Read and check the data set.
+        """Read and check the data set; on stderr, what must be known before any number.
 
         Raises:
             DatasetError: it has errors.
             InputError: nothing is there, or an option does not go with its form.
         """
+        from rankgate_eval.data.dataset_check import BEFORE_NUMBERS
         from rankgate_eval.data.loading import load_dataset
 
-        return load_dataset(self.data, corpus=self.corpus, queries=self.queries, qrels=self.qrels)
+        dataset, report = load_dataset(
+            self.data,
+            corpus=self.corpus,
+            queries=self.queries,
+            qrels=self.qrels,
+            unjudged=self.unjudged,
+            min_grade=self.min_grade,
+        )
+        for warning in report.shown_warnings():
+            if warning.code in BEFORE_NUMBERS:
+                typer.echo(f"Note: {warning}", err=True)
+        return dataset, report
 
     def open(
         self,

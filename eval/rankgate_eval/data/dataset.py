@@ -10,6 +10,7 @@ from typing import Any
 from rankgate.errors import InputError
 from rankgate_eval.data.dataset_check import check_dataset
 from rankgate_eval.data.groups import document_groups
+from rankgate_eval.data.kinds import Kind, Unjudged, kind_of, unjudged_as
 from rankgate_eval.data.raw import RawDataset
 from rankgate_eval.data.readers.beir import read_beir
 
@@ -24,12 +25,14 @@ class Dataset:
         name: of the folder or file.
         corpus: passage id to text, the title before it.
         queries: query id to text.
-        qrels: query id to passage id to relevance (> 0 is relevant).
+        qrels: query id to passage id to relevance (> 0 is relevant). An empty mapping stands for
+            a query that nobody judged, and that is taken as one to which nothing is relevant.
         splits: split name to query ids; empty where there are none.
         fields: query id to whatever else stood in its row, such as `answer` or `type`.
         documents: passage id to the document it was cut from, as far as that is known.
-        groups: query id to document group: queries that share a relevant passage or document,
-            directly or over others. Computed.
+        unjudged: what becomes of queries without any judgement.
+        groups: query id to document group: queries that share a relevant passage or document, or
+            have the same words, directly or over others. Computed.
     """
 
     name: str
@@ -39,11 +42,19 @@ class Dataset:
     splits: Mapping[str, tuple[str, ...]]
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     documents: Mapping[str, str] = field(default_factory=dict)
+    unjudged: Unjudged = Unjudged.IGNORE
     groups: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "unjudged", unjudged_as(self.unjudged))
+        if self.unjudged is Unjudged.IRRELEVANT:
+            none: dict[str, dict[str, int]] = {
+                q: {} for q in self.queries if self.kind_of(q) is Kind.UNJUDGED
+            }
+            object.__setattr__(self, "qrels", {**self.qrels, **none})
         relevant = {query: self.relevant(query) for query in self.queries}
-        object.__setattr__(self, "groups", document_groups(self.queries, relevant, self.documents))
+        groups = document_groups(self.queries, relevant, self.documents, self.queries)
+        object.__setattr__(self, "groups", groups)
 
     @classmethod
     def load(
@@ -65,7 +76,7 @@ class Dataset:
         return cls.from_raw(raw)
 
     @classmethod
-    def from_raw(cls, raw: RawDataset) -> Dataset:
+    def from_raw(cls, raw: RawDataset, *, unjudged: Unjudged = Unjudged.IGNORE) -> Dataset:
         """Build from rows in which `check_dataset` found no error."""
         queries = {row.id: row.text for row in raw.queries}
         qrels: dict[str, dict[str, int]] = {}
@@ -84,6 +95,7 @@ class Dataset:
             splits={name: tuple(ids) for name, ids in splits.items()},
             fields={row.id: row.fields for row in raw.queries if row.fields},
             documents={row.id: row.document for row in raw.passages if row.document is not None},
+            unjudged=unjudged,
         )
 
     def relevant(self, query_id: str) -> tuple[str, ...]:
@@ -103,21 +115,43 @@ class Dataset:
             raise InputError(f"{self.name} has no split {split!r}; it has: {have}")
         return list(self.splits[split])
 
+    def kind_of(self, query_id: str) -> Kind:
+        """What is known of a query."""
+        return kind_of(self.qrels.get(query_id), self.fields.get(query_id, {}))
+
     def judged(self, split: str | None = None) -> list[str]:
-        """Ids of a split's queries that have a relevant passage, in file order.
+        """Ids of a split's queries that stand in the averages, in file order.
+
+        They have a relevant passage, or nobody judged them and `unjudged` is `irrelevant`.
 
         Raises:
             InputError: no such split.
         """
-        return [q for q in self.query_ids(split) if self.relevant(q)]
+        counted = {Kind.RELEVANT}
+        object.__setattr__(self, "unjudged", unjudged_as(self.unjudged))
+        if self.unjudged is Unjudged.IRRELEVANT:
+            counted.add(Kind.UNJUDGED)
+        return [q for q in self.query_ids(split) if self.kind_of(q) in counted]
 
-    def unjudged(self, split: str | None = None) -> list[str]:
-        """Ids of a split's queries without a relevant passage: unanswerable, for the floor.
+    def unanswerable(self, split: str | None = None) -> list[str]:
+        """Ids of a split's queries that the floor should refuse, in file order.
+
+        They are said to be unanswerable, or all that was judged for them is irrelevant, or nobody
+        judged them and `unjudged` is `unanswerable`.
 
         Raises:
             InputError: no such split.
         """
-        return [q for q in self.query_ids(split) if not self.relevant(q)]
+        refused = {Kind.UNANSWERABLE, Kind.GRADED_0}
+        if self.unjudged is Unjudged.UNANSWERABLE:
+            refused.add(Kind.UNJUDGED)
+        return [q for q in self.query_ids(split) if self.kind_of(q) in refused]
+
+    def stratum_of(self, query_id: str) -> str:
+        """Its kind, and of an unjudged one what its field `answerability` says."""
+        kind = self.kind_of(query_id)
+        said = self.fields.get(query_id, {}).get("answerability")
+        return kind if said is None or kind is not Kind.UNJUDGED else f"{kind}:{said}"
 
     def answers(self, query_id: str) -> tuple[str, ...]:
         """Reference answers of a query, from its fields `answer` and `answers`; often none."""

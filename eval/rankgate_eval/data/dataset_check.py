@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 from rankgate_eval.data.groups import document_groups
+from rankgate_eval.data.kinds import Kind, Unjudged, answerable_in_words, kind_of
 from rankgate_eval.data.normalise import normalised
 from rankgate_eval.data.raw import PassageRow, QueryRow, RawDataset
+from rankgate_eval.data.splits_check import SHARING, check_splits
 from rankgate_eval.errors import DatasetError
 from rankgate_eval.finding import Finding, Place
 
-__all__ = ["DatasetReport", "check_dataset"]
+__all__ = ["BEFORE_NUMBERS", "DatasetReport", "check_dataset"]
+
+BEFORE_NUMBERS = (*SHARING, "unjudged_queries", "graded_0_queries", "unanswerable_but_judged")
+"""Codes of the warnings without which numbers are read wrongly."""
 
 _SHOWN_ERRORS = 20
 _SHOWN_A_KIND = 5
 # One group with more of the queries than this leaves little to resample or to cross-fit.
 _LARGE_GROUP = 0.2
+_BECOME = {
+    Unjudged.IGNORE: "left out. --unjudged irrelevant keeps them in the averages with 0, "
+    "--unjudged unanswerable counts answers to them as wrong; a query that people found "
+    'unanswerable says so in its row, by "answerability": "unanswerable"',
+    Unjudged.IRRELEVANT: "they stay in the averages with 0 in each metric, as asked",
+    Unjudged.UNANSWERABLE: "taken as unanswerable for the floor, as asked, and left out of the "
+    "ranking metrics",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +42,10 @@ class DatasetReport:
         name: of the data set.
         errors: what makes it unusable; none where it can be evaluated on.
         warnings: what a reader of the results should know.
-        counts: passages, queries, judgements, judged_queries, unjudged_queries, groups,
+        counts: passages, queries, judgements, judged_queries (with a relevant passage),
+            unanswerable_queries, graded_0_queries, unjudged_queries (see `Kind`), groups,
             largest_group (queries of the largest document group).
-        splits: by split: queries, judged, unjudged.
+        splits: by split: queries, judged, unanswerable, graded_0, unjudged.
     """
 
     name: str
@@ -84,8 +97,13 @@ class DatasetReport:
         }
 
 
-def check_dataset(raw: RawDataset) -> DatasetReport:
-    """Check what a reader read; `raw` is not changed."""
+def check_dataset(raw: RawDataset, *, unjudged: Unjudged = Unjudged.IGNORE) -> DatasetReport:
+    """Check what a reader read; `raw` is not changed.
+
+    Args:
+        raw: the rows.
+        unjudged: what will become of queries without any judgement.
+    """
     errors, warnings = list(raw.errors), list(raw.warnings)
     passages = _unique(raw.passages, "passage", errors)
     queries = _unique(raw.queries, "query", errors)
@@ -97,22 +115,27 @@ def check_dataset(raw: RawDataset) -> DatasetReport:
             if not rows:
                 message = f"{raw.name} has no {what} at all"
                 errors.append(Finding(code=f"no_{what}", message=message))
-    relevant, pairs = _judgements(raw, passages, queries, errors, warnings)
-    documents = {p.id: p.document for p in raw.passages if p.document is not None}
-    groups = document_groups(queries, relevant, documents)
-    sizes = Counter(groups[q] for q in queries if q in relevant)
-    largest = max(sizes.values(), default=0)
-    unjudged = [row for row in raw.queries if row.id not in relevant]
-    if unjudged and relevant:
-        warnings.append(
+    grades = _judgements(raw, passages, queries, errors, warnings)
+    relevant = {
+        q: found for q, known in grades.items() if (found := [p for p, g in known.items() if g > 0])
+    }
+    if not relevant and queries and not raw.errors:
+        some = f"none of {len(raw.judgements)} is usable and relevant" if raw.judgements else "none"
+        errors.append(
             Finding(
-                code="unjudged_queries",
-                message=f"{len(unjudged)} of {len(queries)} queries have no relevant passage "
-                f"(first: {unjudged[0].id!r}): taken as unanswerable for the floor, left out of "
-                "the ranking metrics",
-                place=unjudged[0].place,
+                code="empty_qrels",
+                message=f"{raw.name} has no relevant passage for any query (judgements: {some}); "
+                "without them nothing can be measured",
             )
         )
+    documents = {p.id: p.document for p in raw.passages if p.document is not None}
+    texts = {row.id: row.text for row in raw.queries}
+    groups = document_groups(queries, relevant, documents, texts)
+    sizes = Counter(groups[q] for q in queries if q in relevant)
+    largest = max(sizes.values(), default=0)
+    kinds = {row.id: kind_of(grades.get(row.id), row.fields) for row in raw.queries}
+    if relevant:
+        warnings += _kinds(raw.queries, kinds, relevant, unjudged)
     if len(sizes) > 1 and largest > _LARGE_GROUP * len(relevant):
         warnings.append(
             Finding(
@@ -121,7 +144,8 @@ def check_dataset(raw: RawDataset) -> DatasetReport:
                 "relevant passages; intervals over document groups will be wide",
             )
         )
-    splits = _splits(raw, queries, relevant, warnings)
+    splits = check_splits(raw, kinds, relevant, warnings)
+    counted = Counter(kinds.values())
     return DatasetReport(
         name=raw.name,
         errors=tuple(errors),
@@ -129,14 +153,48 @@ def check_dataset(raw: RawDataset) -> DatasetReport:
         counts={
             "passages": len(passages),
             "queries": len(queries),
-            "judgements": pairs,
+            "judgements": sum(map(len, grades.values())),
             "judged_queries": len(relevant),
-            "unjudged_queries": len(queries) - len(relevant),
+            **{f"{k}_queries": counted[k] for k in Kind if k is not Kind.RELEVANT},
             "groups": len(set(groups.values())),
             "largest_group": largest,
         },
         splits=splits,
     )
+
+
+def _kinds(
+    rows: Sequence[QueryRow],
+    kinds: Mapping[str, Kind],
+    relevant: Mapping[str, Sequence[str]],
+    unjudged: Unjudged,
+) -> list[Finding]:
+    """What a reader should know of questions without a relevant passage."""
+    found = []
+    for kind, code, words in (
+        (Kind.UNJUDGED, "unjudged_queries", f"have no judgement at all: {_BECOME[unjudged]}"),
+        (
+            Kind.GRADED_0,
+            "graded_0_queries",
+            "have judged passages, none of them relevant: the floor should refuse them, and no "
+            "ranking metric counts them",
+        ),
+    ):
+        of_it = [row for row in rows if kinds[row.id] is kind]
+        if of_it:
+            message = f"{len(of_it)} of {len(kinds)} queries (first: {of_it[0].id!r}) {words}"
+            found.append(Finding(code=code, message=message, place=of_it[0].place))
+    denied = [r for r in rows if r.id in relevant and answerable_in_words(r.fields) is False]
+    if denied:
+        found.append(
+            Finding(
+                code="unanswerable_but_judged",
+                message=f"{len(denied)} queries (first: {denied[0].id!r}) are said to be "
+                "unanswerable and have a relevant passage: they count as answerable",
+                place=denied[0].place,
+            )
+        )
+    return found
 
 
 def _unique(
@@ -186,10 +244,9 @@ def _judgements(
     queries: Mapping[str, Place],
     errors: list[Finding],
     warnings: list[Finding],
-) -> tuple[dict[str, list[str]], int]:
-    """Query id to relevant passages, and the number of judgements that can be used."""
-    relevant: dict[str, list[str]] = {}
-    grades: dict[tuple[str, str], int] = {}
+) -> dict[str, dict[str, int]]:
+    """Query id to passage id to grade, of the judgements that can be used."""
+    grades: dict[str, dict[str, int]] = {}
     for row in raw.judgements:
         # Of a file that could not be read at all, every id would be unknown.
         no_query = bool(queries) and row.query not in queries
@@ -212,89 +269,17 @@ def _judgements(
             )
         if no_query or no_passage or row.query not in queries:
             continue
-        pair = (row.query, row.passage)
-        if pair in grades:
-            differs = grades[pair] != row.grade
+        known = grades.setdefault(row.query, {})
+        if row.passage in known:
+            differs = known[row.passage] != row.grade
             (errors if differs else warnings).append(
                 Finding(
                     code="contradicting_judgement" if differs else "duplicate_judgement",
                     message=f"passage {row.passage!r} is judged twice for query {row.query!r}"
-                    + (f": {grades[pair]} and {row.grade}" if differs else ""),
+                    + (f": {known[row.passage]} and {row.grade}" if differs else ""),
                     place=row.place,
                 )
             )
             continue
-        grades[pair] = row.grade
-        if row.grade > 0:
-            relevant.setdefault(row.query, []).append(row.passage)
-    if not relevant and queries and not raw.errors:
-        some = f"none of {len(raw.judgements)} is usable and above 0" if raw.judgements else "none"
-        errors.append(
-            Finding(
-                code="empty_qrels",
-                message=f"{raw.name} has no relevant passage for any query (judgements: {some}); "
-                "without them nothing can be measured",
-            )
-        )
-    return relevant, len(grades)
-
-
-def _splits(
-    raw: RawDataset,
-    queries: Mapping[str, Place],
-    relevant: Mapping[str, Iterable[str]],
-    warnings: list[Finding],
-) -> dict[str, dict[str, int]]:
-    """Counts by split; warns of unknown and repeated queries and of shared passages."""
-    members: dict[str, dict[str, Place]] = {}
-    for row in raw.splits:
-        inside = members.setdefault(row.split, {})
-        if row.query not in queries:
-            warnings.append(
-                Finding(
-                    code="unknown_split_query",
-                    message=f"split {row.split!r} names query {row.query!r}, which does not "
-                    "exist; left out",
-                    place=row.place,
-                )
-            )
-        elif row.query in inside:
-            warnings.append(
-                Finding(
-                    code="repeated_split_query",
-                    message=f"split {row.split!r} names query {row.query!r} twice; counted once",
-                    place=row.place,
-                )
-            )
-        else:
-            inside[row.query] = row.place
-    used = {s: {p for q in inside for p in relevant.get(q, ())} for s, inside in members.items()}
-    for a, b in combinations(members, 2):
-        both = [q for q in members[a] if q in members[b]]
-        if both:
-            warnings.append(
-                Finding(
-                    code="splits_share_queries",
-                    message=f"splits {a!r} and {b!r} share {len(both)} queries, such as "
-                    f"{both[0]!r}: what is fitted on one has seen the other",
-                    place=members[b][both[0]],
-                )
-            )
-        shared = sorted(used[a] & used[b])
-        if shared:
-            warnings.append(
-                Finding(
-                    code="splits_share_passages",
-                    message=f"splits {a!r} and {b!r} share {len(shared)} relevant passages, such "
-                    f"as {shared[0]!r}: what is fitted on one has seen the other",
-                )
-            )
-    counts = {}
-    for split, inside in members.items():
-        judged = sum(q in relevant for q in inside)
-        if not judged:
-            warnings.append(
-                Finding(code="unjudged_split", message=f"split {split!r} has no judged query")
-            )
-        counts[split] = {"queries": len(inside), "judged": judged, "unjudged": len(inside) - judged}
-    return counts
+        known[row.passage] = row.grade
+    return grades

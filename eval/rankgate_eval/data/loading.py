@@ -7,6 +7,7 @@ from pathlib import Path
 from rankgate.errors import InputError
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.dataset_check import DatasetReport, check_dataset
+from rankgate_eval.data.kinds import unjudged_as
 from rankgate_eval.data.raw import RawDataset
 from rankgate_eval.data.readers.beir import read_beir
 from rankgate_eval.data.readers.csv import read_csv
@@ -72,17 +73,30 @@ def load_dataset(
     corpus: str | Path | None = None,
     queries: str | Path | None = None,
     qrels: str | Path | None = None,
+    unjudged: str = "ignore",
+    min_grade: int = 1,
 ) -> tuple[Dataset, DatasetReport]:
     """Read, check and build a data set; see `read_dataset` for what `source` may be.
+
+    Args:
+        source: as there.
+        corpus: as there.
+        queries: as there.
+        qrels: as there.
+        unjudged: what becomes of queries without any judgement: `ignore`, `irrelevant` or
+            `unanswerable`; see `Unjudged`.
+        min_grade: grades below it count as 0; nDCG keeps the others.
 
     Returns:
         The data set, and the report with its warnings and counts.
 
     Raises:
         DatasetError: it has errors.
-        InputError: nothing is there, or an argument does not go with the form.
+        InputError: nothing is there, or an argument does not go with the form or is out of range.
     """
+    treated = unjudged_as(unjudged)
     raw = read_dataset(source, corpus=corpus, queries=queries, qrels=qrels)
-    report = check_dataset(raw)
+    raw.count_from(min_grade)
+    report = check_dataset(raw, unjudged=treated)
     report.raise_for_errors()
-    return Dataset.from_raw(raw), report
+    return Dataset.from_raw(raw, unjudged=treated), report

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rankgate.errors import InputError
 from rankgate_eval.finding import Finding, Place
 
 __all__ = ["JudgementRow", "PassageRow", "QueryRow", "RawDataset", "SplitRow"]
@@ -72,3 +73,18 @@ class RawDataset:
     def warn(self, code: str, message: str, place: Place | None = None) -> None:
         """Note a warning."""
         self.warnings.append(Finding(code=code, message=message, place=place))
+
+    def count_from(self, min_grade: int) -> None:
+        """Let grades below this one be 0: judged, and not relevant.
+
+        Raises:
+            InputError: it is below 1, so that 0 would be relevant.
+        """
+        if min_grade < 1:
+            raise InputError(
+                f"the least grade that is relevant is at least 1, got {min_grade}: 0 is what a "
+                "judge gives to a passage that does not help"
+            )
+        self.judgements = [
+            replace(row, grade=0) if 0 < row.grade < min_grade else row for row in self.judgements
+        ]

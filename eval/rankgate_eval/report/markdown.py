@@ -290,7 +290,7 @@ def _data(result: Result) -> str:
     d = result.data
     lines = [
         f"{facts.judged_words(d.judged)} in {count_noun(d.groups, 'document group')} "
-        f"(largest: {d.largest_group}), {d.unjudged:,} unjudged"
+        f"(largest: {d.largest_group}), {d.unjudged:,} unanswerable"
         + ("" if d.limit is None else f"; at most {d.limit:,} were asked for"),
         *(f"{prose(name.replace('_', ' '))}: {count:,}" for name, count in d.counts.items()),
         *(

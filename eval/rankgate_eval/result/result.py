@@ -93,7 +93,7 @@ class Result:
         warnings: sentences that a reader should know before the numbers.
         made: how.
         per_query: judged queries.
-        unanswerable: unjudged queries.
+        unanswerable: queries that the floor should refuse.
         end_to_end: what `rankgate eval e2e` adds; None where it did not run.
     """
 

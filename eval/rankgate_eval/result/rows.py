@@ -162,7 +162,7 @@ class QueryRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class UnanswerableRow:
-    """One unjudged query, taken as unanswerable; `stratum` is its own field, or `unjudged`."""
+    """One query that the floor should refuse; `stratum` is its kind, see `Dataset.stratum_of`."""
 
     query_id: str
     query: str
@@ -179,7 +179,8 @@ class DataResult:
     Attributes:
         counts: as in `DatasetReport.counts`, of the whole data set.
         split: None: all queries.
-        judged, unjudged: queries of the split that were used.
+        judged, unjudged: queries of the split that were used: those in the averages, and those
+            that the floor should refuse.
         limit: how many judged queries were wanted at most; None: all were used.
         warning_counts: by code.
         warnings: the first of each, with file and line.

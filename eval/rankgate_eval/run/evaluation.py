@@ -297,7 +297,7 @@ def _data_result(e: Experiment, report: DatasetReport | None) -> DataResult:
         name=e.data.name,
         split=e.split,
         judged=len(e.judged),
-        unjudged=len(e.unjudged),
+        unjudged=len(e.unanswerable),
         limit=e.settings.limit,
         groups=len(groups),
         largest_group=max(groups.values()),

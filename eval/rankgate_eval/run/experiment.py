@@ -51,7 +51,7 @@ class EvalSettings:
         top_n: passages that are kept; None: the policy's.
         depth: how far down the first stage is looked at, for the recall curve; k where that is
             more. It decides nothing that a second stage reads.
-        limit: judged queries, and as many unjudged ones, at most, evenly spread; None: all.
+        limit: judged queries, and as many unanswerable ones, at most, evenly spread; None: all.
         fields: names of the data's own fields that are strata.
         budget_ms: latency that 95 of 100 queries must keep; None: none.
         seed: of folds, intervals and tests.
@@ -92,8 +92,8 @@ class Experiment:
         data: the data set.
         split: of it.
         stage: the first stage.
-        judged: queries with a relevant passage.
-        unjudged: queries without, taken as unanswerable.
+        judged: queries that stand in the averages.
+        unanswerable: queries that the floor should refuse.
         pool: both, read once.
         arms: both, in every arm.
         k, depth, top_n: as used; depth is k where the first stage cannot be asked deeper.
@@ -106,7 +106,7 @@ class Experiment:
     split: str | None
     stage: FirstStage
     judged: tuple[str, ...]
-    unjudged: tuple[str, ...]
+    unanswerable: tuple[str, ...]
     pool: dict[str, Pooled]
     arms: Arms
     k: int
@@ -145,7 +145,7 @@ def run_experiment(
         SystemFailedError: first stage or scorer failed too often.
         PolicyError: the policy does not fit first stage or scorer.
     """
-    judged, unjudged = choose_queries(data, split, settings.limit)
+    judged, unanswerable = choose_queries(data, split, settings.limit)
     k, top_n = sizes(settings.k, settings.top_n, policy, stage)
     depth = max(k, settings.depth)
     say = _silent if tell is None else tell
@@ -154,7 +154,7 @@ def run_experiment(
         data,
         stage,
         scorer,
-        [*judged, *unjudged],
+        [*judged, *unanswerable],
         k=k,
         depth=depth,
         lexicon=lexicon,
@@ -184,7 +184,7 @@ def run_experiment(
         split=split,
         stage=stage,
         judged=tuple(judged),
-        unjudged=tuple(unjudged),
+        unanswerable=tuple(unanswerable),
         pool=pool,
         arms=arms,
         k=k,
@@ -241,19 +241,19 @@ def read_questions(
 def choose_queries(
     data: Dataset, split: str | None, limit: int | None
 ) -> tuple[list[str], list[str]]:
-    """Judged and unjudged queries of a split, at most `limit` of each, evenly spread.
+    """Judged and unanswerable queries of a split, at most `limit` of each, evenly spread.
 
     Raises:
         InputError: no such split, or none of its queries is judged.
     """
-    judged, unjudged = data.judged(split), data.unjudged(split)
+    judged, unanswerable = data.judged(split), data.unanswerable(split)
     if not judged:
         where = "" if split is None else f" in split {split!r}"
         raise InputError(
             f"{data.name} has no judged query{where}; without a relevant passage nothing can be "
             f"measured (splits: {', '.join(data.splits) or 'none'})"
         )
-    return _spread(judged, limit), _spread(unjudged, limit)
+    return _spread(judged, limit), _spread(unanswerable, limit)
 
 
 def corpus_lexicon(data: Dataset, stage: FirstStage) -> Collection[str]:

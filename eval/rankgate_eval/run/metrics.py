@@ -43,8 +43,12 @@ METRICS: tuple[str, ...] = (
     "recall@100",
     "precision@5",
     "map",
+    "judged@10",
 )
-"""The names that `measure` knows; each is in [0, 1], higher is better."""
+"""The names that `measure` knows; each is in [0, 1], higher is better.
+
+`judged@10` says nothing of quality: it is the share of the first ten passages that anybody judged.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,7 +124,10 @@ class Headroom:
 
 
 def judged_queries(qrels: Qrels, query_ids: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split queries into those with a relevant passage (grade above 0) and the rest.
+    """Split queries into those that count and the rest.
+
+    A query counts that has a relevant passage (grade above 0), or an empty mapping of grades:
+    nothing is relevant to it, by decision, and every metric is 0.
 
     Raises:
         InputError: a query is named twice.
@@ -128,7 +135,7 @@ def judged_queries(qrels: Qrels, query_ids: Sequence[str]) -> tuple[list[str], l
     if len(set(query_ids)) != len(query_ids):
         twice = next(q for q, count in Counter(query_ids).items() if count > 1)
         raise InputError(f"query {twice!r} is named twice; it would count double")
-    judged = [q for q in query_ids if _relevant(qrels, q)]
+    judged = [q for q in query_ids if qrels.get(q) == {} or _relevant(qrels, q)]
     known = set(judged)
     return judged, [q for q in query_ids if q not in known]
 
@@ -160,10 +167,15 @@ def measure(
     judged, unjudged = judged_queries(qrels, query_ids)
     values = {name: np.zeros(len(judged), dtype=np.float64) for name in names}
     for row, query in enumerate(judged):
-        gains, ideal = _gains(query, rankings.get(query, ()), qrels[query])
+        ranking = rankings.get(query, ())
+        gains, ideal = _gains(query, ranking, qrels[query])
         hits = (np.flatnonzero(gains) + 1).tolist()
         for name in names:
-            values[name][row] = _metric(name, gains, ideal, hits)
+            values[name][row] = (
+                _judged_share(ranking, qrels[query], name)
+                if name.startswith("judged")
+                else _metric(name, gains, ideal, hits)
+            )
     for column in values.values():
         column.flags.writeable = False
     return Measurement(
@@ -189,7 +201,7 @@ def recall_curve(
         relevant = _relevant(qrels, query)
         found = np.array([p in relevant for p in rankings.get(query, ())], dtype=np.float64)
         for column, depth in enumerate(depths):
-            table[row, column] = found[:depth].sum() / len(relevant)
+            table[row, column] = found[:depth].sum() / max(1, len(relevant))
     return table
 
 
@@ -203,7 +215,7 @@ def attainable_recall(
     for row, query in enumerate(judged):
         relevant = _relevant(qrels, query)
         within = len(relevant.intersection(rankings.get(query, ())[:k]))
-        best[row] = min(top_n, within) / len(relevant)
+        best[row] = min(top_n, within) / max(1, len(relevant))
     return best
 
 
@@ -248,9 +260,17 @@ def _gains(
     )
 
 
+def _judged_share(ranking: Sequence[str], grades: Mapping[str, int], name: str) -> float:
+    """Share of the first passages that have a grade at all; a short list is not padded."""
+    read = ranking[: int(name.partition("@")[2])]
+    return sum(p in grades for p in read) / len(read) if read else 0.0
+
+
 def _metric(name: str, gains: FloatArray, ideal: FloatArray, hits: Sequence[int]) -> float:
     """One metric; `hits` are the ranks of what is relevant, rising."""
     kind, _, cut = name.partition("@")
+    if not ideal.size:
+        return 0.0
     top = int(cut) if cut else gains.size
     if kind == "ndcg":
         return ndcg(gains, ideal, top=top)

@@ -36,6 +36,7 @@ from rankgate_eval.stats.strata import StrataReport, compare_strata, stratify
 from rankgate_eval.verdict.diagnosis import Observations, diagnose
 from rankgate_eval.verdict.fairness import shared_questions
 from rankgate_eval.verdict.frontier import measure_frontier
+from rankgate_eval.verdict.holes import holes_warning
 from rankgate_eval.verdict.listings import moved_lists, worst_queries
 from rankgate_eval.verdict.recall import alternative_recall, measure_recall, reached_depth
 from rankgate_eval.verdict.refusals import count_refusals, unanswerable_rows
@@ -152,7 +153,7 @@ def analyse(
     inversions, lifts = moved_lists(
         e.data, e.arms, judged, before="first_stage", after="policy", top_n=e.top_n
     )
-    rows = unanswerable_rows(e.data, e.unjudged, e.arms.decided, fields=asked.fields)
+    rows = unanswerable_rows(e.data, e.unanswerable, e.arms.decided, fields=asked.fields)
     floor = e.arms.policy.section(e.arms.kind).floor
     ndcg = {arm: numbers.values[arm]["ndcg@10"] for arm in ARMS}
     return Result(
@@ -229,6 +230,7 @@ def analyse(
         warnings=(
             *warnings,
             *([] if shared is None or verdict.call is Call.NOT_A_FAIR_TEST else [shared.sentence]),
+            *holes_warning(e.data, judged, numbers.values, numbers.clusters, **draws),
             *_warnings(e),
         ),
         made=made,

@@ -13,10 +13,7 @@ from rankgate_eval.result.parts import Rate, Refusals, UnanswerableRow
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.verdict.sections import estimate, rate
 
-__all__ = ["UNJUDGED", "count_refusals", "unanswerable_rows"]
-
-UNJUDGED = "unjudged"
-_STRATUM_FIELD = "answerability"
+__all__ = ["count_refusals", "unanswerable_rows"]
 
 
 def unanswerable_rows(
@@ -26,20 +23,20 @@ def unanswerable_rows(
     *,
     fields: Sequence[str] = (),
 ) -> tuple[UnanswerableRow, ...]:
-    """Every unjudged query with what became of it.
+    """Every query that the floor should refuse, with what became of it.
 
-    Its stratum is its field `answerability`, or the first of `fields` that it has.
+    Its stratum is the data set's, and behind it the first of `fields` that it has.
     """
     rows = []
     for query_id in query_ids:
-        known = data.fields.get(query_id, {})
-        named = [known[f] for f in (_STRATUM_FIELD, *fields) if known.get(f) is not None]
+        known, stratum = data.fields.get(query_id, {}), data.stratum_of(query_id)
+        named = next((str(known[f]) for f in fields if known.get(f) is not None), stratum)
         outcome = outcomes[query_id]
         rows.append(
             UnanswerableRow(
                 query_id=query_id,
                 query=data.queries[query_id],
-                stratum=str(named[0]) if named else UNJUDGED,
+                stratum=stratum if named == stratum else f"{stratum}:{named}",
                 path=outcome.path.value,
                 refused=not outcome.kept,
                 best=outcome.best_probability,
@@ -67,7 +64,7 @@ def count_refusals(
         data: judgements.
         pool: the candidates.
         outcomes: of the policy.
-        judged: answerable queries.
+        judged: queries in the averages; those with a relevant passage are answerable.
         clusters: document group of each.
         unanswerable: from `unanswerable_rows`.
         refuse_below: the floor's.
@@ -75,6 +72,9 @@ def count_refusals(
         resamples: of the interval.
         seed: of the interval.
     """
+    # `--unjudged irrelevant` keeps queries in the averages of which nobody knows an answer.
+    known = [(q, c) for q, c in zip(judged, clusters, strict=True) if data.relevant(q)]
+    judged, clusters = [q for q, _ in known], [c for _, c in known]
     relevant = {q: set(data.relevant(q)) for q in judged}
     found = [q for q in judged if any(c.id in relevant[q] for c in pool[q].candidates)]
     refused = {q for q in judged if outcomes[q].refused}
