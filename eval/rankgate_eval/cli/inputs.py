@@ -84,7 +84,6 @@ class Inputs:
             DatasetError: it has errors.
             InputError: nothing is there, or an option does not go with its form.
         """
-        from rankgate_eval.data.dataset_check import BEFORE_NUMBERS
         from rankgate_eval.data.loading import load_dataset
 
         dataset, report = load_dataset(
@@ -95,9 +94,8 @@ class Inputs:
             unjudged=self.unjudged,
             min_grade=self.min_grade,
         )
-        for warning in report.shown_warnings():
-            if warning.code in BEFORE_NUMBERS:
-                typer.echo(f"Note: {warning}", err=True)
+        for said in report.said_first:
+            typer.echo(f"Note: {said}", err=True)
         return dataset, report
 
     def open(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rankgate_eval.cli.inputs import MinGradeOption
 from rankgate_eval.cli.options import JsonOption, debugging
 from rankgate_eval.cli.progress import guarded
 
@@ -49,6 +50,7 @@ def train(
     dev: Annotated[
         str, typer.Option("--dev", help="Half of it chooses the step, half judges it.")
     ] = "dev",
+    min_grade: MinGradeOption = 1,
     method: Annotated[
         str | None,
         typer.Option(
@@ -179,8 +181,15 @@ def train(
                 "with --allow-hub, from the hub (cross-encoder/ms-marco-MiniLM-L-6-v2)"
             )
         sources = load_sources(
-            data, train=split, dev=dev, licences=dict(map(_named, licence or [])), seed=seed
+            data,
+            train=split,
+            dev=dev,
+            licences=dict(map(_named, licence or [])),
+            min_grade=min_grade,
+            seed=seed,
         )
+        for said in (said for source in sources for said in source.told):
+            typer.echo(f"Note: {said}", err=True)
         settings = _settings(
             sum(len(s.train) for s in sources),
             method=way,

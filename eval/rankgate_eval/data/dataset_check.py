@@ -15,10 +15,9 @@ from rankgate_eval.data.splits_check import SHARING, check_splits
 from rankgate_eval.errors import DatasetError
 from rankgate_eval.finding import Finding, Place
 
-__all__ = ["BEFORE_NUMBERS", "DatasetReport", "check_dataset"]
+__all__ = ["DatasetReport", "check_dataset"]
 
-BEFORE_NUMBERS = (*SHARING, "unjudged_queries", "graded_0_queries", "unanswerable_but_judged")
-"""Codes of the warnings without which numbers are read wrongly."""
+_BEFORE_NUMBERS = (*SHARING, "unjudged_queries", "graded_0_queries", "unanswerable_but_judged")
 
 _SHOWN_ERRORS = 20
 _SHOWN_A_KIND = 5
@@ -63,6 +62,11 @@ class DatasetReport:
     def warning_counts(self) -> dict[str, int]:
         """Number of warnings by code."""
         return dict(Counter(w.code for w in self.warnings))
+
+    @property
+    def said_first(self) -> tuple[str, ...]:
+        """Warnings without which the numbers would be read wrongly: what splits share, ..."""
+        return tuple(str(w) for w in self.shown_warnings() if w.code in _BEFORE_NUMBERS)
 
     def raise_for_errors(self) -> None:
         """Raise what makes the data set unusable.

@@ -18,6 +18,7 @@ from rankgate.feedback import read_feedback as read_log
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.groups import document_groups
 from rankgate_eval.data.loading import load_dataset
+from rankgate_eval.data.normalise import normalised
 from rankgate_eval.data.readers.feedback import is_feedback
 from rankgate_eval.train.corpus import TrainingCorpus, TrainingQuery
 from rankgate_eval.train.documents import read_documents
@@ -39,6 +40,7 @@ class Source:
             questions say nothing about real ones.
         note: how the parts came about.
         splits: names and sizes of the splits of a data set that has some.
+        told: what must be known before any number, such as what two splits share.
     """
 
     corpus: TrainingCorpus
@@ -46,6 +48,7 @@ class Source:
     dev: tuple[str, ...]
     note: str
     splits: str = ""
+    told: tuple[str, ...] = ()
 
 
 def load_sources(
@@ -54,6 +57,7 @@ def load_sources(
     train: str | None = None,
     dev: str = "dev",
     licences: Mapping[str, str] | None = None,
+    min_grade: int = 1,
     seed: int = 0,
 ) -> list[Source]:
     """All sources of a training.
@@ -64,6 +68,7 @@ def load_sources(
             parted by document.
         dev: split to look at.
         licences: name of a file or folder, with or without its ending, to licence.
+        min_grade: least grade of a data set's judgements that is relevant.
         seed: of what is drawn.
 
     Raises:
@@ -76,7 +81,12 @@ def load_sources(
         licence = stated.pop(path.name, stated.pop(path.stem, "not stated"))
         sources.append(
             load_source(
-                path, train="train" if train is None else train, dev=dev, licence=licence, seed=seed
+                path,
+                train="train" if train is None else train,
+                dev=dev,
+                licence=licence,
+                min_grade=min_grade,
+                seed=seed,
             )
         )
     if stated:
@@ -111,6 +121,7 @@ def load_source(
     train: str = "train",
     dev: str = "dev",
     licence: str = "not stated",
+    min_grade: int = 1,
     seed: int = 0,
 ) -> Source:
     """A BEIR folder, a table of questions, triples, a feedback log, or a folder of documents.
@@ -135,7 +146,7 @@ def load_source(
         raise InputError(
             f"{where}: none of its judgements says that a passage helped; training needs such ones"
         )
-    data, _ = load_dataset(where)
+    data, report = load_dataset(where, min_grade=min_grade)
     corpus = _grouped(
         _from_dataset(
             data,
@@ -157,6 +168,7 @@ def load_source(
         if learned
         else f"split {dev} alone: looked at, not learned from",
         splits=", ".join(f"{name} ({len(data.judged(name))})" for name in data.splits),
+        told=report.said_first,
     )
     _refuse_common(_queries(source, source.train), _queries(source, source.dev))
     return source
@@ -167,20 +179,16 @@ def _queries(source: Source, ids: Sequence[str]) -> list[TrainingQuery]:
     return [known[q] for q in ids]
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
 def _refuse_common(
     learned: Sequence[TrainingQuery], dev: Sequence[TrainingQuery], *, by_text_alone: bool = False
 ) -> None:
     """Raise where a question to learn from is one of dev's, in itself, by words or by document."""
-    texts = {_plain(q.text) for q in learned}
+    texts = {normalised(q.text) for q in learned}
     groups = {q.group or q.id for q in learned}
     common = [
         q
         for q in dev
-        if _plain(q.text) in texts or (not by_text_alone and (q.group or q.id) in groups)
+        if normalised(q.text) in texts or (not by_text_alone and (q.group or q.id) in groups)
     ]
     if common:
         raise InputError(
@@ -195,10 +203,8 @@ def _grouped(corpus: TrainingCorpus) -> TrainingCorpus:
     """The same with questions of equal words or a common passage in one group."""
     joined = document_groups(
         [q.id for q in corpus.queries],
-        {
-            q.id: (f"text {_plain(q.text)}", f"group {q.group or q.id}", *q.positives)
-            for q in corpus.queries
-        },
+        {q.id: (f"group {q.group or q.id}", *q.positives) for q in corpus.queries},
+        texts={q.id: q.text for q in corpus.queries},
     )
     if len(set(joined.values())) == len({q.group or q.id for q in corpus.queries}):
         return corpus
