@@ -20,7 +20,7 @@ from rankgate_eval.report import render_markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 # Per query or by passage: in the baseline, or in the report that `make golden` writes.
-_LONG = ("per_query", "worst_queries", "unanswerable", "lifts", "inversions")
+_LONG = ("per_query", "worst_queries", "unanswerable", "lifts", "inversions", "snippets")
 
 
 def brief(result: Result) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def brief(result: Result) -> dict[str, Any]:
 
 def record(result: Result, root: Path = ROOT) -> None:
     """Write the three files below a project's folder."""
-    slim = replace(result, worst_queries=())
+    slim = replace(result, worst_queries=(), snippets={})
     slim.save(root / "eval" / "golden" / "baseline.json")
     results = root / "eval" / "results"
     text = json.dumps(brief(result), indent=1, allow_nan=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,6 +94,8 @@ class Result:
         made: how.
         per_query: judged queries.
         unanswerable: queries that the floor should refuse.
+        snippets: beginnings of passages that stand in their lists, by passage id; those of the
+            queries that change most where there are too many.
         end_to_end: what `rankgate eval e2e` adds; None where it did not run.
     """
 
@@ -125,6 +127,7 @@ class Result:
     made: Made
     per_query: tuple[QueryRow, ...]
     unanswerable: tuple[UnanswerableRow, ...] = ()
+    snippets: Mapping[str, str] = field(default_factory=dict)
     end_to_end: Mapping[str, Any] | None = None
 
     @property

@@ -18,6 +18,7 @@ __all__ = [
     "Moved",
     "MovedList",
     "PolicyMade",
+    "QueryLists",
     "QueryRow",
     "UnanswerableRow",
     "WorstQuery",
@@ -130,6 +131,25 @@ class Diagnosed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class QueryLists:
+    """The first ten passages of a query, by id, in the first stage's order and in the policy's.
+
+    Attributes:
+        kept: so many of the policy's are handed over; 0 where the query is refused.
+        relevant: those of both lists that are judged relevant.
+        relevant_total: relevant passages in the corpus.
+        not_found: relevant passages that are not among the candidates.
+    """
+
+    first_stage: tuple[str, ...]
+    policy: tuple[str, ...]
+    kept: int
+    relevant: tuple[str, ...]
+    relevant_total: int
+    not_found: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class QueryRow:
     """One judged query.
 
@@ -143,6 +163,8 @@ class QueryRow:
         values: arm to primary metric (`ndcg@10`, `recall@<top_n>`) to value.
         first_stage_ms, decision_ms, scorer_ms: `scorer_ms` is what scoring takes, whether or
             not the gate let it happen.
+        strata: the kinds of query that it is of, each as `dimension=name`.
+        lists: None where they are not known.
     """
 
     query_id: str
@@ -158,6 +180,8 @@ class QueryRow:
     first_stage_ms: float
     decision_ms: float
     scorer_ms: float
+    strata: tuple[str, ...] = ()
+    lists: QueryLists | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -170,6 +194,7 @@ class UnanswerableRow:
     path: str
     refused: bool
     best: float | None
+    lists: QueryLists | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

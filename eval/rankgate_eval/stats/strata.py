@@ -77,6 +77,7 @@ class StratumResult:
         difference: None where the stratum is too small to be tested.
         adjusted_p: by Holm over all tested strata; None likewise.
         losers: ids of its queries that lost most, worst first; only those that lost.
+        members: positions of its queries, ascending.
     """
 
     dimension: str
@@ -86,6 +87,7 @@ class StratumResult:
     difference: Difference | None
     adjusted_p: float | None
     losers: tuple[str, ...]
+    members: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:
@@ -293,6 +295,7 @@ def compare_strata(
             difference=differences.get(s.key),
             adjusted_p=adjusted.get(s.key),
             losers=_losers(s.members, b - a, query_ids, examples),
+            members=s.members,
         )
         for s in strata
     )

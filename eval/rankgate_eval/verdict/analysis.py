@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from rankgate_eval.result.parts import (
     Diagnosed,
     HeadroomResult,
     Made,
+    QueryLists,
     QueryRow,
     ReliabilityResult,
 )
@@ -37,7 +38,12 @@ from rankgate_eval.verdict.diagnosis import Observations, diagnose
 from rankgate_eval.verdict.fairness import shared_questions
 from rankgate_eval.verdict.frontier import measure_frontier
 from rankgate_eval.verdict.holes import holes_warning
-from rankgate_eval.verdict.listings import moved_lists, worst_queries
+from rankgate_eval.verdict.listings import (
+    listed_snippets,
+    moved_lists,
+    query_lists,
+    worst_queries,
+)
 from rankgate_eval.verdict.recall import alternative_recall, measure_recall, reached_depth
 from rankgate_eval.verdict.refusals import count_refusals, unanswerable_rows
 from rankgate_eval.verdict.sections import (
@@ -156,6 +162,11 @@ def analyse(
     rows = unanswerable_rows(e.data, e.unanswerable, e.arms.decided, fields=asked.fields)
     floor = e.arms.policy.section(e.arms.kind).floor
     ndcg = {arm: numbers.values[arm]["ndcg@10"] for arm in ARMS}
+    moved = dict(zip(judged, np.abs(ndcg["policy"] - ndcg["first_stage"]), strict=True))
+    lists = {  # what changed most first
+        q: query_lists(e.pool[q], e.arms.decided[q], set(e.data.relevant(q)))
+        for q in sorted((*judged, *e.unanswerable), key=lambda q: -moved.get(q, 0.0))
+    }
     return Result(
         verdict=verdict.call,
         reasons=verdict.reasons,
@@ -234,8 +245,9 @@ def analyse(
             *_warnings(e),
         ),
         made=made,
-        per_query=_rows(e, numbers, primary),
-        unanswerable=rows,
+        per_query=_rows(e, numbers, primary, strata, lists),
+        unanswerable=tuple(replace(row, lists=lists[row.query_id]) for row in rows),
+        snippets=listed_snippets(e.data, lists.values()),
     )
 
 
@@ -371,7 +383,17 @@ def _warnings(e: Experiment) -> list[str]:
     return found
 
 
-def _rows(e: Experiment, numbers: _Numbers, primary: Sequence[str]) -> tuple[QueryRow, ...]:
+def _rows(
+    e: Experiment,
+    numbers: _Numbers,
+    primary: Sequence[str],
+    strata: StrataReport | None,
+    lists: Mapping[str, QueryLists],
+) -> tuple[QueryRow, ...]:
+    kinds: list[list[str]] = [[] for _ in e.judged]
+    for stratum in () if strata is None else strata.results:
+        for i in stratum.members:
+            kinds[i].append(stratum.key)
     rows = []
     for i, query_id in enumerate(e.judged):
         pooled, outcome = e.pool[query_id], e.arms.decided[query_id]
@@ -393,6 +415,8 @@ def _rows(e: Experiment, numbers: _Numbers, primary: Sequence[str]) -> tuple[Que
                 first_stage_ms=pooled.first_stage_ms,
                 decision_ms=outcome.timings_ms["total"],
                 scorer_ms=pooled.scorer_ms,
+                strata=tuple(kinds[i]),
+                lists=lists[query_id],
             )
         )
     return tuple(rows)

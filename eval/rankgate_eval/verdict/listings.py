@@ -1,21 +1,23 @@
-"""Lists for people: which passages moved, and on which queries the policy does worst."""
+"""Lists for people: what every query gets, which passages moved, where the policy does worst."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from rankgate.outcome import Outcome
 from rankgate.types import Candidate
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.result.parts import Listed, Moved, MovedList, WorstQuery
+from rankgate_eval.result.parts import Listed, Moved, MovedList, QueryLists, WorstQuery
 from rankgate_eval.run.orderings import Arms
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.verdict.inversions import Move, find_movements
 
-__all__ = ["moved_lists", "snippet", "worst_queries"]
+__all__ = ["listed_snippets", "moved_lists", "query_lists", "snippet", "worst_queries"]
 
 _SNIPPET = 200
 _LISTED = 10
+_SNIPPETS = 4000
 
 
 def snippet(text: str, length: int = _SNIPPET) -> str:
@@ -24,6 +26,30 @@ def snippet(text: str, length: int = _SNIPPET) -> str:
     if len(line) <= length:
         return line
     return line[: length + 1].rsplit(" ", 1)[0][:length] + " ..."
+
+
+def query_lists(pooled: Pooled, outcome: Outcome, relevant: Collection[str]) -> QueryLists:
+    """What the first stage found for a query, and what the policy makes of it."""
+    first = tuple(c.id for c in pooled.candidates[:_LISTED])
+    policy = tuple(p.candidate.id for p in outcome.passages[:_LISTED])
+    ids = {c.id for c in pooled.candidates}
+    return QueryLists(
+        first_stage=first,
+        policy=policy,
+        kept=len(outcome.kept),
+        relevant=tuple(i for i in dict.fromkeys((*first, *policy)) if i in relevant),
+        relevant_total=len(relevant),
+        not_found=sum(i not in ids for i in relevant),
+    )
+
+
+def listed_snippets(
+    data: Dataset, lists: Iterable[QueryLists], *, most: int = _SNIPPETS
+) -> dict[str, str]:
+    """Beginnings of the passages that stand in these lists, the first `most` of them."""
+    ids = (i for found in lists for i in (*found.policy, *found.first_stage))
+    known = dict.fromkeys(i for i in ids if i in data.corpus)
+    return {i: snippet(data.corpus[i]) for i in itertools.islice(known, most)}
 
 
 def moved_lists(
@@ -102,7 +128,7 @@ def _worst(data: Dataset, pooled: Pooled, arms: Arms, before: float, after: floa
     query_id = pooled.query_id
     relevant = set(data.relevant(query_id))
     outcome = arms.decided[query_id]
-    ids = {c.id for c in pooled.candidates}
+    lists = query_lists(pooled, outcome, relevant)
     return WorstQuery(
         query_id=query_id,
         query=snippet(pooled.query, 500),
@@ -112,8 +138,8 @@ def _worst(data: Dataset, pooled: Pooled, arms: Arms, before: float, after: floa
         path=outcome.path.value,
         reason=outcome.path_reason,
         refused=outcome.refused,
-        relevant_total=len(relevant),
-        not_found=len(relevant - ids),
+        relevant_total=lists.relevant_total,
+        not_found=lists.not_found,
         first_stage=tuple(
             _listed(c, rank, relevant, *_first_stage_score(c))
             for rank, c in enumerate(pooled.candidates[:_LISTED], start=1)
