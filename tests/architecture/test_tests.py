@@ -33,7 +33,6 @@ PRIVATE = {
     ("core/test_query_encoder.py", "_model"): SHARED,
     ("eval/test_training_query.py", "_body"): SHARED,
     ("eval/test_training_draws.py", "_NEAR"): TABLE,
-    ("eval/test_verdict.py", "_wanted"): TABLE,
 }
 # Underscores that their owners mean for everybody.
 EVERYBODYS = {"_exit", "_replace", "_asdict", "_fields"}

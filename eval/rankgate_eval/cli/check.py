@@ -70,7 +70,7 @@ def check_data(
         dataset, report = inputs.read()
         after = evaluate(
             dataset,
-            stage=inputs.system,
+            stage=inputs.stage(dataset),
             scorer=scorer,
             policy=policy,
             split=before.data.split,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -31,6 +32,7 @@ from rankgate_eval.cli.progress import guarded
 
 if TYPE_CHECKING:
     from rankgate_eval.result.result import Result
+    from rankgate_eval.verdict.runs import RunsResult
 
 __all__ = ["evaluate_data", "register"]
 
@@ -60,13 +62,34 @@ def evaluate_data(
     """Measure whether a reranker helps on DATA, and say: ship, behind the gate, or don't."""
     with guarded(debug=debugging(ctx)) as tell:
         _make_folder(out)
+        if inputs.run is not None and len(inputs.run) > 1:
+            unused = {
+                "--scorer": scorer,
+                "--policy": policy,
+                "--k": k,
+                "--budget-ms": budget_ms,
+                "--system": inputs.system,
+            }
+            compared = _compare_runs(
+                inputs,
+                out,
+                unused=[name for name, given in unused.items() if given is not None],
+                split=split,
+                as_json=as_json,
+                tell=tell,
+                top_n=top_n,
+                limit=limit,
+                fields=tuple(field or ()),
+                seed=seed,
+            )
+            raise typer.Exit(compared.exit_code)
         dataset, report = inputs.read()
         tell("loading", 0, 1)
         from rankgate_eval.run.evaluation import evaluate
 
         result = evaluate(
             dataset,
-            stage=inputs.system,
+            stage=inputs.stage(dataset),
             scorer=scorer,
             policy=policy,
             split=split,
@@ -76,6 +99,7 @@ def evaluate_data(
             report=report,
             command=typed_command(),
             tell=tell,
+            runs=out / "runs",
             k=k,
             top_n=top_n,
             limit=limit,
@@ -94,6 +118,67 @@ def evaluate_data(
 
             typer.echo("\n".join(summary_lines(result, written)))
     raise typer.Exit(result.exit_code)
+
+
+def _compare_runs(
+    inputs: Inputs,
+    out: Path,
+    *,
+    unused: list[str],
+    split: str | None,
+    as_json: bool,
+    tell: Any,
+    **changes: Any,
+) -> RunsResult:
+    """Several runs: nothing is retrieved or scored."""
+    from rankgate.errors import InputError
+    from rankgate_eval.data.readers.run import read_run
+    from rankgate_eval.report.runs import write_runs
+    from rankgate_eval.run.experiment import EvalSettings
+    from rankgate_eval.verdict.provenance import run_record
+    from rankgate_eval.verdict.runs import compare_runs
+
+    files = inputs.run or []
+    if unused:
+        raise InputError(
+            f"several runs are compared as they are, so {unused[0]} has no part in it: leave it "
+            "out, or give one --run, which is then the first stage"
+        )
+    dataset = inputs.read_for_runs()
+    runs = [
+        read_run(
+            file,
+            passages=dataset.corpus if dataset.corpus else None,
+            queries=dataset.queries,
+            texts_needed=False,
+        )
+        for file in files
+    ]
+    if len({run.name for run in runs}) < len(runs):
+        runs = [replace(run, name=str(file)) for run, file in zip(runs, files, strict=True)]
+    tell("computing statistics", 0, 1)
+    settings = EvalSettings(**changes)
+    result = compare_runs(
+        dataset,
+        runs,
+        split=split,
+        settings=settings,
+        made={
+            **run_record(typed_command(), seed=settings.seed),
+            "data": dataset.name,
+            "split": split,
+            "runs": {run.name: str(file) for run, file in zip(runs, files, strict=True)},
+        },
+    )
+    written = write_runs(result, out)
+    tell.end()
+    if as_json:
+        typer.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
+    else:
+        from rankgate_eval.cli.summary import runs_lines
+
+        typer.echo("\n".join(runs_lines(result, written)))
+    return result
 
 
 def _make_folder(out: Path) -> None:

@@ -61,6 +61,15 @@ class Inputs:
             "store, a function of query and k, or what makes one. Without it an index over DATA.",
         ),
     ] = None
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--run",
+            help="A TREC run (query Q0 passage rank score tag, plain or .gz) as the first stage. "
+            "`rankgate eval` takes several: the first is the baseline, the others are judged "
+            "against it as they are, and nothing is scored.",
+        ),
+    ] = None
     id_key: Annotated[
         str | None,
         typer.Option("--id-key", help="Metadata key with the passage's id, for LangChain."),
@@ -98,6 +107,40 @@ class Inputs:
             typer.echo(f"Note: {said}", err=True)
         return dataset, report
 
+    def read_for_runs(self) -> Dataset:
+        """As `read`; of TREC judgements alone, no passages and queries are needed.
+
+        Raises:
+            DatasetError: it has errors.
+            InputError: nothing is there, or an option does not go with its form.
+        """
+        from rankgate_eval.data.loading import is_qrels, load_judgements
+
+        if self.corpus is None and self.queries is None and is_qrels(self.data):
+            return load_judgements(self.data, unjudged=self.unjudged, min_grade=self.min_grade)
+        return self.read()[0]
+
+    def stage(self, dataset: Dataset) -> Any:
+        """The first stage that was named; None where it is an index over the data set.
+
+        Raises:
+            DatasetError: a run that cannot be used.
+            InputError: two are named.
+        """
+        from rankgate.errors import InputError
+
+        if not self.run:
+            return self.system
+        if self.system is not None:
+            raise InputError("--run and --system are two first stages: give one of them")
+        if len(self.run) > 1:
+            raise InputError(
+                "one --run is a first stage; only `rankgate eval DATA` compares several"
+            )
+        from rankgate_eval.data.readers.run import read_run
+
+        return read_run(self.run[0], passages=dataset.corpus, queries=dataset.queries)
+
     def open(
         self,
         dataset: Dataset,
@@ -112,7 +155,7 @@ class Inputs:
 
         return open_under_test(
             dataset,
-            stage=self.system,
+            stage=self.stage(dataset),
             scorers=scorers,
             policy=policy,
             first_stage=first_stage,

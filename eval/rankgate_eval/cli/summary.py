@@ -6,10 +6,12 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from rankgate_eval.report.runs import headline, run_rows
 from rankgate_eval.result.parts import Estimate
 from rankgate_eval.result.result import ARMS, Result
+from rankgate_eval.verdict.runs import RunsResult
 
-__all__ = ["VERDICTS", "summary_lines", "table_lines", "wrapped"]
+__all__ = ["VERDICTS", "runs_lines", "summary_lines", "table_lines", "wrapped"]
 
 VERDICTS = {
     "ship": "SHIP: the reranker pays on this data",
@@ -63,6 +65,26 @@ def summary_lines(result: Result, files: Sequence[Path]) -> list[str]:
         lines += wrapped(f"{total} warnings ({kinds}), listed in the report.", "Data set: ")
     lines += ["", "Files: " + ", ".join(str(file) for file in files)]
     return lines
+
+
+def runs_lines(result: RunsResult, files: Sequence[Path]) -> list[str]:
+    """What `rankgate eval` prints of several runs."""
+    lines = [headline(result)]
+    for name, run in result.runs.items():
+        lines += [f"{name}:"] if run.reasons else []
+        for reason in run.reasons:
+            lines += wrapped(reason, "  - ")
+    groups = f"{result.n} judged queries in {result.clusters} document groups"
+    lines += ["", groups, "", *table_lines(run_rows(result)), ""]
+    for name, run in result.runs.items():
+        facts = [f"no list for {run.missing} judged queries, which count 0"] if run.missing else []
+        if run.beyond:
+            first = next(iter(result.runs))
+            facts.append(f"{run.beyond} passages that {first} does not have: not a reranking alone")
+        lines += wrapped("; ".join(facts), f"{name}: ") if facts else []
+    for warning in result.warnings:
+        lines += wrapped(warning, "Warning: ")
+    return [*lines, "", "Files: " + ", ".join(str(file) for file in files)]
 
 
 def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:

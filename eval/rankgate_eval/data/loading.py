@@ -8,14 +8,15 @@ from rankgate.errors import InputError
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.dataset_check import DatasetReport, check_dataset
 from rankgate_eval.data.kinds import unjudged_as
-from rankgate_eval.data.raw import RawDataset
+from rankgate_eval.data.raw import QueryRow, RawDataset
 from rankgate_eval.data.readers.beir import read_beir
 from rankgate_eval.data.readers.csv import read_csv
 from rankgate_eval.data.readers.feedback import is_feedback, read_feedback
 from rankgate_eval.data.readers.questions import read_questions
-from rankgate_eval.data.readers.trec import read_trec
+from rankgate_eval.data.readers.trec import read_qrels, read_trec
+from rankgate_eval.errors import DatasetError
 
-__all__ = ["load_dataset", "read_dataset"]
+__all__ = ["is_qrels", "load_dataset", "load_judgements", "read_dataset"]
 
 
 def read_dataset(
@@ -49,7 +50,7 @@ def read_dataset(
             "TREC qrels file"
         )
     kinds = {suffix.casefold() for suffix in path.suffixes}
-    if kinds & {".csv", ".tsv", ".jsonl"}:
+    if not is_qrels(path):
         if queries is not None or qrels is not None:
             raise InputError(
                 f"{path} holds the questions and their gold: leave queries and qrels out"
@@ -100,3 +101,33 @@ def load_dataset(
     report = check_dataset(raw, unjudged=treated)
     report.raise_for_errors()
     return Dataset.from_raw(raw, unjudged=treated), report
+
+
+def is_qrels(source: str | Path) -> bool:
+    """Whether a file is taken for TREC judgements."""
+    path = Path(source)
+    kinds = {suffix.casefold() for suffix in path.suffixes}
+    return path.is_file() and not kinds & {".csv", ".tsv", ".jsonl"}
+
+
+def load_judgements(qrels: str | Path, *, unjudged: str = "ignore", min_grade: int = 1) -> Dataset:
+    """TREC judgements alone, for systems whose lists are files: no texts are known.
+
+    A query's text is its id, and the corpus is empty.
+
+    Raises:
+        DatasetError: unreadable rows, or none.
+    """
+    path = Path(qrels)
+    raw = RawDataset(name=path.stem)
+    read_qrels(path, raw)
+    if not raw.judgements and not raw.errors:
+        raw.error("empty", f"{path} has no judgement")
+    if raw.errors:
+        raise DatasetError(raw.name, raw.errors)
+    raw.count_from(min_grade)
+    raw.queries = [
+        QueryRow(id=q, text=q, place=j.place)
+        for q, j in {j.query: j for j in raw.judgements}.items()
+    ]
+    return Dataset.from_raw(raw, unjudged=unjudged_as(unjudged))

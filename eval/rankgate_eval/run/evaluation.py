@@ -18,6 +18,7 @@ from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.dataset_check import DatasetReport
 from rankgate_eval.data.fingerprint import fingerprint
 from rankgate_eval.data.loading import load_dataset
+from rankgate_eval.data.readers.run import write_run
 from rankgate_eval.result.parts import DataResult, Made
 from rankgate_eval.result.result import Result
 from rankgate_eval.run.encoding import open_store
@@ -29,7 +30,7 @@ from rankgate_eval.run.experiment import (
     run_experiment,
 )
 from rankgate_eval.run.scorer_choice import as_scorer, choose_scorer, reads_tokens
-from rankgate_eval.run.system import FirstStage, IndexStage, as_first_stage
+from rankgate_eval.run.system import FirstStage, IndexStage, RunStage, as_first_stage
 from rankgate_eval.run.system_choice import choose_system, index_kind, index_stage
 from rankgate_eval.verdict.analysis import analyse
 from rankgate_eval.verdict.provenance import (
@@ -157,6 +158,7 @@ def evaluate(
     report: DatasetReport | None = None,
     command: str | None = None,
     tell: Teller | None = None,
+    runs: Path | None = None,
     **changes: Any,
 ) -> Result:
     """Measure whether a reranker helps, and decide.
@@ -181,6 +183,7 @@ def evaluate(
         report: of the data set, where it was checked before.
         command: how this was called, for the record.
         tell: told of progress: what, done, total.
+        runs: folder, made if need be, for a TREC run of every arm; None: none are written.
         **changes: fields of `EvalSettings`, such as `limit=200`, in place of `settings`.
 
     Raises:
@@ -225,7 +228,35 @@ def evaluate(
             stage=under.stage_words,
             begun=begun,
         )
-        return analyse(experiment, made=made, report=_data_result(experiment, report))
+        notes = [*_notes(experiment), *_written(experiment, runs)]
+        return analyse(
+            experiment, made=made, report=_data_result(experiment, report), warnings=notes
+        )
+
+
+def _notes(e: Experiment) -> list[str]:
+    """What the first stage has to say of itself."""
+    notes = list(getattr(e.stage, "notes", ()))
+    absent = [q for q in e.judged if not e.pool[q].found.candidates]
+    if isinstance(e.stage, RunStage) and absent:
+        notes.append(
+            f"The run has no list for {len(absent)} of {len(e.judged)} judged queries, such as "
+            f"{absent[0]!r}; they count 0 in every arm."
+        )
+    return notes
+
+
+def _written(e: Experiment, folder: Path | None) -> list[str]:
+    """Write every arm's lists; why not, where the format cannot hold an id."""
+    if folder is None:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for arm, lists in e.arms.orders.items():
+            write_run(folder / f"{arm}.trec", lists, tag=arm)
+    except InputError as exc:
+        return [f"No run files of the arms were written: {exc}."]
+    return []
 
 
 def as_policy(policy: Policy | str | Path | None) -> tuple[Policy | None, str]:
@@ -260,7 +291,8 @@ def _in_words(given: Any, stage: FirstStage) -> str:
             FirstStageKind.BM25: "BM25",
         }[stage.kind]
         return f"index over the data set ({what})"
-    return given if isinstance(given, str) else type(given).__name__
+    named = given if isinstance(given, str) else type(given).__name__
+    return str(getattr(stage, "words", named))
 
 
 def _made(e: Experiment, *, source: str, command: str, stage: str, begun: float) -> Made:

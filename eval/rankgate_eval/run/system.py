@@ -28,7 +28,8 @@ __all__ = [
 class FirstStage(Protocol):
     """Gives candidates, best first.
 
-    Optional, found by name: `candidates_for(query_id, query, k)`, for systems such as a run file.
+    Optional, found by name: `candidates_for(query_id, query, k)`, for systems such as a run file;
+    `words`, what it is; `notes`, sentences that a reader should know before the numbers.
     """
 
     def candidates(self, query: str, k: int) -> Sequence[Candidate]:
@@ -71,11 +72,20 @@ class RunStage:
     Args:
         run: as `read_run` reads it.
         data: the data set whose texts the candidates carry.
+
+    Attributes:
+        words: what it is.
+        notes: what a reader should know before the numbers.
     """
 
     def __init__(self, run: Run, data: Dataset) -> None:
         self.run = run
         self.data = data
+        self.words = f"run {run.name}"
+        self.notes = (
+            "The first stage is a run file, so its own time is not in any latency.",
+            *run.doubts(),
+        )
         self._by_text: dict[str, list[str]] = {}
         for query_id, text in data.queries.items():
             self._by_text.setdefault(text, []).append(query_id)

@@ -25,6 +25,7 @@ __all__ = [
     "package_version",
     "policy_made",
     "policy_sha256",
+    "run_record",
     "scorer_made",
 ]
 
@@ -75,6 +76,21 @@ def hardware() -> str:
 def now() -> str:
     """UTC, ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def run_record(command: str, *, seed: int) -> dict[str, Any]:
+    """Command, version, commit, seed, hardware, Python and date."""
+    commit, dirty = git_state()
+    return {
+        "command": command,
+        "version": package_version(),
+        "commit": commit,
+        "dirty": dirty,
+        "seed": seed,
+        "hardware": hardware(),
+        "python": platform.python_version(),
+        "date": now(),
+    }
 
 
 def scorer_made(info: ScorerInfo) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Call(StrEnum):
         return _EXIT_CODES[self]
 
 
+_UNGATED = ["The gate skipped no query: the reranker may run on all of them."]
 _EXIT_CODES = {
     Call.SHIP: 0,
     Call.SHIP_BEHIND_GATE: 0,
@@ -89,6 +90,7 @@ class Evidence:
         strata: of the difference in nDCG@10; None where none were tested.
         latency: of the policy against the budget; None where no budget was given.
         unfair: why the test is none, such as a policy fitted on these questions; None: it is one.
+        gated: whether there is a gate to speak of, as there is none in a run from elsewhere.
     """
 
     ndcg: Difference
@@ -98,6 +100,7 @@ class Evidence:
     strata: StrataReport | None = None
     latency: BudgetResult | None = None
     unfair: str | None = None
+    gated: bool = True
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.skip_rate <= 1.0:
@@ -207,7 +210,7 @@ def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
         )
     else:
         call = Call.SHIP
-        reasons.append("The gate skipped no query: the reranker may run on all of them.")
+        reasons += _UNGATED if evidence.gated else []
     return Verdict(call=call, reasons=tuple(reasons), regressions=regressions)
 
 
