@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rag_app.ask.condense import Exchange, Writer, condense
 from rag_app.ask.first_stage import HybridFirstStage, Index
-from rag_app.ask.result import AnswerResult, result_of
+from rag_app.ask.result import AnswerResult
 from rag_app.ask.rewrite import Spelling, rewrite
 from rag_app.ask.scorer import scorer_for
 from rag_app.ask.searched import Searched
-from rag_app.ask.trace import Trace
 from rag_app.errors import RequestOverError
 from rag_app.generate.answer import Answer, Generator, refusal
 from rag_app.generate.closeness import TokenReader
@@ -123,7 +122,7 @@ class Pipeline:
         top_n: int | None = None,
         force: Action | None = None,
         limits: ScoreContext | None = None,
-    ) -> Trace:
+    ) -> AnswerResult:
         """Retrieve and rerank, without an answer.
 
         Raises:
@@ -135,7 +134,7 @@ class Pipeline:
         searched = self.searched_for(question, limits=limits)
         outcome, timings = self._outcome(searched, top_n, force, limits)
         timings["total"] = _since(begun)
-        return Trace(outcome=outcome, timings_ms=timings, searched=searched.shown)
+        return AnswerResult(searched=searched, outcome=outcome, timings_ms=timings)
 
     def answer(self, question: str, **options: Any) -> AnswerResult:
         """Answer one question; options and errors as those of `stream`."""
@@ -244,7 +243,14 @@ class Pipeline:
             if pieces:
                 yield written.text
         timings["total"] = _since(started)
-        yield result_of(searched, outcome, written, error, exit_code, timings)
+        yield AnswerResult(
+            searched=searched,
+            outcome=outcome,
+            answer=written,
+            error=error,
+            exit_code=exit_code,
+            timings_ms=timings,
+        )
 
     def searched_for(
         self,

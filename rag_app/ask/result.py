@@ -1,50 +1,91 @@
-"""What comes out of the pipeline: status, answer, sources, and the trace."""
+"""What comes out of the pipeline: status, answer, sources, and what happened on the way."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rag_app.ask.searched import Searched
-from rag_app.ask.trace import Trace, passage_row
 from rag_app.generate.answer import Answer
 from rankgate.outcome import Outcome
 from rankgate.types import Passage
 
-__all__ = ["AnswerResult", "result_of"]
+__all__ = ["AnswerResult", "passage_row", "placed", "where"]
 
 _TOPICS = 3
+_VERBS = {
+    "reranked": "Reranked",
+    "skipped": "Reranking skipped",
+    "degraded": "Reranking failed, first-stage order kept",
+    "refused": "Refused",
+}
+_SHOWN_SIGNALS = (
+    "dense_top1",
+    "dense_margin_12",
+    "bm25_top1",
+    "bm25_margin_12",
+    "top1_agrees",
+    "overlap_10",
+    "unknown_share",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerResult:
-    """Everything about one answered question.
+    """One question's way through the pipeline, for people in words and for programs as data.
 
     Attributes:
-        question: as it was asked.
-        status: `answered`, `refused`, or `generator_failed`.
-        answer: text and sources; None where the generator failed.
-        nearest_topics: where the closest passages stand, when there is no answer.
-        passages: what the reranker kept, also when the generator failed.
+        searched: the question, and what was searched for.
+        outcome: the reranker's, with every score.
+        answer: text and sources; None where the generator was not asked, or failed.
         error: why the generator failed; "" where it did not.
         exit_code: of a generator that failed; 0 otherwise.
-        trace: what happened.
+        timings_ms: milliseconds by step: retrieve, rerank, generate, total; `wording` where
+            earlier turns were looked at.
     """
 
-    question: str
-    status: str
-    answer: Answer | None
-    nearest_topics: tuple[str, ...] = ()
-    passages: tuple[Passage, ...] = ()
+    searched: Searched
+    outcome: Outcome
+    answer: Answer | None = None
     error: str = ""
     exit_code: int = 0
-    trace: Trace
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def question(self) -> str:
+        """As it was asked."""
+        return self.searched.question
+
+    @property
+    def status(self) -> str:
+        """`answered`, `refused`, `generator_failed`; `searched` where no answer was asked for."""
+        if self.answer is None:
+            return "generator_failed" if self.exit_code else "searched"
+        return "refused" if self.answer.refused else "answered"
 
     @property
     def refused(self) -> bool:
         """Whether the information is not there."""
         return self.status == "refused"
+
+    @property
+    def passages(self) -> tuple[Passage, ...]:
+        """What the reranker kept, also when the generator failed."""
+        return self.outcome.kept
+
+    @property
+    def nearest_topics(self) -> tuple[str, ...]:
+        """The distinct headings of the best candidates of a refused question, for another try."""
+        found: dict[str, None] = {}
+        for passage in self.outcome.passages if self.refused else ():
+            metadata = passage.candidate.metadata
+            topic = metadata.get("heading") or metadata.get("title") or metadata.get("name")
+            if topic:
+                found.setdefault(str(topic))
+            if len(found) == _TOPICS:
+                break
+        return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -58,60 +99,137 @@ class AnswerResult:
             "passages": [passage_row(p) for p in self.passages],
             "nearest_topics": list(self.nearest_topics),
             "error": self.error if self.error else None,
-            "trace": self.trace.to_dict(),
+            "trace": self.trace(),
+        }
+
+    def lines(self) -> list[str]:
+        """What happened, in words, a line a fact."""
+        out = self.outcome
+        found = [f"{_VERBS[out.status.value]} ({out.reason}): {out.detail}".rstrip(": ")]
+        if out.refused:
+            found.append(f"Order was decided by: {out.path.value}")
+        found.extend(f"Also searched for: {a.text} ({a.why})" for a in self.searched.others)
+        found.extend(f"Note: {note}" for note in self.searched.notes)
+        found.append(self._gate_line())
+        moved = [p for p in out.kept if p.rank != p.candidate.rank]
+        seen = f"{len(out.passages)} candidates, {len(out.kept)} kept"
+        found.append(f"{seen}, {len(moved)} of them moved" if out.kept else seen)
+        found.extend(_rank_line(p) for p in out.kept)
+        if out.stats.pairs:
+            found.append(
+                f"Scorer {out.scorer.id}: {out.stats.pairs} passages read, "
+                f"{out.stats.cached} from the store, {out.stats.truncated} truncated"
+            )
+        found.extend(f"Note: {note}" for note in out.notes)
+        found.extend(self._answer_lines())
+        found.append("Time: " + ", ".join(f"{k} {v:.0f} ms" for k, v in self.timings_ms.items()))
+        return found
+
+    def _gate_line(self) -> str:
+        decision = self.outcome.decision
+        values = self.outcome.signals.values()
+        numbers = [f"{n} {values[n]:.3f}" for n in _SHOWN_SIGNALS if values[n] is not None]
+        harm = "" if decision.harm is None else f", harm of skipping {decision.harm:.3f}"
+        return f"Gate: {decision.action.value} ({decision.reason}{harm}); {', '.join(numbers)}"
+
+    def _answer_lines(self) -> list[str]:
+        if self.error:
+            return [f"Generator failed: {self.error}"]
+        if self.answer is None:
+            return []
+        answer = self.answer
+        found = [f"Generator {answer.mode}: read {answer.read} passages"]
+        if answer.left_out:
+            found[0] += f", {answer.left_out} did not fit into context_tokens"
+        if answer.removed_citations:
+            found.append(
+                f"Citations of sources that do not exist, removed: {answer.removed_citations}"
+            )
+        if answer.weak_citations:
+            found.append(f"Citations without a word in common: {answer.weak_citations}")
+        return found
+
+    def trace(self) -> dict[str, Any]:
+        """What happened, as plain data for JSON."""
+        out, answer, searched = self.outcome, self.answer, self.searched
+        return {
+            "status": out.status.value,
+            "path": out.path.value,
+            "reason": out.reason,
+            "detail": out.detail,
+            "searched": searched.to_dict() if searched.others or searched.notes else None,
+            "policy": out.policy,
+            "scorer": out.scorer.id,
+            "gate": {
+                "action": out.decision.action.value,
+                "reason": out.decision.reason,
+                "detail": out.decision.detail,
+                "harm": out.decision.harm,
+                "signals": {k: v for k, v in out.signals.values().items() if v is not None},
+            },
+            "top_n": out.top_n,
+            "candidates": len(out.passages),
+            "kept": [passage_row(p) for p in out.kept],
+            "counts": {
+                "pairs": out.stats.pairs,
+                "cached": out.stats.cached,
+                "truncated": out.stats.truncated,
+                "tokens": out.stats.tokens,
+            },
+            "notes": list(out.notes),
+            "generator": None
+            if answer is None
+            else {
+                "mode": answer.mode,
+                "read": answer.read,
+                "left_out": answer.left_out,
+                "removed_citations": answer.removed_citations,
+                "weak_citations": answer.weak_citations,
+            },
+            "error": self.error if self.error else None,
+            "timings_ms": {k: round(v, 3) for k, v in self.timings_ms.items()},
+            "rerank_timings_ms": {k: round(v, 3) for k, v in out.timings_ms.items()},
         }
 
 
-def result_of(
-    searched: Searched,
-    outcome: Outcome,
-    written: Answer | None,
-    error: str,
-    exit_code: int,
-    timings_ms: Mapping[str, float],
-) -> AnswerResult:
-    """Put a question's result together.
-
-    Args:
-        searched: the question, and what was searched for.
-        outcome: of the reranker.
-        written: the generator's answer; None where it failed.
-        error: of the failure; "" without one.
-        exit_code: of the failure; 0 without one.
-        timings_ms: milliseconds by step.
-
-    """
-    if written is None:
-        status = "generator_failed"
-    else:
-        status = "refused" if written.refused else "answered"
-    trace = Trace(
-        outcome=outcome,
-        answer=written,
-        error=error,
-        timings_ms=timings_ms,
-        searched=searched.shown,
-    )
-    return AnswerResult(
-        question=searched.question,
-        status=status,
-        answer=written,
-        nearest_topics=_nearest(outcome) if status == "refused" else (),
-        passages=outcome.kept,
-        error=error,
-        exit_code=exit_code,
-        trace=trace,
-    )
+def _rank_line(passage: Passage) -> str:
+    before, after = passage.candidate.rank, passage.rank
+    place = f"stays {after}" if before == after else f"{before} -> {after}"
+    score = passage.relevance_score
+    probability = "" if score is None else f", relevance {score:.3f}"
+    return f"  {place}: {where(passage)}{probability}"
 
 
-def _nearest(outcome: Outcome) -> tuple[str, ...]:
-    """The distinct headings of the best candidates: what could be asked about instead."""
-    found: dict[str, None] = {}
-    for passage in outcome.passages:
-        metadata = passage.candidate.metadata
-        topic = metadata.get("heading") or metadata.get("title") or metadata.get("name")
-        if topic:
-            found.setdefault(str(topic))
-        if len(found) == _TOPICS:
-            break
-    return tuple(found)
+def where(passage: Passage) -> str:
+    """Title and heading of a passage, for people."""
+    metadata = passage.candidate.metadata
+    title = str(metadata.get("title") or metadata.get("source") or passage.candidate.id)
+    return placed(title, str(metadata.get("heading") or ""))
+
+
+def placed(title: str, heading: str) -> str:
+    """Title and heading path as one; a path that begins with the title stands for both."""
+    if not heading or heading == title:
+        return title
+    return heading if heading.startswith(f"{title} > ") else f"{title}: {heading}"
+
+
+def passage_row(passage: Passage) -> dict[str, Any]:
+    """One passage with every score, as plain data; absent scores are None."""
+    candidate = passage.candidate
+    return {
+        "id": candidate.id,
+        "title": candidate.metadata.get("title"),
+        "source": candidate.metadata.get("source"),
+        "heading": candidate.metadata.get("heading"),
+        "page": candidate.metadata.get("page"),
+        "before": candidate.rank,
+        "after": passage.rank,
+        "dense": candidate.dense,
+        "bm25": candidate.bm25,
+        "fused": candidate.fused,
+        "raw_score": passage.raw_score,
+        "relevance_score": passage.relevance_score,
+        "kept": passage.dropped is None,
+        "dropped": None if passage.dropped is None else passage.dropped.value,
+    }

@@ -42,11 +42,6 @@ class Searched:
         first = AlsoSearched(text=self.scored, why="history" if self.by == "rule" else self.by)
         return tuple(a for a in (first, *self.also) if a.text != self.question)
 
-    @property
-    def shown(self) -> Searched | None:
-        """What a trace says of it: nothing where the question alone was searched for."""
-        return self if self.others or self.notes else None
-
     def with_also(self, *more: AlsoSearched) -> Searched:
         """The same with further wordings; one that is searched for already is left out."""
         known = {self.scored, *(a.text for a in self.also)}

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from rag_app.ask.pipeline import AnswerResult
-    from rag_app.ask.trace import Trace
+    from rag_app.ask.result import AnswerResult
     from rag_app.generate.answer import Source
     from rankgate.types import Passage
 
@@ -68,14 +67,14 @@ def print_evidence(result: AnswerResult, *, trace: bool | None = None) -> None:
         _print_passages(result.passages, cited=result.answer is not None)
     if trace is not False:
         typer.echo("")
-        print_trace(result.trace, full=bool(trace))
+        print_trace(result, full=bool(trace))
     if result.error:
         typer.echo(f"Error: {result.error}", err=True)
 
 
 def _print_passages(passages: tuple[Passage, ...], *, cited: bool) -> None:
     """The passages that were read, where no citation tells which of them matter."""
-    from rag_app.ask.trace import where
+    from rag_app.ask.result import where
 
     typer.echo("")
     head = "Passages read (the answer cites none)" if cited else "Passages found"
@@ -84,9 +83,9 @@ def _print_passages(passages: tuple[Passage, ...], *, cited: bool) -> None:
         typer.echo(f"  {passage.rank}. {where(passage)}")
 
 
-def print_trace(trace: Trace, *, full: bool) -> None:
-    """The trace in words; its first line alone unless `full`."""
-    lines = trace.lines()
+def print_trace(result: AnswerResult, *, full: bool) -> None:
+    """What happened, in words; its first line alone unless `full`."""
+    lines = result.lines()
     for line in lines if full else lines[:1]:
         typer.secho(line, dim=True)
 
@@ -101,7 +100,7 @@ def _print_source(source: Source) -> None:
 
 def place(source: Source) -> str:
     """Where a source stands, in one line."""
-    from rag_app.ask.trace import placed
+    from rag_app.ask.result import placed
 
     found = placed(source.title, source.heading)
     details = []

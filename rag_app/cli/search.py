@@ -18,7 +18,7 @@ from rag_app.cli.options import (
 from rag_app.cli.render import busy, print_json, print_trace
 
 if TYPE_CHECKING:
-    from rag_app.ask.trace import Trace
+    from rag_app.ask.result import AnswerResult
     from rankgate.types import Passage
 
 __all__ = ["register"]
@@ -45,34 +45,34 @@ def search(
     settings = load_settings(config, data_dir=data_dir, collection=collection, top_n=top_n)
     with busy("Opening the index"):
         from rag_app.ask.pipeline import Pipeline
-        from rag_app.ask.trace import passage_row
+        from rag_app.ask.result import passage_row
         from rankgate.decide.gate import Action
 
     with Pipeline.open(settings) as pipeline:
         with busy("Searching"):
-            trace = pipeline.search(question, force=None if force is None else Action(force))
+            found = pipeline.search(question, force=None if force is None else Action(force))
     if as_json:
-        rows = [passage_row(p) for p in trace.outcome.passages]
-        print_json({"question": question, "passages": rows, "trace": trace.to_dict()})
+        rows = [passage_row(p) for p in found.outcome.passages]
+        print_json({"question": question, "passages": rows, "trace": found.trace()})
         return
-    _print_table(trace, limit)
-    print_trace(trace, full=True)
+    _print_table(found, limit)
+    print_trace(found, full=True)
 
 
-def _print_table(trace: Trace, limit: int) -> None:
+def _print_table(found: AnswerResult, limit: int) -> None:
     """The passages in final order; a line below says how many were left out."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from rag_app.ask.trace import where
+    from rag_app.ask.result import where
 
     table = Table(box=None, pad_edge=False)
     for name in ("after", "before", "relevance", "raw", "dense", "bm25"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("kept", no_wrap=True)
     table.add_column("passage", overflow="ellipsis", no_wrap=True)
-    passages = trace.outcome.passages
+    passages = found.outcome.passages
     for p in passages[:limit]:
         table.add_row(
             str(p.rank),

@@ -53,7 +53,7 @@ class Comparison:
     @property
     def raw_order(self) -> bool:
         """Whether raw scores ordered, because no relevance model applies to them."""
-        outcome = self.with_reranking.trace.outcome
+        outcome = self.with_reranking.outcome
         return (
             outcome.path is Path.RERANKED
             and bool(outcome.passages)
@@ -63,7 +63,7 @@ class Comparison:
     @property
     def note(self) -> str:
         """What does not apply to this scorer, in words; "" where everything does."""
-        scale = self.with_reranking.trace.outcome.scorer.scale
+        scale = self.with_reranking.outcome.scorer.scale
         if self.misfit:
             return (
                 f"The policy was not fitted for this scorer ({self.misfit[0]}). Its gate, its "

@@ -45,13 +45,13 @@ class Recent:
 
     def add(self, result: AnswerResult) -> None:
         """Remember one."""
-        outcome = result.trace.outcome
+        outcome = result.outcome
         one = Handled(
             status=outcome.status.value,
             path=outcome.path.value,
             path_reason=outcome.path_reason,
             failed=result.status == "generator_failed",
-            timings_ms=dict(result.trace.timings_ms),
+            timings_ms=dict(result.timings_ms),
         )
         with self._lock:
             self._all.append(one)

@@ -72,9 +72,9 @@ class Metrics:
 
     def answered(self, result: AnswerResult) -> None:
         """Count one answered question."""
-        self.searched(result.trace.outcome)
+        self.searched(result.outcome)
         self.recent.add(result)
-        for stage, ms in result.trace.timings_ms.items():
+        for stage, ms in result.timings_ms.items():
             self.stages.labels(stage).observe(ms / 1000.0)
         if result.status == "generator_failed":
             self.generator_failures.inc()

@@ -8,9 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from rag_app.ask.first_stage import AlsoSearched
-from rag_app.ask.result import AnswerResult
-from rag_app.ask.trace import passage_row
+from rag_app.ask.result import AnswerResult, passage_row
 from rag_app.generate.answer import Source
 from rag_app.generate.markdown_html import answer_html
 from rag_app.index.records import Passage as StoredPassage
@@ -79,11 +77,6 @@ def outcome_shape(outcome: Outcome, principal: Principal) -> dict[str, Any]:
     return shape
 
 
-def _others(result: AnswerResult) -> tuple[AlsoSearched, ...]:
-    searched = result.trace.searched
-    return () if searched is None else searched.others
-
-
 def answer_shape(result: AnswerResult, principal: Principal) -> dict[str, Any]:
     """The extension field `rankgate` of an answer."""
     answer = result.answer
@@ -99,13 +92,13 @@ def answer_shape(result: AnswerResult, principal: Principal) -> dict[str, Any]:
         if answer is None
         else [source_shape(s, names.get(s.chunk_id, ""), principal) for s in answer.sources],
         "nearest_topics": list(result.nearest_topics),
-        "searched_for": result.trace.outcome.query,
-        "also_searched": [{"text": a.text, "why": a.why} for a in _others(result)],
-        "retrieval": outcome_shape(result.trace.outcome, principal),
+        "searched_for": result.outcome.query,
+        "also_searched": [{"text": a.text, "why": a.why} for a in result.searched.others],
+        "retrieval": outcome_shape(result.outcome, principal),
         "error": result.error if result.error else None,
     }
     if principal.evaluator:
-        shape["trace"] = result.trace.to_dict()
+        shape["trace"] = result.trace()
     return shape
 
 

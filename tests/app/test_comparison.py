@@ -48,7 +48,7 @@ def opened(folder, encoder):
 
 
 def ranks(result):
-    return [(p.candidate.id, p.relevance_score) for p in result.trace.outcome.passages]
+    return [(p.candidate.id, p.relevance_score) for p in result.outcome.passages]
 
 
 def test_the_encoder_offers_late_interaction_as_it_comes_plain_and_with_a_head(opened):
@@ -82,16 +82,16 @@ def test_a_scorer_that_the_policy_was_not_fitted_for_gets_none_of_its_numbers(op
     other = compare(pipeline, QUESTION, scorer=PLAIN)
     assert "in use is" in other.misfit[0] and other.misfit[0] in other.note
     assert "order of the raw scores (maxsim-mean)" in other.note and other.raw_order
-    passages = other.with_reranking.trace.outcome.passages
+    passages = other.with_reranking.outcome.passages
     assert all(p.relevance_score is None for p in passages)
     raw = [p.raw_score for p in passages]
     assert raw == sorted(raw, reverse=True) and None not in raw
-    assert other.policy.trace.outcome.decision.reason == "no_gate"
+    assert other.policy.outcome.decision.reason == "no_gate"
     assert other.floor_with == Floor()
     # What no scorer decides is as before.
     assert ranks(other.without) == ranks(own.without)
     assert other.floor_without == own.floor_without
-    assert other.with_reranking.trace.outcome.top_n == own.with_reranking.trace.outcome.top_n
+    assert other.with_reranking.outcome.top_n == own.with_reranking.outcome.top_n
 
 
 def test_thresholds_bind_where_there_are_probabilities(opened):
@@ -120,7 +120,7 @@ def test_another_scale_under_a_policy_for_any_scorer_is_told(opened, tmp_path):
     found = compare(pipeline, QUESTION, scorer=PLAIN)
     assert found.misfit == () and found.raw_order
     assert "No relevance model applies to this scorer's scores (maxsim-mean)" in found.note
-    assert found.policy.trace.outcome.decision.reason == "uncertain", "its gate still decides"
+    assert found.policy.outcome.decision.reason == "uncertain", "its gate still decides"
 
 
 def test_an_unknown_scorer_is_refused_with_those_there_are(opened):

@@ -60,8 +60,8 @@ def test_what_is_refused_alone_is_refused_as_the_third_question(pipeline, questi
     *earlier, third = after(pipeline, *BEFORE, question)
     assert [r.status for r in earlier] == ["answered", "answered"]
     assert (alone.status, third.status) == ("refused", "refused")
-    assert [p.relevance_score for p in third.trace.outcome.passages] == [
-        p.relevance_score for p in alone.trace.outcome.passages
+    assert [p.relevance_score for p in third.outcome.passages] == [
+        p.relevance_score for p in alone.outcome.passages
     ]
     # The question with what was said before, as one text, is answered: that is what misled.
     together = pipeline.search(" ".join([question, *reversed(BEFORE)]))
@@ -74,7 +74,7 @@ def test_a_question_that_leans_on_the_topic_finds_its_passage(pipeline):
         pipeline, "How do I renew a passport?", "And how long does it take?", "What does that cost?"
     )
     assert not (alone.answer and alone.answer.text.startswith("Renewing a passport"))
-    assert long.trace.outcome.best_probability > 2 * alone.trace.outcome.best_probability
+    assert long.outcome.best_probability > 2 * alone.outcome.best_probability
     assert long.answer.text.startswith("Renewing a passport takes six weeks")
     assert cost.answer.text.startswith("It costs 70 euros")
     assert long.answer.sources[0].title == cost.answer.sources[0].title == "Passports"
@@ -88,4 +88,4 @@ def test_another_topic_in_between_is_left_behind(pipeline):
         "And what does a lost one cost?",
     )
     assert last.answer.sources[0].title == "Library"
-    assert "passport" not in last.trace.searched.scored
+    assert "passport" not in last.searched.scored

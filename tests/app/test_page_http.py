@@ -190,8 +190,8 @@ def handled(recent, n, *, status="reranked", ms=100.0):
             path=SimpleNamespace(value=status),
             path_reason="worth_it",
         )
-        trace = SimpleNamespace(outcome=outcome, timings_ms={"total": ms + i})
-        recent.add(SimpleNamespace(trace=trace, status="answered"))
+        timings = {"total": ms + i}
+        recent.add(SimpleNamespace(outcome=outcome, timings_ms=timings, status="answered"))
 
 
 def summary(tmp_path, recent):

@@ -57,7 +57,7 @@ def pipeline(settings=None, scorer=None, index=INDEX, **kwargs):
 def test_an_answered_question(tmp_path):
     result = pipeline(Settings(policy=policy_file(tmp_path))).answer(QUESTION)
     assert result.status == "answered"
-    assert result.trace.outcome.status.value == "reranked"
+    assert result.outcome.status.value == "reranked"
     assert "It skips reranking when the first stage is already right. [1]" in result.answer.text
     assert result.answer.sources[0].heading == "Gate > Purpose"
     assert len(result.passages) == 2
@@ -97,7 +97,7 @@ def test_a_refused_question_says_so_and_what_is_near(tmp_path):
     assert 1 <= len(result.nearest_topics) <= 3
     assert len(set(result.nearest_topics)) == len(result.nearest_topics)
     assert asked == []  # the generator was not even asked
-    assert result.trace.lines()[0].startswith("Refused (below_floor): best probability")
+    assert result.lines()[0].startswith("Refused (below_floor): best probability")
 
 
 def test_a_floor_of_zero_refuses_nothing(tmp_path):
@@ -116,12 +116,12 @@ def test_a_skipped_question_does_not_touch_the_scorer(tmp_path):
     settings = Settings(policy=policy_file(tmp_path, rules=ALWAYS_SKIP))
     line = pipeline(settings, scorer=lazy)
     result = line.answer(QUESTION)
-    assert result.trace.outcome.status.value == "skipped"
+    assert result.outcome.status.value == "skipped"
     assert (loads, lazy.loaded) == ([], False)
-    assert result.trace.lines()[0].startswith("Reranking skipped (always)")
+    assert result.lines()[0].startswith("Reranking skipped (always)")
     forced = line.answer(QUESTION, force=Action.RERANK)
-    assert forced.trace.outcome.status.value == "reranked"
-    assert forced.trace.outcome.reason == "forced"
+    assert forced.outcome.status.value == "reranked"
+    assert forced.outcome.reason == "forced"
     assert loads == [1]
 
 
@@ -137,8 +137,8 @@ def test_a_scorer_that_cannot_be_loaded_degrades_and_is_not_tried_again():
     for _ in range(2):
         result = line.answer(QUESTION)
         assert result.status == "answered"
-        assert result.trace.outcome.status.value == "degraded"
-        assert "no such model; name another" in result.trace.lines()[0]
+        assert result.outcome.status.value == "degraded"
+        assert "no such model; name another" in result.lines()[0]
     assert tries == [1]
 
 
@@ -156,15 +156,15 @@ def test_a_cross_encoder_is_named_before_it_is_loaded(tmp_path):
 def test_force_skip_overrules_a_gate_that_would_rerank():
     scorer = FakeScorer()
     result = pipeline(scorer=scorer).answer(QUESTION, force=Action.SKIP)
-    assert result.trace.outcome.status.value == "skipped"
+    assert result.outcome.status.value == "skipped"
     assert scorer.calls == 0
 
 
 def test_a_failing_scorer_never_fails_the_question():
     result = pipeline(scorer=FailingScorer(RuntimeError("out of memory"))).answer(QUESTION)
     assert result.status == "answered"
-    assert result.trace.outcome.status.value == "degraded"
-    assert "out of memory" in result.trace.lines()[0]
+    assert result.outcome.status.value == "degraded"
+    assert "out of memory" in result.lines()[0]
     assert [p.candidate.rank for p in result.passages] == list(range(1, len(result.passages) + 1))
 
 
@@ -187,7 +187,7 @@ def test_a_failing_generator_still_shows_what_was_found():
     data = result.to_dict()
     assert data["error"] == result.error
     assert data["passages"][0]["heading"]
-    assert "Generator failed: the model is down; start it" in result.trace.lines()
+    assert "Generator failed: the model is down; start it" in result.lines()
 
 
 def test_a_stream_that_breaks_off_ends_with_the_failure():
@@ -210,7 +210,7 @@ def test_an_empty_question_is_an_error(question):
 
 def test_settings_overrule_the_policy():
     line = pipeline(Settings(k=2, top_n=1, deadline_ms=5000))
-    outcome = line.answer(QUESTION).trace.outcome
+    outcome = line.answer(QUESTION).outcome
     assert len(outcome.passages) == 2
     assert len(outcome.kept) == 1
     assert line.reranker.policy.section("hybrid").deadline_ms == 5000
@@ -228,7 +228,7 @@ def test_context_tokens_limit_what_the_generator_reads():
     result = pipeline(Settings(context_tokens=50, top_n=4)).answer(QUESTION)
     assert result.answer.read + result.answer.left_out == 4
     assert result.answer.left_out >= 1
-    assert any("did not fit into context_tokens" in line for line in result.trace.lines())
+    assert any("did not fit into context_tokens" in line for line in result.lines())
 
 
 def test_an_empty_index_says_what_to_do(tmp_path):
@@ -278,22 +278,22 @@ def test_a_follow_up_is_scored_with_its_history_and_answered_in_the_users_words(
     followed = pipeline(scorer=scorer, generator=Spy()).answer("And who fits it?", history=HISTORY)
     assert followed.question == "And who fits it?"
     assert asked == ["And who fits it?"]
-    trace = followed.trace
+    trace = followed
     assert trace.outcome.query == "And who fits it? When does the gate skip reranking?"
     assert trace.searched.by == "rule"
     assert "wording" in trace.timings_ms
     lines = [line for line in trace.lines() if line.startswith("Also searched for: ")]
     assert len(lines) == 2 and lines[0].endswith("(history)")
-    assert trace.to_dict()["searched"]["scored"] == trace.outcome.query
+    assert trace.trace()["searched"]["scored"] == trace.outcome.query
 
 
 def test_without_history_the_result_is_what_it_was(tmp_path):
     plain = pipeline(Settings(condense="off", rewrite="off")).answer(QUESTION)
     same = pipeline(Settings(rewrite="off")).answer(QUESTION, history=())
-    assert same.trace.searched is None
-    assert same.trace.outcome.passages == plain.trace.outcome.passages
+    assert same.searched.others == ()
+    assert same.outcome.passages == plain.outcome.passages
     assert same.answer == plain.answer
-    assert same.trace.to_dict()["searched"] is None
+    assert same.trace()["searched"] is None
 
 
 @pytest.mark.parametrize(("condense", "asked"), [("auto", 1), ("rule", 0), ("off", 0)])
@@ -329,6 +329,6 @@ def test_an_llm_condenses_only_where_it_also_answers(condense, asked):
 
 
 def test_why_no_policy_applies_is_said_also_where_k_is_set():
-    plain = pipeline().answer(QUESTION).trace.outcome.notes
+    plain = pipeline().answer(QUESTION).outcome.notes
     assert any(note.startswith("no_policy") for note in plain)
-    assert pipeline(Settings(k=7)).answer(QUESTION).trace.outcome.notes == plain
+    assert pipeline(Settings(k=7)).answer(QUESTION).outcome.notes == plain

@@ -290,7 +290,7 @@ class _Asked:
             if self.conversation is not None:
                 shape |= self._keep(item, shape)
             # Looked at once nobody waits, this question included.
-            self.server.skip_audit.offer(pipeline, item.trace.outcome)
+            self.server.skip_audit.offer(pipeline, item.outcome)
             yield _Done(result=item, shape=shape, usage=_usage(pipeline, self.question, item))
 
     def _keep(self, result: AnswerResult, shape: dict[str, Any]) -> dict[str, Any]:

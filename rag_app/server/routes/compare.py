@@ -95,20 +95,20 @@ def _compare(
     server.verify(pipeline, [c.id for c in found.candidates])
 
     def arm(result: AnswerResult, thresholds: Floor) -> dict[str, Any]:
-        outcome = result.trace.outcome
+        outcome = result.outcome
         return {
             **answer_shape(result, principal),
             "floor": _thresholds(thresholds),
             "passages": [passage_shape(p, principal) for p in outcome.passages],
-            "timings_ms": {k: round(v, 3) for k, v in result.trace.timings_ms.items()},
+            "timings_ms": {k: round(v, 3) for k, v in result.timings_ms.items()},
         }
 
-    outcome = found.with_reranking.trace.outcome
+    outcome = found.with_reranking.outcome
     return {
         "question": found.searched.question,
         "collection": pipeline.settings.collection,
         "k": found.k,
-        "top_n": found.policy.trace.outcome.top_n,
+        "top_n": found.policy.outcome.top_n,
         "scorer": {
             "id": found.choice.id,
             "scale": outcome.scorer.scale,
@@ -119,7 +119,7 @@ def _compare(
         },
         # Of the way without reranking; where no policy fits the scorer, the other way has none.
         "floor": _thresholds(found.floor_without),
-        "gate": found.policy.trace.to_dict()["gate"],
+        "gate": found.policy.trace()["gate"],
         "retrieve_ms": round(found.retrieve_ms, 3),
         "without": arm(found.without, found.floor_without),
         "with": arm(found.with_reranking, found.floor_with),

@@ -49,8 +49,8 @@ def _search(
     body: SearchRequest, server: ServerState, principal: Principal, limits: ScoreContext
 ) -> dict[str, Any]:
     pipeline = server.pipeline(body.collection, principal)
-    trace = pipeline.search(body.query, top_n=body.top_n, force=body.force, limits=limits)
-    outcome = trace.outcome
+    found = pipeline.search(body.query, top_n=body.top_n, force=body.force, limits=limits)
+    outcome = found.outcome
     server.verify(pipeline, [p.candidate.id for p in outcome.passages])
     server.metrics.searched(outcome)
     shape = {
@@ -61,5 +61,5 @@ def _search(
     }
     if principal.evaluator:
         shape["dropped"] = [passage_shape(p, principal) for p in outcome.dropped]
-        shape["trace"] = trace.to_dict()
+        shape["trace"] = found.trace()
     return shape
