@@ -32,12 +32,13 @@ from rankgate_eval.result.parts import (
 )
 from rankgate_eval.result.result import ARMS, Result
 
+ORDER = ("first_stage", "tuned_first_stage", "rerank", "policy", "skipped")
 METRICS = ("ndcg@5", "ndcg@10", "recall@5", "recall@100", "map")
 
 
 def change(mean, half=0.0123, **more):
     given = {"p": 0.0004, "n": 344, "clusters": 210, "level": 0.95, "standard_error": 0.006}
-    return Change(mean=mean, ci=(mean - half, mean + half), **{**given, **more})
+    return Change(mean=mean, ci=(mean - half, mean + half), least=mean - half, **{**given, **more})
 
 
 def rate(count, n):
@@ -106,13 +107,17 @@ def example(**changes):
                 n=344, mean=11.1 + i, worst=222.0 + i, p50=8.2 + i, p95=61.3 + i, p99=131.0 + i
             ),
             note="cross-fitted over 5 folds" if arm == "tuned_first_stage" else "",
+            false_refusals=rate(14 if arm == "policy" else 0, 344),
+            false_answers=rate(11 if arm == "policy" else 17, 17),
         )
-        for i, arm in enumerate(ARMS)
+        for arm in ARMS
+        for i in (ORDER.index(arm),)
     }
     result = Result(
         verdict="ship_behind_gate",
         reasons=("nDCG@10 is better: -0.001 to 0.2, p = 0.0001, n = 344.", "The gate skipped 30%."),
         queries_needed=None,
+        baseline="tuned_first_stage",
         n=344,
         clusters=210,
         data=DataResult(
@@ -177,7 +182,7 @@ def example(**changes):
             retrieved=rate(9, 322),
             by_path={"reranked": rate(12, 238)},
             unanswerable={"all": rate(11, 17), "PARTIAL": rate(4, 9)},
-            kept_recall=Estimate(mean=0.7123, ci=(0.6812, 0.7431)),
+            cost={"ndcg@10": change(-0.0117), "recall@5": change(-0.0213)},
             answered=rate(252, 344),
             wrongly_refused=("w1", "w2"),
         ),
@@ -273,10 +278,14 @@ def bare():
             {m: Estimate(mean=e.mean, ci=None) for m, e in arm.metrics.items()},
             latency_ms=None,
             note=arm.note,
+            false_refusals=nothing,
+            false_answers=nothing,
         )
         for name, arm in full.arms.items()
     }
-    lone = Change(mean=0.01, ci=None, p=1.0, n=1, clusters=1, level=0.95, standard_error=None)
+    lone = Change(
+        mean=0.01, ci=None, least=-0.9, p=1.0, n=1, clusters=1, level=0.95, standard_error=None
+    )
     empty = replace(full.inversions, passages=0, queries=0, items=())
     return replace(
         full,
@@ -298,7 +307,7 @@ def bare():
             retrieved=nothing,
             by_path={},
             unanswerable={},
-            kept_recall=Estimate(mean=0.5, ci=None),
+            cost={},
             answered=nothing,
             wrongly_refused=(),
         ),

@@ -15,7 +15,15 @@ GOOD = {5: 0.80, 25: 0.97, 50: 0.98, 100: 0.985}
 
 def gain(mean, low, high):
     return Difference(
-        mean=mean, low=low, high=high, p=0.5, standard_error=0.01, n=200, clusters=200, level=0.95
+        mean=mean,
+        low=low,
+        high=high,
+        least=low,
+        p=0.5,
+        standard_error=0.01,
+        n=200,
+        clusters=200,
+        level=0.95,
     )
 
 

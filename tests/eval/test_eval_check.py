@@ -34,7 +34,7 @@ def baseline():
     return run(w.knowing())
 
 
-def compared(baseline, result, margin=0.01):
+def compared(baseline, result, margin=None):
     return compare_results(baseline, result, margin=margin, resamples=400, permutations=999)
 
 

@@ -150,9 +150,10 @@ def test_an_order_that_no_fusion_reaches_is_itself_the_baseline():
     def search(query, k):
         number = query.rsplit("beta", 1)[1]
         ids = [f"g{number}", *(f"r{number}-{j}" for j in range(w.RIVALS))]
-        # Right order, and scores that say the opposite.
+        # Right order, and scores that say nothing of it.
+        said = [(int(number) * 7 + r * 3) % 5 / 5 for r in range(1, len(ids) + 1)]
         return [
-            Candidate(id=i, text=data.corpus[i], rank=r, dense=r / 10, bm25=float(r))
+            Candidate(id=i, text=data.corpus[i], rank=r, dense=said[r - 1], bm25=said[-r])
             for r, i in enumerate(ids, start=1)
         ]
 

@@ -97,7 +97,7 @@ def test_a_fitted_gate_orders_the_frontier_by_harm():
     assert all(row.harm is not None for row in result.per_query)
 
 
-def test_refusals_have_their_own_rule_and_leave_the_ranking_alone():
+def test_a_refused_question_counts_nothing_in_the_arm_that_refuses_it():
     # Half of the golds get 0.98, all else 0.02 or less: refused below 0.5.
     half = FakeScorer(
         lambda query, text: float(text.startswith("gold") and text.split()[1][-1] in "01234")
@@ -105,12 +105,19 @@ def test_refusals_have_their_own_rule_and_leave_the_ranking_alone():
     data = w.world(unanswerable=10)
     free = run(data, half, policy=policy(reranked=model()))
     strict = run(data, half, policy=policy(reranked=model(), floor=Floor(refuse_below=0.5)))
-    assert strict.arms["policy"].metrics == free.arms["policy"].metrics
     assert free.refusals.answerable.count == 0
     counted = sum(int(q[1:]) % 10 >= 5 for q in data.judged())
     assert strict.refusals.answerable.count == counted == len(strict.refusals.wrongly_refused)
     assert strict.refusals.by_path["reranked"].count == counted
-    assert strict.refusals.kept_recall.mean == pytest.approx(1.0 - counted / 120)
+    served = strict.arms["policy"]
+    for metric in ("ndcg@10", "recall@5"):
+        taken = served.metrics[metric].mean - free.arms["policy"].metrics[metric].mean
+        assert strict.refusals.cost[metric].mean == pytest.approx(taken) and taken < -0.1
+    assert served.metrics["recall@5"].mean == pytest.approx(1.0 - counted / 120)
+    assert served.false_refusals.count == counted
+    assert strict.arms["first_stage"].false_refusals.count == 0
+    assert served.false_answers == strict.refusals.unanswerable["all"]
+    assert any("refuses" in reason for reason in strict.reasons), strict.reasons
     assert strict.refusals.answered.count == 120 - counted
     assert strict.refusals.unanswerable["all"].n == 10
     assert sum(row.refused for row in strict.per_query) == counted

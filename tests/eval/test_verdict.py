@@ -9,9 +9,9 @@ from scipy.stats import norm
 
 from rankgate.errors import InputError
 from rankgate_eval.result.parts import BudgetResult, BudgetStatus
-from rankgate_eval.stats.significance import Difference
+from rankgate_eval.stats.significance import Difference, compare
 from rankgate_eval.stats.strata import StrataReport, StratumResult
-from rankgate_eval.verdict.verdict import Call, Evidence, Standards, judge
+from rankgate_eval.verdict.verdict import Call, Evidence, Over, Standards, judge
 
 
 def difference(mean, half, *, p=None, n=400, clusters=None):
@@ -21,6 +21,7 @@ def difference(mean, half, *, p=None, n=400, clusters=None):
         mean=mean,
         low=mean - half,
         high=mean + half,
+        least=mean - half,
         p=certain if p is None else p,
         standard_error=half / 1.96,
         n=n,
@@ -33,8 +34,10 @@ GAIN, SAME = difference(0.05, 0.02), difference(0.0, 0.01)
 
 
 def evidence(**changes):
-    values = {"ndcg": GAIN, "recall": SAME, "top_n": 5, "skip_rate": 0.0, **changes}
-    return Evidence(**values)
+    values = {"top_n": 5, "skip_rate": 0.0, **changes}
+    ndcg, recall = values.pop("ndcg", GAIN), values.pop("recall", SAME)
+    over = Over(name="the tuned first stage", ndcg=ndcg, recall=recall)
+    return Evidence(over=(over, *values.pop("also", ())), **values)
 
 
 def strata(mean, adjusted, name="many"):
@@ -109,6 +112,7 @@ def test_a_small_gain_that_may_be_useful_ships_and_is_called_so():
         mean=0.005,
         low=0.001,
         high=0.01,
+        least=0.001,
         p=0.001,
         standard_error=0.002,
         n=400,
@@ -287,3 +291,50 @@ def test_a_number_that_nobody_has_is_neither_named_nor_stored():
     # Enough for one question that is open, and not for the other.
     both = judge(evidence(ndcg=difference(0.03, 0.04), recall=at_the_margin))
     assert "About" in both.reasons[0] and both.queries_needed is None
+
+
+def over(name, ndcg, recall=SAME):
+    return Over(name=name, ndcg=ndcg, recall=recall)
+
+
+@pytest.mark.parametrize(
+    ("other", "right"),
+    [
+        (difference(0.001, 0.004), Call.DONT_SHIP),  # the weights do it, not the scorer
+        (difference(0.013, 0.025), Call.NOT_ENOUGH_DATA),
+        (difference(-0.05, 0.02), Call.DONT_SHIP),
+        (difference(0.04, 0.02), Call.SHIP),
+    ],
+)
+def test_it_has_to_be_better_than_every_order_without_the_scorer(other, right):
+    """+.05 over the tuned first stage shipped while the policy gained nothing over itself."""
+    skipped = over("the same policy with everything skipped", other)
+    verdict = judge(evidence(also=(skipped,)))
+    assert verdict.call is right
+    if right is not Call.SHIP:
+        assert "the same policy with everything skipped" in verdict.reasons[0]
+
+
+def test_recall_is_compared_with_the_order_that_it_is_farthest_behind():
+    behind = over("the same policy with everything skipped", GAIN, difference(-0.05, 0.02))
+    verdict = judge(evidence(also=(behind,)))
+    assert verdict.call is Call.DONT_SHIP and "everything skipped" in verdict.reasons[0]
+
+
+def test_skipping_everything_never_ships():
+    verdict = judge(evidence(skip_rate=1.0))
+    assert verdict.call is Call.DONT_SHIP and "not asked once" in verdict.reasons[0]
+
+
+def test_a_loss_too_rare_to_be_seen_is_not_excluded_by_nothing_seen():
+    """No changed pair gave the interval [0, 0], which excluded any loss of recall."""
+    small, large = (compare([0.5] * n, [0.5] * n) for n in (100, 400))
+    assert small.low == small.high == 0.0
+    assert not small.not_worse_than(0.02) and large.not_worse_than(0.02)
+    verdict = judge(evidence(ndcg=difference(0.05, 0.02, n=100), recall=small))
+    assert verdict.call is Call.NOT_ENOUGH_DATA and verdict.queries_needed == 183
+
+
+def test_a_verdict_needs_something_to_compare_with():
+    with pytest.raises(InputError, match="needs an order to compare with"):
+        Evidence(over=(), top_n=5, skip_rate=0.0)

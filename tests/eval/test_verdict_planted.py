@@ -15,7 +15,7 @@ import pytest
 from rankgate_eval.run.metrics import measure
 from rankgate_eval.stats.significance import compare
 from rankgate_eval.stats.strata import compare_strata, stratify
-from rankgate_eval.verdict.verdict import Call, Evidence, judge
+from rankgate_eval.verdict.verdict import Call, Evidence, Over, judge
 
 SEEDS = [40, pytest.param(200, marks=pytest.mark.slow)]
 LEXICON = frozenset("what is the colour of item please tell me number".split())
@@ -82,6 +82,7 @@ def verdict(kind, seed, *, with_strata=True):
     ndcg, recall = (
         compare(before.column(name), after.column(name), documents, **quick) for name in names
     )
+    over = Over(name="the tuned first stage", ndcg=ndcg, recall=recall)
     strata = (
         None
         if not with_strata
@@ -94,9 +95,7 @@ def verdict(kind, seed, *, with_strata=True):
             **quick,
         )
     )
-    return judge(
-        Evidence(ndcg=ndcg, recall=recall, top_n=5, skip_rate=seen.skip_rate, strata=strata)
-    )
+    return judge(Evidence(over=(over,), top_n=5, skip_rate=seen.skip_rate, strata=strata))
 
 
 def calls(kind, seeds):

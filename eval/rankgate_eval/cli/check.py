@@ -45,8 +45,13 @@ def check_data(
         Path, typer.Option("--baseline", help="The result.json of an earlier `rankgate eval`.")
     ],
     margin: Annotated[
-        float, typer.Option("--margin", help="Mean loss that is tolerated, in nDCG and recall.")
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            "--margin",
+            help="Mean loss that is tolerated, in nDCG and recall; usually 0.02, or as little as "
+            "so many queries can exclude.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for result.json, check.json, report.")
     ] = None,
@@ -65,7 +70,7 @@ def check_data(
         from rankgate_eval.verdict.check import compare_results
 
         before = Loaded.load(baseline)
-        if not margin > 0.0:
+        if margin is not None and not margin > 0.0:
             raise typer.BadParameter(f"a margin is above 0, got {margin}", param_hint="--margin")
         dataset, report = inputs.read()
         after = evaluate(

@@ -121,7 +121,7 @@ def _charts(result: Result) -> dict[str, Any]:
                 mean=arm.metrics[metric].mean,
                 ci=arm.metrics[metric].ci,
                 strong=name == "policy",
-                baseline=name == "tuned_first_stage",
+                baseline=name == result.baseline,
             )
             for name, arm in arms.items()
             if metric in arm.metrics

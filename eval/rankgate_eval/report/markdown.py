@@ -21,7 +21,7 @@ from rankgate_eval.report.safe_text import clip, code, prose
 from rankgate_eval.report.tables import bullets as _bullets
 from rankgate_eval.report.tables import table as _table
 from rankgate_eval.result.parts import Change, LatencyResult, Moved, Rate, ReliabilityResult
-from rankgate_eval.result.result import Result
+from rankgate_eval.result.result import BASELINES, Result
 
 __all__ = ["render_markdown", "summarise"]
 
@@ -33,7 +33,7 @@ def summarise(result: Result) -> str:
     """The verdict and five lines, for a job summary or a comment."""
     change = {m: words.primary_change(result, m) for m in result.primary}
     lines = [
-        f"{words.metric_name(m)}, policy against the tuned first stage: "
+        f"{words.metric_name(m)}, policy against {BASELINES[result.baseline]}: "
         + (NOT_MEASURED if c is None else f"{words.change_words(c)}, p {probability(c.p)}")
         for m, c in change.items()
     ]
@@ -219,9 +219,9 @@ def _floor(result: Result) -> list[str]:
         f"{name} below {'not set' if value is None else f'{value:g}'}"
         for name, value in (("Refuse", f.refuse_below), ("Drop", f.drop_below))
     ]
-    kept = f"{score(f.kept_recall.mean)} ({interval(f.kept_recall.ci)})"
+    costs = ", ".join(f"{words.metric_name(m)} by {signed(c.mean)}" for m, c in f.cost.items())
     return [
-        "; ".join(floors) + f". Recall of what is kept, a refusal counting 0: {kept}.",
+        "; ".join(floors) + f". It changes {costs}.",
         _table(("Of which queries", "Share"), rows),
     ]
 

@@ -14,7 +14,7 @@ from rankgate_eval.report.numbers import (
     signed_interval,
 )
 from rankgate_eval.result.parts import Change
-from rankgate_eval.result.result import Result
+from rankgate_eval.result.result import BASELINES, Result
 
 __all__ = [
     "ARM_NAMES",
@@ -40,12 +40,14 @@ VERDICTS = {
 ARM_NAMES = {
     "first_stage": "First stage",
     "tuned_first_stage": "Tuned first stage",
+    "skipped": "Policy, all skipped",
     "rerank": "Always rerank",
     "policy": "Policy",
 }
 ARM_WORDS = {
     "first_stage": "the order in which retrieval gave the candidates",
-    "tuned_first_stage": "the same candidates, fusion weights refitted, no reranker",
+    "tuned_first_stage": "the same candidates by their own scores refitted, no reranker",
+    "skipped": "the policy as it orders without the second stage, floor and all",
     "rerank": "the second stage reads every query",
     "policy": "the second stage behind its gate, as it would ship",
 }
@@ -120,8 +122,8 @@ def change_words(change: Change) -> str:
 
 
 def primary_change(result: Result, metric: str) -> Change | None:
-    """Policy minus tuned first stage in one metric; None where it was not measured."""
-    return result.differences.get("policy-tuned_first_stage", {}).get(metric)
+    """Policy minus the strongest order without a scorer; None where it was not measured."""
+    return result.differences.get(f"policy-{result.baseline}", {}).get(metric)
 
 
 def lead(result: Result) -> tuple[str, str]:
@@ -145,8 +147,8 @@ def _decision(result: Result) -> str:
         return f"{what}: {because}"
     return (
         f"{what}: over {count_noun(change.n, 'judged query', 'judged queries')} it lifts ranking "
-        f"quality (nDCG@10, 0 to 1) from {_mean(result, 'tuned_first_stage')} with the tuned "
-        f"first stage to {_mean(result, 'policy')}, by {change_words(change)}."
+        f"quality (nDCG@10, 0 to 1) from {_mean(result, result.baseline)} with "
+        f"{BASELINES[result.baseline]} to {_mean(result, 'policy')}, by {change_words(change)}."
     )
 
 
@@ -155,7 +157,7 @@ def _price(result: Result) -> str:
     change = primary_change(result, "ndcg@10")
     if change is not None and result.verdict in ("dont_ship", "not_enough_data", "not_a_fair_test"):
         parts.append(
-            f"nDCG@10 goes from {_mean(result, 'tuned_first_stage')} with the tuned first stage "
+            f"nDCG@10 goes from {_mean(result, result.baseline)} with {BASELINES[result.baseline]} "
             f"to {_mean(result, 'policy')}"
         )
     lifts, inversions = result.lifts, result.inversions

@@ -98,6 +98,7 @@ class Change:
     Attributes:
         mean: over queries.
         ci: interval at `level`; None where there is one document group only.
+        least: lower bound that also counts losses too rare to have been seen.
         p: two-sided, sign-flip permutation test, in (0, 1].
         n: queries.
         clusters: document groups.
@@ -107,6 +108,7 @@ class Change:
 
     mean: float
     ci: Interval | None
+    least: float
     p: float
     n: int
     clusters: int
@@ -135,6 +137,8 @@ class ArmResult(
         latency_ms: None where no query could be timed.
         note: what a reader should know of this arm, "" for nothing.
         missing: judged queries without any result; they count 0.
+        false_refusals: answerable queries that get nothing.
+        false_answers: unanswerable queries that get something.
     """
 
     __pydantic_extra__: dict[str, Estimate]
@@ -142,6 +146,8 @@ class ArmResult(
     latency_ms: LatencyResult | None
     note: str = ""
     missing: int = 0
+    false_refusals: Rate
+    false_answers: Rate
 
     @classmethod
     def of(cls, metrics: Mapping[str, Estimate], **others: Any) -> ArmResult:
@@ -330,7 +336,7 @@ class BudgetResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Refusals:
-    """What the floor does, judged by its own rule and never mixed into the ranking metrics.
+    """What the floor does; the arms' metrics are after it.
 
     Attributes:
         refuse_below, drop_below: the floor; None where it is not set.
@@ -340,7 +346,7 @@ class Refusals:
         by_path: path (reranked, skipped, degraded) to the refused among judged queries.
         unanswerable: stratum to the unanswerable queries that were *answered*; wrong, all of
             them. `all` holds every one; empty where there are none.
-        kept_recall: recall@top_n of what is handed over, a refusal counting 0.
+        cost: primary metric to what the floor changes of it, after minus before.
         answered: judged queries that get at least one relevant passage handed over.
         wrongly_refused: ids of judged queries with a relevant candidate that were refused.
     """
@@ -351,6 +357,6 @@ class Refusals:
     retrieved: Rate
     by_path: Mapping[str, Rate]
     unanswerable: Mapping[str, Rate]
-    kept_recall: Estimate
+    cost: Mapping[str, Change]
     answered: Rate
     wrongly_refused: tuple[str, ...]

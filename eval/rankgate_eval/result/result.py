@@ -38,12 +38,17 @@ from rankgate_eval.result.parts import (
 from rankgate_eval.result.rows import STRICT
 from rankgate_eval.verdict.verdict import Call
 
-__all__ = ["ARMS", "VERSION", "Result", "result_schema"]
+__all__ = ["ARMS", "BASELINES", "VERSION", "Result", "result_schema"]
 
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
 FORMAT: Literal["rankgate-eval-result"] = "rankgate-eval-result"
-ARMS = ("first_stage", "tuned_first_stage", "rerank", "policy")
+ARMS = ("first_stage", "tuned_first_stage", "skipped", "rerank", "policy")
 """Names of the arms, in the order in which they are shown."""
+BASELINES = {
+    "tuned_first_stage": "the tuned first stage",
+    "skipped": "the same policy with everything skipped",
+}
+"""Those that need no scorer, in words; the policy has to be better than each."""
 
 
 @functools.cache
@@ -70,16 +75,17 @@ class Result:
         verdict: ship, ship_behind_gate, dont_ship, not_enough_data or not_a_fair_test.
         reasons: sentences, the deciding ones first.
         queries_needed: for not_enough_data; None otherwise, and where no number would do.
+        baseline: the arm without a scorer that orders best: `tuned_first_stage` or `skipped`.
         n: judged queries.
         clusters: their document groups.
         data: the data set.
-        arms: `first_stage`, `tuned_first_stage`, `rerank`, `policy`.
+        arms: `first_stage`; `tuned_first_stage`; `skipped`, the policy with everything skipped;
+            `rerank`, with nothing skipped; `policy`. Metrics are of what is served, after the
+            floor: a refused query counts 0.
         differences: `after-before`, such as `policy-tuned_first_stage`, to metric to change.
-            Metrics of the policy are of its order before the floor: a refusal is judged by its
-            own rule, in `refusals`.
         recall_curve: of the first stage.
         headroom: what there was to win.
-        precision_gap: nDCG@10 of always reranking minus the first stage's.
+        precision_gap: nDCG@10 of always reranking, before the floor, minus the first stage's.
         inversions, lifts: relevant passages that left the top, or came into it.
         skip_rate: share of the judged queries that the gate skipped.
         paths: path to number of judged queries.
@@ -100,10 +106,11 @@ class Result:
     """
 
     format: Literal["rankgate-eval-result"] = FORMAT
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     verdict: Call
     reasons: tuple[str, ...]
     queries_needed: int | None
+    baseline: str
     n: int
     clusters: int
     data: DataResult

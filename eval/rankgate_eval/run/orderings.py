@@ -18,13 +18,13 @@ from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.reranker import Reranker
 from rankgate.scorers import ScoreContext, ScorerInfo, Scores
-from rankgate.types import FirstStageKind, Path
+from rankgate.types import Dropped, FirstStageKind, Path
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.metrics import measure
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.stats.fusion_fit import CrossfitFusion, crossfit_fusion
 
-__all__ = ["Arms", "ReplayScorer", "path_counts", "run_arms"]
+__all__ = ["Arms", "ReplayScorer", "path_counts", "run_arms", "served_order"]
 
 Order = tuple[str, ...]
 
@@ -63,13 +63,14 @@ class Arms:
     """Every query in every arm.
 
     Attributes:
-        orders: arm to query id to passage ids, best first: what the second stage ordered, and
-            behind it what was found beyond k, in first-stage order. Nothing is refused or
-            dropped in them.
+        orders: arm to query id to passage ids, best first, as they are served: what the second
+            stage ordered, and behind it what was found beyond k, in first-stage order. After the
+            policy's floor: none of a refused query, and without what `drop_below` takes away.
+        ranked: likewise of the policy's arms, before the floor.
         latency_ms: arm to query id to milliseconds; failed queries have none.
         decided: query id to the policy's outcome.
         opened: query id to the outcome of always reranking.
-        skipped: query id to passage ids in the order of a skipped query.
+        shut: query id to the outcome of skipping.
         tuned_note: what the tuned first stage is, in a sentence.
         fusion: the cross-fitted fusions.
         policy: that ran, as it was given; k and top_n are the experiment's.
@@ -77,10 +78,11 @@ class Arms:
     """
 
     orders: Mapping[str, Mapping[str, Order]]
+    ranked: Mapping[str, Mapping[str, Order]]
     latency_ms: Mapping[str, Mapping[str, float]]
     decided: Mapping[str, Outcome]
     opened: Mapping[str, Outcome]
-    skipped: Mapping[str, Order]
+    shut: Mapping[str, Outcome]
     tuned_note: str
     fusion: CrossfitFusion
     policy: Policy
@@ -132,33 +134,39 @@ def run_arms(
         reranker.rerank(pooled.query, pooled.candidates)
     decided: dict[str, Outcome] = {}
     opened: dict[str, Outcome] = {}
-    skipped: dict[str, Order] = {}
+    shut: dict[str, Outcome] = {}
     for query_id, pooled in pool.items():
         replay.pooled = pooled
         candidates = pooled.candidates
         opened[query_id] = reranker.rerank(pooled.query, candidates, force=Action.RERANK)
-        shut = reranker.rerank(pooled.query, candidates, force=Action.SKIP)
-        skipped[query_id] = _whole(pooled, _order(shut))
+        shut[query_id] = reranker.rerank(pooled.query, candidates, force=Action.SKIP)
         decided[query_id] = reranker.rerank(pooled.query, candidates)
     relevant = {q: data.relevant(q) for q in pool}
     fusion = crossfit_fusion(pool, relevant, data.groups, folds=folds, seed=seed)
     came = {q: tuple(c.id for c in p.found.candidates) for q, p in pool.items()}
     tuned = {q: _whole(p, fusion.orders[q]) for q, p in pool.items()}
-    note = fusion.note or f"fusion refitted on these candidates, cross-fitted by {fusion.unit}"
+    note = fusion.note or f"refitted on these candidates' scores, cross-fitted by {fusion.unit}"
     if not fusion.note and _worse(data, tuned, came):
         # The stronger of the two is what a reranker has to beat.
-        tuned, note = came, "no refitted fusion was better: this is the first stage as it came"
+        tuned, note = came, "no refitted order was better: this is the first stage as it came"
+    by_policy = {"skipped": shut, "rerank": opened, "policy": decided}
     return Arms(
         orders={
             "first_stage": came,
             "tuned_first_stage": tuned,
-            "rerank": {q: _whole(p, _order(opened[q])) for q, p in pool.items()},
-            "policy": {q: _whole(p, _order(decided[q])) for q, p in pool.items()},
+            **{
+                arm: {q: served_order(p, found[q]) for q, p in pool.items()}
+                for arm, found in by_policy.items()
+            },
         },
-        latency_ms=_latencies(pool, opened, decided),
+        ranked={
+            arm: {q: _whole(p, _ranked(found[q])) for q, p in pool.items()}
+            for arm, found in by_policy.items()
+        },
+        latency_ms=_latencies(pool, by_policy),
         decided=decided,
         opened=opened,
-        skipped=skipped,
+        shut=shut,
         tuned_note=note,
         fusion=fusion,
         policy=chosen,
@@ -166,7 +174,19 @@ def run_arms(
     )
 
 
-def _order(outcome: Outcome) -> Order:
+def served_order(pooled: Pooled, outcome: Outcome) -> Order:
+    """What a reader of as many passages as he likes would get: ranking metrics cut it.
+
+    None where the query is refused. What stands beyond k is known to be no better than what
+    `drop_below` took away, so it is not handed over in its place.
+    """
+    if outcome.refused:
+        return ()
+    left = tuple(p.candidate.id for p in outcome.passages if p.dropped is not Dropped.BELOW_FLOOR)
+    return _whole(pooled, left) if len(left) == len(outcome.passages) else left
+
+
+def _ranked(outcome: Outcome) -> Order:
     """All candidates in final order, as if nothing had been refused or dropped."""
     return tuple(p.candidate.id for p in outcome.passages)
 
@@ -186,7 +206,7 @@ def _worse(data: Dataset, tuned: Mapping[str, Order], came: Mapping[str, Order])
 
 
 def _latencies(
-    pool: Mapping[str, Pooled], opened: Mapping[str, Outcome], decided: Mapping[str, Outcome]
+    pool: Mapping[str, Pooled], by_policy: Mapping[str, Mapping[str, Outcome]]
 ) -> dict[str, dict[str, float]]:
     """First stage, plus the engine's own time, plus the scorer's where it ran."""
     timed = {q: p for q, p in pool.items() if p.found.error is None}
@@ -204,8 +224,7 @@ def _latencies(
         "first_stage": first,
         # Other weights take the same time.
         "tuned_first_stage": first,
-        "rerank": behind(opened),
-        "policy": behind(decided),
+        **{arm: behind(outcomes) for arm, outcomes in by_policy.items()},
     }
 
 

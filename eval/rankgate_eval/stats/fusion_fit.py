@@ -1,8 +1,10 @@
-"""The fusion that suits a corpus: what tuning the first stage gains without any reranker.
+"""The order that suits a corpus without any reranker: what tuning the first stage gains.
 
 Fitted on the candidates' own scores, so it needs no second retrieval: every candidate of a
 hybrid first stage carries its cosine and its BM25 score. A reranker has to be better than this
-order; against the untuned one it would be credited with what the weights alone can do.
+order; against the untuned one it would be credited with what the weights alone can do. A
+fitted sum of both scores is tried beside the fusions, since a policy's relevance model is one:
+against fusions alone a scorer of random numbers would be credited with that.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.decide.rank import CandidateList
 from rankgate.errors import InputError
 from rankgate.retrieve import Fusion
 from rankgate.types import Candidate
 from rankgate_eval.run.pool import Pooled
+from rankgate_eval.stats.fits import corpus_shares, fit_listwise
 from rankgate_eval.stats.folds import group_folds
 from rankgate_eval.stats.ndcg import ndcg
 from rankgate_eval.stats.significance import compare
@@ -24,6 +28,7 @@ from rankgate_eval.stats.significance import compare
 __all__ = [
     "FUSION_GRID",
     "CrossfitFusion",
+    "FittedSum",
     "FusionFit",
     "crossfit_fusion",
     "fit_fusion",
@@ -32,6 +37,7 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float64]
 
+_RIDGE = 0.005  # of the fitted sum, as that of a relevance model
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 # From plain to particular: of equally good ones the first is taken.
@@ -76,18 +82,32 @@ class FusionFit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FittedSum:
+    """Weights of the first stage's own scores, as a relevance model of skipped queries has them.
+
+    Attributes:
+        dense: of the cosine.
+        bm25_per_word: of the BM25 score by query word.
+    """
+
+    dense: float
+    bm25_per_word: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CrossfitFusion:
     """Every query ordered by a fusion that was chosen without its document group.
 
     Attributes:
         orders: query id to passage ids, best first; also of unjudged queries.
-        fusions: the choice of each fold; empty where there is nothing to fuse.
+        fusions: the choice of each fold, of fusions and the fitted sum; empty where there is
+            nothing to fuse.
         unit: what the folds were drawn from, `group` or `query`; see `Fold`.
         note: why there was nothing to fuse or to cross-fit; "" otherwise.
     """
 
     orders: Mapping[str, tuple[str, ...]]
-    fusions: tuple[Fusion, ...]
+    fusions: tuple[Fusion | FittedSum, ...]
     unit: str = "group"
     note: str = ""
 
@@ -193,20 +213,71 @@ def crossfit_fusion(
         note = f"{len(judged)} judged queries: too few to tune the fusion on, first-stage order"
         return CrossfitFusion(orders=own, fusions=(), note=note)
     table = _table(pools, relevant, judged)
+    scores = {q: _scores(p) for q, p in pools.items()}
     row = {q: i for i, q in enumerate(judged)}
     parts = group_folds(judged, groups, folds=folds, seed=seed)
     orders = dict(own)
-    chosen: list[Fusion] = []
+
+    def chosen(train: Sequence[str]) -> Fusion | FittedSum:
+        """The better of the two on these queries; the fusion where they are equal."""
+        fit = _choose(table[[row[q] for q in train]], train, groups)
+        fused = FUSION_GRID[0] if fit.fusion is None else fit.fusion
+        summed = _fit_sum(scores, pools, relevant, train)
+        if summed is None:
+            return fused
+        reached = [
+            ndcg([p in relevant[q] for p in _by_sum(pools[q], scores[q], summed)], len(relevant[q]))
+            for q in train
+        ]
+        return summed if float(np.mean(reached)) > fit.ndcg10 + 1e-9 else fused
+
+    def ordered(query: str, by: Fusion | FittedSum) -> tuple[str, ...]:
+        if isinstance(by, FittedSum):
+            return _by_sum(pools[query], scores[query], by)
+        return order_by_fusion(pools[query].candidates, by)
+
+    found: list[Fusion | FittedSum] = []
     for fold in parts:
-        fit = _choose(table[[row[q] for q in fold.train]], fold.train, groups)
-        fusion = _known(fit)
-        chosen.append(fusion)
-        for q in fold.held_out:
-            orders[q] = order_by_fusion(pools[q].candidates, fusion)
-    everyone = _known(_choose(table, judged, groups))
-    for q in pools.keys() - row.keys():
-        orders[q] = order_by_fusion(pools[q].candidates, everyone)
-    return CrossfitFusion(orders=orders, fusions=tuple(chosen), unit=parts[0].unit)
+        found.append(chosen(fold.train))
+        orders.update({q: ordered(q, found[-1]) for q in fold.held_out})
+    others = pools.keys() - row.keys()
+    everyone = chosen(judged) if others else None
+    if everyone is not None:
+        orders.update({q: ordered(q, everyone) for q in others})
+    return CrossfitFusion(orders=orders, fusions=tuple(found), unit=parts[0].unit)
+
+
+def _scores(pooled: Pooled) -> FloatArray:
+    """(candidates, 2) what `FittedSum` weighs, as the engine computes it."""
+    read = max(1, len(pooled.candidates))
+    columns = CandidateList.of(pooled.candidates, None, k=read, signals=pooled.signals).columns
+    return np.stack([columns["dense"], columns["bm25_per_word"]], axis=1)
+
+
+def _fit_sum(
+    scores: Mapping[str, FloatArray],
+    pools: Mapping[str, Pooled],
+    relevant: Mapping[str, Collection[str]],
+    train: Sequence[str],
+) -> FittedSum | None:
+    """None where none of the queries has a relevant candidate."""
+    hits = {q: np.array([c.id in relevant[q] for c in pools[q].candidates]) for q in train}
+    usable = [q for q in train if hits[q].any()]
+    if not usable:
+        return None
+    dense, bm25 = fit_listwise(
+        [scores[q] for q in usable],
+        [hits[q] for q in usable],
+        corpus_shares([""] * len(usable)),
+        ridge=_RIDGE,
+    ).tolist()
+    return FittedSum(dense=dense, bm25_per_word=bm25)
+
+
+def _by_sum(pooled: Pooled, scores: FloatArray, by: FittedSum) -> tuple[str, ...]:
+    """Ids of all candidates, best first; ties in first-stage order."""
+    order = np.argsort(-(scores @ np.array([by.dense, by.bm25_per_word])), kind="stable")
+    return tuple(pooled.candidates[i].id for i in order.tolist())
 
 
 def _judged(pools: Mapping[str, Pooled], relevant: Mapping[str, Collection[str]]) -> list[str]:
@@ -274,10 +345,6 @@ def _choose(
         n=len(judged),
         note=note,
     )
-
-
-def _known(fit: FusionFit) -> Fusion:
-    return FUSION_GRID[0] if fit.fusion is None else fit.fusion
 
 
 def _best_first(scores: Mapping[str, float]) -> dict[str, float]:

@@ -23,6 +23,7 @@ __all__ = [
     "bootstrap_interval",
     "compare",
     "holm",
+    "least_mean",
     "mcnemar_exact",
     "needed_for_all",
     "permutation_p",
@@ -32,6 +33,7 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float64]
 _WITHIN_REACH = 100_000  # queries that somebody might judge
+_WORST = -1.0  # difference of two metrics in [0, 1]
 _CELLS = 4_000_000  # of one block of resamples: bounds memory, whatever the number of queries
 
 
@@ -42,6 +44,8 @@ class Difference:
     Attributes:
         mean: over queries.
         low, high: interval of the mean at `level`.
+        least: lower bound of the mean that also counts losses too rare to have been seen, at the
+            same error as `low`; see `least_mean`.
         p: two-sided, of the sign-flip test; in (0, 1].
         standard_error: of the mean, robust to clusters.
         n: queries.
@@ -52,6 +56,7 @@ class Difference:
     mean: float
     low: float
     high: float
+    least: float
     p: float
     standard_error: float
     n: int
@@ -67,12 +72,12 @@ class Difference:
         return self.high < 0.0 and self.p <= alpha
 
     def not_worse_than(self, margin: float) -> bool:
-        """Non-inferiority: whether a loss of `margin` or more is excluded by the interval.
+        """Non-inferiority: whether a loss of `margin` or more is excluded, by `least`.
 
         Raises:
             InputError: `margin` is not above 0.
         """
-        return self.low > -_margin(margin)
+        return self.least > -_margin(margin)
 
     def worse_than(self, margin: float) -> bool:
         """Whether a loss smaller than `margin` is excluded by the interval."""
@@ -81,8 +86,7 @@ class Difference:
     def needed(self, *, against: float = 0.0, power: float = 0.8) -> int | None:
         """Queries needed to tell an effect as large as the one seen from `against`.
 
-        `against` is 0 for superiority and `-margin` for non-inferiority. None where the effect
-        seen equals it: no number of queries would do.
+        None where the effect seen equals it: no number of queries would do.
         """
         return queries_needed(
             effect=self.mean - against,
@@ -91,6 +95,23 @@ class Difference:
             alpha=1.0 - self.level,
             power=power,
         )
+
+    def needed_for_margin(self, margin: float, *, power: float = 0.8) -> int | None:
+        """Queries needed to exclude a loss of `margin`, were the effect the one seen.
+
+        At least as many as exclude it where no query differs from the mean: that many, and one
+        that loses everything could still be as frequent as the margin allows. None where the
+        effect is no better than the margin.
+        """
+        spare = (self.mean + _margin(margin)) / (1.0 + self.mean) if self.mean > -1.0 else 0.0
+        told = self.needed(against=-margin, power=power)
+        if told is None or spare <= 0.0:
+            return None
+        if spare >= 1.0:
+            return told
+        unseen = math.log((1.0 - self.level) / 2.0) / math.log1p(-spare)
+        needed = max(told, math.ceil(unseen * self.n / self.clusters))
+        return None if needed > _WITHIN_REACH else needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +188,7 @@ def compare(
         mean=data.mean,
         low=low,
         high=high,
+        least=_least(data, level, resamples, seed),
         p=_sign_flip(data.sums, permutations, seed),
         standard_error=data.standard_error,
         n=int(differences.size),
@@ -196,6 +218,29 @@ def bootstrap_interval(
     """
     data = _clustered(_values(values, "values"), clusters)
     return _interval(data, level, resamples, seed)
+
+
+def least_mean(
+    values: npt.ArrayLike,
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> float:
+    """Lower bound of a mean of differences between two metrics, each in [0, 1].
+
+    Gaffke's bound (2005; Learned-Miller and Thomas 2020, arXiv 1905.06208): the (1 - level) / 2
+    quantile of the mean under uniformly random weights of the clusters and of one more that loses
+    everything, of as many queries as one has on average. For differences that are all or nothing
+    it is Clopper and Pearson's exact bound; for many and various ones it comes to
+    `bootstrap_interval`.
+    A bootstrap alone says of 50 queries without a change that none will ever lose anything.
+
+    Raises:
+        InputError: no query, or a value that is not finite.
+    """
+    return _least(_clustered(_values(values, "values"), clusters), level, resamples, seed)
 
 
 def rates_interval(
@@ -390,6 +435,20 @@ def _resampled(parts: Sequence[_Clustered], resamples: int, seed: int) -> FloatA
                     axis=1
                 ) / part.sizes[drawn].sum(axis=1)
     return means
+
+
+def _least(data: _Clustered, level: float, resamples: int, seed: int) -> float:
+    """See `least_mean`."""
+    tail = (1.0 - _level(level)) / 2.0
+    size = float(data.sizes.mean())
+    sums, sizes = np.append(data.sums, _WORST * size), np.append(data.sizes, size)
+    rng = np.random.default_rng([seed, 3])
+    means = np.empty(_resamples(resamples), dtype=np.float64)
+    block = max(1, _CELLS // sums.size)
+    for start in range(0, means.size, block):
+        weights = rng.standard_exponential((min(block, means.size - start), sums.size))
+        means[start : start + weights.shape[0]] = (weights @ sums) / (weights @ sizes)
+    return float(np.quantile(means, tail))
 
 
 def _expanded(drawn: FloatArray | None, effective: float, level: float) -> tuple[float, float]:

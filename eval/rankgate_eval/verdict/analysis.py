@@ -1,8 +1,8 @@
 """From an experiment to a result: every number with its interval, and the verdict.
 
-The primary metrics are of the policy's order before its floor: a refusal is neither a good nor a
-bad ranking, and is judged by its own rule (`Refusals`). What is handed over after the floor
-stands there too, as `kept_recall`.
+Every arm is measured as it is served, after the floor: a question that is refused gets nothing,
+and so counts 0. What the floor takes by that, and what it gives, is told beside it (`Refusals`).
+What judges the gate and the scorer alone is measured before the floor.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rankgate_eval.result.parts import (
     QueryRow,
     ReliabilityResult,
 )
-from rankgate_eval.result.result import ARMS, Result
+from rankgate_eval.result.result import ARMS, BASELINES, Result
 from rankgate_eval.run.experiment import Experiment
 from rankgate_eval.run.latency import check_budget, summarise_latency
 from rankgate_eval.run.metrics import METRICS, headroom, measure, recall_curve
@@ -45,27 +45,29 @@ from rankgate_eval.verdict.listings import (
     worst_queries,
 )
 from rankgate_eval.verdict.recall import alternative_recall, measure_recall, reached_depth
-from rankgate_eval.verdict.refusals import count_refusals, unanswerable_rows
+from rankgate_eval.verdict.refusals import count_refusals, floor_sentence, unanswerable_rows
 from rankgate_eval.verdict.sections import (
     change,
     estimate,
     interval,
+    rate,
     reliability_result,
     strata_result,
 )
-from rankgate_eval.verdict.verdict import Call, Evidence, judge
+from rankgate_eval.verdict.verdict import Call, Evidence, Over, judge
 
 __all__ = ["PAIRS", "analyse"]
 
 PAIRS = (
-    ("policy", "tuned_first_stage"),
+    *(("policy", arm) for arm in BASELINES),
     ("policy", "first_stage"),
     ("policy", "rerank"),
-    ("rerank", "tuned_first_stage"),
+    *(("rerank", arm) for arm in BASELINES),
     ("rerank", "first_stage"),
+    ("skipped", "tuned_first_stage"),
     ("tuned_first_stage", "first_stage"),
 )
-"""What is compared, after and before; the first decides."""
+"""What is compared, after and before; the first ones decide."""
 # Reasons for skipping that are no gate's doing.
 _NO_CHOICE = frozenset({"no_candidates", "empty_query", "single_candidate"})
 FloatArray = npt.NDArray[np.float64]
@@ -73,10 +75,10 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Numbers:
-    """Per judged query: metrics of each arm, and nDCG@10 where every query is skipped."""
+    """Per judged query: metrics of each arm as served, and the primary ones before the floor."""
 
     values: Mapping[str, Mapping[str, FloatArray]]
-    shut: FloatArray
+    ranked: Mapping[str, Mapping[str, FloatArray]]
     clusters: tuple[str, ...]
     missing: Mapping[str, int]
 
@@ -97,11 +99,14 @@ def analyse(
     numbers = _measure(e)
     primary = ("ndcg@10", f"recall@{e.top_n}")
     draws = {"resamples": asked.resamples, "seed": asked.seed}
-    differences: dict[str, dict[str, Difference]] = {
-        f"{after}-{before}": {
+
+    def compared(
+        before: Mapping[str, FloatArray], after: Mapping[str, FloatArray]
+    ) -> dict[str, Difference]:
+        return {
             name: compare(
-                numbers.values[before][name],
-                numbers.values[after][name],
+                before[name],
+                after[name],
                 numbers.clusters,
                 level=1.0 - asked.standards.alpha,
                 permutations=asked.permutations,
@@ -109,10 +114,15 @@ def analyse(
             )
             for name in primary
         }
+
+    differences = {
+        f"{after}-{before}": compared(numbers.values[before], numbers.values[after])
         for after, before in PAIRS
     }
-    decisive = differences["policy-tuned_first_stage"]
-    strata = _strata(e, numbers)
+    cost = compared(numbers.ranked["policy"], numbers.values["policy"])
+    ndcg = {arm: numbers.values[arm]["ndcg@10"] for arm in ARMS}
+    baselines = sorted(BASELINES, key=lambda arm: -float(ndcg[arm].mean()))
+    strata = _strata(e, ndcg[baselines[0]], ndcg["policy"], numbers.clusters)
     skipped = sum(
         e.arms.decided[q].path is Path.SKIPPED and e.arms.decided[q].path_reason not in _NO_CHOICE
         for q in judged
@@ -134,12 +144,29 @@ def analyse(
         split=e.split,
         fingerprint=fingerprint(e.data, judged),
     )
+    rows = unanswerable_rows(e.data, e.unanswerable, e.arms.decided, fields=asked.fields)
+    refusals = count_refusals(
+        e.data,
+        e.pool,
+        e.arms.decided,
+        judged,
+        rows,
+        floor=e.arms.policy.section(e.arms.kind).floor,
+        cost={name: change(found) for name, found in cost.items()},
+    )
     verdict = judge(
         Evidence(
-            ndcg=decisive["ndcg@10"],
-            recall=decisive[primary[1]],
+            over=tuple(
+                Over(
+                    name=BASELINES[arm],
+                    ndcg=differences[f"policy-{arm}"]["ndcg@10"],
+                    recall=differences[f"policy-{arm}"][primary[1]],
+                )
+                for arm in baselines
+            ),
             top_n=e.top_n,
             skip_rate=skip_rate,
+            floor=floor_sentence(refusals, top_n=e.top_n),
             strata=strata,
             latency=budget,
             unfair=shared.sentence if shared is not None and shared.unfair else None,
@@ -159,16 +186,25 @@ def analyse(
     inversions, lifts = moved_lists(
         e.data, e.arms, judged, before="first_stage", after="policy", top_n=e.top_n
     )
-    rows = unanswerable_rows(e.data, e.unanswerable, e.arms.decided, fields=asked.fields)
-    floor = e.arms.policy.section(e.arms.kind).floor
-    ndcg = {arm: numbers.values[arm]["ndcg@10"] for arm in ARMS}
     moved = dict(zip(judged, np.abs(ndcg["policy"] - ndcg["first_stage"]), strict=True))
     lists = {  # what changed most first
         q: query_lists(e.pool[q], e.arms.decided[q], set(e.data.relevant(q)))
         for q in sorted((*judged, *e.unanswerable), key=lambda q: -moved.get(q, 0.0))
     }
+    # `--unjudged irrelevant` keeps queries in the averages of which nobody knows an answer.
+    known = [q for q in judged if e.data.relevant(q)]
+    ranked = {arm: found["ndcg@10"] for arm, found in numbers.ranked.items()}
+    gap = compare(
+        ndcg["first_stage"],
+        ranked["rerank"],
+        numbers.clusters,
+        level=1.0 - asked.standards.alpha,
+        permutations=asked.permutations,
+        **draws,
+    )
     return Result(
         verdict=verdict.call,
+        baseline=baselines[0],
         reasons=verdict.reasons,
         queries_needed=verdict.queries_needed,
         n=len(judged),
@@ -183,6 +219,10 @@ def analyse(
                 latency_ms=summarise_latency(times[arm]) if times[arm] else None,
                 note=e.arms.tuned_note if arm == "tuned_first_stage" else "",
                 missing=numbers.missing[arm],
+                false_refusals=rate(sum(not e.arms.orders[arm][q] for q in known), len(known)),
+                false_answers=rate(
+                    sum(bool(e.arms.orders[arm][q]) for q in e.unanswerable), len(e.unanswerable)
+                ),
             )
             for arm in ARMS
         },
@@ -192,22 +232,12 @@ def analyse(
         },
         recall_curve=curve,
         headroom=room,
-        precision_gap=change(differences["rerank-first_stage"]["ndcg@10"]),
+        precision_gap=change(gap),
         inversions=inversions,
         lifts=lifts,
         skip_rate=skip_rate,
         paths=path_counts(e.arms.decided, judged),
-        refusals=count_refusals(
-            e.data,
-            e.pool,
-            e.arms.decided,
-            judged,
-            numbers.clusters,
-            rows,
-            refuse_below=floor.refuse_below,
-            drop_below=floor.drop_below,
-            **draws,
-        ),
+        refusals=refusals,
         strata=None if strata is None else strata_result(strata),
         reliability={
             "top_1": _reliability(e, top=1),
@@ -217,9 +247,9 @@ def analyse(
             e.arms.decided,
             judged,
             numbers.clusters,
-            opened=ndcg["rerank"],
-            shut=numbers.shut,
-            decided=ndcg["policy"],
+            opened=ranked["rerank"],
+            shut=ranked["skipped"],
+            decided=ranked["policy"],
             skip_rate=skip_rate,
             **draws,
         ),
@@ -236,7 +266,7 @@ def analyse(
             e,
             {p.depth: p.recall for p in curve.points},
             room.mean,
-            differences["rerank-first_stage"]["ndcg@10"],
+            gap,
         ),
         warnings=(
             *warnings,
@@ -256,25 +286,28 @@ def _measure(e: Experiment) -> _Numbers:
     # What was not retrieved so deep cannot be measured so deep.
     names = [m for m in METRICS if m != "recall@100" or e.depth >= 100]
     top = f"recall@{e.top_n}"
-    values: dict[str, dict[str, FloatArray]] = {}
     missing: dict[str, int] = {}
-    for arm in ARMS:
-        found = measure(e.data.qrels, e.arms.orders[arm], judged, names=names)
-        values[arm] = dict(found.values)
-        missing[arm] = len(found.missing)
-        if top not in values[arm]:
-            column = recall_curve(e.data.qrels, e.arms.orders[arm], judged, [e.top_n])[:, 0]
-            values[arm][top] = column
-    shut = measure(e.data.qrels, e.arms.skipped, judged, names=["ndcg@10"])
+
+    def measured(orders: Mapping[str, Sequence[str]], arm: str = "") -> dict[str, FloatArray]:
+        found = measure(e.data.qrels, orders, judged, names=names if arm else ["ndcg@10"])
+        if arm:
+            missing[arm] = len(found.missing)
+        columns = dict(found.values)
+        if top not in columns:
+            columns[top] = recall_curve(e.data.qrels, orders, judged, [e.top_n])[:, 0]
+        return columns
+
     return _Numbers(
-        values=values,
-        shut=shut.column("ndcg@10"),
+        values={arm: measured(e.arms.orders[arm], arm) for arm in ARMS},
+        ranked={arm: measured(orders) for arm, orders in e.arms.ranked.items()},
         clusters=tuple(e.data.group_of(q) for q in judged),
         missing=missing,
     )
 
 
-def _strata(e: Experiment, numbers: _Numbers) -> StrataReport | None:
+def _strata(
+    e: Experiment, before: FloatArray, after: FloatArray, clusters: Sequence[str]
+) -> StrataReport | None:
     asked = e.settings
     fields: dict[str, list[str | None]] = {}
     for name in asked.fields:
@@ -287,11 +320,11 @@ def _strata(e: Experiment, numbers: _Numbers) -> StrataReport | None:
         fields=fields,
     )
     return compare_strata(
-        numbers.values["tuned_first_stage"]["ndcg@10"],
-        numbers.values["policy"]["ndcg@10"],
+        before,
+        after,
         strata,
         e.judged,
-        numbers.clusters,
+        clusters,
         alpha=asked.standards.alpha,
         resamples=asked.resamples,
         permutations=asked.permutations,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,12 @@ from pydantic_core import to_jsonable_python
 from rankgate.errors import InputError
 from rankgate_eval.result.parts import Change
 from rankgate_eval.result.result import Result
-from rankgate_eval.stats.significance import compare
+from rankgate_eval.stats.significance import compare, least_mean
 from rankgate_eval.verdict.sections import change
 
 __all__ = ["CheckResult", "QueryMove", "compare_results"]
 
+_MARGIN = 0.02
 _EXIT_CODES = {"pass": 0, "fail": 1, "not_enough_data": 3}
 
 
@@ -88,7 +90,7 @@ def compare_results(
     baseline: Result,
     result: Result,
     *,
-    margin: float,
+    margin: float | None = None,
     alpha: float = 0.05,
     resamples: int = 2000,
     permutations: int = 9999,
@@ -99,7 +101,8 @@ def compare_results(
     Args:
         baseline: the earlier result.
         result: the new one.
-        margin: mean loss that is tolerated in either metric, above 0.
+        margin: mean loss that is tolerated in either metric, above 0. None: 0.02, or what as
+            many queries without any change exclude, where that is more.
         alpha: intervals are at 1 - alpha.
         resamples: of the intervals.
         permutations: of the tests.
@@ -108,7 +111,7 @@ def compare_results(
     Raises:
         InputError: no query in common, another top_n, or a margin that is not above 0.
     """
-    if not margin > 0.0:
+    if margin is not None and not margin > 0.0:
         raise InputError(f"--margin must be above 0, got {margin}")
     if baseline.made.top_n != result.made.top_n:
         raise InputError(
@@ -124,6 +127,10 @@ def compare_results(
             "--out DIR`, from its result.json"
         )
     clusters = [row.group for row in both]
+    draws = {"resamples": resamples, "seed": seed}
+    least = -least_mean([0.0] * len(both), clusters, level=1.0 - alpha, **draws)
+    if margin is None:
+        margin = max(_MARGIN, math.ceil(1000.0 * least + 1e-9) / 1000.0)
     changes: dict[str, Change] = {}
     sentences: list[tuple[int, str]] = []
     for name in result.primary:
@@ -132,23 +139,30 @@ def compare_results(
             [row.values["policy"][name] for row in both],
             clusters,
             level=1.0 - alpha,
-            resamples=resamples,
             permutations=permutations,
-            seed=seed,
+            **draws,
         )
         changes[name] = change(found)
-        numbers = f"{found.mean:+.4f} (95% interval {found.low:+.4f} to {found.high:+.4f})"
+        numbers = (
+            f"{found.mean:+.4f} (95% interval {found.low:+.4f} to {found.high:+.4f}, at worst "
+            f"{found.least:+.4f})"
+        )
         if found.not_worse_than(margin):
             sentences.append((2, f"{name} is not worse by {margin:g} or more: {numbers}."))
         elif found.worse(alpha) or found.worse_than(margin):
             sentences.append((0, f"{name} is worse than the baseline's: {numbers}."))
         else:
-            needed = found.needed(against=-margin)
+            needed = found.needed_for_margin(margin)
             wanted = (
                 "No number of queries within reach would tell."
                 if needed is None
                 else f"About {needed} queries would tell."
             )
+            if least >= margin:
+                wanted += (
+                    f" So few cannot exclude a loss of {margin:g} even where nothing changes; they "
+                    f"can exclude one of {math.ceil(1000.0 * least) / 1000.0:g}."
+                )
             sentences.append(
                 (1, f"Whether {name} is worse by {margin:g} or more is open: {numbers}. {wanted}")
             )

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
+from rankgate.decide.floor import Floor
 from rankgate.outcome import Outcome
 from rankgate.types import Path
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.result.parts import Rate, Refusals, UnanswerableRow
+from rankgate_eval.result.parts import Change, Rate, Refusals, UnanswerableRow
 from rankgate_eval.run.pool import Pooled
-from rankgate_eval.verdict.sections import estimate, rate
+from rankgate_eval.verdict.sections import rate
 
-__all__ = ["count_refusals", "unanswerable_rows"]
+__all__ = ["count_refusals", "floor_sentence", "unanswerable_rows"]
 
 
 def unanswerable_rows(
@@ -50,13 +49,10 @@ def count_refusals(
     pool: Mapping[str, Pooled],
     outcomes: Mapping[str, Outcome],
     judged: Sequence[str],
-    clusters: Sequence[str],
     unanswerable: Sequence[UnanswerableRow],
     *,
-    refuse_below: float | None,
-    drop_below: float | None,
-    resamples: int,
-    seed: int,
+    floor: Floor,
+    cost: Mapping[str, Change],
 ) -> Refusals:
     """Count wrong refusals and wrong answers.
 
@@ -65,27 +61,16 @@ def count_refusals(
         pool: the candidates.
         outcomes: of the policy.
         judged: queries in the averages; those with a relevant passage are answerable.
-        clusters: document group of each.
         unanswerable: from `unanswerable_rows`.
-        refuse_below: the floor's.
-        drop_below: the floor's.
-        resamples: of the interval.
-        seed: of the interval.
+        floor: of the policy.
+        cost: primary metric to what the floor changes of it.
     """
     # `--unjudged irrelevant` keeps queries in the averages of which nobody knows an answer.
-    known = [(q, c) for q, c in zip(judged, clusters, strict=True) if data.relevant(q)]
-    judged, clusters = [q for q, _ in known], [c for _, c in known]
+    judged = [q for q in judged if data.relevant(q)]
     relevant = {q: set(data.relevant(q)) for q in judged}
     found = [q for q in judged if any(c.id in relevant[q] for c in pool[q].candidates)]
     refused = {q for q in judged if outcomes[q].refused}
-    kept = np.array(
-        [
-            len(relevant[q].intersection(p.candidate.id for p in outcomes[q].kept))
-            / len(relevant[q])
-            for q in judged
-        ],
-        dtype=np.float64,
-    )
+    answered = sum(any(p.candidate.id in relevant[q] for p in outcomes[q].kept) for q in judged)
 
     def among(queries: Sequence[str]) -> Rate:
         return rate(sum(q in refused for q in queries), len(queries))
@@ -94,8 +79,8 @@ def count_refusals(
     for row in unanswerable:
         strata.setdefault(row.stratum, []).append(row)
     return Refusals(
-        refuse_below=refuse_below,
-        drop_below=drop_below,
+        refuse_below=floor.refuse_below,
+        drop_below=floor.drop_below,
         answerable=among(judged),
         retrieved=among(found),
         by_path={
@@ -105,7 +90,24 @@ def count_refusals(
             name: rate(sum(not row.refused for row in rows), len(rows))
             for name, rows in strata.items()
         },
-        kept_recall=estimate(kept, clusters, resamples=resamples, seed=seed),
-        answered=rate(int((kept > 0.0).sum()), len(judged)),
+        cost=cost,
+        answered=rate(answered, len(judged)),
         wrongly_refused=tuple(q for q in found if q in refused),
+    )
+
+
+def floor_sentence(refusals: Refusals, *, top_n: int) -> str:
+    """What the floor gives and takes; "" without a floor."""
+    if refusals.refuse_below is None and refusals.drop_below is None:
+        return ""
+    wrong, every = refusals.answerable, refusals.unanswerable.get("all")
+    taken = refusals.cost[f"recall@{top_n}"]
+    kept = (
+        "there are no unanswerable questions to see what it is good for"
+        if every is None
+        else f"it answers {every.count} of {every.n} unanswerable ones"
+    )
+    return (
+        f"The floor refuses {wrong.count} of {wrong.n} answerable questions and changes "
+        f"recall@{top_n} by {taken.mean:+.3f}; {kept}."
     )

@@ -24,7 +24,7 @@ from rankgate_eval.run.metrics import METRICS, attainable_recall, measure, recal
 from rankgate_eval.stats.significance import Difference, compare, holm
 from rankgate_eval.stats.strata import StrataReport, compare_strata, stratify
 from rankgate_eval.verdict.sections import change, estimate, strata_result
-from rankgate_eval.verdict.verdict import Call, Evidence, Verdict, judge
+from rankgate_eval.verdict.verdict import Call, Evidence, Over, Verdict, judge
 
 __all__ = ["ComparedRun", "RunsResult", "compare_runs"]
 
@@ -241,10 +241,15 @@ def _judged(
     top_n: int,
 ) -> Verdict:
     """The rule of an evaluation, over a run in place of the tuned first stage."""
-    verdict = judge(
+    return judge(
         Evidence(
-            ndcg=replace(found["ndcg@10"], p=adjusted_p),
-            recall=found[f"recall@{top_n}"],
+            over=(
+                Over(
+                    name=baseline,
+                    ndcg=replace(found["ndcg@10"], p=adjusted_p),
+                    recall=found[f"recall@{top_n}"],
+                ),
+            ),
             top_n=top_n,
             skip_rate=0.0,
             gated=False,
@@ -252,5 +257,3 @@ def _judged(
         ),
         asked.standards,
     )
-    named = tuple(r.replace("the tuned first stage", baseline) for r in verdict.reasons)
-    return replace(verdict, reasons=named)

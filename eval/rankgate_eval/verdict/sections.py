@@ -60,6 +60,7 @@ def change(difference: Difference) -> Change:
     return Change(
         mean=difference.mean,
         ci=_finite(difference.low, difference.high),
+        least=difference.least,
         p=difference.p,
         n=difference.n,
         clusters=difference.clusters,

@@ -1,8 +1,11 @@
 """The verdict: ship, ship behind the gate, don't ship, not enough data, or no fair test.
 
-Pure and deterministic: everything measured comes in as `Evidence`, nothing is drawn here. The
-policy is compared with the *tuned* first stage, so that refitted fusion weights are not
-credited to the reranker.
+Pure and deterministic: everything measured comes in as `Evidence`, nothing is drawn here. What is
+served is compared with every order that needs no scorer: the *tuned* first stage, and the same
+policy with everything skipped. It has to be better than each, so that refitted weights of the
+first stage's own scores are not credited to the reranker, whichever of them is the strongest;
+and since every one of these tests must be passed, none needs a correction (Berger 1982,
+doi:10.1080/00401706.1982.10487790).
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from rankgate_eval.result.parts import BudgetResult, BudgetStatus
 from rankgate_eval.stats.significance import Difference, needed_for_all
 from rankgate_eval.stats.strata import StrataReport, StratumResult
 
-__all__ = ["Call", "Evidence", "Standards", "Verdict", "judge"]
+__all__ = ["Call", "Evidence", "Over", "Standards", "Verdict", "judge"]
 
 
 class Call(StrEnum):
@@ -79,37 +82,56 @@ class Standards:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What was measured, all of the policy minus the tuned first stage, on the same queries.
+class Over:
+    """What is served, minus one order that needs no scorer, on the same queries.
 
     Attributes:
+        name: of the other order in words, such as "the tuned first stage".
         ndcg: difference in nDCG@10.
         recall: difference in recall@top_n.
+    """
+
+    name: str
+    ndcg: Difference
+    recall: Difference
+
+    def __post_init__(self) -> None:
+        if (self.ndcg.n, self.ndcg.clusters) != (self.recall.n, self.recall.clusters):
+            raise InputError(
+                f"nDCG is of {self.ndcg.n} queries and recall of {self.recall.n}; both must be "
+                "measured on the same ones"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What was measured, all of it after the floor.
+
+    Attributes:
+        over: at least one order to be better than, the strongest first.
         top_n: passages that are kept.
         skip_rate: share of the queries that the gate skipped, in [0, 1].
+        floor: what the floor gives and takes, in a sentence; "" without a floor.
         strata: of the difference in nDCG@10; None where none were tested.
         latency: of the policy against the budget; None where no budget was given.
         unfair: why the test is none, such as a policy fitted on these questions; None: it is one.
         gated: whether there is a gate to speak of, as there is none in a run from elsewhere.
     """
 
-    ndcg: Difference
-    recall: Difference
+    over: tuple[Over, ...]
     top_n: int
     skip_rate: float
+    floor: str = ""
     strata: StrataReport | None = None
     latency: BudgetResult | None = None
     unfair: str | None = None
     gated: bool = True
 
     def __post_init__(self) -> None:
+        if not self.over:
+            raise InputError("a verdict needs an order to compare with, got none")
         if not 0.0 <= self.skip_rate <= 1.0:
             raise InputError(f"skip_rate is a share in [0, 1], got {self.skip_rate}")
-        if (self.ndcg.n, self.ndcg.clusters) != (self.recall.n, self.recall.clusters):
-            raise InputError(
-                f"nDCG is of {self.ndcg.n} queries and recall of {self.recall.n}; both must be "
-                "measured on the same ones"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +172,9 @@ def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
 
     Too few queries decide nothing. Then any requirement that is refused means `dont_ship`, else
     any that is undecided `not_enough_data`; a stratum can only refuse. What is left ships:
-    behind the gate where the gate skipped anything; but what looks so on questions that the
-    policy was fitted on is `not_a_fair_test`. With the means as they are, a narrower
-    interval never turns `dont_ship` into a verdict that ships.
+    behind the gate where the gate skipped anything, never where it skipped everything; but what
+    looks so on questions that the policy was fitted on is `not_a_fair_test`. With the means as
+    they are, a narrower interval never turns `dont_ship` into a verdict that ships.
 
     Args:
         evidence: what was measured.
@@ -162,30 +184,40 @@ def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
         InputError: the intervals were not made at `1 - alpha`.
     """
     asked = Standards() if standards is None else standards
-    for difference in (evidence.ndcg, evidence.recall):
+    for difference in (d for over in evidence.over for d in (over.ndcg, over.recall)):
         if abs(difference.level - (1.0 - asked.alpha)) > 1e-9:
             raise InputError(
                 f"the interval is at level {difference.level}, alpha = {asked.alpha} asks for "
                 f"{1.0 - asked.alpha}; pass that level to `compare`"
             )
     regressions = () if evidence.strata is None else evidence.strata.regressions
-    gain = _gain(evidence.ndcg, asked)
-    short = _too_few(evidence.ndcg, asked)
+    gains = [_gain(over, asked) for over in evidence.over]
+    strongest = evidence.over[0].ndcg
+    short = _too_few(strongest, asked)
     if short is not None:
-        needed = max(asked.min_queries, gain.needed if gain.needed is not None else 0)
+        needed = max(asked.min_queries, *(0 if g.needed is None else g.needed for g in gains))
         return Verdict(
             call=Call.NOT_ENOUGH_DATA,
-            reasons=(short, f"So far nDCG@10 changes by {_numbers(evidence.ndcg)}."),
-            queries_needed=max(needed, evidence.ndcg.n + 1),
+            reasons=(short, f"So far nDCG@10 changes by {_numbers(strongest)}."),
+            queries_needed=max(needed, strongest.n + 1),
             regressions=regressions,
         )
-    findings = [gain, _recall(evidence, asked)]
+    findings = [*gains, _recall(evidence, asked)]
+    if evidence.skip_rate >= 1.0:
+        findings.append(
+            _Finding(
+                "The gate skipped every query, so the reranker was not asked once: none of this "
+                "is its doing.",
+                refused=True,
+            )
+        )
     if evidence.latency is not None:
         findings.append(_budget(evidence.latency))
     findings += [_stratum(r, asked) for r in regressions]
     # Deciding sentences first; the sort keeps the order of equals.
     findings.sort(key=lambda f: 0 if f.refused else 1 if f.undecided else 2)
     reasons = [f.sentence for f in findings]
+    reasons += [evidence.floor] if evidence.floor else []
     if any(f.refused for f in findings):
         return Verdict(call=Call.DONT_SHIP, reasons=tuple(reasons), regressions=regressions)
     if any(f.undecided for f in findings):
@@ -226,53 +258,54 @@ def _too_few(ndcg: Difference, asked: Standards) -> str | None:
     return None
 
 
-def _gain(ndcg: Difference, asked: Standards) -> _Finding:
+def _gain(over: Over, asked: Standards) -> _Finding:
+    ndcg, name = over.ndcg, over.name
     numbers = _numbers(ndcg)
     if ndcg.worse(asked.alpha):
-        return _Finding(
-            f"nDCG@10 is worse than that of the tuned first stage: {numbers}.", refused=True
-        )
+        return _Finding(f"nDCG@10 is worse than that of {name}: {numbers}.", refused=True)
     # Before `better`: however certain a gain is, one that is shown to be too small stays so, and
     # more data can only confirm it.
     if ndcg.high < asked.useful_gain:
         return _Finding(
-            f"nDCG@10 gains less than {asked.useful_gain:.3f} over the tuned first stage, which "
-            f"is not worth a second stage: {numbers}.",
+            f"nDCG@10 gains less than {asked.useful_gain:.3f} over {name}, which is not worth a "
+            f"second stage: {numbers}.",
             refused=True,
         )
     if ndcg.better(asked.alpha):
         small = ndcg.mean < asked.useful_gain
         aside = f", by {asked.useful_gain:.3f} or more only perhaps" if small else ""
-        return _Finding(f"nDCG@10 is better than that of the tuned first stage{aside}: {numbers}.")
+        return _Finding(f"nDCG@10 is better than that of {name}{aside}: {numbers}.")
     # Two things would close it: a gain above zero, or a useful gain excluded. The one that is
     # farther from the mean takes fewer queries.
     against = 0.0 if ndcg.mean >= asked.useful_gain / 2.0 else asked.useful_gain
     needed = ndcg.needed(against=against, power=asked.power)
     # Power is of samples to come; of this one it is known that it did not do.
     needed = None if needed is None else max(needed, ndcg.n + 1)
-    wanted = _wanted(needed)
     return _Finding(
-        f"Whether nDCG@10 is better than that of the tuned first stage is open: {numbers}.{wanted}",
+        f"Whether nDCG@10 is better than that of {name} is open: {numbers}.{_wanted(needed)}",
         undecided=True,
         needed=needed,
     )
 
 
 def _recall(evidence: Evidence, asked: Standards) -> _Finding:
-    recall, margin = evidence.recall, asked.recall_margin
+    """Against the one that is least behind: what is not worse than that is not worse than any."""
+    over = min(evidence.over, key=lambda o: o.recall.least)
+    recall, margin = over.recall, asked.recall_margin
     name = f"recall@{evidence.top_n}"
-    numbers = f"{recall.mean:+.3f} ({_interval(recall)})"
+    numbers = f"{recall.mean:+.3f} ({_interval(recall)}, at worst {recall.least:+.3f})"
+    told = f"{numbers} against {over.name}"
     if recall.not_worse_than(margin):
-        return _Finding(f"{name} is not worse beyond the margin of {margin:.3f}: {numbers}.")
+        return _Finding(f"{name} is not worse beyond the margin of {margin:.3f}: {told}.")
     if recall.worse_than(margin):
         return _Finding(
-            f"{name} falls by more than the margin of {margin:.3f}: {numbers}.", refused=True
+            f"{name} falls by more than the margin of {margin:.3f}: {told}.", refused=True
         )
-    needed = recall.needed(against=-margin, power=asked.power)
+    needed = recall.needed_for_margin(margin, power=asked.power)
     needed = None if needed is None else max(needed, recall.n + 1)
-    wanted = _wanted(needed)
     return _Finding(
-        f"Whether {name} falls by more than the margin of {margin:.3f} is open: {numbers}.{wanted}",
+        f"Whether {name} falls by more than the margin of {margin:.3f} is open: {told}."
+        f"{_wanted(needed)}",
         undecided=True,
         needed=needed,
     )
