@@ -15,7 +15,7 @@ from rankgate_eval.answers import (
     Comparison,
     Handed,
 )
-from rankgate_eval.answers.summary import summarise
+from rankgate_eval.answers.result import summarise
 from rankgate_eval.report.answers_markdown import answers_markdown
 
 

@@ -11,7 +11,7 @@ from rankgate_eval.answers import (
     LocalGenerator,
     SystemAnswer,
     as_system,
-    compare_systems,
+    compare_answers,
 )
 from rankgate_eval.answers.rehearsal import best_sentence
 
@@ -65,7 +65,7 @@ def test_systems_of_every_kind_are_compared():
         "chain": as_system(chain, name="chain"),
         "engine": as_system(Engine(), name="engine"),
     }
-    result = compare_systems(
+    result = compare_answers(
         questions, systems, comparison=Comparison(before="wrong", after="chain")
     )
     assert result.section["arms"]["wrong"]["containment"]["mean"] == 0.0
@@ -85,7 +85,7 @@ def test_a_system_that_raises_or_gives_no_passages_is_counted():
         "raising": as_system(raising, name="raising"),
         "pair": as_system(lambda question: ("an answer", ["a text"]), name="pair"),
     }
-    result = compare_systems(
+    result = compare_answers(
         planted.questions(2), systems, comparison=Comparison(before="bare", after="pair")
     )
     for name in ("bare", "raising"):

@@ -22,8 +22,15 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from rankgate.errors import ConfigError, InputError, MissingExtraError
-from rankgate_eval.answers.endpoint import Endpoint, Reply, chat_tokens
-from rankgate_eval.answers.prices import Budget, Prices, Usage, most_tokens
+from rankgate_eval.answers.endpoint import (
+    Budget,
+    Endpoint,
+    Prices,
+    Reply,
+    Usage,
+    chat_tokens,
+    most_tokens,
+)
 from rankgate_eval.errors import BudgetReached, CallFailed, EndpointError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""One OpenAI-compatible address, asked through the `openai` client, which repeats what may pass.
+"""One OpenAI-compatible address, asked through the `openai` client, and what its calls may cost.
 
 Everything that a server can do becomes a `Reply` (paid for, to be kept), a `CallFailed` (this
 sample is missing), or an `EndpointError` (nothing can work). Nothing here parses content.
@@ -7,20 +7,180 @@ sample is missing), or an `EndpointError` (nothing can work). Nothing here parse
 from __future__ import annotations
 
 import json
+import math
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankgate.errors import ConfigError, MissingExtraError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rankgate.errors import ConfigError, InputError, MissingExtraError
 from rankgate.scorers.remote.secret import Secret
-from rankgate_eval.answers.prices import Usage, most_tokens
-from rankgate_eval.errors import CallFailed, EndpointError
+from rankgate_eval.errors import BudgetReached, CallFailed, EndpointError
 
 if TYPE_CHECKING:
     import httpx
     import openai
 
-__all__ = ["Endpoint", "Model", "Reply"]
+__all__ = ["Budget", "Endpoint", "Model", "Price", "Prices", "Reply", "Usage", "most_tokens"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one call.
+
+    Attributes:
+        input: tokens read.
+        output: tokens written.
+        counted: whether the server counted them; otherwise they are an upper bound of ours.
+    """
+
+    input: int = 0
+    output: int = 0
+    counted: bool = True
+
+
+class Price(BaseModel):
+    """Of a model, in the user's currency, for a million tokens."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    input: float = Field(ge=0.0)
+    output: float = Field(default=0.0, ge=0.0)
+
+
+class Prices(BaseModel):
+    """Prices by model.
+
+    Attributes:
+        models: model name to price.
+        currency: for display.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: dict[str, Price] = Field(default_factory=dict)
+    currency: str = "USD"
+
+    @classmethod
+    def load(cls, file: str | Path) -> Prices:
+        """Read a TOML or JSON file: `currency`, and a table `models` of model to prices.
+
+        Example:
+            ```toml
+            currency = "EUR"
+            [models."gpt-4o-mini"]
+            input = 0.15   # a million tokens
+            output = 0.60
+            ```
+
+        Raises:
+            ConfigError: it cannot be read, or is of another shape.
+        """
+        path = Path(file)
+        try:
+            text = path.read_text("utf-8")
+            return cls.model_validate(
+                json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+            )
+        except ValidationError as exc:
+            wrong = "; ".join(
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}"
+                for e in exc.errors(include_url=False)
+            )
+            raise ConfigError(
+                f"{path}: expected `currency` and a table `models` of model to input and output "
+                f"prices of a million tokens, none below 0; {wrong}"
+            ) from exc
+        except (OSError, ValueError) as exc:
+            raise ConfigError(f"cannot read the prices {path}: {exc}") from exc
+
+    def of(self, model: str, usage: Usage) -> float | None:
+        """What a call cost; None where the model has no price."""
+        price = self.models.get(model)
+        if price is None:
+            return None
+        return (usage.input * price.input + usage.output * price.output) / 1e6
+
+
+class Budget:
+    """Refuses a call that might cost more than is left.
+
+    A call's worst case is set aside before it is sent and settled when its usage is known, so
+    that the sum of what was paid never passes the limit, however many calls are on their way.
+
+    Args:
+        limit: in the currency of the prices; None: no limit.
+        prices: of every model that is called, where there is a limit.
+        spent: by earlier runs over the same ledger.
+
+    Raises:
+        InputError: the limit is not a positive number.
+    """
+
+    def __init__(
+        self, limit: float | None = None, *, prices: Prices | None = None, spent: float = 0.0
+    ) -> None:
+        if limit is not None and not (math.isfinite(limit) and limit > 0.0):
+            raise InputError(f"--max-cost must be a positive number, got {limit}")
+        self.limit = limit
+        self.prices = Prices() if prices is None else prices
+        self.spent = spent
+        self._reserved: list[float] = []
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether a priced call is on its way."""
+        return bool(self._reserved)
+
+    def check_models(self, models: Mapping[str, str]) -> None:
+        """Raise where a limit is set and a model has no price; `models` maps role to model.
+
+        Raises:
+            ConfigError: a price is missing.
+        """
+        if self.limit is None:
+            return
+        for role, model in models.items():
+            if model not in self.prices.models:
+                raise ConfigError(
+                    f"--max-cost needs the price of the {role}'s model {model!r}: name it in the "
+                    "file given as --prices (a model of your own costs input = 0.0)"
+                )
+
+    def reserve(self, model: str, worst: Usage) -> float:
+        """Set the worst case aside; returns it, for `settle`.
+
+        Raises:
+            BudgetReached: it does not fit.
+        """
+        cost = self.prices.of(model, worst)
+        if cost is None or self.limit is None:
+            return 0.0
+        # A hair of room: a sum of costs that equals the limit on paper may pass it by rounding.
+        if self.spent + math.fsum(self._reserved) + cost > self.limit * (1.0 + 1e-12):
+            raise BudgetReached(
+                f"{self.spent:.4f} {self.prices.currency} are spent of {self.limit:g}, and the "
+                f"next call may cost {cost:.4f}"
+            )
+        self._reserved.append(cost)
+        return cost
+
+    def settle(self, model: str, reserved: float, usage: Usage | None) -> None:
+        """Replace what was set aside by what it cost; None: the call gave nothing to pay for."""
+        if reserved in self._reserved:
+            self._reserved.remove(reserved)
+        if usage is not None:
+            cost = self.prices.of(model, usage)
+            self.spent += 0.0 if cost is None else cost
+
+
+def most_tokens(text: str) -> int:
+    """An upper bound of a text's tokens: no byte-level tokeniser makes more than one a byte."""
+    return len(text.encode("utf-8", "surrogatepass")) + 16
+
 
 _HOPELESS = {
     401: "the key was refused; --judge-api-key-env and --generator-api-key-env name the "
@@ -220,11 +380,8 @@ def _read(text: str, bound: Usage) -> Reply:
     try:
         counted = data["usage"]
         read = int(counted["prompt_tokens"])
-        return Reply(data=data, usage=Usage(input=read, output=_written(counted)))
+        written = counted.get("completion_tokens")
+        usage = Usage(input=read, output=0 if written is None else int(written))
     except (KeyError, TypeError, ValueError):
-        return Reply(data=data, usage=bound)
-
-
-def _written(counted: Mapping[str, Any]) -> int:
-    value = counted.get("completion_tokens")
-    return 0 if value is None else int(value)
+        usage = bound
+    return Reply(data=data, usage=usage)

@@ -17,8 +17,7 @@ from rankgate.policy import Policy
 from rankgate.reranker import Reranker
 from rankgate.scorers import Scorer
 from rankgate.types import FirstStageKind
-from rankgate_eval.answers.questions import AskedQuestion
-from rankgate_eval.answers.sample import Handed
+from rankgate_eval.answers.questions import AskedQuestion, Handed
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.experiment import Teller, corpus_lexicon, read_questions, sizes
 from rankgate_eval.run.orderings import ReplayScorer

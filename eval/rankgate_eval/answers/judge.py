@@ -19,8 +19,7 @@ from typing import Any
 from rankgate.errors import ConfigError, InputError, MissingExtraError
 from rankgate_eval.answers.calls import Calls, Purpose
 from rankgate_eval.answers.endpoint import Endpoint
-from rankgate_eval.answers.questions import AskedQuestion
-from rankgate_eval.answers.sample import Score
+from rankgate_eval.answers.questions import AskedQuestion, Score
 from rankgate_eval.errors import CallFailed, EndpointError
 
 __all__ = [

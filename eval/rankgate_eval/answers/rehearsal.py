@@ -19,9 +19,9 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rankgate_eval.answers.calls import Calls, cost_of, digest
+from rankgate_eval.answers.endpoint import Prices
 from rankgate_eval.answers.generator import REFUSAL, Answer, is_refusal, local_key
 from rankgate_eval.answers.keyless import answer_words, containment
-from rankgate_eval.answers.prices import Prices
 
 if TYPE_CHECKING:
     import httpx

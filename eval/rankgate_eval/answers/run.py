@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rankgate.errors import InputError
-from rankgate_eval.answers.answering import Arm, make_samples, ranking_arm, system_arm
+from rankgate_eval.answers.answering import (
+    Arm,
+    SystemUnderTest,
+    make_samples,
+    ranking_arm,
+    system_arm,
+)
 from rankgate_eval.answers.calls import Calls, open_store, spent_before
-from rankgate_eval.answers.endpoint import Endpoint
+from rankgate_eval.answers.endpoint import Budget, Endpoint, Prices
 from rankgate_eval.answers.generator import ApiGenerator, Generator
 from rankgate_eval.answers.judge import Judge
-from rankgate_eval.answers.prices import Budget, Prices
-from rankgate_eval.answers.questions import AskedQuestion
+from rankgate_eval.answers.questions import AskedQuestion, Handed
 from rankgate_eval.answers.rehearsal import (
     RehearsalGenerator,
     estimate_of,
     scripted_transport,
     typical_answer,
 )
-from rankgate_eval.answers.result import EndToEnd
-from rankgate_eval.answers.sample import Handed
-from rankgate_eval.answers.summary import Comparison, summarise
-from rankgate_eval.answers.systems import SystemUnderTest
+from rankgate_eval.answers.result import Comparison, EndToEnd, summarise
 
-__all__ = ["KEPT", "Spending", "compare_answers", "compare_systems", "rehearse"]
+__all__ = ["KEPT", "Spending", "compare_answers", "rehearse"]
 
 KEPT = "calls"
 """The folder of kept answers in the folder of a run."""
@@ -54,9 +56,9 @@ class Spending:
 
 def compare_answers(
     questions: Sequence[AskedQuestion],
-    arms: Mapping[str, Mapping[str, Handed]],
+    arms: Mapping[str, Mapping[str, Handed] | SystemUnderTest],
     *,
-    generator: Generator,
+    generator: Generator | None = None,
     judge: Judge | None = None,
     comparison: Comparison | None = None,
     folder: str | Path | None = None,
@@ -65,12 +67,13 @@ def compare_answers(
     made: Mapping[str, Any] | None = None,
     tell: Told | None = None,
 ) -> EndToEnd:
-    """Answer every question from every arm's passages, judge, compare, decide.
+    """Answer every question in every arm, judge, compare, decide.
 
     Args:
         questions: which, with what is known of their answers.
-        arms: arm to question id to passages; see `hand_over`.
-        generator: of all arms.
+        arms: name to passages by question id (see `hand_over`), or to a whole system (see
+            `as_system`). The first one is what the others are compared with.
+        generator: of all arms of passages.
         judge: None: a result without a language model's judgement, under its own name.
         comparison: of what, decided how; None: the last arm with the first.
         folder: where paid answers are kept; None: nowhere, then nothing can be resumed.
@@ -80,101 +83,55 @@ def compare_answers(
         tell: told of progress.
 
     Raises:
-        InputError: no questions, or an arm that is not there.
+        InputError: no questions, fewer than two arms, passages without a generator, or an arm
+            that is not there.
         ConfigError: a price is missing, or the kept answers are in use or damaged.
         EndpointError: nothing can work at the generator or the judge.
     """
     _check(questions, arms)
-    made_by = {"generator": dict(generator.identity), **({} if made is None else made)}
-    asked = {name: ranking_arm(handed, generator) for name, handed in arms.items()}
-    return _compared(
-        questions,
-        asked,
-        endpoints=_endpoints(generator, judge),
-        judge=judge,
-        comparison=comparison,
-        folder=folder,
-        spending=spending,
-        skip_rate=skip_rate,
-        made=made_by,
-        tell=tell,
-    )
-
-
-def compare_systems(
-    questions: Sequence[AskedQuestion],
-    systems: Mapping[str, SystemUnderTest],
-    *,
-    judge: Judge | None = None,
-    comparison: Comparison | None = None,
-    folder: str | Path | None = None,
-    spending: Spending | None = None,
-    tell: Told | None = None,
-) -> EndToEnd:
-    """`compare_answers` for whole systems: the first one is what the others are compared with.
-
-    Args:
-        questions: which.
-        systems: name to system; see `as_system`.
-        judge: None: keyless.
-        comparison: None: the last system with the first.
-        folder: where answers are kept.
-        spending: None: the defaults.
-        tell: told of progress.
-
-    Raises:
-        InputError: fewer than two systems, or no questions.
-        ConfigError: a price is missing, or the kept answers are in use or damaged.
-        EndpointError: nothing can work at the judge.
-    """
-    return _compared(
-        questions,
-        {name: system_arm(system) for name, system in systems.items()},
-        endpoints=_endpoints(None, judge),
-        judge=judge,
-        comparison=comparison,
-        folder=folder,
-        spending=spending,
-        made={"systems": {name: system.identity for name, system in systems.items()}},
-        tell=tell,
-    )
-
-
-def _compared(
-    questions: Sequence[AskedQuestion],
-    arms: Mapping[str, Arm],
-    *,
-    endpoints: Mapping[str, Endpoint],
-    judge: Judge | None,
-    comparison: Comparison | None,
-    folder: str | Path | None,
-    spending: Spending | None,
-    made: Mapping[str, Any],
-    tell: Told | None,
-    skip_rate: float = 0.0,
-) -> EndToEnd:
-    """Run over the folder's kept answers, whoever paid for them."""
     wanted = _wanted(comparison, list(arms), judge)
     wanted.check(questions, list(arms))
     asked = Spending() if spending is None else spending
     budget = Budget(asked.max_cost, prices=asked.prices)
+    endpoints = _endpoints(generator, judge)
     budget.check_models({role: e.model.name for role, e in endpoints.items()})
     with open_store(None if folder is None else Path(folder) / KEPT) as kept:
         budget.spent = spent_before(kept, budget.prices)
         calls = Calls(kept, budget=budget, concurrency=asked.concurrency)
         work = make_samples(
-            questions, arms, judge=judge, calls=calls, progress=_progress(tell, calls)
+            questions,
+            _asked(arms, generator),
+            judge=judge,
+            calls=calls,
+            progress=_progress(tell, calls),
         )
         samples = _run(_closing(work, endpoints))
         usage = {"currency": budget.prices.currency, **calls.usage()}
     section = summarise(questions, samples, wanted, skip_rate=skip_rate)
+    systems = {n: arm.identity for n, arm in arms.items() if isinstance(arm, SystemUnderTest)}
     section["made"] = {
         "judge": None if judge is None else judge.identity,
         "usage": usage,
         "seed": wanted.seed,
-        **made,
+        **({} if generator is None else {"generator": dict(generator.identity)}),
+        **({"systems": systems} if systems else {}),
+        **({} if made is None else made),
     }
     return EndToEnd(section=section, questions=questions, samples=samples)
+
+
+def _asked(
+    arms: Mapping[str, Mapping[str, Handed] | SystemUnderTest], generator: Generator | None
+) -> dict[str, Arm]:
+    found: dict[str, Arm] = {}
+    for name, arm in arms.items():
+        if isinstance(arm, SystemUnderTest):
+            found[name] = system_arm(arm)
+        elif generator is None:
+            raise InputError(f"the arm {name!r} hands over passages: name a generator for them")
+        else:
+            found[name] = ranking_arm(arm, generator)
+    return found
 
 
 def rehearse(
@@ -215,8 +172,7 @@ def rehearse(
     calls = Calls(dict(paid))
 
     async def work() -> dict[str, Any]:
-        asked = {name: ranking_arm(handed, stand_in) for name, handed in arms.items()}
-        await make_samples(questions, asked, judge=judging, calls=calls)
+        await make_samples(questions, _asked(arms, stand_in), judge=judging, calls=calls)
         return estimate_of(calls, known, paid)
 
     return _run(_closing(work(), _endpoints(stand_in, judging)))
@@ -242,13 +198,18 @@ def _wanted(comparison: Comparison | None, arms: Sequence[str], judge: Judge | N
     return replace(wanted, judged=() if judge is None else judge.names)
 
 
-def _check(questions: Sequence[AskedQuestion], arms: Mapping[str, Mapping[str, Handed]]) -> None:
+def _check(
+    questions: Sequence[AskedQuestion],
+    arms: Mapping[str, Mapping[str, Handed] | SystemUnderTest],
+) -> None:
     if not questions:
         raise InputError("there are no questions to answer")
     ids = [q.id for q in questions]
     if len(set(ids)) != len(ids):
         raise InputError("a question id stands twice; it would count double")
     for arm, column in arms.items():
+        if isinstance(column, SystemUnderTest):
+            continue
         absent = [i for i in ids if i not in column]
         if absent:
             raise InputError(f"the arm {arm!r} hands over nothing for question {absent[0]!r}")
@@ -293,18 +254,5 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
-    found: list[T] = []
-    failed: list[BaseException] = []
-
-    def elsewhere() -> None:
-        try:
-            found.append(asyncio.run(work))
-        except BaseException as exc:  # handed to the caller's thread
-            failed.append(exc)
-
-    thread = threading.Thread(target=elsewhere)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return found[0]
+    with ThreadPoolExecutor(1) as elsewhere:
+        return elsewhere.submit(asyncio.run, work).result()

@@ -85,16 +85,16 @@ def end_to_end(
     """Say whether answers get better behind the reranker, and what judging that costs."""
     with guarded(debug=debugging(ctx)) as tell:
         from rankgate.types import FirstStageKind
+        from rankgate_eval.answers.endpoint import Prices
         from rankgate_eval.answers.handover import check_arms, hand_over
         from rankgate_eval.answers.judge import refuse_own_scorer
-        from rankgate_eval.answers.prices import Prices
         from rankgate_eval.answers.questions import (
             questions_of,
             read_own_questions,
             sample_questions,
         )
+        from rankgate_eval.answers.result import Comparison
         from rankgate_eval.answers.run import Spending, compare_answers, rehearse
-        from rankgate_eval.answers.summary import Comparison
         from rankgate_eval.run.evaluation import as_policy
         from rankgate_eval.verdict.fairness import shared_questions
 
