@@ -106,7 +106,6 @@ class LateInteractionScorer:
         *,
         token_store: TokenStore | None = None,
         allow_hub: bool = False,
-        head: str | Path | None = None,
         query: str | Path | None = None,
         plain: bool = False,
     ) -> LateInteractionScorer:
@@ -119,9 +118,9 @@ class LateInteractionScorer:
             path: folder of the encoder; None: all-MiniLM-L6-v2 as `find_minilm` finds it.
             token_store: see the class.
             allow_hub: whether the Hugging Face hub may be asked for the encoder.
-            head: file of a `TokenHead`; None: the best window of 32 tokens, half and half.
             query: file of a `QueryEncoder`; None: the bundled one where it fits the encoder.
-            plain: MaxSim with the encoder alone: no head, no query encoder.
+            plain: MaxSim with the encoder alone: neither the best window of 32 tokens, half and
+                half, nor a query encoder.
 
         Raises:
             ModelNotFoundError: no weights.
@@ -130,15 +129,13 @@ class LateInteractionScorer:
         """
         encoder = TokenEncoder.load(path, allow_hub=allow_hub)
         if plain:
-            if head is not None or query is not None:
-                raise ConfigError("plain late interaction has no head and no query encoder")
+            if query is not None:
+                raise ConfigError("plain late interaction has no query encoder")
             return cls(encoder, token_store=token_store)
         return cls(
             encoder,
             token_store=token_store,
-            head=TokenHead(encoder=encoder.sha256)
-            if head is None
-            else TokenHead.load(head, encoder=encoder.sha256),
+            head=TokenHead(encoder=encoder.sha256),
             query_encoder=bundled_query_encoder(encoder)
             if query is None
             else QueryEncoder.load(query, encoder),

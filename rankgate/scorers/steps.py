@@ -1,6 +1,7 @@
 """Runs scorers and the wrappers around them, blocking or async, from one implementation.
 
-A wrapper is written once, as a generator that yields `Call`s and receives their results;
+A wrapper is written once, as a generator that yields `Call`s (and `Slow` work of its own) and
+receives their results;
 `run` answers them by blocking, `arun` by awaiting. (So no wrapper is written twice.)
 """
 
@@ -8,16 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from rankgate.errors import BadScoresError, ScorerError
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, Scores, check_scores
 
-__all__ = ["Call", "Stepped", "Steps", "arun", "ascore_many", "run", "score_many"]
+__all__ = [
+    "Call",
+    "Slow",
+    "Stepped",
+    "Steps",
+    "adrive",
+    "arun",
+    "ascore_many",
+    "drive",
+    "run",
+    "score_many",
+]
 
 T = TypeVar("T")
+Act = TypeVar("Act")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +42,14 @@ class Call:
     context: ScoreContext
 
 
-Steps = Generator[Call, list[Scores], T]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slow:
+    """A request of a wrapper: work of its own that an event loop should not wait for."""
+
+    work: Callable[[], Any]
+
+
+Steps = Generator[Call | Slow, Any, T]
 
 
 def _checked(results: Any, jobs: Sequence[Job]) -> list[Scores]:
@@ -77,42 +97,65 @@ async def ascore_many(scorer: Scorer, jobs: Sequence[Job], context: ScoreContext
         raise
 
 
-def run(steps: Steps[T]) -> T:
-    """Drive a wrapper's steps to their end, blocking."""
+def drive(steps: Generator[Act, Any, T], do: Callable[[Act], Any]) -> T:
+    """Run a generator to its end: whatever it yields is done, and it receives the result.
+
+    An error while doing is thrown into the generator, whose business it is.
+    """
+    step, value = steps.send, None
     try:
-        call = next(steps)
         while True:
+            act = step(value)
             try:
-                answer = score_many(call.scorer, call.jobs, call.context)
-            except Exception as exc:  # handed to the wrapper, whose business it is
-                call = steps.throw(exc)
+                step, value = steps.send, do(act)
+            except Exception as exc:
+                step, value = steps.throw, exc
             except BaseException:
                 steps.close()
                 raise
-            else:
-                call = steps.send(answer)
     except StopIteration as stop:
         result: T = stop.value
         return result
+
+
+async def adrive(steps: Generator[Act, Any, T], do: Callable[[Act], Awaitable[Any]]) -> T:
+    """`drive` without blocking the event loop."""
+    step, value = steps.send, None
+    try:
+        while True:
+            act = step(value)
+            try:
+                step, value = steps.send, await do(act)
+            except Exception as exc:
+                step, value = steps.throw, exc
+            except BaseException:
+                steps.close()
+                raise
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+def run(steps: Steps[T]) -> T:
+    """Drive a wrapper's steps to their end, blocking."""
+
+    def do(act: Call | Slow) -> Any:
+        if isinstance(act, Slow):
+            return act.work()
+        return score_many(act.scorer, act.jobs, act.context)
+
+    return drive(steps, do)
 
 
 async def arun(steps: Steps[T]) -> T:
     """Drive a wrapper's steps to their end, awaiting each call."""
-    try:
-        call = next(steps)
-        while True:
-            try:
-                answer = await ascore_many(call.scorer, call.jobs, call.context)
-            except Exception as exc:  # handed to the wrapper, whose business it is
-                call = steps.throw(exc)
-            except BaseException:
-                steps.close()
-                raise
-            else:
-                call = steps.send(answer)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+
+    async def do(act: Call | Slow) -> Any:
+        if isinstance(act, Slow):
+            return await asyncio.to_thread(act.work)
+        return await ascore_many(act.scorer, act.jobs, act.context)
+
+    return await adrive(steps, do)
 
 
 class Stepped:

@@ -23,6 +23,7 @@ from rankgate.scorers.remote.transport import (
     carry_out,
     endpoint_of,
 )
+from rankgate.scorers.steps import Stepped, adrive, drive
 from rankgate.texts import checked_texts
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class _Tally:
         return Scores(values=self.values, scale=scale, scored=scored, stats=stats)
 
 
-class RemoteScorer:
+class RemoteScorer(Stepped):
     """Scores over HTTP, in batches of what the server takes, always within a timeout.
 
     Batches go out in input order, so that what was read when the deadline passes is a prefix.
@@ -198,10 +199,8 @@ class RemoteScorer:
         """Texts in one request, as far as the server's refusals have taught."""
         return self._limit
 
-    def score(
-        self, query: str, texts: Sequence[str], context: ScoreContext | None = None
-    ) -> Scores:
-        """Score the texts; the scale and its range are the server's.
+    def score_many(self, jobs: Sequence[Job], context: ScoreContext | None = None) -> list[Scores]:
+        """Score several queries, one after the other; the scale and its range are the server's.
 
         Raises:
             InputError: query or texts are not strings.
@@ -209,39 +208,19 @@ class RemoteScorer:
                 before anything was read.
             RemoteScorerError: see its subclasses in `rankgate.errors`.
         """
-        return self.score_many([Job(query=query, texts=texts)], context)[0]
-
-    def score_many(self, jobs: Sequence[Job], context: ScoreContext | None = None) -> list[Scores]:
-        """`score` for several queries, one after the other."""
         ctx = ScoreContext() if context is None else context
-        plan = self._plan(jobs, ctx, width=1)
-        try:
-            wave = next(plan)
-            while True:
-                wave = plan.send([carry_out(e, self._transport, ctx.cancelled) for e in wave])
-        except StopIteration as stop:
-            result: list[Scores] = stop.value
-            return result
 
-    async def ascore(
-        self, query: str, texts: Sequence[str], context: ScoreContext | None = None
-    ) -> Scores:
-        """`score` without blocking the event loop."""
-        return (await self.ascore_many([Job(query=query, texts=texts)], context))[0]
+        def together(wave: Sequence[Exchange[Part]]) -> list[Part]:
+            return [carry_out(e, self._transport, ctx.cancelled) for e in wave]
+
+        return drive(self._plan(jobs, ctx, width=1), together)
 
     async def ascore_many(
         self, jobs: Sequence[Job], context: ScoreContext | None = None
     ) -> list[Scores]:
         """`score_many` without blocking; `concurrency` batches of a query at once."""
         ctx = ScoreContext() if context is None else context
-        plan = self._plan(jobs, ctx, width=self._concurrency)
-        try:
-            wave = next(plan)
-            while True:
-                wave = plan.send(await self._together(wave))
-        except StopIteration as stop:
-            result: list[Scores] = stop.value
-            return result
+        return await adrive(self._plan(jobs, ctx, width=self._concurrency), self._together)
 
     async def _together(self, wave: Sequence[Exchange[Part]]) -> list[Part]:
         tasks = [asyncio.ensure_future(acarry_out(e, self._transport)) for e in wave]

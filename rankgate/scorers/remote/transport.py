@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from rankgate.errors import ConfigError, MissingExtraError
 from rankgate.scorers.remote.secret import Secret
+from rankgate.scorers.steps import adrive, drive
 
 if TYPE_CHECKING:
     import httpx
@@ -219,34 +220,26 @@ class HttpTransport:
 
 def carry_out(steps: Exchange[T], transport: HttpTransport, cancelled: threading.Event) -> T:
     """Carry an exchange out, blocking; a pause ends when the caller has gone."""
-    answer: Reply | Unanswered | None = None
-    try:
-        while True:
-            act = steps.send(answer)
-            if isinstance(act, Pause):
-                cancelled.wait(act.seconds)
-                answer = None
-            else:
-                answer = transport.send(act)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+
+    def do(act: Send | Pause) -> Reply | Unanswered | None:
+        if isinstance(act, Send):
+            return transport.send(act)
+        cancelled.wait(act.seconds)
+        return None
+
+    return drive(steps, do)
 
 
 async def acarry_out(steps: Exchange[T], transport: HttpTransport) -> T:
     """Carry an exchange out without blocking the event loop."""
-    answer: Reply | Unanswered | None = None
-    try:
-        while True:
-            act = steps.send(answer)
-            if isinstance(act, Pause):
-                await asyncio.sleep(act.seconds)
-                answer = None
-            else:
-                answer = await transport.asend(act)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+
+    async def do(act: Send | Pause) -> Reply | Unanswered | None:
+        if isinstance(act, Send):
+            return await transport.asend(act)
+        await asyncio.sleep(act.seconds)
+        return None
+
+    return await adrive(steps, do)
 
 
 def _httpx() -> Any:

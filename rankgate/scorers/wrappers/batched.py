@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from rankgate.errors import ConfigError
-from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScorerInfo, Scores
-from rankgate.scorers.wrappers.traits import breaker_is_open, is_pointwise
+from rankgate.scorers.protocol import Job, ScoreContext, Scorer, Scores
+from rankgate.scorers.wrappers.traits import Around, is_pointwise
 from rankgate.scorers.wrappers.waiting import WaitingJob
 from rankgate.scorers.wrappers.worker import BatchWorker
 from rankgate.texts import checked_texts
@@ -29,7 +29,7 @@ def _estimated_tokens(text: str) -> int:
     return len(text) // 4 + 1
 
 
-class Batched:
+class Batched(Around):
     """Micro-batches concurrent queries, from threads and from event loops, into one call.
 
     One worker thread, started with the first query and ended when idle or closed, takes what
@@ -84,39 +84,18 @@ class Batched:
         self._worker = BatchWorker(inner, max_tokens=max_tokens, max_pairs=max_pairs)
 
     @property
-    def info(self) -> ScorerInfo:
-        """The inner scorer's."""
-        return self.inner.info
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a breaker inside would refuse a call now."""
-        return breaker_is_open(self.inner)
-
-    @property
     def waiting(self) -> int:
         """Queries that wait for a batch at the moment."""
         return self._worker.waiting()
 
-    @property
-    def pointwise(self) -> bool:
-        """As the inner scorer."""
-        return is_pointwise(self.inner)
-
-    def score(
-        self, query: str, texts: Sequence[str], context: ScoreContext | None = None
-    ) -> Scores:
-        """Score the texts for one query, together with whatever else is waiting.
+    def score_many(self, jobs: Sequence[Job], context: ScoreContext | None = None) -> list[Scores]:
+        """Score several queries, together with whatever else is waiting.
 
         Raises:
             InputError: query or texts are not strings.
             ScorerError: closed.
-            Exception: whatever the inner scorer raises for this query.
+            Exception: whatever the inner scorer raises for a query.
         """
-        return self.score_many([Job(query=query, texts=texts)], context)[0]
-
-    def score_many(self, jobs: Sequence[Job], context: ScoreContext | None = None) -> list[Scores]:
-        """Score several queries."""
         entries = self._entries(jobs, ScoreContext() if context is None else context)
         self._worker.enqueue(entries)
         try:
@@ -127,12 +106,6 @@ class Batched:
             return [t.future.result() if t.future.done() else t.so_far() for t in entries]
         finally:
             self._worker.abandon(entries)
-
-    async def ascore(
-        self, query: str, texts: Sequence[str], context: ScoreContext | None = None
-    ) -> Scores:
-        """`score` without blocking the event loop."""
-        return (await self.ascore_many([Job(query=query, texts=texts)], context))[0]
 
     async def ascore_many(
         self, jobs: Sequence[Job], context: ScoreContext | None = None

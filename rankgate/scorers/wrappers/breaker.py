@@ -13,9 +13,9 @@ from functools import partial
 from typing import Any
 
 from rankgate.errors import BreakerOpenError, ConfigError, InputError
-from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScorerInfo, Scores
-from rankgate.scorers.steps import Call, Stepped, Steps, run
-from rankgate.scorers.wrappers.traits import breaker_is_open, is_pointwise
+from rankgate.scorers.protocol import Job, ScoreContext, Scorer, Scores
+from rankgate.scorers.steps import Call, Steps, run
+from rankgate.scorers.wrappers.traits import Around, breaker_is_open
 
 __all__ = ["Breaker", "BreakerState"]
 
@@ -30,7 +30,7 @@ class BreakerState(StrEnum):
     OPEN = "open"
 
 
-class Breaker(Stepped):
+class Breaker(Around):
     """A circuit breaker (Nygard, Release It!) with sliding failure and slow-call rates.
 
     Counted as a failure: any exception, except an `InputError` (the caller's mistake). Not
@@ -113,16 +113,6 @@ class Breaker(Stepped):
         self._recovered = 0
 
     @property
-    def info(self) -> ScorerInfo:
-        """The inner scorer's."""
-        return self.inner.info
-
-    @property
-    def pointwise(self) -> bool:
-        """As the inner scorer."""
-        return is_pointwise(self.inner)
-
-    @property
     def state(self) -> BreakerState:
         """The state that a call now would meet: open turns half-open when its time is over."""
         with self._lock:
@@ -153,7 +143,7 @@ class Breaker(Stepped):
         epoch = self._admit()
         begun = self._clock()
         try:
-            answers = yield Call(scorer=self.inner, jobs=jobs, context=context)
+            answers: list[Scores] = yield Call(scorer=self.inner, jobs=jobs, context=context)
         except InputError:
             self._release(epoch)
             raise

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScorerInfo, Scores, ScoreStats
-from rankgate.scorers.steps import Call, Stepped, Steps, ascore_many
+from rankgate.scorers.protocol import Job, ScoreContext, Scorer, Scores, ScoreStats
+from rankgate.scorers.steps import Call, Slow, Steps
 from rankgate.scorers.wrappers.disk import ScoreDisk
 from rankgate.scorers.wrappers.key import score_keys
 from rankgate.scorers.wrappers.memory import ScoreMemory
-from rankgate.scorers.wrappers.traits import breaker_is_open, is_pointwise
+from rankgate.scorers.wrappers.traits import Around, is_pointwise
 from rankgate.texts import checked_texts
 
 __all__ = ["Cached"]
@@ -46,7 +46,7 @@ class _Lookup:
         return Job(query=self.job.query, texts=texts)
 
 
-class Cached(Stepped):
+class Cached(Around):
     """Remembers scores by everything that they depend on: see `rankgate.scorers.wrappers.key`.
 
     What is missing goes to the inner scorer in one call, each different text of a query once.
@@ -81,47 +81,23 @@ class Cached(Stepped):
         if not is_pointwise(inner):
             logger.info("nothing of %s is cached: it reads parts of a list", inner.info.id)
 
-    @property
-    def info(self) -> ScorerInfo:
-        """The inner scorer's."""
-        return self.inner.info
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a breaker inside would refuse a call now."""
-        return breaker_is_open(self.inner)
-
-    @property
-    def pointwise(self) -> bool:
-        """As the inner scorer."""
-        return is_pointwise(self.inner)
-
     def steps(self, jobs: Sequence[Job], context: ScoreContext) -> Steps[list[Scores]]:
         """Look up, score what is missing in one call, remember."""
-        if not is_pointwise(self.inner):
-            return (yield Call(scorer=self.inner, jobs=jobs, context=context))
-        lookups = self._look_up(jobs)
-        rest = [one.rest for one in lookups if one.missing]
-        answers = []
-        if rest:
-            answers = yield Call(scorer=self.inner, jobs=rest, context=context)
-        if not self._usable(answers):
-            return (yield Call(scorer=self.inner, jobs=jobs, context=context))
-        return self._filled(lookups, answers)
-
-    async def ascore_many(
-        self, jobs: Sequence[Job], context: ScoreContext | None = None
-    ) -> list[Scores]:
-        """Score several queries without blocking; a disk is read and written in a thread."""
-        if self.disk is None or not is_pointwise(self.inner):
-            return await super().ascore_many(jobs, context)
-        ctx = ScoreContext() if context is None else context
-        lookups = await asyncio.to_thread(self._look_up, jobs)
-        rest = [one.rest for one in lookups if one.missing]
-        answers = await ascore_many(self.inner, rest, ctx) if rest else []
-        if not self._usable(answers):
-            return await ascore_many(self.inner, jobs, ctx)
-        return await asyncio.to_thread(self._filled, lookups, answers)
+        if is_pointwise(self.inner):
+            # A disk is a file to wait for; memory is not.
+            slow = self.disk is not None
+            look_up = partial(self._look_up, jobs)
+            lookups: list[_Lookup] = (yield Slow(work=look_up)) if slow else look_up()
+            rest = [one.rest for one in lookups if one.missing]
+            answers: list[Scores] = []
+            if rest:
+                answers = yield Call(scorer=self.inner, jobs=rest, context=context)
+            if self._usable(answers):
+                fill = partial(self._filled, lookups, answers)
+                filled: list[Scores] = (yield Slow(work=fill)) if slow else fill()
+                return filled
+        everything: list[Scores] = yield Call(scorer=self.inner, jobs=jobs, context=context)
+        return everything
 
     def clear(self) -> None:
         """Forget what is in memory; the disk keeps what it has."""

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
-from rankgate.scorers.protocol import Scorer
+from rankgate.scorers.protocol import Scorer, ScorerInfo
+from rankgate.scorers.steps import Stepped
 
-__all__ = ["breaker_is_open", "innermost", "is_pointwise", "reads_apart"]
+__all__ = ["Around", "breaker_is_open", "innermost", "is_pointwise", "reads_apart"]
+
+
+class Around(Stepped):
+    """A scorer around another one, `inner`."""
+
+    inner: Scorer
+
+    @property
+    def info(self) -> ScorerInfo:
+        """The inner scorer's."""
+        return self.inner.info
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a breaker inside would refuse a call now."""
+        return breaker_is_open(self.inner)
+
+    @property
+    def pointwise(self) -> bool:
+        """As the inner scorer."""
+        return is_pointwise(self.inner)
 
 
 def breaker_is_open(scorer: Scorer) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -20,9 +19,9 @@ from rankgate.scorers.protocol import (
     ScorerInfo,
     Scores,
 )
-from rankgate.scorers.steps import Call, Stepped, Steps, arun
+from rankgate.scorers.steps import Call, Slow, Steps
 from rankgate.scorers.wrappers.spans import Spans, TokenizerSpans, cut_windows, estimated_spans
-from rankgate.scorers.wrappers.traits import breaker_is_open, is_pointwise, reads_apart
+from rankgate.scorers.wrappers.traits import Around, reads_apart
 from rankgate.texts import checked_texts
 
 __all__ = ["LEAST_READ", "Windowed", "windows_read"]
@@ -45,7 +44,7 @@ class _Windows:
     bounds: list[int]
 
 
-class Windowed(Stepped):
+class Windowed(Around):
     """Cuts long texts into overlapping token windows; a text's score is its best window's.
 
     Max pooling (MaxP: Dai and Callan, SIGIR 2019, arXiv 1905.09217). Texts that fit pass
@@ -129,34 +128,15 @@ class Windowed(Stepped):
         """The inner scorer's, with the way of cutting in `window`: scores of long texts differ."""
         return replace(self.inner.info, window=self._label)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a breaker inside would refuse a call now."""
-        return breaker_is_open(self.inner)
-
-    @property
-    def pointwise(self) -> bool:
-        """As the inner scorer."""
-        return is_pointwise(self.inner)
-
     def steps(self, jobs: Sequence[Job], context: ScoreContext) -> Steps[list[Scores]]:
         """Cut, score all windows in one call, pool."""
-        return self._read(self._windows_of(jobs), context)
-
-    async def ascore_many(
-        self, jobs: Sequence[Job], context: ScoreContext | None = None
-    ) -> list[Scores]:
-        """Score several queries without blocking; cutting long texts is left to a thread."""
-        cut = await asyncio.to_thread(self._windows_of, jobs)
-        return await arun(self._read(cut, ScoreContext() if context is None else context))
+        cut: list[_Windows] = yield Slow(work=partial(self._windows_of, jobs))
+        answers = yield Call(scorer=self.inner, jobs=[c.windows for c in cut], context=context)
+        return [_pooled(c, scores) for c, scores in zip(cut, answers, strict=True)]
 
     def windows(self, query: str, text: str) -> list[str]:
         """What the inner scorer is given of this text; the text itself where it fits."""
         return self._windows(text, self._room(query) if self.window is None else self.window)
-
-    def _read(self, cut: Sequence[_Windows], context: ScoreContext) -> Steps[list[Scores]]:
-        answers = yield Call(scorer=self.inner, jobs=[c.windows for c in cut], context=context)
-        return [_pooled(c, scores) for c, scores in zip(cut, answers, strict=True)]
 
     def _windows_of(self, jobs: Sequence[Job]) -> list[_Windows]:
         return [self._windows_of_job(job) for job in jobs]
