@@ -40,16 +40,16 @@ def judgements(n):
     )
 
 
-FIRST = Run(name="first", lists=planted(200, lambda i: i % 5))
-GOOD = Run(name="good", lists=planted(200, lambda i: 0 if i % 3 else i % 5))
-BAD = Run(name="bad", lists=planted(200, lambda i: 4 + i % 5))
+FIRST = Run(name="first", lists=planted(300, lambda i: i % 5))
+GOOD = Run(name="good", lists=planted(300, lambda i: 0 if i % 3 else i % 5))
+BAD = Run(name="bad", lists=planted(300, lambda i: 4 + i % 5))
 
 
 def test_each_run_gets_its_verdict_and_the_best_is_taken():
-    found = compare_runs(judgements(200), [FIRST, GOOD, BAD], settings=FAST)
+    found = compare_runs(judgements(300), [FIRST, GOOD, BAD], settings=FAST)
     verdicts = {name: run.verdict for name, run in found.runs.items()}
     assert verdicts == {"first": None, "good": Call.SHIP, "bad": Call.DONT_SHIP}
-    assert found.take == "good" and found.exit_code == 0 and found.clusters == 200
+    assert found.take == "good" and found.exit_code == 0 and found.clusters == 300
     assert "nDCG@10 is better than that of first" in found.runs["good"].reasons[0]
     assert not any("gate" in r or "tuned" in r for r in found.runs["good"].reasons)
     assert found.per_query["q0"]["first"] == {"ndcg@10": 1.0, "recall@5": 1.0}
@@ -57,16 +57,16 @@ def test_each_run_gets_its_verdict_and_the_best_is_taken():
 
 def test_a_run_against_itself_never_ships():
     copy = Run(name="copy", lists=FIRST.lists)
-    found = compare_runs(judgements(200), [FIRST, copy], settings=FAST)
+    found = compare_runs(judgements(300), [FIRST, copy], settings=FAST)
     assert found.runs["copy"].differences["ndcg@10"].mean == 0.0
     assert found.runs["copy"].verdict is not Call.SHIP
     assert found.take == "first" and found.exit_code != 0
 
 
 def test_p_is_holms_over_all_runs():
-    small = Run(name="small", lists=planted(200, lambda i: i % 5 if i > 9 else 0))
-    alone = compare_runs(judgements(200), [FIRST, small], settings=FAST)
-    among = compare_runs(judgements(200), [FIRST, small, GOOD, BAD], settings=FAST)
+    small = Run(name="small", lists=planted(300, lambda i: i % 5 if i > 9 else 0))
+    alone = compare_runs(judgements(300), [FIRST, small], settings=FAST)
+    among = compare_runs(judgements(300), [FIRST, small, GOOD, BAD], settings=FAST)
     p = alone.runs["small"].adjusted_p
     assert p == alone.runs["small"].differences["ndcg@10"].p
     # The least of three p-values is multiplied by three, and this is not the least.
@@ -79,11 +79,11 @@ def test_p_is_holms_over_all_runs():
 def test_what_a_run_lacks_counts_0_and_what_is_not_of_the_first_is_told():
     half = Run(name="half", lists={q: ids for q, ids in FIRST.lists.items() if int(q[1:]) % 2})
     other = Run(name="other", lists={q: (*ids, "new") for q, ids in FIRST.lists.items()})
-    found = compare_runs(judgements(200), [FIRST, half, other], settings=FAST)
-    assert found.runs["half"].missing == 50 and found.per_query["q0"]["half"]["ndcg@10"] == 0.0
-    assert (found.runs["half"].beyond, found.runs["other"].beyond) == (0, 100)
+    found = compare_runs(judgements(300), [FIRST, half, other], settings=FAST)
+    assert found.runs["half"].missing == 150 and found.per_query["q0"]["half"]["ndcg@10"] == 0.0
+    assert (found.runs["half"].beyond, found.runs["other"].beyond) == (0, 300)
     with pytest.raises(InputError, match="different names"):
-        compare_runs(judgements(200), [FIRST, FIRST], settings=FAST)
+        compare_runs(judgements(300), [FIRST, FIRST], settings=FAST)
 
 
 @pytest.fixture
