@@ -7,7 +7,7 @@ import pytest
 
 from rankgate.bounds import clopper_pearson
 from rankgate.errors import InputError
-from rankgate_eval.stats.reliability import measure_reliability, reliability_at_top
+from rankgate.live.reliability import measure_reliability, reliability_at_top
 
 
 def test_brier_and_skill_by_hand():

@@ -23,6 +23,7 @@ from rankgate_eval.calibrate.material import LEAST_JUDGED, Material, read_materi
 from rankgate_eval.calibrate.reading import Report
 from rankgate_eval.calibrate.record import (
     drawn_note,
+    mixture_of,
     numbers_of,
     parts_of,
     plain_data,
@@ -83,6 +84,7 @@ def calibrate(
     skip_rate: float | None = None,
     false_refusals: float = 0.05,
     confidence: float = 0.95,
+    prior: float | None = None,
     folds: int = 5,
     seed: int = 0,
     limit: int | None = None,
@@ -111,6 +113,8 @@ def calibrate(
         skip_rate: share of the queries that the gate should skip.
         false_refusals: share of the answerable queries that the floor may refuse.
         confidence: of the bound on that share.
+        prior: share of unanswerable questions that the probabilities are for; None: that of the
+            questions read, about half.
         folds: of the cross-fitting inside the half that is fitted on.
         seed: of halves, folds and intervals.
         limit: judged queries, and unjudged ones, at most; spread over the data set.
@@ -130,6 +134,7 @@ def calibrate(
         skip_rate=skip_rate,
         false_refusals=false_refusals,
         confidence=confidence,
+        prior=prior,
         top_n=top_n,
         folds=folds,
         seed=seed,
@@ -230,7 +235,9 @@ def fit_material(
             "skip_rate": options.skip_rate,
             "false_refusals": options.false_refusals,
             "confidence": options.confidence,
+            "prior": options.prior,
         },
+        "mixture": mixture_of(judgement, options),
         "parts": parts,
         "fusion": fusion_numbers(tuned, fusion),
         "reranker": reranker_numbers(judgement, reading.rows, options.seed),

@@ -158,8 +158,8 @@ def check_parts(
 ) -> dict[str, Check]:
     """Judge each part that was fitted on rows that it has not seen, or say why it was not."""
     checks = {
-        "reranked": _check_reranked(served, options.seed),
-        "first_stage": _check_first_stage(served, parts, options.seed),
+        "reranked": _check_reranked(served, options),
+        "first_stage": _check_first_stage(served, parts, options),
         "gate": _check_gate(served, parts, options),
         "floor": _check_floor(served, parts, options),
     }
@@ -171,7 +171,7 @@ def _check_model(
     placed: Callable[[Served], Placed],
     own: Callable[[Row], float],
     other: str,
-    seed: int,
+    options: FitOptions,
 ) -> Check:
     """An order not worse beyond its error, and a better one or a probability worth its name."""
     answerable = [s for s in served if s.row.answerable]
@@ -179,9 +179,14 @@ def _check_model(
         np.array([own(s.row) for s in answerable]),
         np.array([placed(s).ndcg10 for s in answerable]),
         [s.row for s in answerable],
-        seed=seed,
+        seed=options.seed,
     )
-    gain = brier_gain([placed(s) for s in served], [s.row for s in served], seed=seed)
+    gain = brier_gain(
+        [placed(s) for s in served],
+        [s.row for s in served],
+        seed=options.seed,
+        prior=options.prior,
+    )
     holds = gain is not None and gain[0].mean > gain[0].standard_error
     skill = "no probability" if gain is None else f"Brier skill {gain[1]['brier_skill']}"
     worse = order.mean < -order.standard_error
@@ -204,11 +209,11 @@ def _check_model(
     )
 
 
-def _check_reranked(served: Sequence[Served], seed: int) -> Check:
+def _check_reranked(served: Sequence[Served], options: FitOptions) -> Check:
     if all(_constant(s.row) for s in served):
         reason = "the scorer gives every passage of a query the same score"
         return Check(passed=False, reason=reason)
-    return _check_model(served, lambda s: s.reranked, raw_ndcg10, "raw order", seed)
+    return _check_model(served, lambda s: s.reranked, raw_ndcg10, "raw order", options)
 
 
 def _constant(row: Row) -> bool:
@@ -218,7 +223,7 @@ def _constant(row: Row) -> bool:
     return raw.size == 0 or float(raw.max() - raw.min()) <= 1e-9 * max(1.0, float(abs(raw).max()))
 
 
-def _check_first_stage(served: Sequence[Served], parts: FittedParts, seed: int) -> Check:
+def _check_first_stage(served: Sequence[Served], parts: FittedParts, options: FitOptions) -> Check:
     if parts.first_stage is None:
         reason = "the first stage gives no scores, and its ranks are no probability"
         return Check(passed=False, reason=reason)
@@ -227,7 +232,7 @@ def _check_first_stage(served: Sequence[Served], parts: FittedParts, seed: int) 
         lambda s: s.skipped,
         lambda row: place_by_first_stage(row, None).ndcg10,
         "first-stage order",
-        seed,
+        options,
     )
 
 

@@ -65,6 +65,7 @@ class FitOptions:
         folds: of the cross-fitting.
         seed: of the folds and of the intervals.
         lexicon: whether `unknown_share` may be used.
+        prior: share of unanswerable questions that the probabilities are for; None: as they come.
     """
 
     kind: FirstStageKind
@@ -76,6 +77,7 @@ class FitOptions:
     folds: int = 5
     seed: int = 0
     lexicon: bool = False
+    prior: float | None = None
 
     def __post_init__(self) -> None:
         if (self.max_loss is None) == (self.skip_rate is None):
@@ -90,6 +92,8 @@ class FitOptions:
         ):
             if not 0.0 < value < 1.0:
                 raise InputError(f"{name} must be above 0 and below 1, got {value}")
+        if self.prior is not None and not 0.0 <= self.prior < 1.0:
+            raise InputError(f"prior must be at least 0 and below 1, got {self.prior}")
         if self.top_n < 1:
             raise InputError(f"top_n must be at least 1, got {self.top_n}")
 
@@ -161,12 +165,12 @@ def fit_parts(
     reranked_how, reranked_oof = None, None
     if "reranked" not in without:
         reranked_how, reranked_oof = _best_variant(
-            rows, folds, scored=True, variants=variants_of(kind, scored=True)
+            rows, folds, scored=True, variants=variants_of(kind, scored=True), prior=options.prior
         )
     first_how, first_oof = None, None
     if judges_first:
         first_how, first_oof = _best_variant(
-            rows, folds, scored=False, variants=variants_of(kind, scored=False)
+            rows, folds, scored=False, variants=variants_of(kind, scored=False), prior=options.prior
         )
     skipped = [
         place_by_first_stage(row, None if first_oof is None else first_oof[i])
@@ -205,8 +209,12 @@ def fit_parts(
         served = [s if skip else r for r, s, skip in zip(reranked, skipped, skips, strict=True)]
         floor, refusing, notes["floor"] = _fit_floor(rows, served, skipped, options)
     return FittedParts(
-        reranked=None if reranked_how is None else fit_relevance(rows, reranked_how, scored=True),
-        first_stage=None if first_how is None else fit_relevance(rows, first_how, scored=False),
+        reranked=None
+        if reranked_how is None
+        else fit_relevance(rows, reranked_how, scored=True, prior=options.prior),
+        first_stage=None
+        if first_how is None
+        else fit_relevance(rows, first_how, scored=False, prior=options.prior),
         gate=gate,
         floor=floor,
         refusing=refusing,
@@ -222,7 +230,12 @@ Folds = Sequence[tuple[list[int], list[int]]]
 
 
 def _best_variant(
-    rows: Sequence[Row], folds: Folds, *, scored: bool, variants: Sequence[Variant]
+    rows: Sequence[Row],
+    folds: Folds,
+    *,
+    scored: bool,
+    variants: Sequence[Variant],
+    prior: float | None,
 ) -> tuple[Variant, list[Logistic]]:
     """The first variant, unless another orders better by more than the standard error.
 
@@ -236,7 +249,7 @@ def _best_variant(
     for variant in variants:
         models: dict[int, Logistic] = {}
         for train, held in folds:
-            fitted = fit_relevance([rows[i] for i in train], variant, scored=scored)
+            fitted = fit_relevance([rows[i] for i in train], variant, scored=scored, prior=prior)
             models.update(dict.fromkeys(held, fitted.model))
         placed = [
             place_by_scores(rows[i], models[i])

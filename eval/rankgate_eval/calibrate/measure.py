@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rankgate.bounds import clopper_pearson
+from rankgate.live.reliability import measure_reliability, mixture_weights
 from rankgate_eval.calibrate.rows import Row
 from rankgate_eval.calibrate.serve import Placed, Served, place_by_first_stage, place_by_scores
-from rankgate_eval.stats.reliability import measure_reliability
 from rankgate_eval.stats.significance import Difference, compare, rates_interval
 
 __all__ = [
@@ -71,12 +71,13 @@ def raw_ndcg10(row: Row) -> float:
 
 
 def brier_gain(
-    placed: Sequence[Placed], rows: Sequence[Row], *, seed: int
+    placed: Sequence[Placed], rows: Sequence[Row], *, seed: int, prior: float | None = None
 ) -> tuple[Difference, dict[str, Any]] | None:
     """How much better the best passage's probability is than always saying the base rate.
 
     Where the floor reads it, at the top, on answerable and unanswerable questions alike, but
-    without those of the stratum `foreign`, which are too easy.
+    without those of the stratum `foreign`, which are too easy; both kinds weighted to the mixture
+    that the probabilities are for.
 
     Returns:
         The paired difference of squared errors (above 0: better), and numbers; None where no
@@ -91,9 +92,14 @@ def brier_gain(
         return None
     p = np.array([p.best for p, _ in used], dtype=np.float64)
     y = np.array([bool(r.relevant[q.order[0]]) for q, r in used], dtype=np.float64)
-    found = measure_reliability(p, y)
-    rate = float(y.mean())
-    gain = compared((p - y) ** 2, (rate - y) ** 2, [r for _, r in used], seed=seed)
+    # A fold may lack a kind; what it then has is all that can be measured.
+    unanswerable = [not r.answerable for _, r in used]
+    w = np.ones(len(used))
+    if prior is not None and 0 < sum(unanswerable) < len(used):
+        w = mixture_weights(unanswerable, prior)
+    found = measure_reliability(p, y, weights=w)
+    rate = found.base_rate
+    gain = compared(w * (p - y) ** 2, w * (rate - y) ** 2, [r for _, r in used], seed=seed)
     return gain, {
         "n": found.n,
         "base_rate": _round(found.base_rate),
@@ -121,8 +127,19 @@ def separation(served: Sequence[Served], *, seed: int) -> dict[str, Any] | None:
     return {"mean": _round(apart), "interval": _interval(low, high), "n": len(rows)}
 
 
-def describe(served: Sequence[Served], *, top_n: int, seed: int) -> dict[str, Any]:
+def describe(
+    served: Sequence[Served], *, top_n: int, seed: int, prior: float | None = None
+) -> dict[str, Any]:
     """Everything that a report says of a policy on rows that it has not seen."""
+    paths: dict[str, Callable[[Served], Placed]] = {
+        "reranked": lambda s: s.reranked,
+        "first_stage": lambda s: s.skipped,
+        "served": lambda s: s.placed,
+    }
+    gains = {
+        name: brier_gain([path(s) for s in served], _rows(served), seed=seed, prior=prior)
+        for name, path in paths.items()
+    }
     answerable = [s for s in served if s.row.answerable]
     rows = [s.row for s in answerable]
     own = np.array([place_by_first_stage(r, None).ndcg10 for r in rows])
@@ -160,9 +177,9 @@ def describe(served: Sequence[Served], *, top_n: int, seed: int) -> dict[str, An
         "probability": {
             name: None if found is None else found[1]
             for name, found in (
-                ("reranked", brier_gain([s.reranked for s in served], _rows(served), seed=seed)),
-                ("first_stage", brier_gain([s.skipped for s in served], _rows(served), seed=seed)),
-                ("served", brier_gain([s.placed for s in served], _rows(served), seed=seed)),
+                *gains.items(),
+                # Traffic that is all answerable is judged against this, not against the mixture.
+                ("answerable", brier_gain([s.placed for s in answerable], rows, seed=seed)),
             )
         },
     }

@@ -21,6 +21,7 @@ from rankgate_eval.calibrate.serve import Served, place_by_first_stage, serve
 
 __all__ = [
     "drawn_note",
+    "mixture_of",
     "numbers_of",
     "parts_of",
     "plain_data",
@@ -62,7 +63,11 @@ def parts_of(
         ("first_stage", judged.parts.first_stage),
     ):
         if fitted is not None:
-            parts[name].update(n=fitted.n, dropped=dict(fitted.dropped))
+            parts[name].update(
+                n=fitted.n,
+                dropped=dict(fitted.dropped),
+                unanswerable=round(fitted.unanswerable, 5),
+            )
     if judged.parts.refusing is not None:
         bound = judged.parts.refusing
         parts["floor"].update(
@@ -79,6 +84,15 @@ def parts_of(
         reranked=_noted(section.reranked, parts["reranked"]),
         first_stage=_noted(section.first_stage, parts["first_stage"]),
     )
+
+
+def mixture_of(judged: Judged | None, options: FitOptions) -> dict[str, Any] | None:
+    """Which share of unanswerable questions the probabilities are for; None: none was fitted."""
+    models = () if judged is None else (judged.parts.reranked, judged.parts.first_stage)
+    share = next((m.unanswerable for m in models if m is not None), None)
+    if share is None:
+        return None
+    return {"unanswerable": round(share, 5), "stated": options.prior is not None}
 
 
 def _noted(model: RelevanceModel | None, provenance: Mapping[str, Any]) -> RelevanceModel | None:
@@ -99,7 +113,7 @@ def numbers_of(
     """
 
     def described(served: Sequence[Served]) -> dict[str, Any]:
-        return describe(served, top_n=options.top_n, seed=options.seed)
+        return describe(served, top_n=options.top_n, seed=options.seed, prior=options.prior)
 
     ordered = sorted(rows, key=lambda row: (row.query_id, row.stratum))
     fresh = [serve(row, section) for row in ordered] if judged is None else list(judged.served)

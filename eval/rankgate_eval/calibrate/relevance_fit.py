@@ -3,7 +3,9 @@
 The features' weights are fitted list-wise (softmax over a query's candidates, ListNet's top-one
 loss: Cao et al., ICML 2007, doi:10.1145/1273496.1273513), because they order. Slope and intercept
 are then fitted point-wise on the ten best candidates, answerable and unanswerable queries
-together, because they make the probability.
+together, because they make the probability. It is one of a mixture of the two kinds, which weights
+set: within each kind nothing changes with the mixture, while what is irrelevant does (of
+unanswerable questions everything), so no offset of the log-odds alone would be right.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 from rankgate.decide.logistic import Feature, Logistic
 from rankgate.errors import InputError
+from rankgate.live.reliability import mixture_weights
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.rows import Row, Seen
 from rankgate_eval.stats.fits import corpus_shares, fit_listwise, fit_logistic
@@ -48,11 +51,13 @@ class FittedRelevance:
         model: the logistic.
         dropped: feature to the reason: it does not vary, or its weight contradicts its meaning.
         n: queries that it was fitted on.
+        unanswerable: share of unanswerable queries in the mixture that it gives probabilities of.
     """
 
     model: Logistic
     dropped: dict[str, str]
     n: int
+    unanswerable: float
 
     @property
     def reads_raw(self) -> bool:
@@ -79,6 +84,7 @@ def fit_relevance(
     *,
     scored: bool,
     ridge: float = 0.005,
+    prior: float | None = None,
 ) -> FittedRelevance:
     """The two steps of the module's docstring, corpora weighing the same.
 
@@ -91,9 +97,11 @@ def fit_relevance(
         names: of features.
         scored: the candidates as the scorer read them, or as the first stage gave them.
         ridge: of the list-wise step, on standardised features, against the mean loss of a query.
+        prior: share of unanswerable queries that the probabilities are for; None: as they come.
 
     Raises:
-        InputError: no query has a relevant passage among its candidates.
+        InputError: no query has a relevant passage among its candidates, or none is unanswerable
+            though `prior` says that some are.
     """
     usable: list[tuple[Row, Seen]] = []
     for row in rows:
@@ -106,6 +114,7 @@ def fit_relevance(
             f"none of {len(rows)} queries has a relevant passage among its candidates, so no "
             "relevance model can be fitted. Raise k, or mend retrieval first."
         )
+    weights_of = _query_weights([row for row, _ in usable], prior)
     dropped: dict[str, str] = {}
     kept = _varying([seen for _, seen in listed], names, dropped)
     while True:
@@ -113,12 +122,13 @@ def fit_relevance(
         if not (weights < 0.0).any():
             break
         kept = _without_worst(kept, weights, dropped)
-    slope, intercept = _pointwise(usable, kept, weights)
+    slope, intercept = _pointwise(usable, kept, weights, weights_of)
     if kept and slope <= 0.0:
         # What orders says nothing across queries, or the reverse: then it may not order either.
         dropped.update(dict.fromkeys(kept, "tells nothing of relevance across queries"))
         kept, weights = (), np.empty(0)
-        slope, intercept = _pointwise(usable, kept, weights)
+        slope, intercept = _pointwise(usable, kept, weights, weights_of)
+    unanswered = np.array([not row.answerable for row, _ in usable])
     features = [
         Feature(name=name, weight=float(slope * w)) for name, w in zip(kept, weights, strict=True)
     ]
@@ -126,6 +136,7 @@ def fit_relevance(
         model=Logistic(intercept=intercept, features=tuple(features)),
         dropped=dropped,
         n=len(usable),
+        unanswerable=float(weights_of[unanswered].sum() / weights_of.sum()),
     )
 
 
@@ -164,19 +175,32 @@ def _listwise(listed: Sequence[tuple[Row, Seen]], names: Sequence[str], ridge: f
     )
 
 
+def _query_weights(rows: Sequence[Row], prior: float | None) -> FloatArray:
+    """(n,) of the queries in the point-wise step: corpora alike, and within each the mixture."""
+    corpora = [row.corpus for row in rows]
+    counts = {c: corpora.count(c) for c in dict.fromkeys(corpora)}
+    weights = np.array([1.0 / counts[c] for c in corpora])
+    if prior is not None:
+        for corpus in counts:
+            at = [i for i, c in enumerate(corpora) if c == corpus]
+            weights[at] *= mixture_weights([not rows[i].answerable for i in at], prior)
+    return weights
+
+
 def _pointwise(
-    usable: Sequence[tuple[Row, Seen]], names: Sequence[str], weights: FloatArray
+    usable: Sequence[tuple[Row, Seen]],
+    names: Sequence[str],
+    weights: FloatArray,
+    of_queries: FloatArray,
 ) -> tuple[float, float]:
     """Slope and intercept that make a probability of what orders."""
-    corpora = [row.corpus for row, _ in usable]
-    counts = {c: corpora.count(c) for c in dict.fromkeys(corpora)}
     xs, ys, shares = [], [], []
-    for (_, seen), corpus in zip(usable, corpora, strict=True):
+    for (_, seen), weight in zip(usable, of_queries.tolist(), strict=True):
         s = seen.matrix(names) @ weights
         top = np.argsort(-s, kind="stable")[:_READ]
         xs.append(s[top])
         ys.append(seen.relevant[top])
-        shares.append(np.full(top.size, 1.0 / (counts[corpus] * top.size)))
+        shares.append(np.full(top.size, weight / top.size))
     x = np.concatenate(xs)[:, None] if names else np.empty((sum(map(len, xs)), 0))
     y, share = np.concatenate(ys), np.concatenate(shares)
     intercept, own = fit_logistic(x, y, share, ridge=_POINTWISE_RIDGE)

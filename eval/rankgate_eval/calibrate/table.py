@@ -36,11 +36,18 @@ def table_lines(found: Calibration) -> list[str]:
         entry = report["parts"][part]
         mark = "kept" if entry["kept"] else ("base" if entry.get("from_base") else "none")
         lines.append(f"{_NAMES[part]:<24}{mark:<6}{entry['reason']}")
+    if report["mixture"] is not None:
+        lines.append(f"{'probabilities':<24}{'':<6}{_mixture(report['mixture'])}")
     lines.append(f"{'fusion':<24}{'':<6}{report['fusion']['note']}")
     lines += ["", *_numbers(report)]
     if report["notes"]:
         lines += ["", *(f"Note: {note}" for note in report["notes"])]
     return lines
+
+
+def _mixture(mixture: Mapping[str, Any]) -> str:
+    told = f"for traffic of which {mixture['unanswerable']:.0%} has no answer"
+    return told if mixture["stated"] else f"{told}, as in the questions read; --prior names yours"
 
 
 def _harm(found: Calibration) -> list[str]:

@@ -14,6 +14,7 @@ from rankgate_eval.cli.inputs import Inputs
 from rankgate_eval.cli.options import (
     JsonOption,
     LimitOption,
+    PriorOption,
     ScorerOption,
     SeedOption,
     SplitOption,
@@ -78,6 +79,7 @@ def calibrate_data(
     confidence: Annotated[
         float, typer.Option("--confidence", help="Of the bound on false refusals.")
     ] = 0.95,
+    prior: PriorOption = None,
     base: Annotated[
         Path | None,
         typer.Option(
@@ -147,6 +149,7 @@ def calibrate_data(
                 skip_rate=skip_rate,
                 false_refusals=false_refusals,
                 confidence=confidence,
+                prior=prior,
                 folds=folds,
                 seed=seed,
                 limit=limit,

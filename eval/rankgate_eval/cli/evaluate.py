@@ -21,6 +21,7 @@ from rankgate_eval.cli.options import (
     LimitOption,
     OutOption,
     PolicyOption,
+    PriorOption,
     ScorerOption,
     SeedOption,
     SplitOption,
@@ -56,6 +57,7 @@ def evaluate_data(
     limit: LimitOption = None,
     field: FieldOption = None,
     budget_ms: BudgetOption = None,
+    prior: PriorOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -105,6 +107,7 @@ def evaluate_data(
             limit=limit,
             fields=tuple(field or ()),
             budget_ms=budget_ms,
+            prior=prior,
             seed=seed,
         )
         result.save(out / "result.json")

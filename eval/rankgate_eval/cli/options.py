@@ -19,6 +19,7 @@ __all__ = [
     "LimitOption",
     "OutOption",
     "PolicyOption",
+    "PriorOption",
     "ScorerOption",
     "SeedOption",
     "SplitOption",
@@ -63,6 +64,15 @@ FieldOption = Annotated[
 BudgetOption = Annotated[
     float | None,
     typer.Option("--budget-ms", help="Latency that 95 of 100 queries must keep."),
+]
+PriorOption = Annotated[
+    float | None,
+    typer.Option(
+        "--prior",
+        help="Share of unanswerable questions in the traffic that probabilities are for. Without "
+        "it calibrate fits them for the questions read, about half of them unanswerable, and "
+        "eval judges them by what the policy was fitted for.",
+    ),
 ]
 OutOption = Annotated[
     Path, typer.Option("--out", help="Folder for result.json, report.html and report.md.")

@@ -16,7 +16,7 @@ from rankgate_eval.report.numbers import (
 )
 from rankgate_eval.report.safe_text import clip
 from rankgate_eval.report.words import metric_name, primary_change
-from rankgate_eval.result.parts import Moved, StratumRow
+from rankgate_eval.result.parts import Moved, ReliabilityResult, StratumRow
 from rankgate_eval.result.result import Result
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "judged_words",
     "made_facts",
     "metric_order",
+    "mixture_sentence",
     "sorted_inversions",
     "sorted_lifts",
 ]
@@ -77,6 +78,31 @@ def figures(result: Result) -> tuple[Figure, ...]:
         )
     )
     return tuple(found)
+
+
+def mixture_sentence(found: ReliabilityResult | None) -> str:
+    """Of which traffic the probabilities are judged, and of which they are; "" where unknown."""
+    if found is None or found.unanswerable is None:
+        return ""
+    mixed = f"{percent(found.unanswerable)} of the questions unanswerable"
+    alone = "The data hold no unanswerable question, so this is of answerable questions alone"
+    if found.unanswerable > 0.0:
+        alone = f"Weighted to {mixed}" if found.claimed is not None else f"As the data are, {mixed}"
+    if found.claimed is None:
+        return f"{alone}. The policy does not say for which share its probabilities were fitted."
+    if math.isclose(found.claimed, found.unanswerable, abs_tol=5e-4):
+        return f"{alone}: what the policy's probabilities are for."
+    told = f"{alone}, while the policy's probabilities are for {percent(found.claimed)}"
+    if found.unanswerable > 0.0 or found.expected is None:
+        return f"{told}; `rankgate calibrate --prior` fits them for your share."
+    e = found.expected
+    return (
+        f"{told}, and so are lower than what comes true here. Of answerable questions alone its "
+        f"calibration predicted {percent(e.predicted)} where {percent(e.observed)} came true "
+        f"(n = {e.n:,}); here it predicts {percent(found.predicted)} and "
+        f"{percent(found.base_rate)} came true. `rankgate calibrate --prior 0` fits them for "
+        "such traffic."
+    )
 
 
 def budget_sentence(result: Result) -> str:

@@ -97,6 +97,7 @@ def render_html(result: Result) -> str:
         "regressions": [row for row in rows if row.regression and row.difference is not None],
         "reliability": _reliability(result),
         "budget": facts.budget_sentence(result),
+        "mixture": facts.mixture_sentence(result.reliability.get("top_1")),
         "answers": answers,
         "verdicts": words.VERDICTS,
         "most_moved": _MOST,

@@ -231,7 +231,9 @@ def _reliability(result: Result) -> str:
     for key, name in (("top_1", "Best passage"), ("top_n", f"First {result.made.top_n}")):
         found = result.reliability.get(key)
         rows.append((name, *_trust(found)))
-    return _table(("Passages", "n", "Predicted", "Observed", "Brier", "Brier skill"), rows)
+    table = _table(("Passages", "n", "Predicted", "Observed", "Brier", "Brier skill"), rows)
+    said = facts.mixture_sentence(result.reliability.get("top_1"))
+    return f"{table}\n\n{said}" if said else table
 
 
 def _trust(found: ReliabilityResult | None) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ __all__ = [
     "DataResult",
     "Diagnosed",
     "Estimate",
+    "ExpectedResult",
     "Frontier",
     "FrontierPoint",
     "HeadroomResult",
@@ -245,7 +246,7 @@ class StrataResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class ReliabilityBin:
-    """Passages of similar probability; see `rankgate_eval.stats.reliability.Bin`."""
+    """Passages of similar probability; see `rankgate.live.reliability.Bin`."""
 
     low: float
     high: float
@@ -256,12 +257,26 @@ class ReliabilityBin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class ExpectedResult:
+    """Probabilities of the best passage, and what came true, of `n` answerable queries."""
+
+    n: int
+    predicted: float
+    observed: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class ReliabilityResult:
     """Whether a probability means what it says, over the first `top` passages a query.
 
     Attributes:
-        queries: judged queries whose passages have a probability.
-        brier_skill: None where always saying the base rate makes no error.
+        queries: queries whose passages have a probability.
+        brier_skill: None where always saying the base rate makes no error, and where the data
+            have no unanswerable query though the policy's probabilities are for a mixture.
+        unanswerable: share of unanswerable queries in what was measured, after weighting.
+        claimed: share that the policy's probabilities are for; None: it does not say.
+        expected: what the policy's calibration saw of answerable queries alone, on its fresh
+            half; None where that is not what was measured.
     """
 
     top: int
@@ -271,6 +286,9 @@ class ReliabilityResult:
     predicted: float
     brier: float
     brier_skill: float | None
+    unanswerable: float | None = None
+    claimed: float | None = None
+    expected: ExpectedResult | None = None
     bins: tuple[ReliabilityBin, ...]
 
 

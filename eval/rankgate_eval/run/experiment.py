@@ -54,6 +54,8 @@ class EvalSettings:
         limit: judged queries, and as many unanswerable ones, at most, evenly spread; None: all.
         fields: names of the data's own fields that are strata.
         budget_ms: latency that 95 of 100 queries must keep; None: none.
+        prior: share of unanswerable questions for which probabilities are judged; None: that which
+            the policy is for.
         seed: of folds, intervals and tests.
         folds: of the tuned first stage.
         resamples: of every interval.
@@ -68,6 +70,7 @@ class EvalSettings:
     limit: int | None = None
     fields: tuple[str, ...] = ()
     budget_ms: float | None = None
+    prior: float | None = None
     seed: int = 0
     folds: int = 5
     resamples: int = 2000
@@ -80,6 +83,8 @@ class EvalSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}")
+        if self.prior is not None and not 0.0 <= self.prior < 1.0:
+            raise InputError(f"prior must be at least 0 and below 1, got {self.prior}")
         if self.budget_ms is not None and not self.budget_ms > 0.0:
             raise InputError(f"a latency budget must be above 0 ms, got {self.budget_ms}")
 

@@ -7,7 +7,6 @@ What judges the gate and the scorer alone is measured before the floor.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,14 +23,13 @@ from rankgate_eval.result.parts import (
     Made,
     QueryLists,
     QueryRow,
-    ReliabilityResult,
 )
 from rankgate_eval.result.result import ARMS, BASELINES, Result
 from rankgate_eval.run.experiment import Experiment
 from rankgate_eval.run.latency import check_budget, summarise_latency
 from rankgate_eval.run.metrics import METRICS, headroom, measure, recall_curve
 from rankgate_eval.run.orderings import path_counts
-from rankgate_eval.stats.reliability import reliability_at_top
+from rankgate_eval.run.trust import reliability_of
 from rankgate_eval.stats.significance import Difference, compare
 from rankgate_eval.stats.strata import StrataReport, compare_strata, stratify
 from rankgate_eval.verdict.diagnosis import Observations, diagnose
@@ -51,7 +49,6 @@ from rankgate_eval.verdict.sections import (
     estimate,
     interval,
     rate,
-    reliability_result,
     strata_result,
 )
 from rankgate_eval.verdict.verdict import Call, Evidence, Over, judge
@@ -240,8 +237,8 @@ def analyse(
         refusals=refusals,
         strata=None if strata is None else strata_result(strata),
         reliability={
-            "top_1": _reliability(e, top=1),
-            "top_n": _reliability(e, top=e.top_n),
+            "top_1": reliability_of(e, rows, top=1),
+            "top_n": reliability_of(e, rows, top=e.top_n),
         },
         frontier=measure_frontier(
             e.arms.decided,
@@ -347,26 +344,6 @@ def _headroom(e: Experiment, numbers: _Numbers) -> HeadroomResult:
         ),
         used=won / room.mean if room.mean > 1e-12 else None,
     )
-
-
-def _reliability(e: Experiment, *, top: int) -> ReliabilityResult | None:
-    probabilities: list[list[float]] = []
-    truth: list[list[bool]] = []
-    for query_id in e.judged:
-        relevant = set(e.data.relevant(query_id))
-        # Unread passages behind the read ones have no probability, and no floor reads them.
-        known = [
-            (p.relevance_score, p.candidate.id in relevant)
-            for p in itertools.islice(e.arms.decided[query_id].passages, top)
-            if p.relevance_score is not None
-        ]
-        if known:
-            probabilities.append([p for p, _ in known])
-            truth.append([t for _, t in known])
-    if not probabilities:
-        return None
-    found = reliability_at_top(probabilities, truth, top=top)
-    return reliability_result(found, top=top, queries=len(probabilities))
 
 
 def _diagnosis(

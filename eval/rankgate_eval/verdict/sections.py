@@ -13,12 +13,9 @@ from rankgate_eval.result.parts import (
     Change,
     Estimate,
     Rate,
-    ReliabilityBin,
-    ReliabilityResult,
     StrataResult,
     StratumRow,
 )
-from rankgate_eval.stats.reliability import Reliability
 from rankgate_eval.stats.significance import Difference, bootstrap_interval
 from rankgate_eval.stats.strata import StrataReport
 
@@ -27,7 +24,6 @@ __all__ = [
     "estimate",
     "interval",
     "rate",
-    "reliability_result",
     "strata_result",
 ]
 
@@ -74,30 +70,6 @@ def rate(count: int, n: int) -> Rate:
     if n == 0:
         return Rate(count=0, n=0, rate=None, ci=None)
     return Rate(count=count, n=n, rate=count / n, ci=clopper_pearson(count, n))
-
-
-def reliability_result(found: Reliability, *, top: int, queries: int) -> ReliabilityResult:
-    """A reliability curve as a result holds it."""
-    return ReliabilityResult(
-        top=top,
-        queries=queries,
-        n=found.n,
-        base_rate=found.base_rate,
-        predicted=found.predicted,
-        brier=found.brier,
-        brier_skill=found.brier_skill,
-        bins=tuple(
-            ReliabilityBin(
-                low=b.low,
-                high=b.high,
-                n=b.n,
-                predicted=b.predicted,
-                observed=b.observed,
-                ci=(b.observed_low, b.observed_high),
-            )
-            for b in found.bins
-        ),
-    )
 
 
 def strata_result(report: StrataReport) -> StrataResult:

@@ -2,6 +2,10 @@
 
 Measured at the top, where the floor reads it. Over all 50 candidates of a query 49 are easy
 negatives, and an expected calibration error would praise a model that always says 0.02.
+
+A probability belongs to the mixture of questions that it was fitted for: where half of them have
+no answer it is lower than where all have one. So questions are weighted to that mixture before
+anything is compared (Saerens et al., Neural Computation 14, 2002, doi:10.1162/089976602753284446).
 """
 
 from __future__ import annotations
@@ -15,7 +19,9 @@ import numpy.typing as npt
 from rankgate.bounds import clopper_pearson
 from rankgate.errors import InputError
 
-__all__ = ["Bin", "Reliability", "measure_reliability", "reliability_at_top"]
+__all__ = ["Bin", "Reliability", "measure_reliability", "mixture_weights", "reliability_at_top"]
+
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +33,9 @@ class Bin:
         n: passages.
         predicted: mean probability.
         observed: share that is relevant.
-        observed_low, observed_high: exact 95% binomial interval of that share; too narrow
-            where passages of one query stand together, as they do at top-n.
+        observed_low, observed_high: exact 95% binomial interval of that share, of Kish's
+            effective number where passages weigh differently; too narrow where passages of one
+            query stand together, as they do at top-n.
     """
 
     low: float
@@ -42,7 +49,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reliability:
-    """How probabilities compare with what came true.
+    """How probabilities compare with what came true; rates and means as passages weigh.
 
     Attributes:
         n: passages.
@@ -63,12 +70,38 @@ class Reliability:
     bins: tuple[Bin, ...]
 
 
+def mixture_weights(unanswerable: Sequence[bool], share: float) -> FloatArray:
+    """(n,) weights, their mean 1, under which `share` of the questions are unanswerable.
+
+    Args:
+        unanswerable: (n,) of each question.
+        share: in [0, 1); at 0 unanswerable questions weigh nothing.
+
+    Raises:
+        InputError: `share` out of range, or questions of a kind that it needs are missing.
+    """
+    kinds = np.asarray(unanswerable, dtype=np.bool_)
+    if not 0.0 <= share < 1.0:
+        raise InputError(f"the share of unanswerable questions is in [0, 1), got {share}")
+    found = float(kinds.mean()) if kinds.size else 0.0
+    if found == 1.0 or not kinds.size:
+        raise InputError("there is no answerable question, so no mixture with any can be weighted")
+    if found == 0.0 and share > 0.0:
+        raise InputError(
+            f"there is no unanswerable question, so none can be {share:.0%} of the mixture; "
+            "add some, or name a share of 0"
+        )
+    unanswered = share / found if found else 0.0
+    return np.where(kinds, unanswered, (1.0 - share) / (1.0 - found))
+
+
 def measure_reliability(
     probabilities: npt.ArrayLike,
     relevant: npt.ArrayLike,
     *,
     bins: int = 10,
     reference_rate: float | None = None,
+    weights: npt.ArrayLike | None = None,
 ) -> Reliability:
     """Brier score, Brier skill and reliability curve.
 
@@ -78,9 +111,11 @@ def measure_reliability(
         bins: at most so many.
         reference_rate: that the skill is measured against, such as the rate of the split that
             the model was fitted on; None: the rate of these passages.
+        weights: (n,) of the passages, at least 0, such as `mixture_weights`; None: all the same.
+            What weighs nothing is not counted.
 
     Raises:
-        InputError: no passage, lengths differ, or a probability outside [0, 1].
+        InputError: no passage, lengths differ, a probability outside [0, 1], or a weight below 0.
     """
     p = np.asarray(probabilities, dtype=np.float64)
     y = np.asarray(relevant, dtype=np.float64)
@@ -92,19 +127,23 @@ def measure_reliability(
         raise InputError("relevance must be true or false; turn grades into `grade > 0` first")
     if bins < 1:
         raise InputError(f"bins must be at least 1, got {bins}")
-    rate = float(y.mean())
+    w = np.ones(p.size) if weights is None else np.asarray(weights, dtype=np.float64)
+    if w.shape != p.shape or not (np.isfinite(w) & (w >= 0.0)).all() or not w.any():
+        raise InputError(f"weights must be {p.size} finite numbers of at least 0, some above 0")
+    p, y, w = p[w > 0.0], y[w > 0.0], w[w > 0.0]
+    rate = float(np.average(y, weights=w))
     reference = rate if reference_rate is None else reference_rate
     if not 0.0 <= reference <= 1.0:
         raise InputError(f"reference_rate must be in [0, 1], got {reference}")
-    brier = float(((p - y) ** 2).mean())
-    worst = float(((reference - y) ** 2).mean())
+    brier = float(np.average((p - y) ** 2, weights=w))
+    worst = float(np.average((reference - y) ** 2, weights=w))
     return Reliability(
         n=int(p.size),
         base_rate=rate,
-        predicted=float(p.mean()),
+        predicted=float(np.average(p, weights=w)),
         brier=brier,
         brier_skill=None if worst == 0.0 else 1.0 - brier / worst,
-        bins=_curve(p, y, bins),
+        bins=_curve(p, y, w, bins),
     )
 
 
@@ -115,6 +154,7 @@ def reliability_at_top(
     top: int,
     bins: int = 10,
     reference_rate: float | None = None,
+    weights: Sequence[float] | None = None,
 ) -> Reliability:
     """`measure_reliability` over the first `top` passages of every query's list.
 
@@ -124,6 +164,7 @@ def reliability_at_top(
         top: 1 for what refuses a query, top_n for what drops a passage.
         bins: as in `measure_reliability`.
         reference_rate: as in `measure_reliability`.
+        weights: of the queries, each of whose passages weighs as much; None: all the same.
 
     Raises:
         InputError: lists do not match, `top` is below 1, or nothing is left.
@@ -132,6 +173,10 @@ def reliability_at_top(
         raise InputError(f"top must be at least 1, got {top}")
     p: list[float] = []
     y: list[bool] = []
+    w: list[float] = []
+    weighed = [1.0] * len(probabilities) if weights is None else weights
+    if len(weighed) != len(probabilities):
+        raise InputError(f"{len(probabilities)} lists of probabilities, {len(weighed)} weights")
     if len(probabilities) != len(relevant):
         raise InputError(f"{len(probabilities)} lists of probabilities, {len(relevant)} of truth")
     for i, (row, truth) in enumerate(zip(probabilities, relevant, strict=True)):
@@ -139,25 +184,32 @@ def reliability_at_top(
             raise InputError(f"query {i}: {len(row)} probabilities, {len(truth)} truth values")
         p += row[:top]
         y += truth[:top]
-    return measure_reliability(p, y, bins=bins, reference_rate=reference_rate)
+        w += [weighed[i]] * len(row[:top])
+    return measure_reliability(p, y, bins=bins, reference_rate=reference_rate, weights=w)
 
 
-def _curve(p: npt.NDArray[np.float64], y: npt.NDArray[np.float64], bins: int) -> tuple[Bin, ...]:
+def _curve(p: FloatArray, y: FloatArray, w: FloatArray, bins: int) -> tuple[Bin, ...]:
     # The upper edges are values that occur; equal ones fall together, so ties stay in one bin.
-    edges = np.unique(np.quantile(p, np.arange(1, bins + 1) / bins, method="inverted_cdf"))
+    rising = np.argsort(p, kind="stable")
+    mass = np.cumsum(w[rising])
+    wanted = np.arange(1, bins + 1) / bins * mass[-1] * (1.0 - 1e-12)  # for sums of rounded parts
+    edges = np.unique(p[rising][np.searchsorted(mass, wanted, side="left")])
     index = np.searchsorted(edges, p, side="left")
     curve = []
     for i in range(edges.size):
         inside = index == i
-        n, hits = int(inside.sum()), int(y[inside].sum())
-        low, high = clopper_pearson(hits, n)
+        weight = w[inside]
+        observed = float(np.average(y[inside], weights=weight))
+        # As many as count: Kish's effective number, n where all weigh the same.
+        effective = float(weight.sum() ** 2 / (weight**2).sum())
+        low, high = clopper_pearson(min(observed * effective, effective), effective)
         curve.append(
             Bin(
                 low=float(p[inside].min()),
                 high=float(p[inside].max()),
-                n=n,
-                predicted=float(p[inside].mean()),
-                observed=hits / n,
+                n=int(inside.sum()),
+                predicted=float(np.average(p[inside], weights=weight)),
+                observed=observed,
                 observed_low=low,
                 observed_high=high,
             )
