@@ -171,17 +171,19 @@ def test_a_loss_that_is_only_not_seen_is_no_licence_to_skip_everything():
     assert choose_threshold(points, max_loss=0.002, skip_rate=None).skip_rate < 0.7
 
 
-def test_a_scorer_that_harms_is_skipped_altogether_where_no_part_of_it_is_shown_to_help():
+def test_skipping_everything_loses_no_more_than_any_other_point_may():
+    """It could lose as much as its error, .045 once: nothing is free because it is not known."""
     n = np.arange(400)
-    # Skipping gains on three quarters; on the rest it is a toss-up, a little to the bad.
-    loss = np.where(n < 300, -0.1, np.where(n % 2, -0.96, 1.0))
-    points = frontier(n / 400, loss)
-    assert points[-1].loss - min(p.loss for p in points) > 0.002
-    assert choose_threshold(points, max_loss=0.002, skip_rate=None).skip_rate == 1.0
-    # As much to the bad without the toss-up is known to be bad.
-    steady = np.where(n < 300, -0.1, 0.02)
-    chosen = choose_threshold(frontier(n / 400, steady), max_loss=0.002, skip_rate=None)
-    assert 0.75 < chosen.skip_rate < 0.9
+    # Skipping gains on three quarters; on the rest it loses, by a toss-up or a little each time.
+    for loss in (
+        np.where(n < 300, -0.1, np.where(n % 2, -0.96, 1.0)),
+        np.where(n < 300, -0.1, 0.02),
+    ):
+        points = frontier(n / 400, loss)
+        best = min(p.loss for p in points)
+        assert points[-1].loss - best > 0.002
+        chosen = choose_threshold(points, max_loss=0.002, skip_rate=None)
+        assert 0.75 < chosen.skip_rate < 0.9 and chosen.loss - best <= 0.002
 
 
 def test_nothing_is_skipped_where_only_a_gain_is_uncertain():

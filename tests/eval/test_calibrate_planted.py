@@ -24,6 +24,7 @@ from rankgate_eval.calibrate.confirm import (
 from rankgate_eval.calibrate.fit import FitOptions, fit_parts, row_folds
 from rankgate_eval.calibrate.gate_fit import FrontierPoint
 from rankgate_eval.calibrate.measure import describe, separation
+from rankgate_eval.calibrate.record import reranker_numbers
 from rankgate_eval.calibrate.rows import row_of
 from rankgate_eval.calibrate.serve import serve
 
@@ -366,3 +367,25 @@ def test_refusing_everything_separates_nothing_for_certain():
     served = [serve(r, section) for r in rows[1:]]
     found = separation(served, seed=0)
     assert found["mean"] == 0.0 and found["interval"] == [0.0, 0.0]
+
+
+def test_an_order_that_the_fresh_half_does_not_confirm_leaves_the_probability_of_the_raw_one():
+    """It threw relevance model and floor away over -.005 nDCG@10, with a Brier skill of .50."""
+    trusting = world(1, queries=160, first_stage=2.5)
+    misled = world(2, queries=160, first_stage=-2.5)
+    halves, _ = row_folds(trusting, folds=2, seed=HYBRID.seed)
+    fresh = set(halves[0][1])
+    rows = [misled[i] if i in fresh else row for i, row in enumerate(trusting)]
+    found = fit_checked(rows, HYBRID)
+    check = found.checks["reranked"]
+    assert check.passed, check.reason
+    assert found.parts.reranked.model.names == ("raw",)
+    assert check.numbers["order"]["mean"] == 0.0 and check.numbers["probability_holds"]
+
+
+def test_random_numbers_that_lose_to_the_first_stages_own_scores_are_not_called_mended():
+    found, _ = judged(0, queries=200, scorer="noise")
+    numbers = reranker_numbers(found, world(0, queries=200, scorer="noise"), 0)
+    assert numbers["worse"] and not numbers["mended"]
+    good, _ = judged(0, queries=200)
+    assert not reranker_numbers(good, world(0, queries=200), 0)["worse"]

@@ -2,7 +2,9 @@
 
 The fresh half neither fitted nor chose anything, and what stands in the file is what it saw: no
 fit on more questions, of which nothing would be known, takes its place. A part that the fresh
-half does not confirm is left out, the rest is fitted again without it, and judged again.
+half does not confirm is left out, the rest is fitted again without it, and judged again; before
+the relevance model of reranked results goes, and with it the floor, it is tried over the scorer's
+own order.
 """
 
 from __future__ import annotations
@@ -117,8 +119,9 @@ def fit_checked(
     halves, unit = row_folds(ordered, folds=2, seed=options.seed)
     fitting, fresh = ([ordered[i] for i in half] for half in halves[0])
     checks: dict[str, Check] = {}
+    raw_alone = False
     while True:
-        parts = fit_parts(fitting, options, without=without)
+        parts = fit_parts(fitting, options, without=without, raw_alone=raw_alone)
         section = section_of(parts, scale="fresh", base=Section(top_n=options.top_n))
         served = tuple(serve(row, section) for row in fresh)
         found = check_parts(served, parts, options, without=without)
@@ -137,6 +140,9 @@ def fit_checked(
                 fitted_on=sum(row.answerable for row in fitting),
                 unit=unit,
             )
+        if failed == "reranked" and not raw_alone:
+            raw_alone = True  # whose order is the scorer's: then the probability alone is judged
+            continue
         without = without | {failed}
         if failed == "reranked":
             without = without | {"floor"}

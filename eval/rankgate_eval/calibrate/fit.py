@@ -2,7 +2,8 @@
 
 What the gate and the floor are set on must come from relevance models that have not seen the
 query, or training fit would be taken for quality. So the rows are folded by document group, every
-row is ordered by models of the other folds, and the gate's harm is predicted likewise.
+row is ordered by models of the other folds, and the gate's harm is predicted likewise. It is done
+under several foldings, and what is read is the mean over them: one folding is a lottery ticket.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ PARTS = ("reranked", "first_stage", "gate", "floor")
 
 _LEXICON_PAYS = 0.02  # skip rate that unknown_share must add before the product needs a lexicon
 _LAXEST = 0.2  # false refusals beyond which a floor is not offered
+_FOLDINGS = 3
 _DROP_PAYS = 0.1  # share of the irrelevant kept passages that drop_below must take away
 
 
@@ -145,7 +147,11 @@ def row_folds(
 
 
 def fit_parts(
-    rows: Sequence[Row], options: FitOptions, *, without: frozenset[str] = frozenset()
+    rows: Sequence[Row],
+    options: FitOptions,
+    *,
+    without: frozenset[str] = frozenset(),
+    raw_alone: bool = False,
 ) -> FittedParts:
     """Fit all parts on these rows.
 
@@ -153,41 +159,50 @@ def fit_parts(
         rows: answerable and unanswerable queries.
         options: what is asked for.
         without: parts that are left out, of `PARTS`.
+        raw_alone: whether the relevance model of reranked results reads the scorer's values
+            alone (Platt's scaling), and so leaves its order as it is.
 
     Raises:
         InputError: too few queries to fold, or none with a relevant candidate.
     """
-    folds, unit = row_folds(rows, folds=options.folds, seed=options.seed)
+    drawn = [row_folds(rows, folds=options.folds, seed=options.seed + i) for i in range(_FOLDINGS)]
+    foldings, unit = [folds for folds, _ in drawn], drawn[0][1]
     notes: dict[str, str] = {}
     kind = options.kind
     # Rank alone says nothing about relevance: a probability made of it would be a lie.
     judges_first = kind is not FirstStageKind.ORDER and "first_stage" not in without
-    reranked_how, reranked_oof = None, None
+    reranked_how, reranked_by = None, None
     if "reranked" not in without:
-        reranked_how, reranked_oof = _best_variant(
-            rows, folds, scored=True, variants=variants_of(kind, scored=True), prior=options.prior
+        variants = (("raw",),) if raw_alone else variants_of(kind, scored=True)
+        reranked_how, reranked_by = _best_variant(
+            rows, foldings, scored=True, variants=variants, prior=options.prior
         )
-    first_how, first_oof = None, None
+    first_how, first_by = None, None
     if judges_first:
-        first_how, first_oof = _best_variant(
-            rows, folds, scored=False, variants=variants_of(kind, scored=False), prior=options.prior
+        variants = variants_of(kind, scored=False)
+        first_how, first_by = _best_variant(
+            rows, foldings, scored=False, variants=variants, prior=options.prior
         )
-    skipped = [
-        place_by_first_stage(row, None if first_oof is None else first_oof[i])
-        for i, row in enumerate(rows)
+    unfitted = [[None] * len(rows)] * _FOLDINGS
+    skipped: Placings = [
+        [place_by_first_stage(row, model) for row, model in zip(rows, models, strict=True)]
+        for models in (unfitted if first_by is None else first_by)
     ]
     by_scores = [
-        place_by_scores(row, None if reranked_oof is None else reranked_oof[i])
-        for i, row in enumerate(rows)
+        [place_by_scores(row, model) for row, model in zip(rows, models, strict=True)]
+        for models in (unfitted if reranked_by is None else reranked_by)
     ]
-    reranked = [s if r is None else r for r, s in zip(by_scores, skipped, strict=True)]
+    reranked: Placings = [
+        [s if r is None else r for r, s in zip(over, under, strict=True)]
+        for over, under in zip(by_scores, skipped, strict=True)
+    ]
     gate, skips = Gate(), np.zeros(len(rows), dtype=np.bool_)
     points: Sequence[FrontierPoint] = ()
     promised: FrontierPoint | None = None
     if "gate" in without:
         notes["gate"] = "left out"
     else:
-        fitted = _fit_gate(rows, folds, reranked, skipped, options)
+        fitted = _fit_gate(rows, foldings, reranked, skipped, options)
         gate, promised, points, skips, notes["gate"] = fitted
     floor, refusing = Floor(), None
     if "floor" in without:
@@ -206,7 +221,10 @@ def fit_parts(
         elif not floor.active:
             floor, refusing = Floor(), None
     else:
-        served = [s if skip else r for r, s, skip in zip(reranked, skipped, skips, strict=True)]
+        served = [
+            [s if skip else r for r, s, skip in zip(over, under, skips, strict=True)]
+            for over, under in zip(reranked, skipped, strict=True)
+        ]
         floor, refusing, notes["floor"] = _fit_floor(rows, served, skipped, options)
     return FittedParts(
         reranked=None
@@ -227,55 +245,81 @@ def fit_parts(
 
 Variant = tuple[str, ...]
 Folds = Sequence[tuple[list[int], list[int]]]
+Placings = Sequence[Sequence[Placed]]
+"""By folding, each row as models order it that have not seen it."""
 
 
 def _best_variant(
     rows: Sequence[Row],
-    folds: Folds,
+    foldings: Sequence[Folds],
     *,
     scored: bool,
     variants: Sequence[Variant],
     prior: float | None,
-) -> tuple[Variant, list[Logistic]]:
+) -> tuple[Variant, list[list[Logistic]]]:
     """The first variant, unless another orders better by more than the standard error.
 
     Returns:
-        The variant, and for each row its model from the folds that did not hold the row.
+        The variant, and by folding for each row its model from the folds that did not hold it.
     """
-    best: tuple[Variant, list[Logistic]] | None = None
+    best: tuple[Variant, list[list[Logistic]]] | None = None
     kept: FloatArray = np.empty(0)
     answerable = [i for i, row in enumerate(rows) if row.answerable]
     groups = clusters_of([rows[i] for i in answerable])
     for variant in variants:
-        models: dict[int, Logistic] = {}
-        for train, held in folds:
-            fitted = fit_relevance([rows[i] for i in train], variant, scored=scored, prior=prior)
-            models.update(dict.fromkeys(held, fitted.model))
-        placed = [
-            place_by_scores(rows[i], models[i])
-            if scored
-            else place_by_first_stage(rows[i], models[i])
-            for i in answerable
+        by_folding = [
+            _unseen_models(rows, folds, variant, scored=scored, prior=prior) for folds in foldings
         ]
-        quality = np.array([0.0 if p is None else p.ndcg10 for p in placed])
+        if len(variants) == 1:
+            return variant, by_folding
+        quality = np.mean(
+            [[_quality(rows[i], models[i], scored) for i in answerable] for models in by_folding],
+            axis=0,
+        )
         if best is not None:
             gain = compare(kept, quality, groups, resamples=100, permutations=1)
             if not gain.mean > gain.standard_error:
                 continue
-        best, kept = (variant, [models[i] for i in range(len(rows))]), quality
+        best, kept = (variant, by_folding), quality
     if best is None:
         raise InputError("no variant of the relevance model to fit")
     return best
 
 
-def _fit_gate(
+def _unseen_models(
     rows: Sequence[Row],
     folds: Folds,
-    reranked: Sequence[Placed],
-    skipped: Sequence[Placed],
+    variant: Variant,
+    *,
+    scored: bool,
+    prior: float | None,
+) -> list[Logistic]:
+    models: dict[int, Logistic] = {}
+    for train, held in folds:
+        fitted = fit_relevance([rows[i] for i in train], variant, scored=scored, prior=prior)
+        models.update(dict.fromkeys(held, fitted.model))
+    return [models[i] for i in range(len(rows))]
+
+
+def _quality(row: Row, model: Logistic, scored: bool) -> float:
+    placed = place_by_scores(row, model) if scored else place_by_first_stage(row, model)
+    return 0.0 if placed is None else placed.ndcg10
+
+
+def _fit_gate(
+    rows: Sequence[Row],
+    foldings: Sequence[Folds],
+    reranked: Placings,
+    skipped: Placings,
     options: FitOptions,
 ) -> tuple[Gate, FrontierPoint | None, Sequence[FrontierPoint], npt.NDArray[np.bool_], str]:
-    loss = np.array([r.ndcg10 - s.ndcg10 for r, s in zip(reranked, skipped, strict=True)])
+    losses = np.array(
+        [
+            [r.ndcg10 - s.ndcg10 for r, s in zip(over, under, strict=True)]
+            for over, under in zip(reranked, skipped, strict=True)
+        ]
+    )
+    loss = losses.mean(axis=0)
     judged = np.array([row.answerable for row in rows])
     groups = [row.group for row in rows if row.answerable]
     best: tuple[float, tuple[str, ...], FloatArray, list[FrontierPoint], FrontierPoint] | None
@@ -285,11 +329,13 @@ def _fit_gate(
         names = gate_signals([r.signals for r in rows if r.answerable], lexicon=lexicon)
         if lexicon and "unknown_share" not in names:
             continue
-        harm = np.ones(len(rows))
-        for train, held in folds:
-            known = [i for i in train if judged[i]]
-            model = fit_harm([rows[i].signals for i in known], loss[known], names)
-            harm[held] = [harm_of(model, rows[i].signals) for i in held]
+        harms = np.ones((len(foldings), len(rows)))
+        for harm, folds in zip(harms, foldings, strict=True):
+            for train, held in folds:
+                known = [i for i in train if judged[i]]
+                model = fit_harm([rows[i].signals for i in known], loss[known], names)
+                harm[held] = [harm_of(model, rows[i].signals) for i in held]
+        harm = harms.mean(axis=0)
         points = frontier(harm[judged], loss[judged], groups)
         chosen = choose_threshold(points, max_loss=options.max_loss, skip_rate=options.skip_rate)
         if chosen is None:
@@ -312,18 +358,18 @@ def _fit_gate(
 
 def _fit_floor(
     rows: Sequence[Row],
-    served: Sequence[Placed],
-    degraded: Sequence[Placed] | None,
+    served: Placings,
+    degraded: Placings | None,
     options: FitOptions,
 ) -> tuple[Floor, Threshold | None, str]:
     """The threshold that holds for what is served, and where every query degrades."""
     found = [i for i, row in enumerate(rows) if row.answerable and row.found]
     groups = [rows[i].group for i in found]
     bounds = []
-    for placed in (served, degraded):
-        if placed is None:
+    for placings in (served, degraded):
+        if placings is None:
             continue
-        values = np.array([_probability(placed[i]) for i in found])
+        values = np.mean([[_probability(p[i]) for i in found] for p in placings], axis=0)
         bound = fit_threshold(
             values, groups, share=options.false_refusals, confidence=options.confidence
         )
@@ -360,19 +406,28 @@ def _probability(placed: Placed) -> float:
 
 
 def _fit_drop(
-    rows: Sequence[Row], served: Sequence[Placed], at_most: float, options: FitOptions
+    rows: Sequence[Row], served: Placings, at_most: float, options: FitOptions
 ) -> float | None:
     """A threshold for single passages, where it takes away enough that is irrelevant.
 
     It never lies above `refuse_below`: then it would refuse whole queries by another name.
     """
-    weakest, groups = [], []
-    for row, placed in zip(rows, served, strict=True):
-        if row.answerable and row.found and placed.probabilities.size:
-            top = placed.order[: options.top_n][: placed.probabilities.size]
-            kept = placed.probabilities[: top.size][row.relevant[top]]
-            weakest.append(float(kept.min()) if kept.size else 1.0)
+    weakest, groups, weak = [], [], []
+    for row, *placed in zip(rows, *served, strict=True):
+        if not row.answerable or not placed[0].probabilities.size:
+            continue
+        tops = [p.order[: min(options.top_n, p.probabilities.size)] for p in placed]
+        hits = [
+            p.probabilities[: top.size][row.relevant[top]]
+            for p, top in zip(placed, tops, strict=True)
+        ]
+        if row.found:
+            weakest.append(float(np.mean([h.min() if h.size else 1.0 for h in hits])))
             groups.append(row.group)
+        weak += [
+            p.probabilities[: top.size][~row.relevant[top]]
+            for p, top in zip(placed, tops, strict=True)
+        ]
     if not weakest:
         return None
     bound = fit_threshold(
@@ -381,10 +436,5 @@ def _fit_drop(
     if bound is None:
         return None
     value = min(bound.value, at_most)
-    dropped = total = 0
-    for row, placed in zip(rows, served, strict=True):
-        if row.answerable and placed.probabilities.size:
-            top = placed.order[: options.top_n][: placed.probabilities.size]
-            weak = placed.probabilities[: top.size][~row.relevant[top]]
-            dropped, total = dropped + int((weak < value).sum()), total + int(weak.size)
-    return value if total and dropped / total >= _DROP_PAYS else None
+    irrelevant = np.concatenate(weak)
+    return value if irrelevant.size and (irrelevant < value).mean() >= _DROP_PAYS else None

@@ -181,9 +181,8 @@ def choose_threshold(
 
     Little is: `max_loss` against always reranking, with a standard error to spare, since the
     best of many points is a lucky one; and `max_loss` against the best point, so that where
-    skipping some queries gains, the gain is not spent on skipping others that lose. Of the second
-    condition everything is free where no point is better by more than the standard error: then
-    nothing shows that the scorer is of use anywhere.
+    skipping some queries gains, the gain is not spent on skipping others that lose. Skipping
+    everything is held to the same.
 
     None where nothing is worth skipping.
 
@@ -193,12 +192,10 @@ def choose_threshold(
     if skip_rate is not None and max_loss is None:
         best = min(points, key=lambda p: (abs(p.skip_rate - skip_rate), p.skip_rate))
     elif max_loss is not None and skip_rate is None:
-        lowest, everything = min(points, key=lambda p: p.loss), points[-1]
-        beyond = float(np.sqrt(max(0.0, everything.error**2 - lowest.error**2)))
+        lowest = min(points, key=lambda p: p.loss)
         best = points[0]  # which skips nothing, and is always allowed
         for p in points[1:]:
-            spent = max(max_loss, beyond) if p is everything else max_loss
-            if p.loss + p.error <= max_loss and p.loss - lowest.loss <= spent:
+            if p.loss + p.error <= max_loss and p.loss - lowest.loss <= max_loss:
                 best = p
     else:
         raise InputError("a gate's threshold is set on max_loss or on skip_rate, not on both")

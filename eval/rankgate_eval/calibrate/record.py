@@ -141,7 +141,8 @@ def reranker_numbers(judged: Judged | None, rows: Sequence[Row], seed: int) -> d
     """Whether the scorer's own order is worse than the first stage's, on every question.
 
     Nothing needs to be fitted for that. It is worse where interval and test say so, unless the
-    fitted order, which reads the first stage's scores as well, is shown to be better.
+    fitted order, which reads the first stage's scores as well, is shown to be better than the
+    first stage, and than what those scores give without the scorer.
     """
     answerable = [row for row in rows if row.answerable]
     first = np.array([place_by_first_stage(row, None).ndcg10 for row in answerable])
@@ -150,12 +151,15 @@ def reranker_numbers(judged: Judged | None, rows: Sequence[Row], seed: int) -> d
     mended = False
     if judged is not None and judged.parts.reranked is not None:
         fresh = [s for s in judged.served if s.row.answerable]
-        mended = compared(
-            np.array([place_by_first_stage(s.row, None).ndcg10 for s in fresh]),
-            np.array([s.reranked.ndcg10 for s in fresh]),
-            [s.row for s in fresh],
-            seed=seed,
-        ).better()
+        own = [s.row for s in fresh]
+        reranked = np.array([s.reranked.ndcg10 for s in fresh])
+        mended = all(
+            compared(np.array(without), reranked, own, seed=seed).better()
+            for without in (
+                [place_by_first_stage(row, None).ndcg10 for row in own],
+                [s.skipped.ndcg10 for s in fresh],
+            )
+        )
     return {
         "first_stage": round(float(first.mean()), 5),
         "raw_order": round(float(raw.mean()), 5),
