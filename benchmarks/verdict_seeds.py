@@ -1,6 +1,6 @@
 """How often a scorer of known worth ships: calibrated on dev, judged on test, seed by seed.
 
-    python benchmarks/verdict_seeds.py --seeds 200 --n 60 124 300 --out eval/results/verdict_seeds.json
+    python benchmarks/verdict_seeds.py --seeds 200 --n 60 124 300 --out seeds.json
 
 Every seed makes a data set of its own: `n` questions in dev and as many in test, each with 20
 candidates of its own, of which the first is relevant, two questions a document. Cosine and BM25
@@ -32,14 +32,14 @@ from rankgate_eval.run.evaluation import evaluate
 
 SCORERS = ("noise", "harmful", "equal", "good")
 DEPTH = 20
-_KNOWS = {"noise": 0.0, "harmful": -3.0, "equal": 0.0, "good": 4.0}
+_KNOWS = {"noise": 0.0, "harmful": -3.0, "equal": 0.0, "good": 1.2}
 
 
 class Planted:
     """Scores by passage text, drawn beforehand."""
 
     def __init__(self, kind: str, scores: dict[str, float]) -> None:
-        self.info = ScorerInfo(id=f"planted:{kind}", scale="planted", higher_is_better=True)
+        self.info = ScorerInfo(id=f"planted:{kind}", scale="planted")
         self._scores = scores
 
     def score(

@@ -5,12 +5,12 @@ Both standardise by themselves, weigh as they are told, and give weights in the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.errors import InputError, MissingExtraError
+from rankgate.errors import InputError
 
 __all__ = ["corpus_shares", "fit_listwise", "fit_logistic"]
 
@@ -63,31 +63,25 @@ def fit_listwise(
         target[i, :n] = hits / hits.sum()
         padding[i, :n] = 0.0
 
-    def softmax(w: FloatArray) -> tuple[float, FloatArray]:
+    def at(w: FloatArray) -> tuple[float, Callable[[], tuple[FloatArray, FloatArray]]]:
         s = x @ w + padding
         top = s.max(axis=1, keepdims=True)
         e = np.exp(s - top)
         total = e.sum(axis=1, keepdims=True)
         logp = np.maximum(s - top - np.log(total), -700.0)
-        return ridge * float(w @ w) - float(shares @ (target * logp).sum(axis=1)), e / total
+        p = e / total
 
-    w = np.zeros(size)
-    loss, p = softmax(w)
-    for _ in range(100):
-        weighed = p * shares[:, None]
-        gradient = np.einsum("nk,nkf->f", weighed - target * shares[:, None], x) + 2.0 * ridge * w
-        mean = np.einsum("nk,nkf->nf", p, x)
-        hessian = np.einsum("nk,nkf,nkg->fg", weighed, x, x, optimize=True)
-        hessian += 2.0 * ridge * np.eye(size) - np.einsum("n,nf,ng->fg", shares, mean, mean)
-        step, length = np.linalg.solve(hessian, gradient), 1.0
-        tried, p = softmax(w - step)
-        while tried > loss and length > 1e-6:
-            length /= 2.0
-            tried, p = softmax(w - length * step)
-        if not loss - tried > 1e-12:
-            break
-        w, loss = w - length * step, tried
-    found: FloatArray = w / scale
+        def slopes() -> tuple[FloatArray, FloatArray]:
+            weighed = p * shares[:, None]
+            gradient = np.einsum("nk,nkf->f", weighed - target * shares[:, None], x)
+            mean = np.einsum("nk,nkf->nf", p, x)
+            hessian = np.einsum("nk,nkf,nkg->fg", weighed, x, x, optimize=True)
+            hessian += 2.0 * ridge * np.eye(size) - np.einsum("n,nf,ng->fg", shares, mean, mean)
+            return gradient + 2.0 * ridge * w, hessian
+
+        return ridge * float(w @ w) - float(shares @ (target * logp).sum(axis=1)), slopes
+
+    found: FloatArray = _newton(at, np.zeros(size)) / scale
     return found
 
 
@@ -104,31 +98,47 @@ def fit_logistic(
 
     Returns:
         Intercept, and (features,) weights.
-
-    Raises:
-        MissingExtraError: scipy is not installed.
     """
-    try:
-        from scipy.optimize import minimize
-    except ImportError as exc:
-        raise MissingExtraError("fitting a policy", "eval") from exc
     happened = np.asarray(y, dtype=np.float64)
     mean, spread = x.mean(0), x.std(0) + 1e-9
-    z = (x - mean) / spread
+    z = np.hstack([np.ones((happened.size, 1)), (x - mean) / spread])
+    bound = 2.0 * ridge * np.diag([0.0, *np.ones(x.shape[1])])
 
-    def loss(b: FloatArray) -> tuple[float, FloatArray]:
-        logit = z @ b[1:] + b[0]
+    def at(b: FloatArray) -> tuple[float, Callable[[], tuple[FloatArray, FloatArray]]]:
+        logit = z @ b
         p = 1.0 / (1.0 + np.exp(-np.clip(logit, -700.0, 700.0)))
-        value = float(shares @ (np.logaddexp(0.0, logit) - happened * logit))
-        g = shares * (p - happened)
-        return (
-            value + ridge * float(b[1:] @ b[1:]),
-            np.concatenate([[g.sum()], z.T @ g + 2.0 * ridge * b[1:]]),
-        )
 
-    start = np.zeros(z.shape[1] + 1)
+        def slopes() -> tuple[FloatArray, FloatArray]:
+            hessian = (z * (shares * p * (1.0 - p))[:, None]).T @ z + bound
+            return z.T @ (shares * (p - happened)) + bound @ b, hessian
+
+        return float(
+            shares @ (np.logaddexp(0.0, logit) - happened * logit) + b @ bound @ b / 2.0
+        ), slopes
+
+    start = np.zeros(z.shape[1])
     one = float(shares.mean())
     start[0] = np.log((shares @ happened + one / 2.0) / (shares @ (1.0 - happened) + one / 2.0))
-    b = minimize(loss, start, jac=True, method="L-BFGS-B").x
+    # Of what always happens, or never, nothing but half a case more is known.
+    b = start if happened.min() == happened.max() else _newton(at, start)
     weights: FloatArray = b[1:] / spread
     return float(b[0] - weights @ mean), weights
+
+
+def _newton(
+    at: Callable[[FloatArray], tuple[float, Callable[[], tuple[FloatArray, FloatArray]]]],
+    w: FloatArray,
+) -> FloatArray:
+    """Where a convex loss is smallest; `at` gives it, and what gives gradient and Hessian."""
+    loss, slopes = at(w)
+    for _ in range(100):
+        gradient, hessian = slopes()
+        step, length = np.linalg.solve(hessian, gradient), 1.0
+        tried, further = at(w - step)
+        while tried > loss and length > 1e-6:
+            length /= 2.0
+            tried, further = at(w - length * step)
+        if not loss - tried > 1e-12:
+            break
+        w, loss, slopes = w - length * step, tried, further
+    return w
