@@ -7,12 +7,11 @@ import pytest
 
 from rankgate_eval.train.corpus import TrainingCorpus, TrainingQuery
 from rankgate_eval.train.course import RunFolder
-from rankgate_eval.train.lists import FirstStagePrior, ListBuilder
+from rankgate_eval.train.lists import FirstStagePrior, ListBuilder, held_out_lists
 from rankgate_eval.train.looks import DevSet, judged_list, raw_scores
 from rankgate_eval.train.mining import Miner
 from rankgate_eval.train.query import load_query_ranker
 from rankgate_eval.train.settings import TrainingSettings
-from rankgate_eval.train.trainer import Trainer, held_out_lists
 
 THINGS = ["cat", "dog", "bird", "river", "bread", "water", "mat", "sky"]
 COLOURS = ["red", "green", "blue"]
@@ -85,43 +84,54 @@ def parts_of(corpus, mined):
     return {corpus.name: ids[:16]}, {corpus.name: ids[16:24]}, dev
 
 
-def query_trainer(folder, encoder, *, prior=True, clock=None, report=None, **changed):
-    """A trainer of question layers over the small corpus."""
-    corpus, mined = mined_corpus()
-    settings = TrainingSettings(
-        **{
-            "lists": 16, "epochs": 2, "batch": 4, "micro_batch": 2, "learning_rate": 1e-4,
-            "evaluate_every": 4, "checkpoint_every": 1, "negatives": 10, "randoms": 1, "depth": 12,
-            "patience": None, "seed": 3, "spoiled": 0.3, **changed,
-        }
-    )  # fmt: skip
-    questions, held_out, dev = parts_of(corpus, mined)
-    ranker = load_query_ranker(encoder=encoder)
-    made = None
-    if prior:
-        made = FirstStagePrior.fitted(dev.fit, raw_scores(ranker.values, dev.fit))
-        ranker.rescale(made.slope)
-    return Trainer(
-        ranker,
-        builder_of(
+class QueryTraining:
+    """Question layers over the small corpus: `run` trains them."""
+
+    def __init__(self, folder, encoder, *, prior=True, **changed):
+        self.given = {k: changed.pop(k) for k in ("clock", "report") if k in changed}
+        corpus, mined = mined_corpus()
+        self.folder = RunFolder(folder)
+        self.settings = TrainingSettings(
+            **{
+                "lists": 16, "epochs": 2, "batch": 4, "micro_batch": 2, "learning_rate": 1e-4,
+                "evaluate_every": 4, "checkpoint_every": 1, "negatives": 10, "randoms": 1,
+                "depth": 12, "patience": None, "seed": 3, "spoiled": 0.3, **changed,
+            }
+        )  # fmt: skip
+        self.questions, held_out, self.dev = parts_of(corpus, mined)
+        self.ranker = load_query_ranker(encoder=encoder)
+        made = None
+        if prior:
+            fit = self.dev.fit
+            made = FirstStagePrior.fitted(fit, raw_scores(self.ranker.values, fit))
+            self.ranker.rescale(made.slope)
+        self.builder = builder_of(
             corpus,
             mined,
-            negatives=settings.negatives,
+            negatives=self.settings.negatives,
             randoms=1,
             depth=12,
             spoiled=0.3,
             prior=made,
-            seed=settings.seed,
-        ),
-        questions=questions,
-        held_out=held_out,
-        dev=dev,
-        settings=settings,
-        folder=RunFolder(folder),
-        identity={"data": corpus.fingerprint},
-        report=report,
-        **({} if clock is None else {"clock": clock}),
-    )
+            seed=self.settings.seed,
+        )
+        self.held_out = held_out_lists(self.builder, held_out, seed=self.settings.seed)
+
+    def run(self, *, resume=False, time_limit=None):
+        from rankgate_eval.train.trainer import train_query_layers
+
+        return train_query_layers(
+            self.ranker,
+            self.builder,
+            questions=self.questions,
+            held_out=self.held_out,
+            dev=self.dev,
+            settings=self.settings,
+            folder=self.folder,
+            resume=resume,
+            time_limit=time_limit,
+            **self.given,
+        )
 
 
 def train_small_cross_encoder(folder, model, *, resume=False, **given):

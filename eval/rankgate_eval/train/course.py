@@ -16,7 +16,7 @@ __all__ = ["HistoryPoint", "Report", "RunFolder", "TrainingResult"]
 Report = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and the total."""
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +59,6 @@ class TrainingResult:
 
 class RunFolder:
     """What one training writes: settings, checkpoints, the best model so far, its history.
-
-    Every file is written beside its place and moved there, so it is the old or the new one.
 
     Args:
         folder: where; made if need be.
@@ -106,14 +104,11 @@ class RunFolder:
         return True
 
     def write_json(self, name: str, data: Any) -> None:
-        """Write a JSON file whole."""
-        text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-        self.write(self.folder / name, lambda file: file.write_text(text, "utf-8"))
-
-    def write(self, target: Path, writer: Callable[[Path], object]) -> None:
-        """Let `writer` write a file, put safely on the disk and into its place."""
-        staging = target.with_name(f".{target.name}.part")
-        writer(staging)
-        with staging.open("rb") as stream:
+        """Write a JSON file, put safely on the disk and into its place."""
+        target = self.folder / name
+        staging = target.with_name(f".{name}.part")
+        with staging.open("w", encoding="utf-8") as stream:
+            stream.write(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+            stream.flush()
             os.fsync(stream.fileno())
         staging.replace(target)

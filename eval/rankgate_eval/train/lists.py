@@ -24,12 +24,16 @@ __all__ = [
     "FirstStagePrior",
     "ListBuilder",
     "TrainingList",
+    "all_lists",
     "corpus_shares",
-    "epoch_lists",
     "epoch_plan",
+    "held_out_lists",
 ]
 
 _LEAST_SLOPE = 0.1
+_HELD_OUT_LISTS = 64
+# Far beyond any epoch, so that the draws are no training list's.
+_FAR = 1_000_000
 
 
 def corpus_shares(sizes: Mapping[str, int], *, temperature: float) -> dict[str, float]:
@@ -249,17 +253,32 @@ def _randoms(
     return found
 
 
-def epoch_lists(
-    builder: ListBuilder,
-    questions: Mapping[str, Sequence[str]],
-    settings: TrainingSettings,
-    epoch: int,
+def all_lists(
+    builder: ListBuilder, questions: Mapping[str, Sequence[str]], settings: TrainingSettings
 ) -> list[TrainingList]:
-    """The lists of an epoch (from 0) in their order, open ones where the model is to choose."""
+    """The lists of all epochs in their order, open ones where the model is to choose.
+
+    One row after the other, so that a training that is resumed goes on with the next.
+    """
     s = settings
-    plan = epoch_plan(questions, lists=s.lists, temperature=s.temperature, seed=s.seed, epoch=epoch)
-    pool = s.mine_pool if s.mine_again is not None and epoch >= s.mine_again else None
-    return [
-        builder.build(corpus, query, epoch=epoch, place=place, pool=pool)
-        for place, (corpus, query) in enumerate(plan)
-    ]
+    found = []
+    for epoch in range(s.epochs):
+        plan = epoch_plan(
+            questions, lists=s.lists, temperature=s.temperature, seed=s.seed, epoch=epoch
+        )
+        pool = s.mine_pool if s.mine_again is not None and epoch >= s.mine_again else None
+        found += [
+            builder.build(corpus, query, epoch=epoch, place=place, pool=pool)
+            for place, (corpus, query) in enumerate(plan)
+        ]
+    return found
+
+
+def held_out_lists(
+    builder: ListBuilder, held_out: Mapping[str, Sequence[str]], *, seed: int
+) -> list[TrainingList]:
+    """At most 64 lists of questions that are not learned from, for the held-out loss."""
+    listed = [(c, q) for c, ids in sorted(held_out.items()) for q in ids]
+    rng = np.random.default_rng([seed, 23])
+    chosen = sorted(rng.permutation(len(listed))[:_HELD_OUT_LISTS].tolist())
+    return [builder.build(*listed[i], epoch=_FAR, place=i) for i in chosen]

@@ -18,14 +18,13 @@ from rankgate_eval.stats.significance import Difference, compare
 from rankgate_eval.train.card import TrainingCard
 from rankgate_eval.train.course import Report, RunFolder, TrainingResult
 from rankgate_eval.train.export import Exported, export_onnx, quantise
-from rankgate_eval.train.lists import FirstStagePrior, ListBuilder
+from rankgate_eval.train.lists import FirstStagePrior, ListBuilder, held_out_lists
 from rankgate_eval.train.looks import JudgedList, Score, judge, raw_scores
 from rankgate_eval.train.mining import MarginRule
 from rankgate_eval.train.plan import TrainingPlan, make_plan
 from rankgate_eval.train.query import QUERY_FILE, QueryRanker, load_query_ranker
 from rankgate_eval.train.settings import TrainingSettings
 from rankgate_eval.train.sources import Source
-from rankgate_eval.train.trainer import Trainer, held_out_lists
 from rankgate_eval.verdict.provenance import git_state, hardware, now, package_version
 
 __all__ = ["METHODS", "Trained", "TrainingJob", "check_method", "run_training"]
@@ -162,8 +161,9 @@ def run_training(
         report=say,
     )
     folder = RunFolder(job.out)
-    result = way.train(plan, folder, say)
     start_sha256 = way.start_sha256
+    identity = _identity(job, plan, start_sha256, way.max_length)
+    result = way.train(plan, folder, say, going_on=folder.begin(identity, resume=job.resume))
     before = plan.dev.look(
         way.score(job.start), deciding=True, progress=lambda d, t: say("judging the start", d, t)
     )
@@ -227,19 +227,25 @@ class _Query:
     def score(self, start: str) -> Score:
         return load_query_ranker(start, store=self._store).values
 
-    def train(self, plan: TrainingPlan, folder: RunFolder, say: Report) -> TrainingResult:
-        trainer = Trainer(
+    def train(
+        self, plan: TrainingPlan, folder: RunFolder, say: Report, *, going_on: bool
+    ) -> TrainingResult:
+        from rankgate_eval.train.trainer import train_query_layers
+
+        settings = self._job.settings
+        builder = _with_prior(plan, self._ranker, say) if settings.prior else plan.builder
+        return train_query_layers(
             self._ranker,
-            _with_prior(plan, self._ranker, say) if self._job.settings.prior else plan.builder,
+            builder,
             questions=plan.questions,
-            held_out=plan.held_out,
+            held_out=held_out_lists(builder, plan.held_out, seed=settings.seed),
             dev=plan.dev,
-            settings=self._job.settings,
+            settings=settings,
             folder=folder,
-            identity=_identity(self._job, plan, self.start_sha256, self.max_length),
+            resume=going_on,
+            time_limit=self._job.time_limit,
             report=say,
         )
-        return trainer.run(resume=self._job.resume, time_limit=self._job.time_limit)
 
 
 class _Full:
@@ -268,12 +274,12 @@ class _Full:
             )
         )
 
-    def train(self, plan: TrainingPlan, folder: RunFolder, say: Report) -> TrainingResult:
+    def train(
+        self, plan: TrainingPlan, folder: RunFolder, say: Report, *, going_on: bool
+    ) -> TrainingResult:
         from rankgate_eval.train.full import train_cross_encoder
 
         settings = self._job.settings
-        identity = _identity(self._job, plan, self.start_sha256, self.max_length)
-        going_on = folder.begin({**identity, "settings": asdict(settings)}, resume=self._job.resume)
         if self._job.adapting:
             # Half of a small model's parameters are words, most of which small data never shows.
             for name, parameter in self._model.named_parameters():
@@ -297,8 +303,9 @@ class _Full:
 def _identity(
     job: TrainingJob, plan: TrainingPlan, start_sha256: str, max_length: int
 ) -> dict[str, object]:
-    """What must be equal for a resumed training to be the same training, beside the settings."""
+    """What must be equal for a resumed training to be the same training."""
     return {
+        "settings": asdict(job.settings),
         "data": {u.name: u.sha256 for u in plan.used},
         "method": job.method,
         "start": start_sha256 or job.start,

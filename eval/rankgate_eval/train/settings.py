@@ -81,23 +81,6 @@ class TrainingSettings:
         if self.clip <= 0.0 or self.weight_decay < 0.0:
             raise ConfigError("clip must be above 0, and weight_decay 0 or more")
 
-    @property
-    def steps_an_epoch(self) -> int:
-        """The last one may hold fewer lists."""
-        return -(-self.lists // self.batch)
-
-    @property
-    def steps(self) -> int:
-        """Of all epochs."""
-        return self.epochs * self.steps_an_epoch
-
-    def rate_at(self, step: int) -> float:
-        """Learning rate of a step (from 0)."""
-        rising = max(1, round(self.warmup * self.steps))
-        if step < rising:
-            return self.learning_rate * (step + 1) / rising
-        return self.learning_rate * (self.steps - step) / max(1, self.steps - rising)
-
 
 def full_settings(questions: int, *, adapting: bool, seed: int = 0) -> TrainingSettings:
     """For a cross-encoder; with `adapting` each question about four times and a gentle rate.
