@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankgate.errors import ConfigError, InputError
-from rankgate_eval.train.augment import spoil, with_speech_errors, with_typos
-from rankgate_eval.train.lists import corpus_shares, epoch_plan
-from rankgate_eval.train.settings import TrainingSettings, full_settings
+from rankgate_eval.train.course import TrainingSettings, full_settings
+from rankgate_eval.train.lists import (
+    corpus_shares,
+    epoch_plan,
+    spoil,
+    with_speech_errors,
+    with_typos,
+)
 
 QUESTIONS = {"small": [f"s{i}" for i in range(10)], "large": [f"l{i}" for i in range(1000)]}
 
@@ -70,7 +75,7 @@ def test_typos_change_letters_of_a_few_words_and_nothing_else():
 
 
 def test_a_neighbouring_key_is_a_neighbour():
-    from rankgate_eval.train.augment import _NEAR
+    from rankgate_eval.train.lists import _NEAR
 
     assert set(_NEAR["g"]) == set("fhtyvb")
     assert set(_NEAR["q"]) == set("wa")

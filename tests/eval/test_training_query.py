@@ -11,8 +11,8 @@ from training_kit import QueryTraining, run_in_parts
 from rankgate.encoders import QueryEncoder, TokenEncoder, TokenHead, TokenStore
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError, WeightsMismatchError
 from rankgate.scorers.late_interaction import LateInteractionScorer
+from rankgate_eval.train.course import query_settings
 from rankgate_eval.train.query import QUERY_FILE, load_query_ranker
-from rankgate_eval.train.settings import query_settings
 from rankgate_eval.train.trainer import list_loss
 
 torch = pytest.importorskip("torch")

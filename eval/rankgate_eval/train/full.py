@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ from sentence_transformers.cross_encoder.losses import ListNetLoss
 from rankgate.encoders.encoder import without_progress_bar
 from rankgate.errors import ConfigError, ModelNotFoundError
 from rankgate_eval.train.course import Report, RunFolder, TrainingResult
-from rankgate_eval.train.lists import ListBuilder, TrainingList, all_lists
+from rankgate_eval.train.lists import ListBuilder, TrainingList, all_lists, held_out_lists
 from rankgate_eval.train.looks import DevSet, Score
-from rankgate_eval.train.settings import TrainingSettings
-from rankgate_eval.train.trainer import Course, arguments, run_course
+from rankgate_eval.train.plan import TrainingPlan
+from rankgate_eval.train.trainer import Course, arguments, look_at, run_course
 
 __all__ = ["ChoosingLoss", "load_cross_encoder", "scores_of", "train_cross_encoder"]
 
@@ -162,24 +162,15 @@ class ChoosingLoss(ListNetLoss):  # type: ignore[misc]
 
 
 class _Looks(BaseEvaluator):  # type: ignore[misc]
-    """nDCG@10 of the policy's order on the half of dev that chooses the step."""
+    """Looks at dev."""
 
     def __init__(self, dev: DevSet, report: Report) -> None:
         super().__init__()
         self._dev = dev
         self._report = report
 
-    def __call__(
-        self,
-        model: CrossEncoder,
-        output_path: str | None = None,
-        epoch: float = -1,
-        steps: int = -1,
-    ) -> dict[str, float]:
-        look = self._dev.look(
-            scores_of(model), progress=lambda d, t: self._report("looking at dev", d, t)
-        )
-        return {"ndcg": look.ndcg, **{f"ndcg/{n}": v for n, v in look.by_corpus.items()}}
+    def __call__(self, model: CrossEncoder, *args: Any, **given: Any) -> dict[str, float]:
+        return look_at(self._dev, scores_of(model), self._report)
 
 
 class _InOrder(DefaultBatchSampler):  # type: ignore[misc]
@@ -213,12 +204,8 @@ def _rows(builder: ListBuilder, lists: Sequence[TrainingList]) -> Dataset:
 
 def train_cross_encoder(
     model: CrossEncoder,
-    builder: ListBuilder,
+    plan: TrainingPlan,
     *,
-    questions: Mapping[str, Sequence[str]],
-    held_out: Sequence[TrainingList],
-    dev: DevSet,
-    settings: TrainingSettings,
     folder: RunFolder,
     resume: bool = False,
     bfloat16: bool = False,
@@ -226,31 +213,20 @@ def train_cross_encoder(
     report: Report | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrainingResult:
-    """Train a cross-encoder; see `trainer.run_course`.
+    """Train a cross-encoder, whose weights are changed, by the plan; see `trainer.run_course`.
 
-    Args:
-        model: its weights are changed.
-        builder: makes the lists.
-        questions: corpus name to ids of the questions that are learned from.
-        held_out: lists of others, for the held-out loss.
-        dev: its first half chooses the step.
-        settings: everything else; `prior` is not for cross-encoders.
-        folder: begun already.
-        resume: go on from the last checkpoint in the folder, if there is one.
-        bfloat16: compute in bfloat16 under autocast.
-        time_limit: seconds after which to write a checkpoint and stop.
-        report: told about progress.
-        clock: in seconds.
+    A prior is not for cross-encoders; `bfloat16` computes in bfloat16 under autocast.
 
     Raises:
         ConfigError: a batch that micro batches do not fill, or a loss that is not finite.
     """
-    s, say = settings, report or (lambda *_: None)
+    builder, say = plan.builder, report or (lambda *_: None)
+    s = builder.settings
     if s.batch % s.micro_batch:
         raise ConfigError(
             f"the batch, {s.batch} lists, must be a multiple of the micro batch, {s.micro_batch}"
         )
-    lists = all_lists(builder, questions, s)
+    lists = all_lists(builder, plan.questions)
     steps = -(-len(lists) // s.batch)
     on_cpu = model.device.type == "cpu"
 
@@ -269,9 +245,9 @@ def train_cross_encoder(
                 dataloader_pin_memory=not on_cpu,
             ),
             train_dataset=_rows(builder, lists),
-            eval_dataset=_rows(builder, held_out),
+            eval_dataset=_rows(builder, held_out_lists(builder, plan.held_out)),
             loss=ChoosingLoss(model, negatives=s.negatives),
-            evaluator=_Looks(dev, say),
+            evaluator=_Looks(plan.dev, say),
             callbacks=[course],
         )
 

@@ -27,17 +27,24 @@ from transformers import (
 
 from rankgate.encoders.encoder import without_progress_bar
 from rankgate.errors import ConfigError, InputError
-from rankgate_eval.train.course import HistoryPoint, Report, RunFolder, TrainingResult
-from rankgate_eval.train.lists import ListBuilder, TrainingList, all_lists
-from rankgate_eval.train.looks import DevSet
+from rankgate_eval.train.course import (
+    HistoryPoint,
+    Report,
+    RunFolder,
+    TrainingResult,
+    TrainingSettings,
+)
+from rankgate_eval.train.lists import TrainingList, all_lists, held_out_lists
+from rankgate_eval.train.looks import DevSet, Score
+from rankgate_eval.train.plan import TrainingPlan
 from rankgate_eval.train.query import QueryRanker
-from rankgate_eval.train.settings import TrainingSettings
 
 __all__ = [
     "Course",
     "arguments",
     "list_loss",
     "list_scores",
+    "look_at",
     "mean_list_loss",
     "rate_at",
     "run_course",
@@ -89,6 +96,12 @@ def rate_at(step: int, steps: int, *, warmup: float) -> float:
     """Share of the highest learning rate at a step (from 0): it rises, and falls in a line."""
     rising = max(1, round(warmup * steps))
     return (step + 1) / rising if step < rising else (steps - step) / max(1, steps - rising)
+
+
+def look_at(dev: DevSet, score: Score, report: Report) -> dict[str, float]:
+    """nDCG@10 of the policy's order on the half of dev that chooses the step, by corpus too."""
+    look = dev.look(score, progress=lambda d, t: report("looking at dev", d, t))
+    return {"ndcg": look.ndcg, **{f"ndcg/{n}": v for n, v in look.by_corpus.items()}}
 
 
 def _history(log: Sequence[Mapping[str, Any]]) -> list[HistoryPoint]:
@@ -274,21 +287,20 @@ def _checkpoint(folder: RunFolder) -> Path | None:
 class _QueryTrainer(Trainer):  # type: ignore[misc]
     """Lists as they are drawn, in their order, over stored token vectors of passages."""
 
+    control: TrainerControl
+
     def __init__(
-        self,
-        ranker: QueryRanker,
-        held_out: Sequence[TrainingList],
-        dev: DevSet,
-        settings: TrainingSettings,
-        report: Report,
-        **given: Any,
+        self, ranker: QueryRanker, plan: TrainingPlan, report: Report, **given: Any
     ) -> None:
         super().__init__(
-            model=ranker.module, data_collator=list, eval_dataset=list(held_out), **given
+            model=ranker.module,
+            data_collator=list,
+            eval_dataset=held_out_lists(plan.builder, plan.held_out),
+            **given,
         )
         self._ranker = ranker
-        self._dev = dev
-        self._settings = settings
+        self._dev = plan.dev
+        self._settings = plan.builder.settings
         self._report = report
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -313,14 +325,9 @@ class _QueryTrainer(Trainer):  # type: ignore[misc]
 
     def evaluate(self, *args: Any, **given: Any) -> dict[str, float]:
         """A look at the half of dev that chooses, and the loss of lists kept back."""
-        look = self._dev.look(
-            self._ranker.values, progress=lambda d, t: self._report("looking at dev", d, t)
-        )
-        found = {
-            "eval_loss": mean_list_loss(self._ranker, self.eval_dataset),
-            "eval_ndcg": look.ndcg,
-            **{f"eval_ndcg/{name}": value for name, value in look.by_corpus.items()},
-        }
+        found = look_at(self._dev, self._ranker.values, self._report)
+        found = {f"eval_{name}": value for name, value in found.items()}
+        found["eval_loss"] = mean_list_loss(self._ranker, self.eval_dataset)
         self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
         return found
@@ -328,38 +335,21 @@ class _QueryTrainer(Trainer):  # type: ignore[misc]
 
 def train_query_layers(
     ranker: QueryRanker,
-    builder: ListBuilder,
+    plan: TrainingPlan,
     *,
-    questions: Mapping[str, Sequence[str]],
-    held_out: Sequence[TrainingList],
-    dev: DevSet,
-    settings: TrainingSettings,
     folder: RunFolder,
     resume: bool = False,
     time_limit: float | None = None,
     report: Report | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrainingResult:
-    """Train the layers that read questions; see `run_course`.
-
-    Args:
-        ranker: the layers; their weights are changed.
-        builder: makes the lists.
-        questions: corpus name to ids of the questions that are learned from.
-        held_out: lists of others, for the held-out loss.
-        dev: its first half chooses the step.
-        settings: everything else.
-        folder: begun already.
-        resume: go on from the last checkpoint in the folder, if there is one.
-        time_limit: seconds after which to write a checkpoint and stop.
-        report: told about progress.
-        clock: in seconds.
+    """Train the ranker's layers, whose weights are changed, by the plan; see `run_course`.
 
     Raises:
         ConfigError: a loss that is not finite.
     """
-    s, say = settings, report or (lambda *_: None)
-    lists = all_lists(builder, questions, s)
+    s, say = plan.builder.settings, report or (lambda *_: None)
+    lists = all_lists(plan.builder, plan.questions)
     steps = -(-len(lists) // s.batch)
     # Weights alone decay, and some parameters want another pace than the rest.
     paces = ranker.module.paces
@@ -379,9 +369,7 @@ def train_query_layers(
         )
         return _QueryTrainer(
             ranker,
-            held_out,
-            dev,
-            s,
+            plan,
             say,
             args=TrainingArguments(
                 **arguments(s, folder, steps, begun=begun),
