@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rankgate.retrieve import MemoryIndex
+    from rankgate_eval.comparison.measure import compare_scorers
+    from rankgate_eval.comparison.points import Comparison
     from rankgate_eval.data.dataset import Dataset
     from rankgate_eval.data.loading import load_dataset
     from rankgate_eval.errors import DatasetError, EvalError, SystemFailedError
     from rankgate_eval.result.result import Result, result_schema
     from rankgate_eval.run.evaluation import evaluate
     from rankgate_eval.run.experiment import EvalSettings
-    from rankgate_eval.run.sweep import SweepResult, run_sweep
     from rankgate_eval.run.system import FirstStage, as_first_stage
     from rankgate_eval.verdict.check import CheckResult, compare_results
     from rankgate_eval.verdict.verdict import Standards
 
 __all__ = [
     "CheckResult",
+    "Comparison",
     "Dataset",
     "DatasetError",
     "EvalError",
@@ -30,18 +32,18 @@ __all__ = [
     "MemoryIndex",
     "Result",
     "Standards",
-    "SweepResult",
     "SystemFailedError",
     "as_first_stage",
     "compare_results",
+    "compare_scorers",
     "evaluate",
     "load_dataset",
     "result_schema",
-    "run_sweep",
 ]
 
 _HOMES = {
     "CheckResult": "rankgate_eval.verdict.check",
+    "Comparison": "rankgate_eval.comparison.points",
     "Dataset": "rankgate_eval.data.dataset",
     "DatasetError": "rankgate_eval.errors",
     "EvalError": "rankgate_eval.errors",
@@ -50,14 +52,13 @@ _HOMES = {
     "Result": "rankgate_eval.result.result",
     "EvalSettings": "rankgate_eval.run.experiment",
     "Standards": "rankgate_eval.verdict.verdict",
-    "SweepResult": "rankgate_eval.run.sweep",
     "SystemFailedError": "rankgate_eval.errors",
     "as_first_stage": "rankgate_eval.run.system",
     "compare_results": "rankgate_eval.verdict.check",
+    "compare_scorers": "rankgate_eval.comparison.measure",
     "evaluate": "rankgate_eval.run.evaluation",
     "load_dataset": "rankgate_eval.data.loading",
     "result_schema": "rankgate_eval.result.result",
-    "run_sweep": "rankgate_eval.run.sweep",
 }
 
 

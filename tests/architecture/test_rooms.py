@@ -28,6 +28,7 @@ CIRCLES = {
 MOST_FILES = 15
 TOO_FULL = {
     "eval/rankgate_eval/calibrate": 16,
+    "eval/rankgate_eval/train": 21,
     "rankgate": 16,
 }
 

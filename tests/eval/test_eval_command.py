@@ -137,8 +137,8 @@ def test_a_system_of_ones_own(here):
 
 
 def test_a_folder_named_like_a_command(here):
-    w.write_beir(here / "sweep", w.world(12))
-    assert measure(data="./sweep").exit_code == 3
+    w.write_beir(here / "compare", w.world(12))
+    assert measure(data="./compare").exit_code == 3
     w.write_beir(here / "DATA", w.world(12))
     assert measure(data="DATA").exit_code == 3
 
@@ -151,7 +151,7 @@ def test_options_may_stand_before_the_data_set(here):
 def test_help_of_the_group_and_of_the_default():
     group = call("--help")
     assert group.exit_code == 0
-    for word in ("sweep", "check", "DATA", "70"):
+    for word in ("sweep", "compare", "check", "DATA", "70"):
         assert word in group.stdout
     assert call().exit_code == 2
     own = call("DATA", "--help")

@@ -65,7 +65,10 @@ def test_what_is_required_or_out_of_range_is_told_as_ever(arguments, said):
 
 @pytest.mark.parametrize(
     "path",
-    [("eval", "DATA"), ("eval", "sweep"), ("eval", "check"), ("eval", "e2e"), ("calibrate",)],
+    [
+        *(("eval", name) for name in ("DATA", "sweep", "compare", "check", "e2e")),
+        ("calibrate",),
+    ],
 )
 def test_every_command_of_the_evaluation_takes_the_same_inputs(path):
     command = get_command(build_app())

@@ -23,11 +23,12 @@ from rankgate.testing import FakeScorer
 from rankgate_eval.answers.handover import hand_over
 from rankgate_eval.answers.questions import AskedQuestion
 from rankgate_eval.calibrate.material import read_material
+from rankgate_eval.comparison.measure import compare_scorers
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.experiment import EvalSettings, run_experiment
-from rankgate_eval.run.sweep import run_sweep
 from rankgate_eval.run.system import IndexStage
-from rankgate_eval.train.mining import Miner, TrainingCorpus, TrainingQuery
+from rankgate_eval.train.corpus import TrainingCorpus, TrainingQuery
+from rankgate_eval.train.mining import Miner
 
 _DRAW = random.Random(7)
 WORDS = [f"{a}{b}" for a in ("bar", "lin", "mos", "tek", "ruv") for b in ("an", "el", "is", "or")]
@@ -211,7 +212,7 @@ def test_fewer_candidates_are_the_head_of_more_in_both(k, fusion):
         assert_same_rows(found, seen(app.candidates(text, k)))
 
 
-def test_a_sweep_reads_at_each_k_what_the_application_reads_at_that_k():
+def test_a_comparison_reads_at_each_k_what_the_application_reads_at_that_k():
     read = {}
 
     def remember(query, text):
@@ -219,12 +220,10 @@ def test_a_sweep_reads_at_each_k_what_the_application_reads_at_that_k():
         return 0.0
 
     ks = (10, 60)
-    run_sweep(
+    compare_scorers(
         DATA,
         STAGE,
-        [FakeScorer(remember)],
-        policy=None,
-        split=None,
+        {"fake": FakeScorer(remember)},
         ks=ks,
         settings=EvalSettings(resamples=100, permutations=1),
     )

@@ -4,7 +4,7 @@ import evaluate_kit as kit
 import pytest
 
 from rankgate import Candidate
-from rankgate_eval import EvalSettings, run_sweep
+from rankgate_eval import EvalSettings, compare_scorers
 from rankgate_eval.run.collect import collect
 
 w = kit.w
@@ -80,16 +80,14 @@ def test_a_system_that_fails_for_k_itself_still_fails():
         evaluated(Shallow(most=20))
 
 
-def test_a_sweep_asks_for_its_greatest_k_and_deeper_apart():
+def test_a_comparison_asks_for_its_greatest_k_and_deeper_apart():
     settings = EvalSettings(resamples=100, permutations=1)
     results = [
-        run_sweep(
-            DATA, stage, [w.knowing()], policy=None, split=None, ks=(20, 50), settings=settings
-        )
+        compare_scorers(DATA, stage, {"fake": w.knowing()}, ks=(20, 50), settings=settings)
         for stage in (Shallow(), Shallow(most=1000))
     ]
     shallow, deep = results
-    assert [p.k for p in shallow.points] == [p.k for p in deep.points] == [0, 0, 20, 20, 50, 50]
+    assert [p.k for p in shallow.points] == [p.k for p in deep.points] == [0, 0, 20, 50]
     assert [p.ndcg for p in shallow.points] == [p.ndcg for p in deep.points]
     assert (shallow.recall_curve.depth, deep.recall_curve.depth) == (50, 100)
     assert len(noted(shallow.notes)) == 1 and noted(deep.notes) == []

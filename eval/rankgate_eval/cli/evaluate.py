@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from rankgate_eval.result.result import Result
     from rankgate_eval.verdict.runs import RunsResult
 
-__all__ = ["evaluate_data", "register"]
+__all__ = ["evaluate_data", "make_folder", "register"]
 
 _EPILOG = (
     "Exit codes: 0 ship, or ship behind the gate; 1 don't ship; 2 wrong usage, setting or data; "
     "3 not enough data; 4 no fair test, because the policy was fitted on these questions; "
-    "70 a crash. A folder called like a command is given as ./sweep."
+    "70 a crash. A folder called like a command is given as ./compare."
 )
 
 
@@ -63,7 +63,7 @@ def evaluate_data(
 ) -> None:
     """Measure whether a reranker helps on DATA, and say: ship, behind the gate, or don't."""
     with guarded(debug=debugging(ctx)) as tell:
-        _make_folder(out)
+        make_folder(out)
         if inputs.run is not None and len(inputs.run) > 1:
             unused = {
                 "--scorer": scorer,
@@ -184,7 +184,7 @@ def _compare_runs(
     return result
 
 
-def _make_folder(out: Path) -> None:
+def make_folder(out: Path) -> None:
     """The folder is made before anything is measured: an hour later is too late to fail."""
     from rankgate.errors import InputError
 

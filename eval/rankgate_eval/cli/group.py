@@ -1,7 +1,7 @@
-"""`rankgate eval`: a group in which `eval DATA` works beside `eval sweep DATA`.
+"""`rankgate eval`: a group in which `eval DATA` works beside `eval compare DATA`.
 
 A first argument that is no command is the data set of the hidden default command. So a folder
-called `sweep` is given as `./sweep`.
+called `compare` is given as `./compare`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 __all__ = ["DEFAULT", "MODULES", "DefaultCommand", "EvalGroup", "register"]
 
 DEFAULT = "DATA"
-MODULES = ("evaluate", "sweep", "check", "end_to_end")
+MODULES = ("evaluate", "compare", "check", "end_to_end")
 """Each has `register(group)`; a further command is a further module."""
 _HELP = ("-h", "--help")
 _EPILOG = (

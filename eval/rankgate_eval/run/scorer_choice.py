@@ -1,4 +1,4 @@
-"""Which scorer `--scorer` names; evaluation, sweep and calibration share it."""
+"""Which scorer `--scorer` names; evaluation, comparison and calibration share it."""
 
 from __future__ import annotations
 

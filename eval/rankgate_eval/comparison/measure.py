@@ -1,0 +1,402 @@
+"""Several rerankers, each at several K: read, timed, tested.
+
+What is done without a scorer is made of as many candidates as the policy asks for (or the usual
+number), whatever the scorers read: a deeper list would be another opponent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rankgate.errors import InputError, ProfileMismatchError
+from rankgate.outcome import Outcome
+from rankgate.policy import Policy
+from rankgate.profile import Profile
+from rankgate.scorers import Scorer, ScorerInfo
+from rankgate.types import FirstStageKind
+from rankgate_eval.comparison.choice import (
+    RULE,
+    Columns,
+    Tested,
+    against,
+    choose,
+    order_name,
+    pairs_of,
+    sentence_of,
+)
+from rankgate_eval.comparison.cost import Tariff, cost_of
+from rankgate_eval.comparison.points import Comparison, Cost, Point
+from rankgate_eval.comparison.reading import Lists, Reader, Unread, retrieve, timed
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.data.fingerprint import fingerprint
+from rankgate_eval.run.experiment import (
+    EvalSettings,
+    Teller,
+    choose_queries,
+    corpus_lexicon,
+    passages_kept,
+    sizes,
+)
+from rankgate_eval.run.latency import check_budget, summarise_latency
+from rankgate_eval.run.metrics import measure, recall_curve
+from rankgate_eval.run.orderings import Arms, run_arms
+from rankgate_eval.run.pool import Pooled
+from rankgate_eval.run.system import FirstStage
+from rankgate_eval.run.system_choice import kind_of, profile_of
+from rankgate_eval.verdict.fairness import shared_questions
+from rankgate_eval.verdict.recall import measure_recall
+from rankgate_eval.verdict.sections import change, estimate
+from rankgate_eval.verdict.verdict import Evidence, judge
+
+__all__ = ["DEFAULT_KS", "compare_scorers"]
+
+DEFAULT_KS = (5, 10, 20, 30, 50, 75, 100)
+
+
+def compare_scorers(
+    data: Dataset,
+    stage: FirstStage,
+    scorers: Mapping[str, Scorer],
+    *,
+    policies: Sequence[Policy] = (),
+    split: str | None = None,
+    ks: Sequence[int] = DEFAULT_KS,
+    settings: EvalSettings | None = None,
+    tariffs: Mapping[str, Tariff] | None = None,
+    cpu_hour_usd: float | None = None,
+    made: Mapping[str, Any] | None = None,
+    tell: Teller | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Comparison:
+    """Measure every scorer at every K, test it, and say which to take.
+
+    Args:
+        data: the data set.
+        stage: the first stage under test.
+        scorers: name to scorer, at least one.
+        policies: each for the scorer that it was fitted for. A scorer without one has the default
+            one if that fits, else it always reranks.
+        split: None: all queries.
+        ks: candidates to read; those below top_n are left out.
+        settings: how to measure; its `k` is that of the baseline alone.
+        tariffs: name to price.
+        cpu_hour_usd: price of an hour of one processor, for scorers without a price.
+        made: how this was called, for the record.
+        tell: told of progress.
+        clock: in seconds.
+
+    Raises:
+        InputError: no scorer, no K, nothing judged, or policies that cannot share a first stage.
+        ProfileMismatchError: a policy was fitted for none of the scorers.
+        SystemFailedError: first stage or scorer failed too often.
+    """
+    asked = EvalSettings() if settings is None else settings
+    first = _shared_first_stage(policies)
+    top_n = passages_kept(asked.top_n, first, stage)
+    wanted = sorted({k for k in ks if k >= top_n})
+    if not wanted or not scorers:
+        raise InputError(f"a comparison needs a scorer and a K of at least top_n ({top_n})")
+    judged, _ = choose_queries(data, split, asked.limit)
+    say: Teller = (lambda what, done, total: None) if tell is None else tell
+    lists = retrieve(
+        data,
+        stage,
+        judged,
+        deepest=wanted[-1],
+        k=sizes(asked.k, top_n, first, stage)[0],
+        asked=asked,
+        say=say,
+        clock=clock,
+    )
+    kind = kind_of(c for f in lists.base.found.values() for c in f.candidates[: lists.k])
+    clusters = [data.group_of(q) for q in judged]
+    at_work = _Measuring(
+        data=data,
+        judged=judged,
+        clusters=clusters,
+        split=split,
+        lists=lists,
+        kind=kind,
+        top_n=top_n,
+        settings=asked,
+        reader=Reader(
+            lexicon=corpus_lexicon(data, stage),
+            max_failures=asked.max_failures,
+            tell=say,
+            clock=clock,
+        ),
+        profile=profile_of(stage),
+        cpu_hour_usd=cpu_hour_usd,
+        notes=[*getattr(stage, "notes", ()), *lists.notes],
+    )
+    fitted = at_work.assign(scorers, policies)
+    for name, scorer in scorers.items():
+        at_work.without(scorer.info, fitted[name])
+    for name, scorer in scorers.items():
+        at_work.add(name, scorer, fitted[name], wanted, (tariffs or {}).get(name))
+    points, columns, baseline = at_work.judged_points()
+    choice = choose(points, columns, clusters)
+    came = {q: [c.id for c in f.candidates] for q, f in lists.base.found.items()}
+    return Comparison(
+        n=len(judged),
+        clusters=len(set(clusters)),
+        top_n=top_n,
+        baseline=baseline,
+        baseline_k=lists.k,
+        recall_curve=measure_recall(
+            data.qrels,
+            came,
+            judged,
+            clusters,
+            depth=lists.depth,
+            also=(top_n, lists.k, *wanted),
+            resamples=asked.resamples,
+            seed=asked.seed,
+        ),
+        points=points,
+        pairs=pairs_of(points, columns, clusters, asked),
+        budget_ms=asked.budget_ms,
+        best=choice.best,
+        taken=choice.taken,
+        rule=RULE,
+        sentence=sentence_of(choice, points, baseline=baseline, budget_ms=asked.budget_ms),
+        notes=tuple(dict.fromkeys(at_work.notes)),
+        made={} if made is None else dict(made),
+    )
+
+
+def _shared_first_stage(policies: Sequence[Policy]) -> Policy | None:
+    """Any of the policies, as far as the first stage goes."""
+    for kind in FirstStageKind:
+        sections = [p.sections[kind] for p in policies if kind in p.sections]
+        for name in ("fusion", "k", "top_n"):
+            values = {str(getattr(s, name)) for s in sections}
+            if len(values) > 1:
+                raise InputError(
+                    f"the policies differ in {name} ({' and '.join(sorted(values))}), so their "
+                    "scorers cannot be compared over one first stage; calibrate them on the same "
+                    "data, or compare them in several runs"
+                )
+    return policies[0] if policies else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """A point before it is tested."""
+
+    scorer: str
+    k: int
+    arm: str
+    policy: str
+    columns: Columns
+    skip_rate: float
+    times: tuple[float, ...]
+    cost: Cost | None = None
+    unfair: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Measuring:
+    """A comparison on its way."""
+
+    data: Dataset
+    judged: list[str]
+    clusters: list[str]
+    split: str | None
+    lists: Lists
+    kind: FirstStageKind
+    top_n: int
+    settings: EvalSettings
+    reader: Reader
+    profile: Profile
+    cpu_hour_usd: float | None
+    notes: list[str]
+    rows: list[_Row] = field(default_factory=list)
+
+    def assign(
+        self, scorers: Mapping[str, Scorer], policies: Sequence[Policy]
+    ) -> dict[str, Policy | None]:
+        """The policy of each scorer: the first that was fitted for it."""
+        found: dict[str, Policy | None] = {}
+        refused: dict[str, ProfileMismatchError] = {}
+        for name, scorer in scorers.items():
+            found[name] = None
+            actual = replace(self.profile, **Profile.of_scorer(scorer.info).to_dict())
+            for policy in policies:
+                try:
+                    policy.check_profile(self.kind, actual)
+                except ProfileMismatchError as exc:
+                    refused[policy.name] = exc
+                    continue
+                found[name] = policy
+                break
+            if policies and found[name] is None:
+                self.notes.append(
+                    f"No --policy was fitted for {name}: it has the default policy if that fits, "
+                    "else it always reranks and orders by raw score"
+                )
+        idle = [p for p in policies if not any(p is taken for taken in found.values())]
+        if idle:
+            raise refused.get(
+                idle[0].name,
+                InputError(f"the policy {idle[0].name!r} is for a scorer that has one already"),
+            )
+        return found
+
+    def without(self, info: ScorerInfo, policy: Policy | None) -> None:
+        """The orders that need no scorer; of a further policy what is new."""
+        pool = self.reader.score(
+            Unread(info), self.lists.base, self.lists.k, "ordering without scorer"
+        )
+        arms = self._arms(pool, info, policy, self.lists.k)
+        times = tuple(arms.latency_ms["first_stage"].values())
+        for arm in ("skipped",) if self.rows else ("first_stage", "tuned_first_stage", "skipped"):
+            row = _Row(
+                scorer="",
+                k=0,
+                arm=arm,
+                policy=arms.policy.name if arm == "skipped" else "",
+                columns=self._columns(arms.orders[arm]),
+                skip_rate=1.0,
+                times=times,
+            )
+            if arm != "skipped" or not any(row.columns.same_as(r.columns) for r in self.rows):
+                self.rows.append(row)
+
+    def add(
+        self,
+        name: str,
+        scorer: Scorer,
+        policy: Policy | None,
+        ks: Sequence[int],
+        tariff: Tariff | None,
+    ) -> None:
+        """Measure one scorer at every K."""
+        sample = timed(self.judged)
+        for k, pool, follows in self.reader.at_each(scorer, self.lists.read, ks, name):
+            if not follows:
+                self.notes.append(
+                    f"{name} does not score each passage by itself; every list was read at every K"
+                )
+            arms = self._arms(pool, scorer.info, policy, k)
+            shared = shared_questions(
+                arms.policy,
+                arms.kind,
+                [self.data.queries[q] for q in self.judged],
+                name=self.data.name,
+                split=self.split,
+                fingerprint=fingerprint(self.data, self.judged),
+            )
+            if shared is not None:
+                self.notes.append(shared.sentence)
+            always = arms.orders["policy"] == arms.orders["rerank"]
+            if always and _read(arms.decided, self.judged) == _read(arms.opened, self.judged):
+                self.notes.append(
+                    f"The policy of {name} ({arms.policy.name}) skips nothing: it is always "
+                    "reranking"
+                )
+                ran = {"rerank": arms.opened}
+            else:
+                ran = {"rerank": arms.opened, "policy": arms.decided}
+            for arm, outcomes in ran.items():
+                share = _read(outcomes, self.judged)
+                times = arms.latency_ms[arm]
+                self.rows.append(
+                    _Row(
+                        scorer=name,
+                        k=k,
+                        arm=arm,
+                        policy=arms.policy.name,
+                        columns=self._columns(arms.orders[arm]),
+                        skip_rate=1.0 - share,
+                        times=tuple(times[q] for q in sample if q in times),
+                        cost=cost_of(
+                            [pool[q] for q in sample],
+                            scored=share,
+                            tariff=tariff,
+                            cpu_hour_usd=self.cpu_hour_usd,
+                            remote=scorer.info.backend == "http",
+                        ),
+                        unfair=shared.sentence if shared is not None and shared.unfair else None,
+                    )
+                )
+
+    def judged_points(self) -> tuple[tuple[Point, ...], list[Columns], int]:
+        """All points, tested and judged; their columns; the position of the baseline."""
+        free = [i for i, r in enumerate(self.rows) if not r.scorer and r.arm != "first_stage"]
+        free.sort(key=lambda i: -float(self.rows[i].columns.ndcg.mean()))
+        scored = [i for i, r in enumerate(self.rows) if r.scorer]
+        tested = against(
+            [self.rows[i].columns for i in scored],
+            [(order_name(r.arm, r.policy), r.columns) for r in (self.rows[i] for i in free)],
+            self.clusters,
+            self.settings,
+        )
+        results = dict(zip(scored, tested, strict=True))
+        points = tuple(self._point(r, results.get(i)) for i, r in enumerate(self.rows))
+        return points, [r.columns for r in self.rows], free[0]
+
+    def _point(self, row: _Row, tested: Tested | None) -> Point:
+        latency, budget_ms = summarise_latency(row.times), self.settings.budget_ms
+        draws = {"resamples": self.settings.resamples, "seed": self.settings.seed}
+        verdict = None
+        if tested is not None:
+            verdict = judge(
+                Evidence(
+                    over=tuple(
+                        replace(o, ndcg=replace(o.ndcg, p=tested.adjusted_p)) for o in tested.over
+                    ),
+                    top_n=self.top_n,
+                    skip_rate=row.skip_rate,
+                    latency=None if budget_ms is None else check_budget(row.times, budget_ms),
+                    unfair=row.unfair,
+                ),
+                self.settings.standards,
+            )
+        return Point(
+            scorer=row.scorer,
+            k=row.k,
+            arm=row.arm,
+            policy=row.policy,
+            ndcg=estimate(row.columns.ndcg, self.clusters, **draws),
+            recall=estimate(row.columns.recall, self.clusters, **draws),
+            gain=None if tested is None else change(tested.over[0].ndcg),
+            recall_gain=None if tested is None else change(tested.over[0].recall),
+            adjusted_p=None if tested is None else tested.adjusted_p,
+            call=None if verdict is None else verdict.call,
+            reason="" if verdict is None else verdict.reasons[0],
+            skip_rate=row.skip_rate,
+            latency_ms=latency,
+            inside=None if budget_ms is None or latency.p95 is None else latency.p95 <= budget_ms,
+            cost=row.cost,
+        )
+
+    def _arms(
+        self, pool: Mapping[str, Pooled], info: ScorerInfo, policy: Policy | None, k: int
+    ) -> Arms:
+        return run_arms(
+            pool,
+            self.data,
+            scorer=info,
+            kind=kind_of(c for p in pool.values() for c in p.candidates),
+            policy=policy,
+            k=k,
+            top_n=self.top_n,
+            profile=self.profile,
+            lexicon=self.reader.lexicon,
+            folds=self.settings.folds,
+            seed=self.settings.seed,
+        )
+
+    def _columns(self, order: Mapping[str, Sequence[str]]) -> Columns:
+        ndcg = measure(self.data.qrels, order, self.judged, names=["ndcg@10"]).column("ndcg@10")
+        recall = recall_curve(self.data.qrels, order, self.judged, [self.top_n])[:, 0]
+        return Columns(ndcg=ndcg, recall=recall)
+
+
+def _read(outcomes: Mapping[str, Outcome], queries: Sequence[str]) -> float:
+    """Share of the queries that the scorer read."""
+    return sum("score" in outcomes[q].timings_ms for q in queries) / len(queries)
