@@ -1,10 +1,17 @@
-"""Exact bounds of a share by Clopper and Pearson: the only ones in the house."""
+"""Bounds of a share: the only ones in the house.
+
+Exact ones by Clopper and Pearson, for a number of cases that was settled before; and ones that
+hold however often one looks, for traffic that is watched as it comes.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 from rankgate.errors import InputError
 
-__all__ = ["clopper_pearson", "share_below"]
+__all__ = ["anytime_interval", "clopper_pearson", "log_evidence", "share_below"]
 
 
 def clopper_pearson(successes: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
@@ -34,6 +41,71 @@ def share_below(successes: float, n: float, *, confidence: float = 0.95) -> floa
     from scipy.special import betaincinv  # comes with bm25s; heavy, and few commands need it
 
     return float(betaincinv(successes + 1.0, n - successes, _share(confidence)))
+
+
+def log_evidence(successes: int, n: int, low: float, high: float) -> float:
+    """Log evidence that the share of a Bernoulli stream lies outside [low, high].
+
+    The mixture of all shares by Jeffreys' prior against the best one inside. While the share is
+    inside, it ever passes log(1 / a) with probability at most a, whenever and however often one
+    looks (Ville 1939; Robbins, Ann. Math. Statist. 41, 1970, doi:10.1214/aoms/1177696786).
+
+    Args:
+        successes: so far.
+        n: cases so far.
+        low: in [0, 1].
+        high: in [low, 1].
+
+    Raises:
+        InputError: out of range.
+    """
+    if not 0 <= successes <= n:
+        raise InputError(f"successes must be between 0 and n = {n}, got {successes}")
+    if not 0.0 <= low <= high <= 1.0:
+        raise InputError(f"a range of shares is within [0, 1], got [{low}, {high}]")
+    failures = n - successes
+    mixture = (
+        math.lgamma(successes + 0.5) + math.lgamma(failures + 0.5) - math.lgamma(n + 1.0)
+    ) - math.log(math.pi)
+    inside = min(max(successes / n if n else low, low), high)
+    possible = _times_log(successes, inside) + _times_log(failures, 1.0 - inside)
+    return mixture - possible
+
+
+def anytime_interval(successes: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Interval of a share that holds at all times together; (0, 1) where n is 0.
+
+    The shares against which `log_evidence` is not enough: wider than `clopper_pearson`, which is
+    for one look at a number of cases that was settled before.
+
+    Raises:
+        InputError: `successes` is not between 0 and n, or `level` not in (0, 1).
+    """
+    enough = -math.log(1.0 - _share(level))
+
+    def excluded(share: float) -> bool:
+        return log_evidence(successes, n, share, share) >= enough
+
+    if n == 0:
+        return 0.0, 1.0
+    seen = successes / n
+    return _edge(0.0, seen, excluded), _edge(1.0, seen, excluded)
+
+
+def _edge(out: float, inside: float, excluded: Callable[[float], bool]) -> float:
+    """Where between the two the first excluded share lies; `out` itself where it is not one."""
+    if not excluded(out):
+        return out
+    for _ in range(50):
+        middle = (out + inside) / 2.0
+        out, inside = (middle, inside) if excluded(middle) else (out, middle)
+    return out
+
+
+def _times_log(count: int, share: float) -> float:
+    if count == 0:
+        return 0.0
+    return -math.inf if share <= 0.0 else count * math.log(share)
 
 
 def _share(level: float) -> float:

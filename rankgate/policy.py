@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -95,6 +96,12 @@ class Policy:
                 "--out policy.json"
             )
         return section
+
+    @property
+    def sha256(self) -> str:
+        """Of the policy's content, whatever its file looks like."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def with_section(self, kind: FirstStageKind | str, **changes: Any) -> Policy:
         """A copy in which one section has other values."""

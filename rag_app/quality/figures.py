@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rag_app.quality.ratings import Ratings
+from rag_app.quality.traffic import Traffic, Watched
+from rag_app.quality.trust import Trust, trust_of
+from rankgate.feedback import FEEDBACK_FILE, read_feedback
+from rankgate.live.drift import FALSE_ALARMS
 
 if TYPE_CHECKING:
     from rag_app.quality.recent import Handled, Recent
     from rag_app.quality.skip_audit import SkipAudit
     from rag_app.settings import Settings
 
-__all__ = ["Report", "find_report", "reports", "summary"]
+__all__ = ["Report", "find_report", "reports", "summary", "watched"]
 
 _STATUSES = ("reranked", "skipped", "degraded", "refused")
 _STAGES = ("retrieve", "rerank", "generate", "total")
@@ -65,7 +69,24 @@ def find_report(folder: Path, name: str) -> Report | None:
     return next((r for r in reports(folder) if r.name == name), None)
 
 
-def summary(settings: Settings, recent: Recent, skip_audit: SkipAudit) -> dict[str, Any]:
+def watched(traffic: Traffic, folder: Path, collection: str) -> tuple[Watched | None, Trust | None]:
+    """Weeks of a collection's traffic, and what people said of its probabilities."""
+    found = traffic.watched(collection)
+    file = folder / FEEDBACK_FILE
+    if found is None or not file.is_file():
+        return found, None
+    return found, trust_of(
+        read_feedback(file), policy=found.policy, collection=collection, promise=found.promise
+    )
+
+
+def summary(
+    settings: Settings,
+    recent: Recent,
+    skip_audit: SkipAudit,
+    traffic: Traffic,
+    collection: str,
+) -> dict[str, Any]:
     """Everything that the page shows.
 
     The rates are of the questions that this process answered lately; their intervals are
@@ -75,9 +96,12 @@ def summary(settings: Settings, recent: Recent, skip_audit: SkipAudit) -> dict[s
         settings: of the application.
         recent: the questions that were answered lately.
         skip_audit: what became of those that skipped the scorer.
+        traffic: counts by day.
+        collection: whose weeks and probabilities are shown.
     """
     folder = Path(settings.data_dir)
     handled = recent.all()
+    weeks, trust = watched(traffic, folder, collection)
     counted = Counter(h.status for h in handled)
     return {
         "since": recent.since,
@@ -88,6 +112,9 @@ def summary(settings: Settings, recent: Recent, skip_audit: SkipAudit) -> dict[s
         "reasons": _reasons(handled),
         "stages": [_stage(s, handled) for s in _STAGES],
         "skip_audit": skip_audit.summary(),
+        "traffic": weeks,
+        "trust": trust,
+        "false_alarms": FALSE_ALARMS,
         "reports": reports(folder),
         "thumbs": Ratings(folder).counts() if settings.feedback else None,
     }

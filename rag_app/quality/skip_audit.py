@@ -13,7 +13,6 @@ import logging
 import os
 import queue
 import random
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag_app.errors import StoreError
+from rag_app.quality.measurements import opened
 from rankgate import Reranker
 from rankgate.bounds import clopper_pearson
 from rankgate.decide.gate import Action
@@ -159,7 +158,7 @@ class SkipAudit:
         self._queue: queue.Queue[_Job] = queue.Queue(waiting)
         self._stop = threading.Event()
         _take_over(folder / "shadow.sqlite", self.path)
-        self._db = _opened(self.path)
+        self._db = opened(self.path, version=_VERSION, schema=_SCHEMA)
         self._thread = threading.Thread(target=self._work, name="rankgate-skip-audit", daemon=True)
         if rate > 0:
             self._thread.start()
@@ -317,25 +316,3 @@ def _take_over(old: Path, new: Path) -> None:
         for end in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 old.with_name(old.name + end).rename(new.with_name(new.name + end))
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(path, check_same_thread=False)
-        db.execute("PRAGMA journal_mode=WAL")
-        found = int(db.execute("PRAGMA user_version").fetchone()[0])
-        if found not in (0, _VERSION):
-            db.close()
-            raise StoreError(
-                f"{path} has version {found}, this rankgate reads {_VERSION}. Install the "
-                "rankgate that wrote it, or move the file away to begin anew."
-            )
-        db.executescript(_SCHEMA)
-        db.execute(f"PRAGMA user_version={_VERSION}")
-        db.commit()
-    except (sqlite3.Error, OSError) as exc:
-        raise StoreError(
-            f"{path} cannot be used: {exc}. It holds measurements only: move it away to begin anew."
-        ) from exc
-    return db

@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from rag_app.ask.conversations import Conversations
 from rag_app.quality.skip_audit import SkipAudit
+from rag_app.quality.traffic import Traffic
 from rag_app.server.access import Access, is_local
 from rag_app.server.collections import Collections
 from rag_app.server.errors import add_error_handlers
@@ -74,6 +75,7 @@ def create_app(settings: Settings, *, collections: Collections | None = None) ->
         skip_audit = SkipAudit(
             Path(settings.data_dir), rate=settings.skip_audit_rate, busy=lambda: workers.taken > 0
         )
+        traffic = Traffic(Path(settings.data_dir))
         app.state.server = ServerState(
             settings=settings,
             collections=opened,
@@ -83,6 +85,7 @@ def create_app(settings: Settings, *, collections: Collections | None = None) ->
             uploads=uploads,
             conversations=conversations,
             skip_audit=skip_audit,
+            traffic=traffic,
         )
         await asyncio.to_thread(uploads.resume)
         try:
@@ -91,6 +94,7 @@ def create_app(settings: Settings, *, collections: Collections | None = None) ->
         finally:
             await workers.close()
             await asyncio.to_thread(skip_audit.close)
+            traffic.close()
             conversations.close()
             if collections is None:
                 await asyncio.to_thread(opened.close)

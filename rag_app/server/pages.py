@@ -115,9 +115,16 @@ async def measured(server: Server, principal: Evaluator, collection: Collection 
     """How this server is doing, and the evaluation reports of its data folder."""
 
     def read() -> dict[str, Any]:
+        context = _context(server, principal, collection)
         return {
-            **_context(server, principal, collection),
-            "quality": figures.summary(server.settings, server.metrics.recent, server.skip_audit),
+            **context,
+            "quality": figures.summary(
+                server.settings,
+                server.metrics.recent,
+                server.skip_audit,
+                server.traffic,
+                context["collection"],
+            ),
             "feedback_on": server.settings.feedback,
         }
 

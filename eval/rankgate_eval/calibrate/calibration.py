@@ -33,7 +33,7 @@ from rankgate_eval.calibrate.unanswerable import Question
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.fingerprint import fingerprint, question_marks
 from rankgate_eval.run.system import FirstStage
-from rankgate_eval.verdict.provenance import git_state, package_version, policy_sha256
+from rankgate_eval.verdict.provenance import git_state, package_version
 
 __all__ = ["Calibration", "calibrate", "fit_material"]
 
@@ -271,7 +271,7 @@ def fit_material(
 def _origin(base: Policy) -> dict[str, Any]:
     """Which policy the other sections are of, and what they were fitted on."""
     fitted = {k: base.provenance[k] for k in ("data", "section", "base") if k in base.provenance}
-    return {"name": base.name, "sha256": policy_sha256(base), **fitted}
+    return {"name": base.name, "sha256": base.sha256, **fitted}
 
 
 def _base(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import hashlib
 import json
 import os
 import platform
@@ -24,7 +23,6 @@ __all__ = [
     "now",
     "package_version",
     "policy_made",
-    "policy_sha256",
     "run_record",
     "scorer_made",
 ]
@@ -98,18 +96,12 @@ def scorer_made(info: ScorerInfo) -> dict[str, Any]:
     return dataclasses.asdict(info)
 
 
-def policy_sha256(policy: Policy) -> str:
-    """Of the policy's content, whatever its file looks like."""
-    text = json.dumps(policy.to_dict(), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def policy_made(policy: Policy, *, source: str, kind: FirstStageKind) -> PolicyMade:
     """Which policy ran."""
     return PolicyMade(
         name=policy.name,
         source=source,
-        sha256=policy_sha256(policy),
+        sha256=policy.sha256,
         kind=kind.value,
         provenance=json.loads(json.dumps(dict(policy.provenance))),
     )

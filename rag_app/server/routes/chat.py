@@ -289,6 +289,9 @@ class _Asked:
             shape = answer_shape(item, self.principal)
             if self.conversation is not None:
                 shape |= self._keep(item, shape)
+            self.server.traffic.add(
+                item.outcome, pipeline.reranker.policy, pipeline.settings.collection
+            )
             # Looked at once nobody waits, this question included.
             self.server.skip_audit.offer(pipeline, item.outcome)
             yield _Done(result=item, shape=shape, usage=_usage(pipeline, self.question, item))
