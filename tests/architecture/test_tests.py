@@ -9,7 +9,10 @@ TESTS = Path(__file__).resolve().parents[1]
 FILES = {str(f.relative_to(TESTS)): f for f in sorted(TESTS.rglob("*.py"))}
 
 # Where a test may sleep, and why.
-SLEEPS = {"waiting.py": "what happens in another process or thread has no event to wait for"}
+SLEEPS = {
+    "waiting.py": "what happens in another process or thread has no event to wait for",
+    "app/load_kit.py": "its clients come back a while after a 429, as clients do",
+}
 
 # Names with an underscore that a test may use of something that is not its own, and why.
 CHROMA = "the frameworks' stores show their Chroma collection nowhere"

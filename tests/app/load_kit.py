@@ -4,19 +4,13 @@ A real `rankgate serve` in its own process, over two collections with the same t
 word of their own in every sentence. Half of the clients have one key, half the other; they ask the
 same questions, by chat (streamed and whole) and search, one after the other without a pause, while
 files are uploaded and ingested all the time (a server holds its folder, so nothing else ingests
-into it). Two minutes and 32 clients, unless told otherwise. What must hold: no error but 429, no
-answer with the other key's marker, memory that does not grow with the number of questions.
-
-python benchmarks/load.py --out eval/results/load
+into it). What must hold: no error but 429, no answer with the other key's marker.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
-import platform
 import random
 import socket
 import subprocess
@@ -24,14 +18,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
-import psutil
 
 from rag_app.ingest.ingestion import ingest
 from rag_app.server.keys import KeyStore
@@ -52,9 +43,6 @@ QUESTIONS = (
     "How many people run the {topic} number {n}?",
     "Who won the chess tournament on the moon?",
 )
-# Growth of the server's memory between warm-up and end that still counts as flat: the index
-# itself grows by what is uploaded.
-FLAT = 0.15
 
 
 def document(collection: str, number: int, seed: int) -> str:
@@ -82,9 +70,6 @@ class Seen:
 
     Attributes:
         statuses: of every request, by HTTP status or kind of failure.
-        first: seconds to the first word, of streamed answers.
-        whole: seconds to the last, of streamed and whole answers.
-        search: seconds of a search.
         own: answers and searches with the key's own marker.
         foreign: with the other's; must stay 0.
         refusals: without either.
@@ -92,9 +77,6 @@ class Seen:
     """
 
     statuses: Counter[str] = field(default_factory=Counter)
-    first: list[float] = field(default_factory=list)
-    whole: list[float] = field(default_factory=list)
-    search: list[float] = field(default_factory=list)
     own: int = 0
     foreign: int = 0
     refusals: int = 0
@@ -119,24 +101,15 @@ class Seen:
 
 async def streamed(
     client: httpx.AsyncClient, body: dict[str, Any], headers: dict[str, str]
-) -> tuple[int, str, float, float]:
-    """Status, everything that was sent, seconds to the first word and to the end."""
-    begun = time.perf_counter()
-    first = float("nan")
-    text = []
+) -> tuple[int, str]:
+    """Status, and everything that was sent."""
     async with client.stream(
         "POST", "/v1/chat/completions", json={**body, "stream": True}, headers=headers
     ) as answer:
-        async for line in answer.aiter_lines():
-            text.append(line)
-            if np.isnan(first) and line.startswith("data: {"):
-                choices = json.loads(line.removeprefix("data: ")).get("choices") or [{}]
-                if choices[0].get("delta", {}).get("content"):
-                    first = time.perf_counter() - begun
-    whole = "\n".join(text)
+        whole = "\n".join([line async for line in answer.aiter_lines()])
     if answer.status_code == 200 and "[DONE]" not in whole:
         raise RuntimeError(f"a stream without an end: {whole[-200:]}")
-    return answer.status_code, whole, first, time.perf_counter() - begun
+    return answer.status_code, whole
 
 
 async def one_client(
@@ -152,21 +125,14 @@ async def one_client(
             question = chance.choice(QUESTIONS).format(topic=TOPICS[n % len(TOPICS)], n=n)
             way = chance.choices(("stream", "chat", "search"), (2, 1, 1))[0]
             body = {"model": "rankgate", "messages": [{"role": "user", "content": question}]}
-            begun = time.perf_counter()
             try:
                 if way == "stream":
-                    status, text, first, whole = await streamed(client, body, headers)
-                    if status == 200:
-                        seen.first.append(first)
-                        seen.whole.append(whole)
+                    status, text = await streamed(client, body, headers)
                 else:
                     path = "/v1/search" if way == "search" else "/v1/chat/completions"
                     sent = {"query": question} if way == "search" else body
                     answer = await client.post(path, json=sent, headers=headers)
                     status, text = answer.status_code, answer.text
-                    if status == 200:
-                        took = seen.search if way == "search" else seen.whole
-                        took.append(time.perf_counter() - begun)
             except (httpx.HTTPError, RuntimeError, ValueError) as exc:
                 seen.failed(f"{way}: {type(exc).__name__}: {exc}")
                 continue
@@ -216,35 +182,15 @@ async def uploader(
     return dict(done)
 
 
-async def memory(server: psutil.Process, until: float) -> AsyncIterator[tuple[float, int]]:
-    """Seconds since the start, and bytes of the server alone (parsers come and go), each second."""
-    begun = time.monotonic()
-    while time.monotonic() < until:
-        yield time.monotonic() - begun, server.memory_info().rss
-        await asyncio.sleep(1)
-
-
 async def under_load(
-    url: str,
-    keys: dict[str, str],
-    pid: int,
-    clients: int,
-    seconds: float,
-    documents: int,
-    seed: int,
-) -> tuple[Seen, dict[str, int], list[tuple[float, int]]]:
+    url: str, keys: dict[str, str], clients: int, seconds: float, documents: int, seed: int
+) -> tuple[Seen, dict[str, int]]:
     """All of it at once."""
     seen, known = Seen(), [documents]
     until = time.monotonic() + seconds
-
-    async def sample() -> list[tuple[float, int]]:
-        return [pair async for pair in memory(psutil.Process(pid), until)]
-
     asking = [one_client(i, url, keys, until, known, seen) for i in range(clients)]
-    uploads, samples, *_ = await asyncio.gather(
-        uploader(url, keys, until, documents, seed), sample(), *asking
-    )
-    return seen, uploads, samples
+    uploads, *_ = await asyncio.gather(uploader(url, keys, until, documents, seed), *asking)
+    return seen, uploads
 
 
 def served(folder: Path, port: int) -> subprocess.Popen[bytes]:
@@ -269,34 +215,6 @@ def served(folder: Path, port: int) -> subprocess.Popen[bytes]:
         time.sleep(0.3)
     process.kill()
     raise SystemExit("the server did not get ready")
-
-
-def quantiles(values: list[float]) -> dict[str, float | int]:
-    """n, and milliseconds of the median and the 95th percentile."""
-    if not values:
-        return {"n": 0}
-    p50, p95 = np.percentile(values, [50, 95])
-    return {"n": len(values), "p50_ms": round(p50 * 1000), "p95_ms": round(p95 * 1000)}
-
-
-def over_time(samples: list[tuple[float, int]], seconds: float) -> dict[str, Any]:
-    """Megabytes by tenth of the time, and how fast they grow once it is warm.
-
-    The slope is that of a least-squares line through the last two thirds.
-    """
-    tenths: list[float | None] = []
-    for n in range(10):
-        part = [b for at, b in samples if n <= 10 * at / seconds < n + 1]
-        tenths.append(round(float(np.mean(part)) / 2**20, 1) if part else None)
-    warm = [(at, b / 2**20) for at, b in samples if at >= seconds / 3]
-    slope = float("nan")
-    if len({at for at, _ in warm}) > 1:
-        slope = float(np.polyfit([at for at, _ in warm], [mb for _, mb in warm], 1)[0]) * 60
-    return {
-        "tenths_mb": tenths,
-        "slope_mb_per_minute": None if np.isnan(slope) else round(slope, 2),
-        "samples": len(samples),
-    }
 
 
 def measured(clients: int, seconds: float, documents: int, seed: int) -> dict[str, Any]:
@@ -325,41 +243,17 @@ def measured(clients: int, seconds: float, documents: int, seed: int) -> dict[st
                     headers={"Authorization": f"Bearer {key}"},
                     timeout=120,
                 ).raise_for_status()
-            before = os.getloadavg()[0]
-            seen, uploads, samples = asyncio.run(
-                under_load(url, keys, server.pid, clients, seconds, documents, seed)
-            )
-            after = os.getloadavg()[0]
+            seen, uploads = asyncio.run(under_load(url, keys, clients, seconds, documents, seed))
         finally:
             server.terminate()
             stopped = server.wait(120)
-    # Warm is a third of the time: threads and their arenas are there by then.
-    warm = min((s for s in samples if s[0] >= seconds / 3), default=samples[-1])
-    # The mean of the last tenth, not one moment of it.
-    end = int(np.mean([rss for at, rss in samples if at >= 0.9 * seconds] or [samples[-1][1]]))
     return {
-        "clients": clients,
-        "seconds": seconds,
-        "documents": documents,
-        "requests": sum(seen.statuses.values()),
         "statuses": dict(seen.statuses),
         "errors": seen.errors,
         "own": seen.own,
         "foreign": seen.foreign,
         "without_passages": seen.refusals,
-        "first_word": quantiles([s for s in seen.first if not np.isnan(s)]),
-        "whole_answer": quantiles(seen.whole),
-        "search": quantiles(seen.search),
-        "answered_per_second": round(seen.statuses["200"] / seconds, 2),
         "uploaded_files": uploads,
-        "rss_mb": {
-            "start": round(samples[0][1] / 2**20),
-            "warm": round(warm[1] / 2**20),
-            "end": round(end / 2**20),
-            "most": round(max(rss for _, rss in samples) / 2**20),
-        },
-        "rss_over_time": over_time(samples, seconds),
-        "load_average": {"before": round(before, 1), "after": round(after, 1)},
         "server_exit": stopped,
     }
 
@@ -378,97 +272,6 @@ def verdict(result: dict[str, Any]) -> list[str]:
         wrong.append(f"uploads failed: {result['uploaded_files']}")
     if not result["uploaded_files"].get("done"):
         wrong.append("no file was ingested meanwhile")
-    growth = result["rss_mb"]["end"] / result["rss_mb"]["warm"] - 1
-    if growth > FLAT:
-        wrong.append(f"memory grew by {growth:.0%} after warm-up")
     if result["server_exit"] != 0:
         wrong.append(f"the server ended with {result['server_exit']}")
     return wrong
-
-
-def table(result: dict[str, Any]) -> str:
-    """The result as Markdown."""
-    memory, flat = result["rss_mb"], result["rss_over_time"]
-    lines = [
-        "# The server under load",
-        "",
-        f"`{result['command']}`, commit {result['commit']}, {result['date']}, seed "
-        f"{result['seed']}, {result['hardware']}; load average {result['load_average']['before']} "
-        f"before and {result['load_average']['after']} after.",
-        "",
-        f"{result['clients']} clients without a pause for {result['seconds']:g} s, two keys with a "
-        f"collection each ({result['documents']} documents at the start), default scorer and "
-        f"policy, extractive answers, {result['uploaded_files'].get('done', 0)} files ingested "
-        "meanwhile. Clients and server share the machine. Times are of answered requests, waiting "
-        "for a slot included; what exceeds the slots gets 429 and asks again.",
-        "",
-        "| | n | p50 ms | p95 ms |",
-        "|---|---|---|---|",
-    ]
-    for label, name in (
-        ("first word, streamed", "first_word"),
-        ("whole answer", "whole_answer"),
-        ("search", "search"),
-    ):
-        row = result[name]
-        lines.append(f"| {label} | {row['n']} | {row.get('p50_ms')} | {row.get('p95_ms')} |")
-    statuses = ", ".join(f"{k}: {v}" for k, v in sorted(result["statuses"].items()))
-    lines += [
-        "",
-        f"Requests by status: {statuses}; {result['answered_per_second']} answered a second. "
-        f"Answers with the key's own passages: {result['own']}, with the other key's: "
-        f"{result['foreign']}, without any: {result['without_passages']}.",
-        "",
-        f"Memory of the server process: {memory['start']} MB at the start, {memory['warm']} after "
-        f"warm-up (a third of the time), {memory['end']} at the end, {memory['most']} at most.",
-        "",
-        "By tenth of the time, means in MB (documents come in all the while, and the index with "
-        f"them); after warm-up {flat['slope_mb_per_minute']} MB a minute by least squares:",
-        "",
-        "| " + " | ".join(str(n) for n in range(1, 11)) + " |",
-        "|" + "---|" * 10,
-        "| " + " | ".join("-" if mb is None else f"{mb:.0f}" for mb in flat["tenths_mb"]) + " |",
-        "",
-        "Held: everything."
-        if not result["wrong"]
-        else f"Did not hold: {'; '.join(result['wrong'])}.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    """Run, write, and end with 1 where something does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("eval/results/load"))
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--documents", type=int, default=80, help="a collection, at the start")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    result = measured(options.clients, options.seconds, options.documents, options.seed)
-    result["wrong"] = verdict(result)
-    command = (
-        f"python benchmarks/load.py --out {options.out} --clients {options.clients} --seconds "
-        f"{options.seconds:g} --documents {options.documents} --seed {options.seed}"
-    )
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    whole = {
-        "command": command,
-        "commit": commit,
-        "date": time.strftime("%Y-%m-%d"),
-        "seed": options.seed,
-        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, shared machine",
-        **result,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_suffix(".json").write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
-    options.out.with_suffix(".md").write_text(table(whole), "utf-8")
-    print(table(whole))
-    if result["wrong"]:
-        raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    main()
