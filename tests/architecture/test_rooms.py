@@ -28,7 +28,6 @@ CIRCLES = {
 MOST_FILES = 15
 TOO_FULL = {
     "eval/rankgate_eval/calibrate": 16,
-    "eval/rankgate_eval/train": 21,
     "rankgate": 16,
 }
 

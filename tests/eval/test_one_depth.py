@@ -27,8 +27,7 @@ from rankgate_eval.comparison.measure import compare_scorers
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.experiment import EvalSettings, run_experiment
 from rankgate_eval.run.system import IndexStage
-from rankgate_eval.train.corpus import TrainingCorpus, TrainingQuery
-from rankgate_eval.train.mining import Miner
+from rankgate_eval.train.mining import Miner, TrainingCorpus, TrainingQuery
 
 _DRAW = random.Random(7)
 WORDS = [f"{a}{b}" for a in ("bar", "lin", "mos", "tek", "ruv") for b in ("an", "el", "is", "or")]

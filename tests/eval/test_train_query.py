@@ -249,8 +249,8 @@ def test_a_copy_of_the_file_elsewhere_is_the_same_scorer(trained, tmp_path):
 
 
 def test_a_prior_without_a_scale_to_match_is_refused_before_anything_is_read(tmp_path):
+    from rankgate_eval.train.course import TrainingSettings
     from rankgate_eval.train.run import TrainingJob, run_training
-    from rankgate_eval.train.settings import TrainingSettings
 
     settings = TrainingSettings(prior=True)
     job = TrainingJob(out=tmp_path / "out", method="full", settings=settings, start="nowhere")

@@ -5,10 +5,14 @@ import json
 import pytest
 
 from rankgate.errors import InputError
-from rankgate_eval.train.corpus import TrainingCorpus, TrainingQuery
-from rankgate_eval.train.documents import read_documents
-from rankgate_eval.train.sections import html_sections, markdown_sections, python_sections
-from rankgate_eval.train.triples import read_triples
+from rankgate_eval.train.mining import TrainingCorpus, TrainingQuery
+from rankgate_eval.train.readers import (
+    html_sections,
+    markdown_sections,
+    python_sections,
+    read_documents,
+    read_triples,
+)
 
 
 def corpus(**changed):

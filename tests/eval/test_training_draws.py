@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankgate.errors import ConfigError, InputError
-from rankgate_eval.train.augment import spoil, with_speech_errors, with_typos
-from rankgate_eval.train.lists import corpus_shares, epoch_plan
-from rankgate_eval.train.settings import TrainingSettings, full_settings
+from rankgate_eval.train.course import TrainingSettings, full_settings
+from rankgate_eval.train.lists import (
+    corpus_shares,
+    epoch_plan,
+    spoil,
+    with_speech_errors,
+    with_typos,
+)
 
 QUESTIONS = {"small": [f"s{i}" for i in range(10)], "large": [f"l{i}" for i in range(1000)]}
 
@@ -70,7 +75,7 @@ def test_typos_change_letters_of_a_few_words_and_nothing_else():
 
 
 def test_a_neighbouring_key_is_a_neighbour():
-    from rankgate_eval.train.augment import _NEAR
+    from rankgate_eval.train.lists import _NEAR
 
     assert set(_NEAR["g"]) == set("fhtyvb")
     assert set(_NEAR["q"]) == set("wa")
@@ -94,14 +99,6 @@ def test_share_of_spoiled_questions():
         600, abs=80
     )
     assert all(spoil(QUESTION, rng, share=0.0) == QUESTION for _ in range(50))
-
-
-def test_the_learning_rate_rises_and_falls_to_zero():
-    settings = TrainingSettings(lists=80, epochs=2, batch=8, warmup=0.2, learning_rate=1e-3)
-    rates = [settings.rate_at(step) for step in range(settings.steps)]
-    assert settings.steps == 20 and rates[3] == rates[4] == max(rates) == 1e-3
-    assert rates[:4] == sorted(rates[:4]) and rates[4:] == sorted(rates[4:], reverse=True)
-    assert rates[0] == pytest.approx(2.5e-4) and rates[-1] == pytest.approx(1e-3 / 16)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +126,7 @@ def test_small_data_gets_gentle_settings_and_too_little_is_refused():
         and few.epochs == 4
         and few.learning_rate < TrainingSettings().learning_rate
     )
-    assert few.evaluate_every * 8 == pytest.approx(few.steps, abs=8)
+    assert few.evaluate_every * 8 == pytest.approx(few.epochs * few.lists / few.batch, abs=8)
     assert more.batch == 8 and few.batch == 4
     with pytest.raises(InputError, match="too few"):
         full_settings(49, adapting=True)

@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-from training_kit import WordEmbedder, small_corpus
+from training_kit import WordEmbedder, builder_of, small_corpus
 
 from rankgate.errors import InputError
-from rankgate_eval.train.corpus import TrainingCorpus, TrainingQuery
-from rankgate_eval.train.lists import ListBuilder
-from rankgate_eval.train.mining import MarginRule, Miner
+from rankgate_eval.train.mining import MarginRule, Miner, TrainingCorpus, TrainingQuery
 
 QUERY = TrainingQuery(id="q", text="red cat in paris", positives=("right",))
 PASSAGES = {
@@ -106,7 +104,11 @@ def built():
     table = {m.query.id: m for m in miner.mine(corpus.queries)}
 
     def make(**changed):
-        return ListBuilder(corpora={corpus.name: corpus}, mined={corpus.name: table}, **changed)
+        return builder_of(
+            corpus,
+            table,
+            **{"negatives": 4, "randoms": 1, "depth": 20, "spoiled": 0.15, "seed": 0, **changed},
+        )
 
     return make
 
@@ -147,7 +149,7 @@ def test_a_pool_is_what_the_model_chooses_from_and_changes_nothing_else(built):
     assert plain.open == 0 and len(plain.passage_ids) == 4
     pool = builder.build("colours", "q-dog-paris", epoch=0, place=0, pool=5)
     assert pool.open == 5 and len(pool.passage_ids) == 1 + 5 + 1
-    assert set(pool.passage_ids[1:6]) <= set(negatives[: builder.depth])
+    assert set(pool.passage_ids[1:6]) <= set(negatives[: builder.settings.depth])
     few = builder.build("colours", "q-dog-paris", epoch=0, place=0, pool=2)
     assert few == plain, "nothing to choose"
 
@@ -159,14 +161,14 @@ def test_a_corpus_of_few_passages_gives_shorter_lists():
         queries=(TrainingQuery(id="q", text="red", positives=("a",)),),
     )
     table = {m.query.id: m for m in Miner(corpus).mine(corpus.queries)}
-    builder = ListBuilder(corpora={"c": corpus}, mined={"c": table})
+    builder = builder_of(corpus, table, negatives=4)
     assert builder.build("c", "q", epoch=0, place=0).passage_ids == ("a", "b")
 
 
 def test_what_the_rule_left_out_does_not_come_back_as_a_random_passage():
     corpus = TrainingCorpus(name="c", passages=PASSAGES, queries=(QUERY,))
     table = {m.query.id: m for m in Miner(corpus, embedder=Fixed(COSINES)).mine([QUERY])}
-    builder = ListBuilder(corpora={"c": corpus}, mined={"c": table}, negatives=1, randoms=3)
+    builder = builder_of(corpus, table, negatives=1, randoms=3)
     for place in range(10):
         found = builder.build("c", "q", epoch=0, place=place).passage_ids
         assert set(found) == {"right", "hard", "easy"}

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from training_kit import builder_of, mined_corpus
 
-from rankgate_eval.train.list_features import list_features
 from rankgate_eval.train.lists import FirstStagePrior
-from rankgate_eval.train.looks import judged_list
+from rankgate_eval.train.looks import judged_list, list_features
 from rankgate_eval.train.trainer import list_scores, mean_list_loss
 
 torch = pytest.importorskip("torch")

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import training_kit
 from tiny_models import build_encoder
-from training_kit import query_trainer, run_in_parts
+from training_kit import QueryTraining, run_in_parts
 
 from rankgate.encoders import QueryEncoder, TokenEncoder, TokenHead, TokenStore
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError, WeightsMismatchError
 from rankgate.scorers.late_interaction import LateInteractionScorer
+from rankgate_eval.train.course import query_settings
 from rankgate_eval.train.query import QUERY_FILE, load_query_ranker
-from rankgate_eval.train.settings import query_settings
 from rankgate_eval.train.trainer import list_loss
 
 torch = pytest.importorskip("torch")
@@ -177,7 +177,7 @@ def state_of(trainer):
 
 
 def test_it_learns_the_layers_and_the_scale_at_its_own_pace(tmp_path, tiny):
-    trainer = query_trainer(
+    trainer = QueryTraining(
         tmp_path / "run", tiny, prior=False, epochs=6, learning_rate=1e-3, evaluate_every=24
     )
     before = state_of(trainer)
@@ -195,7 +195,7 @@ def test_it_learns_the_layers_and_the_scale_at_its_own_pace(tmp_path, tiny):
 
 
 def test_the_scale_moves_by_its_pace_and_weights_by_the_rate(tmp_path, tiny):
-    trainer = query_trainer(
+    trainer = QueryTraining(
         tmp_path / "run", tiny, lists=4, epochs=1, warmup=0.0, learning_rate=1e-5
     )
     before = state_of(trainer)
@@ -211,9 +211,9 @@ def test_the_scale_moves_by_its_pace_and_weights_by_the_rate(tmp_path, tiny):
 
 
 def test_stopped_by_time_and_resumed_it_ends_with_identical_weights(tmp_path, tiny):
-    whole = query_trainer(tmp_path / "whole", tiny)
+    whole = QueryTraining(tmp_path / "whole", tiny)
     expected = whole.run()
-    part, parts = run_in_parts(partial(query_trainer, tmp_path / "parts", tiny), most=12)
+    part, parts = run_in_parts(partial(QueryTraining, tmp_path / "parts", tiny), most=12)
     assert [p.stopped for p in parts] == ["time"] * 7 + ["finished"]
     assert parts[-1].history == expected.history
     one, two = state_of(whole), state_of(part)

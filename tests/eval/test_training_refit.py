@@ -10,13 +10,13 @@ from ir_measures import nDCG
 from rankgate.decide.signals import compute_signals
 from rankgate.errors import InputError
 from rankgate.types import Candidate
-from rankgate_eval.train.list_features import list_features
 from rankgate_eval.train.looks import (
     DevSet,
     JudgedList,
     ListwiseOrder,
     fit_order,
     judge,
+    list_features,
     ndcg_at_10,
 )
 

@@ -1,18 +1,17 @@
 """A small world to train in: colours of things, a tiny model, an embedder without weights."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from rankgate_eval.train.corpus import TrainingCorpus, TrainingQuery
-from rankgate_eval.train.course import RunFolder
+from rankgate_eval.train.course import RunFolder, TrainingSettings
 from rankgate_eval.train.lists import FirstStagePrior, ListBuilder
 from rankgate_eval.train.looks import DevSet, judged_list, raw_scores
-from rankgate_eval.train.mining import Miner
+from rankgate_eval.train.mining import Miner, TrainingCorpus, TrainingQuery
+from rankgate_eval.train.plan import TrainingPlan
 from rankgate_eval.train.query import load_query_ranker
-from rankgate_eval.train.settings import TrainingSettings
-from rankgate_eval.train.trainer import Trainer, held_out_lists
 
 THINGS = ["cat", "dog", "bird", "river", "bread", "water", "mat", "sky"]
 COLOURS = ["red", "green", "blue"]
@@ -69,59 +68,65 @@ def mined_corpus(k=12):
     return corpus, {m.query.id: m for m in miner.mine(corpus.queries)}
 
 
-def builder_of(corpus, mined, **changed):
+def builder_of(corpus, mined, *, prior=None, **changed):
+    settings = {"negatives": 45, "randoms": 3, "depth": 50, "spoiled": 0.0, "seed": 1, **changed}
     return ListBuilder(
         corpora={corpus.name: corpus},
         mined={corpus.name: mined},
-        **{"negatives": 45, "randoms": 3, "depth": 50, "spoiled": 0.0, "seed": 1, **changed},
+        settings=TrainingSettings(**settings),
+        prior=prior,
     )
 
 
-def parts_of(corpus, mined):
+def plan_of(corpus, mined, settings, **given):
     """16 questions to learn from, 8 kept back, and dev in halves of 4 on a document each."""
     ids = list(mined)
     judged = [judged_list(corpus.name, mined[q]) for q in ids]
-    dev = DevSet(fit=tuple(judged[16:24]), choose=tuple(judged[24:28]), decide=tuple(judged[28:]))
-    return {corpus.name: ids[:16]}, {corpus.name: ids[16:24]}, dev
-
-
-def query_trainer(folder, encoder, *, prior=True, clock=None, report=None, **changed):
-    """A trainer of question layers over the small corpus."""
-    corpus, mined = mined_corpus()
-    settings = TrainingSettings(
-        **{
-            "lists": 16, "epochs": 2, "batch": 4, "micro_batch": 2, "learning_rate": 1e-4,
-            "evaluate_every": 4, "checkpoint_every": 1, "negatives": 10, "randoms": 1, "depth": 12,
-            "patience": None, "seed": 3, "spoiled": 0.3, **changed,
-        }
-    )  # fmt: skip
-    questions, held_out, dev = parts_of(corpus, mined)
-    ranker = load_query_ranker(encoder=encoder)
-    made = None
-    if prior:
-        made = FirstStagePrior.fitted(dev.fit, raw_scores(ranker.values, dev.fit))
-        ranker.rescale(made.slope)
-    return Trainer(
-        ranker,
-        builder_of(
-            corpus,
-            mined,
-            negatives=settings.negatives,
-            randoms=1,
-            depth=12,
-            spoiled=0.3,
-            prior=made,
-            seed=settings.seed,
+    return TrainingPlan(
+        builder=ListBuilder(
+            corpora={corpus.name: corpus}, mined={corpus.name: mined}, settings=settings
         ),
-        questions=questions,
-        held_out=held_out,
-        dev=dev,
-        settings=settings,
-        folder=RunFolder(folder),
-        identity={"data": corpus.fingerprint},
-        report=report,
-        **({} if clock is None else {"clock": clock}),
+        questions={corpus.name: ids[:16]},
+        held_out={corpus.name: ids[16:24]},
+        dev=DevSet(
+            fit=tuple(judged[16:24]), choose=tuple(judged[24:28]), decide=tuple(judged[28:])
+        ),
     )
+
+
+class QueryTraining:
+    """Question layers over the small corpus: `run` trains them."""
+
+    def __init__(self, folder, encoder, *, prior=True, **changed):
+        self.given = {k: changed.pop(k) for k in ("clock", "report") if k in changed}
+        corpus, mined = mined_corpus()
+        self.folder = RunFolder(folder)
+        self.settings = TrainingSettings(
+            **{
+                "lists": 16, "epochs": 2, "batch": 4, "micro_batch": 2, "learning_rate": 1e-4,
+                "evaluate_every": 4, "checkpoint_every": 1, "negatives": 10, "randoms": 1,
+                "depth": 12, "patience": None, "seed": 3, "spoiled": 0.3, **changed,
+            }
+        )  # fmt: skip
+        self.plan = plan_of(corpus, mined, self.settings)
+        self.ranker = load_query_ranker(encoder=encoder)
+        if prior:
+            fit = self.plan.dev.fit
+            made = FirstStagePrior.fitted(fit, raw_scores(self.ranker.values, fit))
+            self.ranker.rescale(made.slope)
+            self.plan = replace(self.plan, builder=replace(self.plan.builder, prior=made))
+
+    def run(self, *, resume=False, time_limit=None):
+        from rankgate_eval.train.trainer import train_query_layers
+
+        return train_query_layers(
+            self.ranker,
+            self.plan,
+            folder=self.folder,
+            resume=resume,
+            time_limit=time_limit,
+            **self.given,
+        )
 
 
 def train_small_cross_encoder(folder, model, *, resume=False, **given):
@@ -134,20 +139,12 @@ def train_small_cross_encoder(folder, model, *, resume=False, **given):
         **{
             "lists": 12, "epochs": 2, "batch": 4, "micro_batch": 2, "learning_rate": 2e-3,
             "evaluate_every": 3, "checkpoint_every": 1, "negatives": 3, "mine_again": 1,
-            "mine_pool": 5, "patience": None, "seed": 3, **given,
+            "mine_pool": 5, "patience": None, "seed": 3, "spoiled": 0.0, **given,
         }
     )  # fmt: skip
-    questions, held_out, dev = parts_of(corpus, mined)
-    builder = builder_of(
-        corpus, mined, negatives=settings.negatives, randoms=1, depth=20, seed=settings.seed
-    )
     return train_cross_encoder(
         load_cross_encoder(str(model), max_length=48),
-        builder,
-        questions=questions,
-        held_out=held_out_lists(builder, held_out, seed=settings.seed),
-        dev=dev,
-        settings=settings,
+        plan_of(corpus, mined, settings),
         folder=RunFolder(folder),
         resume=resume,
         **options,

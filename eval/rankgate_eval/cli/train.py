@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rankgate_eval.cli.grouped import grouped
 from rankgate_eval.cli.inputs import MinGradeOption
 from rankgate_eval.cli.options import JsonOption, debugging
 from rankgate_eval.cli.progress import guarded
@@ -17,8 +18,8 @@ from rankgate_eval.cli.progress import guarded
 if TYPE_CHECKING:
     from rankgate.encoders import TokenStore
     from rankgate.retrieve import Embedder
+    from rankgate_eval.train.course import TrainingSettings
     from rankgate_eval.train.run import Trained
-    from rankgate_eval.train.settings import TrainingSettings
 
 __all__ = ["EXIT_NOT_BETTER", "register", "train"]
 
@@ -32,6 +33,83 @@ _EPILOG = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What differs from the usual settings: fields of `TrainingSettings`, None as it is usual."""
+
+    lists: Annotated[int | None, typer.Option("--lists", min=1, help="An epoch.")] = None
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="At most.")] = None
+    negatives: Annotated[
+        int | None,
+        typer.Option("--negatives", min=1, help="Mined, a list; usually 4, and 45 with query."),
+    ] = None
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Lists a step.")] = None
+    micro_batch: Annotated[
+        int | None, typer.Option("--micro-batch", min=1, help="Lists computed at once.")
+    ] = None
+    learning_rate: Annotated[
+        float | None, typer.Option("--lr", help="Highest learning rate of the schedule.")
+    ] = None
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="Of the corpora: 1 by size, higher more equal.")
+    ] = 2.0
+    spoiled: Annotated[
+        float | None,
+        typer.Option(
+            "--spoiled",
+            help="Share of questions with typos or speech errors; usually .15, and .3 with query.",
+        ),
+    ] = None
+    prior: Annotated[
+        bool | None,
+        typer.Option(
+            "--prior/--no-prior",
+            help="Learn beside the first stage's part of the order; with query only, and usual "
+            "there.",
+        ),
+    ] = None
+    evaluate_every: Annotated[
+        int | None, typer.Option("--evaluate-every", min=1, help="Steps between looks at dev.")
+    ] = None
+    patience: Annotated[
+        int | None, typer.Option("--patience", min=1, help="Looks without gain before stopping.")
+    ] = None
+    checkpoint_every: Annotated[
+        int | None, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Fields of `TrainingJob` that are options as they are."""
+
+    max_length: Annotated[
+        int | None,
+        typer.Option("--max-length", min=8, help="Tokens of question and passage; usually 256."),
+    ] = None
+    margin: Annotated[
+        float,
+        typer.Option(
+            "--margin",
+            help="Candidates that dense and BM25 both give this share of the best positive's "
+            "score are taken for answers and left out; above 1 fewer are.",
+        ),
+    ] = 0.95
+    candidates: Annotated[int, typer.Option("--k", min=2, help="Candidates a question.")] = 50
+    dev_questions: Annotated[
+        int,
+        typer.Option("--dev-questions", min=1, help="Of a corpus, in each half, at most."),
+    ] = 150
+    kept_back: Annotated[
+        int, typer.Option("--kept-back", min=1, help="Training questions for the order's weights.")
+    ] = 100
+    int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Export int8 too.")] = True
+    allow_hub: Annotated[
+        bool, typer.Option("--allow-hub", help="Ask the Hugging Face hub for --start.")
+    ] = False
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in --out.")] = False
+
+
 def train(
     ctx: typer.Context,
     data: Annotated[
@@ -43,6 +121,8 @@ def train(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
+    changes: Changes,
+    work: Work,
     split: Annotated[
         str | None,
         typer.Option("--split", help="To learn from; usually train, else dev is parted."),
@@ -70,31 +150,6 @@ def train(
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Settings for small data, 50 to 5,000 questions.")
     ] = False,
-    lists: Annotated[int | None, typer.Option("--lists", min=1, help="An epoch.")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="At most.")] = None,
-    negatives: Annotated[
-        int | None,
-        typer.Option("--negatives", min=1, help="Mined, a list; usually 4, and 45 with query."),
-    ] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Lists a step.")] = None,
-    micro_batch: Annotated[
-        int | None, typer.Option("--micro-batch", min=1, help="Lists computed at once.")
-    ] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="Highest learning rate.")] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option("--max-length", min=8, help="Tokens of question and passage; usually 256."),
-    ] = None,
-    temperature: Annotated[
-        float, typer.Option("--temperature", help="Of the corpora: 1 by size, higher more equal.")
-    ] = 2.0,
-    spoiled: Annotated[
-        float | None,
-        typer.Option(
-            "--spoiled",
-            help="Share of questions with typos or speech errors; usually .15, and .3 with query.",
-        ),
-    ] = None,
     remine: Annotated[
         bool | None,
         typer.Option(
@@ -102,43 +157,9 @@ def train(
             help="A cross-encoder's own hard negatives later on; query takes them all anyway.",
         ),
     ] = None,
-    prior: Annotated[
-        bool | None,
-        typer.Option(
-            "--prior/--no-prior",
-            help="Learn beside the first stage's part of the order; with query only, and usual "
-            "there.",
-        ),
-    ] = None,
-    evaluate_every: Annotated[
-        int | None, typer.Option("--evaluate-every", min=1, help="Steps between looks at dev.")
-    ] = None,
-    patience: Annotated[
-        int | None, typer.Option("--patience", min=1, help="Looks without gain before stopping.")
-    ] = None,
-    checkpoint_every: Annotated[
-        int | None, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")
-    ] = None,
-    margin: Annotated[
-        float,
-        typer.Option(
-            "--margin",
-            help="Candidates that dense and BM25 both give this share of the best positive's "
-            "score are taken for answers and left out; above 1 fewer are.",
-        ),
-    ] = 0.95,
-    candidates: Annotated[int, typer.Option("--k", min=2, help="Candidates a question.")] = 50,
-    dev_questions: Annotated[
-        int,
-        typer.Option("--dev-questions", min=1, help="Of a corpus, in each half, at most."),
-    ] = 150,
-    kept_back: Annotated[
-        int, typer.Option("--kept-back", min=1, help="Training questions for the order's weights.")
-    ] = 100,
     bm25_only: Annotated[
         bool, typer.Option("--bm25-only", help="Mine without an encoder.")
     ] = False,
-    int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Export int8 too.")] = True,
     licence: Annotated[
         list[str] | None,
         typer.Option("--licence", help="NAME=LICENCE of a source, for the card; repeatable."),
@@ -149,11 +170,7 @@ def train(
     bfloat16: Annotated[
         bool | None, typer.Option("--bf16/--no-bf16", help="Without it: on a GPU only.")
     ] = None,
-    allow_hub: Annotated[
-        bool, typer.Option("--allow-hub", help="Ask the Hugging Face hub for --start.")
-    ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in --out.")] = False,
     time_limit: Annotated[
         float | None,
         typer.Option("--time-limit", min=0.0, help="Minutes of training; then stop, resumable."),
@@ -168,7 +185,8 @@ def train(
     from rankgate.errors import InputError
 
     with guarded(debug=debugging(ctx)) as teller:
-        from rankgate_eval.train.run import TrainingJob, check_method, run_training
+        from rankgate_eval.train.course import TrainingJob
+        from rankgate_eval.train.run import check_method, run_training
         from rankgate_eval.train.sources import load_sources
 
         way = _method(start, adapt=adapt) if method is None else method
@@ -195,20 +213,7 @@ def train(
             method=way,
             adapt=adapt,
             seed=seed,
-            given={
-                "negatives": negatives,
-                "prior": prior,
-                "lists": lists,
-                "epochs": epochs,
-                "batch": batch,
-                "micro_batch": batch if micro_batch is None else micro_batch,
-                "learning_rate": lr,
-                "temperature": temperature,
-                "spoiled": spoiled,
-                "evaluate_every": evaluate_every,
-                "patience": patience,
-                "checkpoint_every": checkpoint_every,
-            },
+            changes=changes,
             remine=remine,
         )
         chosen = ("cpu" if way == "query" else _device()) if device is None else device
@@ -217,17 +222,10 @@ def train(
             method=way,
             start="bundled" if start is None else start,
             settings=settings,
-            max_length=max_length,
             adapting=adapt,
-            margin=margin,
-            candidates=candidates,
-            dev_questions=dev_questions,
-            kept_back=kept_back,
-            int8=int8,
             device=chosen,
             bfloat16=chosen != "cpu" if bfloat16 is None else bfloat16,
-            allow_hub=allow_hub,
-            resume=resume,
+            **asdict(work),
             time_limit=None if time_limit is None else time_limit * 60.0,
             command="rankgate " + " ".join(sys.argv[1:]) if sys.argv[1:] else "rankgate train",
         )
@@ -242,7 +240,7 @@ def train(
             typer.echo(json.dumps(_as_json(trained, out), ensure_ascii=False))
         else:
             _tell(trained, out)
-    if not trained.kept:
+    if not trained.card.kept:
         raise typer.Exit(EXIT_NOT_BETTER)
 
 
@@ -285,13 +283,13 @@ def _settings(
     method: str,
     adapt: bool,
     seed: int,
-    given: dict[str, int | float | bool | None],
+    changes: Changes,
     remine: bool | None,
 ) -> TrainingSettings:
     from rankgate.errors import InputError
-    from rankgate_eval.train.settings import full_settings, query_settings
+    from rankgate_eval.train.course import full_settings, query_settings
 
-    if given["prior"] and method != "query":
+    if changes.prior and method != "query":
         raise InputError(
             f"--prior is for --method query; the scores of --method {method} have no scale that "
             "is matched with the first stage's part"
@@ -303,8 +301,10 @@ def _settings(
         if method == "query"
         else full_settings(questions, adapting=adapt, seed=seed)
     )
-    changed = {name: value for name, value in given.items() if value is not None}
-    base = replace(base, **changed)  # type: ignore[arg-type]
+    changed = {name: value for name, value in asdict(changes).items() if value is not None}
+    if changes.micro_batch is None and changes.batch is not None:
+        changed["micro_batch"] = changes.batch
+    base = replace(base, **changed)
     return replace(base, mine_again=None) if remine is False else base
 
 
@@ -316,7 +316,7 @@ def _device() -> str:
 
 def _as_json(trained: Trained, out: Path) -> dict[str, object]:
     return {
-        "kept": trained.kept,
+        "kept": trained.card.kept,
         "out": str(out),
         "exports": [str(e.folder) for e in trained.exports],
         "card": trained.card.to_dict(),
@@ -326,43 +326,27 @@ def _as_json(trained: Trained, out: Path) -> dict[str, object]:
 def _tell(trained: Trained, out: Path) -> None:
     card = trained.card
     r = card.result
+    start, best = card.choosing
     typer.echo(
         f"{r.steps} steps in {r.seconds / 60.0:.1f} min ({r.stopped}); the best was {r.best_step}."
     )
-    chosen_before, chosen_after = card.choosing
     typer.echo(
-        f"nDCG@10 of the policy's order on the half of dev that chose the step: start "
-        f"{chosen_before:.4f}, best step {chosen_after:.4f}."
+        f"nDCG@10 of the policy's order on the half of dev that chose the step: start {start:.4f}, "
+        f"best step {best:.4f}."
     )
     typer.echo("On the half that decides: first stage, start, best step")
     for name, value in card.after.items():
         typer.echo(f"  {name}: {card.first_stage[name]:.4f}  {card.before[name]:.4f}  {value:.4f}")
-    d = trained.difference
-    if d is not None:
-        typer.echo(
-            f"Difference to the start: {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}] over {d.n} "
-            f"deciding questions in {d.clusters} document groups."
-        )
-    a = card.against_first_stage
-    typer.echo(
-        f"Difference to the first stage's own order: {a['mean']:+.4f} [{a['low']:+.4f}, "
-        f"{a['high']:+.4f}]."
-    )
-    if trained.kept and not trained.exports:
+    typer.echo(card.verdict)
+    if not card.kept:
+        typer.echo("Not kept: nothing was exported.")
+    elif not trained.exports:
         _tell_part(out / "best")
-    if trained.kept:
-        for export in trained.exports:
-            typer.echo(
-                f"Kept: {export.folder} ({export.megabytes:.1f} MB); use it as --scorer "
-                f"onnx:{export.folder}, and fit a policy: rankgate calibrate"
-            )
-    else:
+    for export in trained.exports:
         typer.echo(
-            "Not kept: on questions that did not choose it, it is not better than its start beyond "
-            "noise. Nothing was exported."
+            f"Kept: {export.folder} ({export.megabytes:.1f} MB); use it as --scorer "
+            f"onnx:{export.folder}, and fit a policy: rankgate calibrate"
         )
-    if trained.kept and a["low"] <= 0.0:
-        typer.echo("It is not shown to be better than no reranker at all: see rankgate eval.")
     if r.stopped == "time":
         typer.echo("The time limit stopped it; the same command with --resume goes on.")
     typer.echo(f"Card: {out / 'CARD.md'}")
@@ -383,4 +367,4 @@ def _tell_part(best: Path) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("train", epilog=_EPILOG)(train)
+    app.command("train", epilog=_EPILOG)(grouped(train))

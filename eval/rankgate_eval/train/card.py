@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rankgate_eval.train.corpus import TrainingCorpus
-from rankgate_eval.train.course import TrainingResult
-from rankgate_eval.train.mining import MarginRule, Mined
-from rankgate_eval.train.settings import TrainingSettings
+from rankgate_eval.stats.significance import Difference
+from rankgate_eval.train.course import TrainingResult, TrainingSettings
+from rankgate_eval.train.mining import MarginRule
 
 __all__ = ["DataUse", "TrainingCard"]
 
@@ -43,32 +42,6 @@ class DataUse:
     choose: int
     decide: int
     excluded: Mapping[str, int]
-
-    @classmethod
-    def of(
-        cls,
-        corpus: TrainingCorpus,
-        mined: Sequence[Mined],
-        *,
-        learned: int,
-        kept_back: int,
-        choose: int,
-        decide: int,
-    ) -> DataUse:
-        """Counted from what was mined for the learned questions."""
-        reasons = [reason for m in mined for reason in m.excluded.values()]
-        return cls(
-            name=corpus.name,
-            source=corpus.source,
-            licence=corpus.licence,
-            sha256=corpus.fingerprint,
-            passages=len(corpus.passages),
-            learned=learned,
-            kept_back=kept_back,
-            choose=choose,
-            decide=decide,
-            excluded={r: reasons.count(r) for r in sorted(set(reasons))},
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +77,8 @@ class TrainingCard:
     first_stage: Mapping[str, float]
     before: Mapping[str, float]
     after: Mapping[str, float]
-    difference: Mapping[str, Any] | None
-    against_first_stage: Mapping[str, Any]
+    difference: Difference | None
+    against_first_stage: Difference
     kept: bool
     weights: Mapping[str, str]
     environment: Mapping[str, str]
@@ -139,7 +112,7 @@ class TrainingCard:
             f"{self.environment.get('date', 'an unknown day')}, from {self.start}"
             + (f" (sha256 {self.start_sha256})." if self.start_sha256 else "."),
             "",
-            self._verdict(),
+            self.verdict,
             "",
             "## Data",
             "",
@@ -201,7 +174,9 @@ class TrainingCard:
             lines += ["", "## Notes", "", *(f"- {note}" for note in self.notes)]
         return "\n".join(lines) + "\n"
 
-    def _verdict(self) -> str:
+    @property
+    def verdict(self) -> str:
+        """Whether it is better than its start, and than the first stage, in words."""
         first = f"{_interval(self.against_first_stage)} against the first stage's own order"
         if self.difference is None:
             return (
@@ -210,18 +185,18 @@ class TrainingCard:
             )
         word = "Better beyond noise" if self.kept else "Not better beyond noise: do not use it"
         text = f"{word}: {_interval(self.difference)} against its start; {first}."
-        if self.kept and self.against_first_stage["low"] <= 0.0:
+        if self.kept and self.against_first_stage.low <= 0.0:
             text += (
-                " **It is not shown to be better than no reranker at all**: look at it with "
-                "`rankgate eval` before it is used."
+                " It is not shown to be better than no reranker at all: look at it with `rankgate "
+                "eval` before it is used."
             )
         return text
 
 
-def _interval(found: Mapping[str, Any]) -> str:
+def _interval(found: Difference) -> str:
     return (
-        f"{found['mean']:+.4f} nDCG@10 [{found['low']:+.4f}, {found['high']:+.4f}] over "
-        f"{found['n']} deciding dev questions in {found['clusters']} groups"
+        f"{found.mean:+.4f} nDCG@10 [{found.low:+.4f}, {found.high:+.4f}] over "
+        f"{found.n} deciding dev questions in {found.clusters} groups"
     )
 
 

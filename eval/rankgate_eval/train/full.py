@@ -6,10 +6,8 @@ Importing this needs torch, sentence-transformers, accelerate and datasets (extr
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +20,14 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
 from sentence_transformers.cross_encoder.losses import ListNetLoss
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 
 from rankgate.encoders.encoder import without_progress_bar
 from rankgate.errors import ConfigError, ModelNotFoundError
-from rankgate_eval.train.course import HistoryPoint, Report, RunFolder, TrainingResult
-from rankgate_eval.train.lists import ListBuilder, TrainingList, epoch_lists
+from rankgate_eval.train.course import Report, RunFolder, TrainingResult
+from rankgate_eval.train.lists import ListBuilder, TrainingList, all_lists, held_out_lists
 from rankgate_eval.train.looks import DevSet, Score
-from rankgate_eval.train.settings import TrainingSettings
+from rankgate_eval.train.plan import TrainingPlan
+from rankgate_eval.train.trainer import Course, arguments, look_at, run_course
 
 __all__ = ["ChoosingLoss", "load_cross_encoder", "scores_of", "train_cross_encoder"]
 
@@ -164,100 +162,15 @@ class ChoosingLoss(ListNetLoss):  # type: ignore[misc]
 
 
 class _Looks(BaseEvaluator):  # type: ignore[misc]
-    """nDCG@10 of the policy's order on the half of dev that chooses the step."""
+    """Looks at dev."""
 
     def __init__(self, dev: DevSet, report: Report) -> None:
         super().__init__()
         self._dev = dev
         self._report = report
 
-    def __call__(
-        self,
-        model: CrossEncoder,
-        output_path: str | None = None,
-        epoch: float = -1,
-        steps: int = -1,
-    ) -> dict[str, float]:
-        look = self._dev.look(
-            scores_of(model), progress=lambda d, t: self._report("looking at dev", d, t)
-        )
-        return {"ndcg": look.ndcg, **{f"ndcg/{n}": v for n, v in look.by_corpus.items()}}
-
-
-def _history(log: Sequence[Mapping[str, Any]]) -> list[HistoryPoint]:
-    """The looks in a trainer's log, which its checkpoints hold."""
-    found: list[HistoryPoint] = []
-    losses: list[float] = []  # one a step
-    logged = 0
-    for row in log:
-        if "loss" in row:
-            losses += [float(row["loss"])] * (int(row["step"]) - logged)
-            logged = int(row["step"])
-        if "eval_ndcg" in row:
-            found.append(
-                HistoryPoint(
-                    step=int(row["step"]),
-                    train_loss=float(np.mean(losses)) if losses else None,
-                    held_out_loss=float(row["eval_loss"]),
-                    ndcg=float(row["eval_ndcg"]),
-                    by_corpus={
-                        name.removeprefix("eval_ndcg/"): float(value)
-                        for name, value in row.items()
-                        if name.startswith("eval_ndcg/")
-                    },
-                )
-            )
-            losses = []
-    return found
-
-
-def _best(history: Sequence[HistoryPoint]) -> int:
-    """Index of the best look, the first of equal ones."""
-    return int(np.argmax([p.ndcg for p in history]))
-
-
-class _Course(TrainerCallback):  # type: ignore[misc]
-    """Keeps the best step, writes the history, and stops early or when the time is up."""
-
-    def __init__(
-        self,
-        folder: RunFolder,
-        *,
-        patience: int | None,
-        late: Callable[[], bool],
-        report: Report,
-    ) -> None:
-        self._folder = folder
-        self._patience = patience
-        self._late = late
-        self._report = report
-        self.stopped = "finished"
-
-    def on_evaluate(
-        self, args: Any, state: TrainerState, control: TrainerControl, **given: Any
-    ) -> None:
-        history = _history(state.log_history)
-        self._folder.write_json("history.json", [asdict(point) for point in history])
-        best = _best(history)
-        if best == len(history) - 1:
-            given["model"].save_pretrained(str(self._folder.best), create_model_card=False)
-        # What was looked at is in a checkpoint: a resumed run does not look twice.
-        control.should_save = True
-        if self._patience is not None and len(history) - 1 - best >= self._patience:
-            self.stopped = "early"
-            control.should_training_stop = True
-
-    def on_step_end(
-        self, args: Any, state: TrainerState, control: TrainerControl, **given: Any
-    ) -> None:
-        self._report("training", state.global_step, state.max_steps)
-        if state.global_step >= state.max_steps:
-            control.should_evaluate = True
-        elif self._late():
-            self.stopped = "time"
-            control.should_save = control.should_training_stop = True
-        # A checkpoint holds the losses so far: the trainer forgets those that it has not logged.
-        control.should_log = control.should_evaluate or control.should_save
+    def __call__(self, model: CrossEncoder, *args: Any, **given: Any) -> dict[str, float]:
+        return look_at(self._dev, scores_of(model), self._report)
 
 
 class _InOrder(DefaultBatchSampler):  # type: ignore[misc]
@@ -291,12 +204,8 @@ def _rows(builder: ListBuilder, lists: Sequence[TrainingList]) -> Dataset:
 
 def train_cross_encoder(
     model: CrossEncoder,
-    builder: ListBuilder,
+    plan: TrainingPlan,
     *,
-    questions: Mapping[str, Sequence[str]],
-    held_out: Sequence[TrainingList],
-    dev: DevSet,
-    settings: TrainingSettings,
     folder: RunFolder,
     resume: bool = False,
     bfloat16: bool = False,
@@ -304,106 +213,51 @@ def train_cross_encoder(
     report: Report | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrainingResult:
-    """Train to the end, to an early stop, or until the time is up; the best step is in `best`.
+    """Train a cross-encoder, whose weights are changed, by the plan; see `trainer.run_course`.
 
-    Args:
-        model: its weights are changed.
-        builder: makes the lists.
-        questions: corpus name to ids of the questions that are learned from.
-        held_out: lists of others, for the held-out loss.
-        dev: its first half chooses the step.
-        settings: everything else; `prior` is not for cross-encoders.
-        folder: begun already.
-        resume: go on from the last checkpoint in the folder, if there is one.
-        bfloat16: compute in bfloat16 under autocast.
-        time_limit: seconds after which to write a checkpoint and stop.
-        report: told about progress.
-        clock: in seconds.
+    A prior is not for cross-encoders; `bfloat16` computes in bfloat16 under autocast.
 
     Raises:
         ConfigError: a batch that micro batches do not fill, or a loss that is not finite.
     """
-    s, say, begun = settings, report or (lambda *_: None), clock()
+    builder, say = plan.builder, report or (lambda *_: None)
+    s = builder.settings
     if s.batch % s.micro_batch:
         raise ConfigError(
             f"the batch, {s.batch} lists, must be a multiple of the micro batch, {s.micro_batch}"
         )
-    # One row after the other through all epochs: a resumed run goes on with the next.
-    lists = [one for e in range(s.epochs) for one in epoch_lists(builder, questions, s, e)]
+    lists = all_lists(builder, plan.questions)
     steps = -(-len(lists) // s.batch)
-    last = _checkpoint(folder) if resume else None
+    on_cpu = model.device.type == "cpu"
 
-    def result(history: Sequence[HistoryPoint], stopped: str, steps: int) -> TrainingResult:
-        return TrainingResult(
-            history=tuple(history),
-            best_step=history[_best(history)].step,
-            stopped=stopped,
-            steps=steps,
-            seconds=clock() - begun,
+    def make(course: Course, begun: bool) -> _Trainer:
+        return _Trainer(
+            model=model,
+            args=CrossEncoderTrainingArguments(
+                **arguments(s, folder, steps, begun=begun),
+                per_device_train_batch_size=s.micro_batch,
+                gradient_accumulation_steps=s.batch // s.micro_batch,
+                warmup_steps=max(1, round(s.warmup * steps)),
+                weight_decay=s.weight_decay,
+                batch_sampler=_InOrder,
+                bf16=bfloat16,
+                use_cpu=on_cpu,
+                dataloader_pin_memory=not on_cpu,
+            ),
+            train_dataset=_rows(builder, lists),
+            eval_dataset=_rows(builder, held_out_lists(builder, plan.held_out)),
+            loss=ChoosingLoss(model, negatives=s.negatives),
+            evaluator=_Looks(plan.dev, say),
+            callbacks=[course],
         )
 
-    if last is not None:
-        state = json.loads((last / "trainer_state.json").read_text("utf-8"))
-        before = _history(state["log_history"])
-        waited = len(before) - 1 - _best(before)
-        if s.patience is not None and waited >= s.patience:
-            return result(before, "early", before[-1].step)
-    course = _Course(
-        folder,
-        patience=s.patience,
-        late=lambda: time_limit is not None and clock() - begun >= time_limit,
+    return run_course(
+        make,
+        lambda best: model.save_pretrained(str(best), create_model_card=False),
+        settings=s,
+        folder=folder,
+        resume=resume,
+        time_limit=time_limit,
         report=say,
+        clock=clock,
     )
-    on_cpu = model.device.type == "cpu"
-    trainer = _Trainer(
-        model=model,
-        args=CrossEncoderTrainingArguments(
-            output_dir=str(folder.folder / "checkpoints"),
-            num_train_epochs=1,
-            per_device_train_batch_size=s.micro_batch,
-            per_device_eval_batch_size=1,
-            gradient_accumulation_steps=s.batch // s.micro_batch,
-            learning_rate=s.learning_rate,
-            warmup_steps=max(1, round(s.warmup * steps)),
-            weight_decay=s.weight_decay,
-            max_grad_norm=s.clip,
-            eval_strategy="steps",
-            eval_steps=min(s.evaluate_every, steps),
-            eval_on_start=last is None,
-            save_strategy="steps",
-            save_steps=s.checkpoint_every,
-            save_total_limit=2,
-            logging_strategy="no",
-            logging_nan_inf_filter=False,
-            batch_sampler=_InOrder,
-            seed=s.seed,
-            bf16=bfloat16,
-            use_cpu=on_cpu,
-            dataloader_pin_memory=not on_cpu,
-            report_to="none",
-            disable_tqdm=True,
-        ),
-        train_dataset=_rows(builder, lists),
-        eval_dataset=_rows(builder, held_out),
-        loss=ChoosingLoss(model, negatives=s.negatives),
-        evaluator=_Looks(dev, say),
-        callbacks=[course],
-    )
-    trainer.remove_callback(PrinterCallback)  # it would print into --json
-    with without_progress_bar():
-        trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    return result(_history(trainer.state.log_history), course.stopped, trainer.state.global_step)
-
-
-def _checkpoint(folder: RunFolder) -> Path | None:
-    """The last whole checkpoint; one that a kill left in pieces is removed."""
-    found: list[tuple[int, Path]] = []
-    for path in (folder.folder / "checkpoints").glob("checkpoint-*"):
-        try:
-            # Written last, so that what has it is whole.
-            json.loads((path / "trainer_state.json").read_text("utf-8"))
-        except (OSError, ValueError):
-            shutil.rmtree(path)
-            continue
-        found.append((int(path.name.rsplit("-", 1)[1]), path))
-    return max(found)[1] if found else None

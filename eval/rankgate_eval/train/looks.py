@@ -1,8 +1,9 @@
 """Looks at a model: how good the policy's order is with its scores.
 
-A reranker is not used alone: the relevance model weighs its score against dense and BM25. So a
-step is judged by the order that comes out of that, with weights fitted anew for it on training
-questions that it has not learned from. One half of dev chooses the step, the other judges it.
+A reranker is not used alone: the policy weighs its score against dense and BM25. So a step is
+judged by the order that comes out of that, with weights fitted anew for it on training questions
+that it has not learned from. One half of dev chooses the step, the other judges it. Such an order
+is within one list and never a probability: what a policy orders and floors by is `rankgate.decide`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from rankgate.errors import InputError
 from rankgate.types import Candidate
 from rankgate_eval.stats.fits import corpus_shares, fit_listwise
 from rankgate_eval.stats.ndcg import ndcg
-from rankgate_eval.train.list_features import list_features
 from rankgate_eval.train.mining import Mined
 
 __all__ = [
@@ -30,11 +30,45 @@ __all__ = [
     "fit_order",
     "judge",
     "judged_list",
+    "list_features",
     "ndcg_at_10",
     "raw_scores",
 ]
 
 FloatArray = npt.NDArray[np.float64]
+
+
+def list_features(
+    candidates: Sequence[Candidate], raw: npt.NDArray[np.float32] | None = None
+) -> dict[str, FloatArray]:
+    """Columns of (n,) features; those that the candidates' scores do not give are absent.
+
+    `_z` is standardised within these candidates (0 where all are equal), `_gap` the distance to
+    the best (<= 0), `bm25_share` the share of the best (0..1).
+    """
+    columns: dict[str, FloatArray] = {}
+    if not candidates:
+        return columns
+    if raw is not None:
+        columns |= _relative("raw", raw.astype(np.float64))
+    if all(c.dense is not None for c in candidates):
+        columns |= _relative("dense", np.array([c.dense for c in candidates], dtype=np.float64))
+    if all(c.bm25 is not None for c in candidates):
+        bm25 = np.array([c.bm25 for c in candidates], dtype=np.float64)
+        columns |= _relative("bm25", bm25)
+        top = float(bm25.max())
+        columns["bm25_share"] = bm25 / top if top > 0 else np.zeros_like(bm25)
+    columns["reciprocal_rank"] = 1.0 / np.array([c.rank for c in candidates], dtype=np.float64)
+    return columns
+
+
+def _relative(name: str, values: FloatArray) -> dict[str, FloatArray]:
+    std = float(values.std())
+    flat = std <= 1e-9 * max(1.0, float(np.abs(values).max()))
+    z = np.zeros_like(values) if flat else (values - values.mean()) / std
+    return {f"{name}_gap": values - values.max(), f"{name}_z": z}
+
+
 Raw = Sequence[npt.NDArray[np.float32]]
 Score = Callable[[str, Sequence[str]], npt.NDArray[np.float32]]
 """(n,) scores of a question and n texts, without gradients and dropout."""

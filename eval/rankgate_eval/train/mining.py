@@ -1,13 +1,16 @@
-"""Finds passages that look right and are not: what a reranker has to tell apart.
+"""What the trainer learns from, and the passages in it that look right and are not.
 
-Random passages teach nothing about the top of a list. So negatives come from the first stage's
-own top, and those that may be answers nobody has labelled are left out by a stated rule.
+Readers of other forms (triples, the feedback log, unlabelled documents, and the data sets of the
+evaluation) all end in a `TrainingCorpus`. Random passages of it teach nothing about the top of a
+list. So negatives come from the first stage's own top, and those that may be answers nobody has
+labelled are left out by a stated rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +19,94 @@ from rankgate.decide.signals import Signals, compute_signals
 from rankgate.errors import InputError
 from rankgate.retrieve import DEFAULT_K, Analyser, BM25Index, Embedder, MemoryIndex
 from rankgate.types import Candidate, FirstStageKind
-from rankgate_eval.train.corpus import TrainingCorpus, TrainingQuery
 
-__all__ = ["MarginRule", "Mined", "Miner"]
+__all__ = ["MarginRule", "Mined", "Miner", "TrainingCorpus", "TrainingQuery"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingQuery:
+    """A question and what is known about it.
+
+    Attributes:
+        id: unique in its corpus.
+        text: the question.
+        positives: ids of passages that answer it; at least one.
+        negatives: ids of passages that are known not to; mining adds others.
+        group: queries of one group share a document; they are never on both sides of a split.
+            "" stands for a group of its own.
+    """
+
+    id: str
+    text: str
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...] = ()
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingCorpus:
+    """Passages and the questions asked of them.
+
+    Attributes:
+        name: of the folder or file, for cards and progress.
+        passages: passage id to text, the title before it.
+        queries: what may be learned from.
+        licence: as the user stated it; the card repeats it.
+        source: `beir`, `triples`, `feedback` or `documents`.
+
+    Raises:
+        InputError: a query without positives, an id that is no passage, or an id twice.
+    """
+
+    name: str
+    passages: Mapping[str, str]
+    queries: tuple[TrainingQuery, ...]
+    licence: str = "not stated"
+    source: str = "beir"
+    fingerprint: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for query in self.queries:
+            if query.id in seen:
+                raise InputError(f"{self.name}: query id {query.id!r} stands twice")
+            seen.add(query.id)
+            if not query.positives:
+                raise InputError(
+                    f"{self.name}: query {query.id!r} has no positive passage; leave it out"
+                )
+            for passage in (*query.positives, *query.negatives):
+                if passage not in self.passages:
+                    raise InputError(
+                        f"{self.name}: query {query.id!r} names passage {passage!r}, which is "
+                        "not in the corpus"
+                    )
+        object.__setattr__(self, "fingerprint", _fingerprint(self))
+
+    def subset(self, query_ids: Collection[str]) -> TrainingCorpus:
+        """The same passages with only these queries, in their old order."""
+        wanted = set(query_ids)
+        return replace(self, queries=tuple(q for q in self.queries if q.id in wanted))
+
+
+def _fingerprint(corpus: TrainingCorpus) -> str:
+    """sha256 over everything that training reads, so a card says exactly what was learned from.
+
+    Independent of the order in which passages stand.
+    """
+    digest = hashlib.sha256()
+    for identifier in sorted(corpus.passages):
+        _add(digest, "p", identifier, corpus.passages[identifier])
+    for query in corpus.queries:
+        _add(digest, "q", query.id, query.text, *sorted(query.positives), "-", *query.negatives)
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, *parts: str) -> None:
+    for part in parts:
+        raw = part.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(8, "big"))
+        digest.update(raw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

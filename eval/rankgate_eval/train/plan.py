@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,10 @@ from rankgate.errors import InputError
 from rankgate.retrieve import Embedder
 from rankgate_eval.stats.folds import group_folds
 from rankgate_eval.train.card import DataUse
-from rankgate_eval.train.corpus import TrainingCorpus
-from rankgate_eval.train.course import Report
+from rankgate_eval.train.course import Report, TrainingJob, TrainingSettings
 from rankgate_eval.train.lists import ListBuilder, epoch_plan
 from rankgate_eval.train.looks import DevSet, JudgedList, judged_list
-from rankgate_eval.train.mining import MarginRule, Mined, Miner
-from rankgate_eval.train.settings import TrainingSettings
+from rankgate_eval.train.mining import MarginRule, Mined, Miner, TrainingCorpus
 from rankgate_eval.train.sources import Source, part_by_group
 
 __all__ = ["TrainingPlan", "make_plan"]
@@ -41,41 +39,33 @@ class TrainingPlan:
     """
 
     builder: ListBuilder
-    questions: Mapping[str, tuple[str, ...]]
-    held_out: Mapping[str, tuple[str, ...]]
+    questions: Mapping[str, Sequence[str]]
+    held_out: Mapping[str, Sequence[str]]
     dev: DevSet
-    used: tuple[DataUse, ...]
-    examples: tuple[tuple[str, tuple[str, ...]], ...]
-    notes: tuple[str, ...]
+    used: tuple[DataUse, ...] = ()
+    examples: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def make_plan(
     sources: Sequence[Source],
-    settings: TrainingSettings,
+    job: TrainingJob,
     *,
     embedder: Embedder | None,
-    rule: MarginRule | None = None,
-    candidates: int = 50,
-    kept_back: int = 100,
-    dev_questions: int = 150,
     report: Report | None = None,
 ) -> TrainingPlan:
     """Part the questions and mine for those that will be used.
 
     Args:
         sources: with different names.
-        settings: of the training.
+        job: what the user asked for; at most 15% of a corpus's training questions are kept back.
         embedder: for dense candidates; None: BM25 alone.
-        rule: of mining.
-        candidates: of each question, for mining and for dev.
-        kept_back: training questions of a corpus on which the order is fitted, at most, and at
-            most 15% of them.
-        dev_questions: of a corpus in each half of dev, at most.
         report: told about progress.
 
     Raises:
         InputError: nothing to learn from, or no dev questions for both halves.
     """
+    settings, rule = job.settings, MarginRule(margin=job.margin)
     say = (lambda *_: None) if report is None else report
     held_out: dict[str, tuple[str, ...]] = {}
     questions: dict[str, tuple[str, ...]] = {}
@@ -90,7 +80,7 @@ def make_plan(
                 [known[q] for q in source.train],
                 share=_KEPT_SHARE,
                 seed=settings.seed,
-                at_most=kept_back,
+                at_most=job.kept_back,
             )
         held_out[name] = tuple(q for q in source.train if q in back)
         learned = tuple(q for q in source.train if q not in back)
@@ -98,7 +88,7 @@ def make_plan(
             questions[name] = learned
         halves, note = _halved(source, settings.seed)
         notes += [] if note is None else [note]
-        choose[name], decide[name] = (_sample(h, dev_questions, settings.seed) for h in halves)
+        choose[name], decide[name] = (_sample(h, job.dev_questions, settings.seed) for h in halves)
     if not questions:
         raise InputError("there is nothing to learn from: no source has training questions")
     if not any(source.dev for source in sources):
@@ -111,7 +101,7 @@ def make_plan(
     for source in sources:
         name = source.corpus.name
         wanted = [*due.get(name, ()), *held_out[name], *choose[name], *decide[name]]
-        mined[name] = _mined(source.corpus, wanted, embedder, rule or MarginRule(), candidates, say)
+        mined[name] = _mined(source.corpus, wanted, embedder, rule, job.candidates, say)
 
     def judged(parts: Mapping[str, tuple[str, ...]]) -> tuple[JudgedList, ...]:
         return tuple(judged_list(n, mined[n][q]) for n, ids in parts.items() for q in ids)
@@ -121,23 +111,23 @@ def make_plan(
         builder=ListBuilder(
             corpora={s.corpus.name: s.corpus for s in sources},
             mined=mined,
-            negatives=settings.negatives,
-            randoms=settings.randoms,
-            depth=settings.depth,
-            spoiled=settings.spoiled,
-            seed=settings.seed,
+            settings=settings,
         ),
         questions=questions,
         held_out=held_out,
         dev=DevSet(fit=judged(held_out), choose=choosing, decide=judged(decide)),
         used=tuple(
-            DataUse.of(
-                s.corpus,
-                [mined[s.corpus.name][q] for q in due.get(s.corpus.name, ())],
-                learned=len(due.get(s.corpus.name, ())),
-                kept_back=len(held_out[s.corpus.name]),
-                choose=len(choose[s.corpus.name]),
-                decide=len(decide[s.corpus.name]),
+            DataUse(
+                name=(name := s.corpus.name),
+                source=s.corpus.source,
+                licence=s.corpus.licence,
+                sha256=s.corpus.fingerprint,
+                passages=len(s.corpus.passages),
+                learned=len(due.get(name, ())),
+                kept_back=len(held_out[name]),
+                choose=len(choose[name]),
+                decide=len(decide[name]),
+                excluded=_excluded(mined[name][q] for q in due.get(name, ())),
             )
             for s in sources
         ),
@@ -148,6 +138,12 @@ def make_plan(
         ),
         notes=tuple(notes),
     )
+
+
+def _excluded(mined: Iterable[Mined]) -> dict[str, int]:
+    """How many passages the rule left out, by reason."""
+    found = Counter(reason for one in mined for reason in one.excluded.values())
+    return dict(sorted(found.items()))
 
 
 def _halved(

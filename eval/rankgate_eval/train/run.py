@@ -16,65 +16,19 @@ from rankgate.retrieve import Embedder
 from rankgate.scorers.onnx import OnnxScorer
 from rankgate_eval.stats.significance import Difference, compare
 from rankgate_eval.train.card import TrainingCard
-from rankgate_eval.train.course import Report, RunFolder, TrainingResult
+from rankgate_eval.train.course import Report, RunFolder, TrainingJob, TrainingResult
 from rankgate_eval.train.export import Exported, export_onnx, quantise
-from rankgate_eval.train.lists import FirstStagePrior, ListBuilder
+from rankgate_eval.train.lists import FirstStagePrior
 from rankgate_eval.train.looks import JudgedList, Score, judge, raw_scores
 from rankgate_eval.train.mining import MarginRule
 from rankgate_eval.train.plan import TrainingPlan, make_plan
 from rankgate_eval.train.query import QUERY_FILE, QueryRanker, load_query_ranker
-from rankgate_eval.train.settings import TrainingSettings
 from rankgate_eval.train.sources import Source
-from rankgate_eval.train.trainer import Trainer, held_out_lists
 from rankgate_eval.verdict.provenance import git_state, hardware, now, package_version
 
-__all__ = ["METHODS", "Trained", "TrainingJob", "check_method", "run_training"]
+__all__ = ["METHODS", "Trained", "check_method", "run_training"]
 
 METHODS = ("query", "full")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingJob:
-    """What the user asked for.
-
-    Attributes:
-        out: folder of the run.
-        method: `query`, the layers that read questions for late interaction, or `full`, a
-            cross-encoder that reads question and passage together.
-        start: see `load_query_ranker` and `full.load_cross_encoder`.
-        settings: of the training; its `prior` is for `query` alone.
-        max_length: of a cross-encoder, tokens of query and passage together; None: 256.
-        adapting: small data: a cross-encoder's word embeddings stay as they are.
-        margin: of the rule by which likely answers are left out; see `MarginRule`.
-        candidates: of each question.
-        dev_questions: of a corpus in each half of dev, at most.
-        kept_back: training questions of a corpus for fitting the order, at most.
-        int8: whether to export int8 beside float32.
-        device: `cpu`, `cuda`, ...
-        bfloat16: compute in bfloat16 under autocast.
-        allow_hub: whether the hub may be asked for `start`.
-        resume: go on with what is in `out`.
-        time_limit: seconds of training; None: until it is done.
-        command: for the card.
-    """
-
-    out: Path
-    method: str = "query"
-    start: str = "minilm"
-    settings: TrainingSettings
-    max_length: int | None = None
-    adapting: bool = False
-    margin: float = 0.95
-    candidates: int = 50
-    dev_questions: int = 150
-    kept_back: int = 100
-    int8: bool = True
-    device: str = "cpu"
-    bfloat16: bool = False
-    allow_hub: bool = False
-    resume: bool = False
-    time_limit: float | None = None
-    command: str = "rankgate train"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,15 +37,10 @@ class Trained:
 
     Attributes:
         card: everything about it.
-        difference: nDCG@10 of the policy's order, best step against start, on the half of dev
-            that decides; None where the start itself was the best on the half that chooses.
-        kept: whether the result is better than its start beyond noise.
         exports: float32 first; none where it was not kept.
     """
 
     card: TrainingCard
-    difference: Difference | None
-    kept: bool
     exports: tuple[Exported, ...]
 
 
@@ -146,24 +95,15 @@ def run_training(
             f"the first stage's prior is for --method query, got --method {job.method}: its scale "
             "is matched with the scores of question layers only; leave --prior out"
         )
-    rule = MarginRule(margin=job.margin)
     needed = ("torch", "safetensors", "sentence_transformers", "accelerate", "datasets")
     if any(find_spec(name) is None for name in needed):
         raise MissingExtraError("training a reranker", "train")
     way = (_Query if job.method == "query" else _Full)(job, store)
-    plan = make_plan(
-        sources,
-        job.settings,
-        embedder=embedder,
-        rule=rule,
-        candidates=job.candidates,
-        kept_back=job.kept_back,
-        dev_questions=job.dev_questions,
-        report=say,
-    )
+    plan = make_plan(sources, job, embedder=embedder, report=say)
     folder = RunFolder(job.out)
-    result = way.train(plan, folder, say)
     start_sha256 = way.start_sha256
+    identity = _identity(job, plan, start_sha256, way.max_length)
+    result = way.train(plan, folder, say, going_on=folder.begin(identity, resume=job.resume))
     before = plan.dev.look(
         way.score(job.start), deciding=True, progress=lambda d, t: say("judging the start", d, t)
     )
@@ -195,20 +135,20 @@ def run_training(
         start_sha256=start_sha256,
         data=plan.used,
         settings=job.settings,
-        rule=rule,
+        rule=MarginRule(margin=job.margin),
         result=result,
         first_stage=before.first_stage,
         before=before.by_corpus,
         after=after.by_corpus,
-        difference=None if difference is None else _plain(difference),
-        against_first_stage=_plain(against),
+        difference=difference,
+        against_first_stage=against,
         kept=kept,
         weights=weights | {f"{e.folder.name}/model.onnx": e.sha256 for e in exports},
         environment=_environment(job),
         notes=tuple(notes),
     )
     card.write(job.out)
-    return Trained(card=card, difference=difference, kept=kept, exports=tuple(exports))
+    return Trained(card=card, exports=tuple(exports))
 
 
 class _Query:
@@ -227,19 +167,19 @@ class _Query:
     def score(self, start: str) -> Score:
         return load_query_ranker(start, store=self._store).values
 
-    def train(self, plan: TrainingPlan, folder: RunFolder, say: Report) -> TrainingResult:
-        trainer = Trainer(
+    def train(
+        self, plan: TrainingPlan, folder: RunFolder, say: Report, *, going_on: bool
+    ) -> TrainingResult:
+        from rankgate_eval.train.trainer import train_query_layers
+
+        return train_query_layers(
             self._ranker,
-            _with_prior(plan, self._ranker, say) if self._job.settings.prior else plan.builder,
-            questions=plan.questions,
-            held_out=plan.held_out,
-            dev=plan.dev,
-            settings=self._job.settings,
+            _with_prior(plan, self._ranker, say) if self._job.settings.prior else plan,
             folder=folder,
-            identity=_identity(self._job, plan, self.start_sha256, self.max_length),
+            resume=going_on,
+            time_limit=self._job.time_limit,
             report=say,
         )
-        return trainer.run(resume=self._job.resume, time_limit=self._job.time_limit)
 
 
 class _Full:
@@ -268,12 +208,11 @@ class _Full:
             )
         )
 
-    def train(self, plan: TrainingPlan, folder: RunFolder, say: Report) -> TrainingResult:
+    def train(
+        self, plan: TrainingPlan, folder: RunFolder, say: Report, *, going_on: bool
+    ) -> TrainingResult:
         from rankgate_eval.train.full import train_cross_encoder
 
-        settings = self._job.settings
-        identity = _identity(self._job, plan, self.start_sha256, self.max_length)
-        going_on = folder.begin({**identity, "settings": asdict(settings)}, resume=self._job.resume)
         if self._job.adapting:
             # Half of a small model's parameters are words, most of which small data never shows.
             for name, parameter in self._model.named_parameters():
@@ -281,11 +220,7 @@ class _Full:
                     parameter.requires_grad_(False)
         return train_cross_encoder(
             self._model,
-            plan.builder,
-            questions=plan.questions,
-            held_out=held_out_lists(plan.builder, plan.held_out, seed=settings.seed),
-            dev=plan.dev,
-            settings=settings,
+            plan,
             folder=folder,
             resume=going_on,
             bfloat16=self._job.bfloat16,
@@ -297,29 +232,26 @@ class _Full:
 def _identity(
     job: TrainingJob, plan: TrainingPlan, start_sha256: str, max_length: int
 ) -> dict[str, object]:
-    """What must be equal for a resumed training to be the same training, beside the settings."""
+    """What must be equal for a resumed training to be the same training."""
+    same = ("method", "adapting", "margin", "candidates", "dev_questions", "kept_back")
     return {
+        "settings": asdict(job.settings),
         "data": {u.name: u.sha256 for u in plan.used},
-        "method": job.method,
         "start": start_sha256 or job.start,
         "max_length": max_length,
-        "adapting": job.adapting,
-        "margin": job.margin,
-        "candidates": job.candidates,
-        "dev_questions": job.dev_questions,
-        "kept_back": job.kept_back,
+        **{name: getattr(job, name) for name in same},
     }
 
 
-def _with_prior(plan: TrainingPlan, ranker: QueryRanker, say: Report) -> ListBuilder:
-    """The plan's builder with the first stage's part, which sets the ranker's scale too."""
+def _with_prior(plan: TrainingPlan, ranker: QueryRanker, say: Report) -> TrainingPlan:
+    """The plan with the first stage's part, which sets the ranker's scale too."""
     fit = plan.dev.fit
     raw = raw_scores(
         ranker.values, fit, progress=lambda d, t: say("fitting the first stage's part", d, t)
     )
     prior = FirstStagePrior.fitted(fit, raw)
     ranker.rescale(prior.slope)
-    return replace(plan.builder, prior=prior)
+    return replace(plan, builder=replace(plan.builder, prior=prior))
 
 
 def _difference(
@@ -372,13 +304,6 @@ def _exports(
         "float32."
     )
     return [*exports, small], notes
-
-
-def _plain(difference: Difference) -> dict[str, float | int]:
-    return {
-        name: getattr(difference, name)
-        for name in ("mean", "low", "high", "p", "n", "clusters", "level")
-    }
 
 
 def _environment(job: TrainingJob) -> dict[str, str]:

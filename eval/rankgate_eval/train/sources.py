@@ -20,9 +20,8 @@ from rankgate_eval.data.groups import document_groups
 from rankgate_eval.data.loading import load_dataset
 from rankgate_eval.data.normalise import normalised
 from rankgate_eval.data.readers.feedback import is_feedback
-from rankgate_eval.train.corpus import TrainingCorpus, TrainingQuery
-from rankgate_eval.train.documents import read_documents
-from rankgate_eval.train.triples import read_triples
+from rankgate_eval.train.mining import TrainingCorpus, TrainingQuery
+from rankgate_eval.train.readers import read_documents, read_triples
 
 __all__ = ["Source", "load_source", "load_sources", "part_by_group"]
 

@@ -1,42 +1,55 @@
-"""Trains question layers, list-wise, with checkpoints from which it goes on to the same result."""
+"""Trains with the trainer of transformers; when it looks, stops and keeps the best step is ours.
+
+Question layers are trained here, cross-encoders in `full`. Importing this needs torch,
+transformers and accelerate (extra `train`).
+"""
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
+from rankgate.encoders.encoder import without_progress_bar
 from rankgate.errors import ConfigError, InputError
-from rankgate_eval.train.course import HistoryPoint, Report, RunFolder, TrainingResult
-from rankgate_eval.train.lists import ListBuilder, TrainingList, epoch_lists
-from rankgate_eval.train.looks import DevSet
+from rankgate_eval.train.course import (
+    HistoryPoint,
+    Report,
+    RunFolder,
+    TrainingResult,
+    TrainingSettings,
+)
+from rankgate_eval.train.lists import TrainingList, all_lists, held_out_lists
+from rankgate_eval.train.looks import DevSet, Score
+from rankgate_eval.train.plan import TrainingPlan
 from rankgate_eval.train.query import QueryRanker
-from rankgate_eval.train.settings import TrainingSettings
 
-if TYPE_CHECKING:
-    import torch
-
-    from rankgate_eval.train.query_module import QueryModule
-
-__all__ = ["Trainer", "held_out_lists", "list_loss", "list_scores", "mean_list_loss"]
-
-_HELD_OUT_LISTS = 64
-# Far beyond any epoch, so that the draws are no training list's.
-_FAR = 1_000_000
-
-
-def held_out_lists(
-    builder: ListBuilder, held_out: Mapping[str, Sequence[str]], *, seed: int
-) -> list[TrainingList]:
-    """At most 64 lists of questions that are not learned from, for the held-out loss."""
-    listed = [(c, q) for c, ids in sorted(held_out.items()) for q in ids]
-    rng = np.random.default_rng([seed, 23])
-    chosen = sorted(rng.permutation(len(listed))[:_HELD_OUT_LISTS].tolist())
-    return [builder.build(*listed[i], epoch=_FAR, place=i) for i in chosen]
+__all__ = [
+    "Course",
+    "arguments",
+    "list_loss",
+    "list_scores",
+    "look_at",
+    "mean_list_loss",
+    "rate_at",
+    "run_course",
+    "train_query_layers",
+]
 
 
 def list_loss(scores: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -51,8 +64,6 @@ def list_loss(scores: Sequence[torch.Tensor]) -> torch.Tensor:
     Raises:
         InputError: no list.
     """
-    import torch
-
     if not scores:
         raise InputError("the loss needs at least one list")
     # In float32 whatever the model computes in: bfloat16 has three digits.
@@ -75,213 +86,310 @@ def mean_list_loss(ranker: QueryRanker, lists: Sequence[TrainingList]) -> float:
     Raises:
         InputError: no list.
     """
-    import torch
-
     if not lists:
         raise InputError("the loss needs at least one list")
     with torch.no_grad():
         return float(np.mean([float(list_loss(list_scores(ranker, [s]))) for s in lists]))
 
 
-@dataclass(slots=True)
-class _State:
-    step: int = 0
-    best_step: int = 0
-    best: float = -1.0
-    since_best: int = 0
-    losses: list[float] = field(default_factory=list)
-    history: list[HistoryPoint] = field(default_factory=list)
+def rate_at(step: int, steps: int, *, warmup: float) -> float:
+    """Share of the highest learning rate at a step (from 0): it rises, and falls in a line."""
+    rising = max(1, round(warmup * steps))
+    return (step + 1) / rising if step < rising else (steps - step) / max(1, steps - rising)
 
 
-class Trainer:
-    """Trains question layers.
+def look_at(dev: DevSet, score: Score, report: Report) -> dict[str, float]:
+    """nDCG@10 of the policy's order on the half of dev that chooses the step, by corpus too."""
+    look = dev.look(score, progress=lambda d, t: report("looking at dev", d, t))
+    return {"ndcg": look.ndcg, **{f"ndcg/{n}": v for n, v in look.by_corpus.items()}}
+
+
+def _history(log: Sequence[Mapping[str, Any]]) -> list[HistoryPoint]:
+    """The looks in a trainer's log, which its checkpoints hold."""
+    found: list[HistoryPoint] = []
+    losses: list[float] = []  # one a step
+    logged = 0
+    for row in log:
+        if "loss" in row:
+            losses += [float(row["loss"])] * (int(row["step"]) - logged)
+            logged = int(row["step"])
+        if "eval_ndcg" in row:
+            found.append(
+                HistoryPoint(
+                    step=int(row["step"]),
+                    train_loss=float(np.mean(losses)) if losses else None,
+                    held_out_loss=float(row["eval_loss"]),
+                    ndcg=float(row["eval_ndcg"]),
+                    by_corpus={
+                        name.removeprefix("eval_ndcg/"): float(value)
+                        for name, value in row.items()
+                        if name.startswith("eval_ndcg/")
+                    },
+                )
+            )
+            losses = []
+    return found
+
+
+def _best(history: Sequence[HistoryPoint]) -> int:
+    """Index of the best look, the first of equal ones."""
+    return int(np.argmax([p.ndcg for p in history]))
+
+
+class Course(TrainerCallback):  # type: ignore[misc]
+    """Keeps the best step, writes the history, and stops early or when the time is up.
 
     Args:
-        ranker: the layers; their weights are changed.
-        builder: makes the lists.
-        questions: corpus name to ids of the questions that are learned from.
-        held_out: corpus name to ids of questions that are not, for the held-out loss.
-        dev: its first half chooses the step.
-        settings: everything else.
-        folder: where checkpoint and best model go.
-        identity: what must be equal in a resumed run, beside the settings (data, start).
+        folder: of the run.
+        keep: writes the model as it is into a folder.
+        patience: looks without a gain after which to stop; None: none.
+        late: whether the time is up.
         report: told about progress.
-        clock: in seconds.
     """
 
     def __init__(
         self,
-        ranker: QueryRanker,
-        builder: ListBuilder,
-        *,
-        questions: Mapping[str, Sequence[str]],
-        held_out: Mapping[str, Sequence[str]],
-        dev: DevSet,
-        settings: TrainingSettings,
         folder: RunFolder,
-        identity: Mapping[str, Any],
-        report: Report | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        keep: Callable[[Path], object],
+        *,
+        patience: int | None,
+        late: Callable[[], bool],
+        report: Report,
     ) -> None:
-        self.ranker = ranker
-        self.builder = builder
-        self.questions = questions
-        self.held_out = held_out
-        self.dev = dev
-        self.settings = settings
-        self.folder = folder
-        self.identity = {**identity, "settings": asdict(settings)}
-        self._report = (lambda *_: None) if report is None else report
-        self._clock = clock
+        self._folder = folder
+        self._keep = keep
+        self._patience = patience
+        self._late = late
+        self._report = report
+        self.stopped = "finished"
 
-    @property
-    def checkpoint(self) -> Path:
-        """Weights, optimizer and place of the last checkpoint."""
-        return self.folder.folder / "checkpoint.pt"
+    def on_evaluate(
+        self, args: Any, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        """After a look."""
+        history = _history(state.log_history)
+        self._folder.write_json("history.json", [asdict(point) for point in history])
+        best = _best(history)
+        if best == len(history) - 1:
+            self._keep(self._folder.best)
+        # What was looked at is in a checkpoint: a resumed run does not look twice.
+        control.should_save = True
+        if self._patience is not None and len(history) - 1 - best >= self._patience:
+            self.stopped = "early"
+            control.should_training_stop = True
 
-    def run(self, *, resume: bool = False, time_limit: float | None = None) -> TrainingResult:
-        """Train to the end, to an early stop, or until the time is up.
+    def on_step_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        """After a step."""
+        self._report("training", state.global_step, state.max_steps)
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = True
+        elif self._late():
+            self.stopped = "time"
+            control.should_save = control.should_training_stop = True
+        # A checkpoint holds the losses so far: the trainer forgets those that it has not logged.
+        control.should_log = control.should_evaluate or control.should_save
 
-        Args:
-            resume: go on from the checkpoint in the folder, if there is one.
-            time_limit: seconds after which to write a checkpoint and stop; what was reached can
-                be resumed.
 
-        Raises:
-            ConfigError: the folder holds a training and `resume` is off, or another training.
-        """
-        import torch
+def arguments(
+    settings: TrainingSettings, folder: RunFolder, steps: int, *, begun: bool
+) -> dict[str, Any]:
+    """What every training tells its trainer; `begun`: it goes on from a checkpoint."""
+    return {
+        "output_dir": str(folder.folder / "checkpoints"),
+        "num_train_epochs": 1,
+        "per_device_eval_batch_size": 1,
+        "learning_rate": settings.learning_rate,
+        "max_grad_norm": settings.clip,
+        "eval_strategy": "steps",
+        "eval_steps": min(settings.evaluate_every, steps),
+        "eval_on_start": not begun,
+        "save_strategy": "steps",
+        "save_steps": settings.checkpoint_every,
+        "save_total_limit": 2,
+        "logging_strategy": "no",
+        "logging_nan_inf_filter": False,
+        "seed": settings.seed,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
 
-        begun = self._clock()
-        going_on = self.folder.begin(self.identity, resume=resume)
-        torch.manual_seed(self.settings.seed)
-        module = self.ranker.module
-        optimizer = _optimizer(module, self.settings.weight_decay)
-        going_on = going_on and self.checkpoint.is_file()
-        state = self._restored(optimizer) if going_on else _State()
-        check = held_out_lists(self.builder, self.held_out, seed=self.settings.seed)
-        if not state.history:
-            self._look(state, check)
-            self._save(state, optimizer)
-        stopped = self._early(state)
-        while not stopped and state.step < self.settings.steps:
-            epoch, within = divmod(state.step, self.settings.steps_an_epoch)
-            lists = epoch_lists(self.builder, self.questions, self.settings, epoch)
-            size = self.settings.batch
-            for part in range(within, self.settings.steps_an_epoch):
-                loss = self._step(optimizer, lists[part * size : (part + 1) * size], state.step)
-                state.losses.append(loss)
-                state.step += 1
-                self._report("training", state.step, self.settings.steps)
-                looked = state.step % self.settings.evaluate_every == 0
-                looked = looked or state.step == self.settings.steps
-                if looked:
-                    self._look(state, check)
-                late = time_limit is not None and self._clock() - begun >= time_limit
-                late = late and state.step < self.settings.steps
-                if looked or late or state.step % self.settings.checkpoint_every == 0:
-                    self._save(state, optimizer)
-                stopped = self._early(state) or ("time" if late else "")
-                if stopped:
-                    break
+
+def run_course(
+    make: Callable[[Course, bool], Trainer],
+    keep: Callable[[Path], object],
+    *,
+    settings: TrainingSettings,
+    folder: RunFolder,
+    resume: bool,
+    time_limit: float | None,
+    report: Report,
+    clock: Callable[[], float],
+) -> TrainingResult:
+    """Train to the end, to an early stop, or until the time is up; the best step is in `best`.
+
+    Args:
+        make: the trainer, with the course among its callbacks; told whether it goes on.
+        keep: writes the model as it is into a folder.
+        settings: of the training.
+        folder: begun already.
+        resume: go on from the last checkpoint in the folder, if there is one.
+        time_limit: seconds after which to write a checkpoint and stop.
+        report: told about progress.
+        clock: in seconds.
+    """
+    begun = clock()
+    last = _checkpoint(folder) if resume else None
+
+    def result(history: Sequence[HistoryPoint], stopped: str, steps: int) -> TrainingResult:
         return TrainingResult(
-            history=tuple(state.history),
-            best_step=state.best_step,
-            stopped=stopped or "finished",
-            steps=state.step,
-            seconds=self._clock() - begun,
+            history=tuple(history),
+            best_step=history[_best(history)].step,
+            stopped=stopped,
+            steps=steps,
+            seconds=clock() - begun,
         )
 
-    def _early(self, state: _State) -> str:
-        patience = self.settings.patience
-        return "early" if patience is not None and state.since_best >= patience else ""
+    if last is not None and settings.patience is not None:
+        state = json.loads((last / "trainer_state.json").read_text("utf-8"))
+        before = _history(state["log_history"])
+        if len(before) - 1 - _best(before) >= settings.patience:
+            return result(before, "early", before[-1].step)
+    course = Course(
+        folder,
+        keep,
+        patience=settings.patience,
+        late=lambda: time_limit is not None and clock() - begun >= time_limit,
+        report=report,
+    )
+    trainer = make(course, last is not None)
+    trainer.remove_callback(PrinterCallback)  # it would print into --json
+    with without_progress_bar():
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    return result(_history(trainer.state.log_history), course.stopped, trainer.state.global_step)
 
-    def _step(
-        self, optimizer: torch.optim.Optimizer, lists: Sequence[TrainingList], step: int
-    ) -> float:
-        import torch
 
-        for group in optimizer.param_groups:
-            group["lr"] = self.settings.rate_at(step) * group.get("pace", 1.0)
-        optimizer.zero_grad(set_to_none=True)
-        total = 0.0
-        for at in range(0, len(lists), self.settings.micro_batch):
-            part = lists[at : at + self.settings.micro_batch]
-            loss = list_loss(list_scores(self.ranker, part))
-            loss = loss * (len(part) / len(lists))
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
-        if not np.isfinite(total):
+def _checkpoint(folder: RunFolder) -> Path | None:
+    """The last whole checkpoint; one that a kill left in pieces is removed."""
+    found: list[tuple[int, Path]] = []
+    for path in (folder.folder / "checkpoints").glob("checkpoint-*"):
+        try:
+            # Written last, so that what has it is whole.
+            json.loads((path / "trainer_state.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            shutil.rmtree(path)
+            continue
+        found.append((int(path.name.rsplit("-", 1)[1]), path))
+    return max(found)[1] if found else None
+
+
+class _QueryTrainer(Trainer):  # type: ignore[misc]
+    """Lists as they are drawn, in their order, over stored token vectors of passages."""
+
+    control: TrainerControl
+
+    def __init__(
+        self, ranker: QueryRanker, plan: TrainingPlan, report: Report, **given: Any
+    ) -> None:
+        super().__init__(
+            model=ranker.module,
+            data_collator=list,
+            eval_dataset=held_out_lists(plan.builder, plan.held_out),
+            **given,
+        )
+        self._ranker = ranker
+        self._dev = plan.dev
+        self._settings = plan.builder.settings
+        self._report = report
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    def training_step(
+        self, model: Any, inputs: Sequence[TrainingList], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """The mean loss of a step's lists, a micro batch at a time."""
+        total = torch.zeros(())
+        for at in range(0, len(inputs), self._settings.micro_batch):
+            part = inputs[at : at + self._settings.micro_batch]
+            loss = list_loss(list_scores(self._ranker, part)) * (len(part) / len(inputs))
+            self.accelerator.backward(loss)
+            total += loss.detach()
+        if not bool(torch.isfinite(total)):
             raise ConfigError(
-                f"the loss is {total} at step {step}: lower the learning rate (now "
-                f"{self.settings.learning_rate})"
+                f"the loss is {float(total)} at step {self.state.global_step}: lower the learning "
+                f"rate (now {self._settings.learning_rate})"
             )
-        module = self.ranker.module
-        # The scale last, as it has always been: the order moves the last bits of the norm.
-        parameters = [*module.encoder.parameters(), module.scale]
-        torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
-        optimizer.step()
         return total
 
-    def _look(self, state: _State, check: Sequence[TrainingList]) -> None:
-        look = self.dev.look(
-            self.ranker.values,
-            progress=lambda done, total: self._report("looking at dev", done, total),
-        )
-        state.history.append(
-            HistoryPoint(
-                step=state.step,
-                train_loss=float(np.mean(state.losses)) if state.losses else None,
-                held_out_loss=mean_list_loss(self.ranker, check),
-                ndcg=look.ndcg,
-                by_corpus=dict(look.by_corpus),
-            )
-        )
-        state.losses = []
-        if look.ndcg > state.best:
-            state.best, state.best_step, state.since_best = look.ndcg, state.step, 0
-            self.ranker.save(self.folder.best)
-        else:
-            state.since_best += 1
-        self.folder.write_json("history.json", [asdict(point) for point in state.history])
-
-    def _save(self, state: _State, optimizer: torch.optim.Optimizer) -> None:
-        import torch
-
-        data: dict[str, Any] = {
-            "module": self.ranker.module.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "random": torch.get_rng_state(),
-            "state": asdict(state),
-        }
-        self.folder.write(self.checkpoint, lambda file: torch.save(data, file))
-
-    def _restored(self, optimizer: torch.optim.Optimizer) -> _State:
-        import torch
-
-        data = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        self.ranker.module.load_state_dict(data["module"])
-        optimizer.load_state_dict(data["optimizer"])
-        torch.set_rng_state(data["random"])
-        raw = data["state"]
-        points = [HistoryPoint(**point) for point in raw.pop("history")]
-        return _State(history=points, **raw)
+    def evaluate(self, *args: Any, **given: Any) -> dict[str, float]:
+        """A look at the half of dev that chooses, and the loss of lists kept back."""
+        found = look_at(self._dev, self._ranker.values, self._report)
+        found = {f"eval_{name}": value for name, value in found.items()}
+        found["eval_loss"] = mean_list_loss(self._ranker, self.eval_dataset)
+        self.log(found)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
+        return found
 
 
-def _optimizer(module: QueryModule, decay: float) -> torch.optim.Optimizer:
-    import torch
+def train_query_layers(
+    ranker: QueryRanker,
+    plan: TrainingPlan,
+    *,
+    folder: RunFolder,
+    resume: bool = False,
+    time_limit: float | None = None,
+    report: Report | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> TrainingResult:
+    """Train the ranker's layers, whose weights are changed, by the plan; see `run_course`.
 
-    # Parameters that a module wants at another pace than the rest, by name.
-    paces = module.paces
-    named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+    Raises:
+        ConfigError: a loss that is not finite.
+    """
+    s, say = plan.builder.settings, report or (lambda *_: None)
+    lists = all_lists(plan.builder, plan.questions)
+    steps = -(-len(lists) // s.batch)
+    # Weights alone decay, and some parameters want another pace than the rest.
+    paces = ranker.module.paces
     groups: list[dict[str, Any]] = [
         {
-            "params": [p for n, p in named if n not in paces and p.ndim >= 2],
-            "weight_decay": decay,
-        },
-        {"params": [p for n, p in named if n not in paces and p.ndim < 2], "weight_decay": 0.0},
+            "params": [parameter],
+            "lr": s.learning_rate * paces.get(name, 1.0),
+            "weight_decay": s.weight_decay if parameter.ndim >= 2 else 0.0,
+        }
+        for name, parameter in ranker.module.named_parameters()
     ]
-    groups += [
-        {"params": [p], "weight_decay": 0.0, "pace": paces[n]} for n, p in named if n in paces
-    ]
-    return torch.optim.AdamW(groups, lr=0.0)
+
+    def make(course: Course, begun: bool) -> Trainer:
+        optimizer = torch.optim.AdamW(groups)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: rate_at(step, steps, warmup=s.warmup)
+        )
+        return _QueryTrainer(
+            ranker,
+            plan,
+            say,
+            args=TrainingArguments(
+                **arguments(s, folder, steps, begun=begun),
+                per_device_train_batch_size=s.batch,
+                remove_unused_columns=False,
+                use_cpu=True,
+                dataloader_pin_memory=False,
+            ),
+            train_dataset=lists,
+            optimizers=(optimizer, schedule),
+            callbacks=[course],
+        )
+
+    return run_course(
+        make,
+        ranker.save,
+        settings=s,
+        folder=folder,
+        resume=resume,
+        time_limit=time_limit,
+        report=say,
+        clock=clock,
+    )
