@@ -7,11 +7,14 @@ r"""What a stranger's corpus gets: model and policy made without its domain, aga
         --split dev --out FILE
 
 Two rows a corpus: `left out`, with query encoder and policy that know nothing of its domain, and
-`shipped`, as installed. Baselines: the first stage's fused order, and `tuned`, its own relevance
+`shipped`, as installed. Baselines: the first stage's fused order; `tuned`, its own relevance
 model fitted on the corpus's *own* train questions (dev where there is no train split, which then
-flatters the baseline), so that nothing is credited to the reranker that better fusion weights
-would bring. mtrag stands once more by its domains, xquad-en with its spoilt questions; neither
-counts in the mean. Reads a test split only where --split says so. Writes FILE.json and FILE.md.
+flatters the baseline); and `skipped`, the same policy with everything skipped: so that nothing is
+credited to the reranker that better weights of the first stage's scores would bring. `skipped`,
+`always` and `policy` are what is served, after the floor: a refused question counts 0; `ranked`
+is the policy before its floor. mtrag stands once more by its domains, xquad-en with its spoilt
+questions; neither counts in the mean. Reads a test split only where --split says so. Writes
+FILE.json and FILE.md.
 """
 
 from __future__ import annotations
@@ -37,11 +40,14 @@ from rankgate.encoders import TokenEncoder, TokenVectors
 from rankgate.retrieve import Fusion
 from rankgate.scorers import LateInteractionScorer
 from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.run.orderings import served_order
+from rankgate_eval.stats.ndcg import ndcg
 from rankgate_eval.stats.significance import compare
 from rankgate_eval.train.looks import JudgedList, fit_order, ndcg_at_10
 from rankgate_eval.verdict.provenance import git_state, hardware
 
-ARMS = ("fused", "tuned", "always", "policy")
+ARMS = ("fused", "tuned", "skipped", "always", "ranked", "policy")
+AGAINST = ("tuned", "skipped", "fused", "always")
 Values = npt.NDArray[np.float64]
 
 
@@ -89,10 +95,15 @@ def retrieved(index: CorpusIndex, ids: Sequence[str]) -> list[tuple[JudgedList, 
     return rows
 
 
-def order_value(outcome: Outcome, one: JudgedList) -> float:
-    """nDCG@10 of the order, as if nothing had been refused or dropped."""
-    place = {p.candidate.id: i for i, p in enumerate(outcome.passages)}
-    return ndcg_at_10(np.array([-float(place[c.id]) for c in one.candidates]), one)
+def value(order: Sequence[str], one: JudgedList) -> float:
+    """nDCG@10 of passages in this order."""
+    relevant = dict(zip((c.id for c in one.candidates), one.relevant.tolist(), strict=True))
+    return ndcg([relevant[i] for i in order], one.gold)
+
+
+def ranked_order(outcome: Outcome) -> tuple[str, ...]:
+    """As if nothing had been refused or dropped."""
+    return tuple(p.candidate.id for p in outcome.passages)
 
 
 def arms(
@@ -101,25 +112,28 @@ def arms(
     policy: Policy,
     scorer: LateInteractionScorer,
 ) -> dict[str, npt.NDArray[Any]]:
-    """nDCG@10 of always reranking and of the policy, and what the policy decided; (n,) each."""
+    """nDCG@10 of the policy's arms, and what the policy decided; (n,) each."""
     known = KnownScores(scorer.info)
     reranker = Reranker(known, policy=policy, first_stage="hybrid", lexicon=index.bm25.lexicon)
     asked = scorer.read_queries([one.query for one, _ in rows])
-    always, decided, skipped, refused = [], [], [], []
+    made: dict[str, list[Any]] = {}
     for (one, found), question in zip(rows, asked, strict=True):
         known.values = scorer.compare(question, passages_of(index, found))
-        opened = reranker.rerank(one.query, found.candidates, force=Action.RERANK)
+        opened, shut = (
+            reranker.rerank(one.query, found.candidates, force=action)
+            for action in (Action.RERANK, Action.SKIP)
+        )
         outcome = reranker.rerank(one.query, found.candidates)
-        always.append(order_value(opened, one))
-        decided.append(order_value(outcome, one))
-        skipped.append(outcome.path is OutcomePath.SKIPPED)
-        refused.append(outcome.status is Status.REFUSED and bool(one.relevant.any()))
-    return {
-        "always": np.array(always),
-        "policy": np.array(decided),
-        "skipped": np.array(skipped),
-        "refused": np.array(refused),
-    }
+        for name, seen in (
+            ("skipped", value(served_order(shut), one)),
+            ("always", value(served_order(opened), one)),
+            ("ranked", value(ranked_order(outcome), one)),
+            ("policy", value(served_order(outcome), one)),
+            ("skips", outcome.path is OutcomePath.SKIPPED),
+            ("refused", outcome.status is Status.REFUSED and bool(one.relevant.any())),
+        ):
+            made.setdefault(name, []).append(seen)
+    return {name: np.array(column) for name, column in made.items()}
 
 
 def passages_of(index: CorpusIndex, found: Retrieved) -> list[TokenVectors]:
@@ -172,20 +186,19 @@ def measure(name: str, args: argparse.Namespace, encoder: TokenEncoder) -> dict[
         parts = parts_of(label, data, [one.query_id for one, _ in rows])
         for mode, (policy, scorer) in settings.items():
             made = arms(index, rows, policy, scorer)
-            values = {**base, "always": made["always"], "policy": made["policy"]}
+            values = {**base, **made}
             for part, at in parts.items():
                 some = {arm: values[arm][at] for arm in ARMS}
                 names = [groups[i] for i in at]
                 table.setdefault(part, {"n": len(at), "tuned_on": teacher})[mode] = {
                     "ndcg10": {arm: round(float(v.mean()), 4) for arm, v in some.items()},
-                    "skipped": round(float(made["skipped"][at].mean()), 4),
+                    "skipped": round(float(made["skips"][at].mean()), 4),
                     "false_refusals": round(float(made["refused"][at].mean()), 4),
                     **{
                         f"{a}-{b}": difference(some[b], some[a], names, args.seed)
                         for a, b in (
-                            ("policy", "tuned"),
-                            ("policy", "fused"),
-                            ("policy", "always"),
+                            *(("policy", arm) for arm in AGAINST),
+                            ("ranked", "tuned"),
                         )
                     },
                 }
@@ -212,12 +225,15 @@ def markdown(result: dict[str, Any]) -> str:
         "first stage's relevance model fitted on the corpus's own train questions (mtrag: dev, "
         "which flatters it on dev). On test all of cranfield's questions are asked, its train "
         "questions among them, which flatters `tuned`, and its dev was looked at before. A "
-        "quarter of mtrag is Wikipedia, which the encoder has seen in xquad-en and nq-oracle. Rows "
-        "by domain and of spoilt questions do not count in the mean.",
+        "quarter of mtrag is Wikipedia, which the encoder has seen in xquad-en and nq-oracle. "
+        "`skipped` is the same policy with everything skipped; it, `always` and `policy` are what "
+        "is served, after the floor, and a refused question counts 0; `ranked` is the policy "
+        "before its floor. Rows by domain and of spoilt questions do not count in the mean.",
         "",
-        "| corpus | n | made | fused | tuned | always | policy | policy - tuned | "
-        "policy - fused | policy - always | skipped | false refusals |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| corpus | n | made | "
+        + " | ".join([*ARMS, *(f"policy - {arm}" for arm in AGAINST)])
+        + " | skips | false refusals |",
+        "|" + "---|" * (5 + len(ARMS) + len(AGAINST)),
     ]
     for label, found in result["corpora"].items():
         for mode in ("left out", "shipped"):
@@ -227,12 +243,13 @@ def markdown(result: dict[str, Any]) -> str:
                 "{:+.1f} [{:+.1f}, {:+.1f}]".format(
                     *(100 * row[f"policy-{b}"][k] for k in ("mean", "low", "high"))
                 )
-                for b in ("tuned", "fused", "always")
+                for b in AGAINST
             ]
             cells += [f"{row['skipped']:.0%}", f"{row['false_refusals']:.1%}"]
             lines.append(f"| {label} | {found['n']} | {mode} | " + " | ".join(cells) + " |")
-    for mode, mean in result["mean policy - tuned"].items():
-        lines += ["", f"Mean over corpora, {mode}, policy - tuned: {100 * mean:+.2f}."]
+    for mode, means in result["means"].items():
+        told = ", ".join(f"{pair} {100 * mean:+.2f}" for pair, mean in means.items())
+        lines += ["", f"Mean over corpora, {mode}: {told}."]
     return "\n".join(lines) + "\n"
 
 
@@ -262,17 +279,16 @@ def main() -> None:
         "seed": args.seed,
         "split": args.split,
         "corpora": {},
-        "mean policy - tuned": {},
+        "means": {},
     }
     for name in args.corpora:
         result["corpora"] |= measure(name, args, encoder)
         for mode in ("left out", "shipped"):
-            gains = [
-                result["corpora"][n][mode]["policy-tuned"]["mean"]
-                for n in CORPORA
-                if n in result["corpora"]
-            ]
-            result["mean policy - tuned"][mode] = round(float(np.mean(gains)), 4)
+            done = [result["corpora"][n][mode] for n in CORPORA if n in result["corpora"]]
+            result["means"][mode] = {
+                pair: round(float(np.mean([row[pair]["mean"] for row in done])), 4)
+                for pair in ("policy-tuned", "policy-skipped", "ranked-tuned")
+            }
         args.out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
         args.out.with_suffix(".md").write_text(markdown(result), "utf-8")
 

@@ -155,7 +155,7 @@ def run_arms(
             "first_stage": came,
             "tuned_first_stage": tuned,
             **{
-                arm: {q: served_order(p, found[q]) for q, p in pool.items()}
+                arm: {q: _served(p, found[q]) for q, p in pool.items()}
                 for arm, found in by_policy.items()
             },
         },
@@ -174,15 +174,19 @@ def run_arms(
     )
 
 
-def served_order(pooled: Pooled, outcome: Outcome) -> Order:
+def served_order(outcome: Outcome) -> Order:
     """What a reader of as many passages as he likes would get: ranking metrics cut it.
 
-    None where the query is refused. What stands beyond k is known to be no better than what
-    `drop_below` took away, so it is not handed over in its place.
+    None where the query is refused.
     """
     if outcome.refused:
         return ()
-    left = tuple(p.candidate.id for p in outcome.passages if p.dropped is not Dropped.BELOW_FLOOR)
+    return tuple(p.candidate.id for p in outcome.passages if p.dropped is not Dropped.BELOW_FLOOR)
+
+
+def _served(pooled: Pooled, outcome: Outcome) -> Order:
+    """With what was found beyond k, unless better than that was dropped."""
+    left = served_order(outcome)
     return _whole(pooled, left) if len(left) == len(outcome.passages) else left
 
 
