@@ -21,6 +21,8 @@ from rankgate_eval.result.parts import (
     Moved,
     MovedList,
     PolicyMade,
+    QueryLists,
+    QueryRow,
     Rate,
     RecallCurve,
     Refusals,
@@ -28,6 +30,7 @@ from rankgate_eval.result.parts import (
     ReliabilityResult,
     StrataResult,
     StratumRow,
+    UnanswerableRow,
     WorstQuery,
 )
 from rankgate_eval.result.result import ARMS, Result
@@ -63,6 +66,58 @@ def stratum(dimension, name, mean, n=60, **more):
         adjusted_p=0.0321 if tested else None,
         **{**given, **more},
     )
+
+
+def question(ident, before, after, *, words=None, **more):
+    """A judged question; `before` and `after` are nDCG@10 of baseline and policy."""
+    values = {arm: {"ndcg@10": before, "recall@5": 0.5} for arm in ARMS}
+    values["policy"] = {"ndcg@10": after, "recall@5": 0.75}
+    given = {
+        "group": f"doc-{ident}",
+        "path": "reranked",
+        "reason": "uncertain",
+        "refused": False,
+        "error": "",
+        "harm": 0.41,
+        "best": 0.87,
+        "first_stage_ms": 7.0,
+        "decision_ms": 1.0,
+        "scorer_ms": 50.0,
+        "strata": ("typos=none",),
+    }
+    lists = QueryLists(
+        first_stage=(f"{ident}-d1", f"{ident}-d2"),
+        policy=(f"{ident}-d2", f"{ident}-d1"),
+        kept=1,
+        relevant=(f"{ident}-d1",),
+        relevant_total=3,
+        not_found=2,
+    )
+    return QueryRow(
+        query_id=ident,
+        query=f"what of {ident}?" if words is None else words,
+        values=values,
+        **{**given, "lists": lists, **more},
+    )
+
+
+def unanswerable(ident, *, words=None, refused=False, stratum="unanswerable"):
+    return UnanswerableRow(
+        query_id=ident,
+        query=f"nobody knows {ident}" if words is None else words,
+        stratum=stratum,
+        path="reranked",
+        refused=refused,
+        best=0.2,
+    )
+
+
+QUESTIONS = (
+    question("s1", 0.5, 1.0, strata=("typos=many", "topic=a, b")),
+    question("s2", 0.75, 0.25, path="skipped", reason="sure", harm=0.02, refused=True),
+    question("s3", 0.5, 0.5, lists=None, best=None),
+    question("s10", 1.0, 0.5, group="other", words='=1+1, "quoted"'),
+)
 
 
 def worst(query, number, *, words=None, snippet="a passage", refused=False):
@@ -264,7 +319,9 @@ def example(**changes):
             resamples=2000,
             permutations=9999,
         ),
-        per_query=(),
+        per_query=QUESTIONS,
+        unanswerable=(unanswerable("n1"), unanswerable("n2", refused=True)),
+        snippets={"s1-d1": "the beginning of s1-d1"},
     )
     return replace(result, **changes)
 
@@ -316,6 +373,9 @@ def bare():
         frontier=None,
         budget=None,
         worst_queries=(),
+        per_query=(),
+        unanswerable=(),
+        snippets={},
         diagnosis=(),
         warnings=(),
         data=replace(full.data, split=None, warning_counts={}, warnings=(), limit=1),
@@ -354,6 +414,12 @@ def hostile():
             full.refusals, wrongly_refused=(HOSTILE,), unanswerable={HOSTILE: rate(1, 2)}
         ),
         worst_queries=(worst(HOSTILE, 0.3, words=long, snippet=long),),
+        per_query=(
+            question(HOSTILE, 0.9, 0.1, words=long, strata=(HOSTILE,), reason=HOSTILE),
+            question("-2+3", 0.5, 0.6, words="@SUM(A1)", group=HOSTILE),
+        ),
+        unanswerable=(unanswerable("u", words=HOSTILE, stratum=HOSTILE),),
+        snippets={f"{HOSTILE}-d1": long},
         made=replace(
             full.made,
             command=HOSTILE,

@@ -223,8 +223,7 @@ def _added_to_report(result: EndToEnd, out: Path) -> list[Path]:
 
     whole = Result.load(file).with_end_to_end(result.to_dict())
     whole.save(file)
-    paths = write_report(whole, out)
-    return [file, paths.html, paths.markdown]
+    return [file, *write_report(whole, out).files]
 
 
 def _estimate_text(found: dict[str, Any]) -> str:

@@ -197,8 +197,7 @@ def make_folder(out: Path) -> None:
 def _report(result: Result, out: Path) -> list[Path]:
     from rankgate_eval.report import write_report
 
-    paths = write_report(result, out)
-    return [paths.html, paths.markdown]
+    return write_report(result, out).files
 
 
 def register(group: typer.Typer) -> None:

@@ -1,15 +1,17 @@
-"""The report as one HTML file: no script, no request, everything escaped."""
+"""The report as one HTML file: no script but its own, no request, everything escaped."""
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from rankgate_eval.report import facts, numbers, words
+from rankgate_eval.report import facts, numbers, questions, words
 from rankgate_eval.report.answers import read_answers
 from rankgate_eval.report.charts import (
     Forest,
@@ -31,6 +33,7 @@ __all__ = ["render_html"]
 
 _EQUALS = re.compile(r"\b([np]) = (?=\d)")
 _NEGATIVE = re.compile(r"(?<![\w.\-])-(?=\d+\.\d)")
+_FIRST = 50  # questions in the page itself, for who allows no script
 _SHOWN = 12  # moved passages before the fold
 _MOST = 200  # moved passages at all; the rest stands in result.json
 _SECTIONS = (
@@ -44,6 +47,7 @@ _SECTIONS = (
     ("latency", "Latency"),
     ("answers", "Answers"),
     ("worst", "Worst queries"),
+    ("questions", "All questions"),
     ("data", "The data"),
     ("made", "How it was made"),
     ("definitions", "Words"),
@@ -71,8 +75,12 @@ def render_html(result: Result) -> str:
             for v in (row.difference.mean, *(row.difference.ci or ()))
         ]
     )
+    script = _script()
     context = {
         "r": result,
+        "script": Markup(script),
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "questions": _questions(result),
         "css": Markup(_environment().get_template("report.css").render()),
         "verdict": words.VERDICTS.get(result.verdict, result.verdict),
         "glyph": Markup('<path d="{}"/>').format(_GLYPHS.get(result.verdict, "")),
@@ -110,6 +118,18 @@ def render_html(result: Result) -> str:
         ),
     }
     return _environment().get_template("report.html.j2").render(context)
+
+
+def _questions(result: Result) -> dict[str, Any]:
+    rows = questions.question_rows(result)
+    columns = questions.shown_columns(result, rows)
+    return {
+        "columns": columns,
+        "first": [(row, questions.shown_cells(row, columns)) for row in rows[:_FIRST]],
+        "total": len(rows),
+        "paths": sorted({str(row["path"]) for row in rows}),
+        "data": questions.page_data(result, rows),
+    }
 
 
 def _charts(result: Result) -> dict[str, Any]:
@@ -185,6 +205,14 @@ def _reliability(result: Result) -> list[tuple[str, Any, Markup | None]]:
         )
         found.append((name, one if drawn else None, chart))
     return found
+
+
+@functools.cache
+def _script() -> str:
+    """The page's one script, whose hash stands in the page's security policy."""
+    loader = _environment().loader
+    assert loader is not None
+    return loader.get_source(_environment(), "questions.js")[0]
 
 
 @functools.cache

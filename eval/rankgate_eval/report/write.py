@@ -1,4 +1,4 @@
-"""Writes the report's two files beside the result."""
+"""Writes the report's files beside the result."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ class Paths:
 
     html: Path
     markdown: Path
+    queries: Path
+
+    @property
+    def files(self) -> list[Path]:
+        """All of them."""
+        return [self.html, self.markdown, self.queries]
 
 
 def write_report(result: Result, folder: str | Path) -> Paths:
-    """Write `report.html` and `report.md` into `folder`, which is made where it is missing.
+    """Write `report.html`, `report.md` and `queries.csv` into `folder`, made where it is missing.
 
     Each replaces an older one only when it is complete.
 
@@ -30,13 +36,17 @@ def write_report(result: Result, folder: str | Path) -> Paths:
     """
     try:
         from rankgate_eval.report.html import render_html
+        from rankgate_eval.report.questions import queries_csv, question_rows
     except ImportError as exc:
         raise MissingExtraError("the HTML report", "eval") from exc
     into = Path(folder)
     into.mkdir(parents=True, exist_ok=True)
-    paths = Paths(html=into / "report.html", markdown=into / "report.md")
+    paths = Paths(
+        html=into / "report.html", markdown=into / "report.md", queries=into / "queries.csv"
+    )
     _write(paths.html, render_html(result))
     _write(paths.markdown, render_markdown(result))
+    _write(paths.queries, queries_csv(question_rows(result)))
     return paths
 
 
