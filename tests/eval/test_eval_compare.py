@@ -454,6 +454,7 @@ def test_the_command(tmp_path, monkeypatch):
         (["none"], "none"),
         (["data", "--k", "5,x"], "whole numbers above 0"),
         (["data", "--k", "0"], "whole numbers above 0"),
+        (["data", "--k", "3"], "at least top_n (5), got [3]"),
         (["data", "--scorer", "a:b", "--scorer", "a:b"], "given twice"),
         (["data", "--scorer", "a:b", "--price", "c:d=1"], "names no scorer"),
     ],

@@ -89,7 +89,7 @@ def compare_data(
         from rankgate.scorers.build import DEFAULT_SCORER
         from rankgate_eval.comparison import tables
         from rankgate_eval.comparison.cost import parse_tariffs
-        from rankgate_eval.comparison.measure import DEFAULT_KS, compare_scorers
+        from rankgate_eval.comparison.measure import DEFAULT_KS, compare_scorers, readable
         from rankgate_eval.run.experiment import EvalSettings
 
         names = scorer if scorer else [DEFAULT_SCORER]
@@ -97,6 +97,7 @@ def compare_data(
         ks = _numbers(k) if k else DEFAULT_KS
         tariffs = parse_tariffs(price if price else (), names)
         policies = [Policy.load(file) for file in (policy if policy else ())]
+        readable(ks, top_n, policies[0] if policies else None)  # before anything is encoded
         dataset, _ = inputs.read()
         dataset.query_ids(split)  # an unknown split is told before anything is encoded
         if out is not None:

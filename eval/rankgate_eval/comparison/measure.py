@@ -51,7 +51,7 @@ from rankgate_eval.verdict.recall import measure_recall
 from rankgate_eval.verdict.sections import change, estimate
 from rankgate_eval.verdict.verdict import Evidence, judge
 
-__all__ = ["DEFAULT_KS", "compare_scorers"]
+__all__ = ["DEFAULT_KS", "compare_scorers", "readable"]
 
 DEFAULT_KS = (5, 10, 20, 30, 50, 75, 100)
 
@@ -95,10 +95,9 @@ def compare_scorers(
     """
     asked = EvalSettings() if settings is None else settings
     first = _shared_first_stage(policies)
-    top_n = passages_kept(asked.top_n, first, stage)
-    wanted = sorted({k for k in ks if k >= top_n})
-    if not wanted or not scorers:
-        raise InputError(f"a comparison needs a scorer and a K of at least top_n ({top_n})")
+    top_n, wanted = readable(ks, asked.top_n, first, stage)
+    if not scorers:
+        raise InputError("a comparison needs a scorer, got none")
     judged, _ = choose_queries(data, split, asked.limit)
     say: Teller = (lambda what, done, total: None) if tell is None else tell
     lists = retrieve(
@@ -166,6 +165,21 @@ def compare_scorers(
         notes=tuple(dict.fromkeys(at_work.notes)),
         made={} if made is None else dict(made),
     )
+
+
+def readable(
+    ks: Sequence[int], top_n: int | None, policy: Policy | None, stage: FirstStage | None = None
+) -> tuple[int, list[int]]:
+    """top_n, and the K that can be read for it, rising.
+
+    Raises:
+        InputError: none can.
+    """
+    kept = passages_kept(top_n, policy, stage)
+    wanted = sorted({k for k in ks if k >= kept})
+    if not wanted:
+        raise InputError(f"a comparison needs a K of at least top_n ({kept}), got {list(ks)}")
+    return kept, wanted
 
 
 def _shared_first_stage(policies: Sequence[Policy]) -> Policy | None:

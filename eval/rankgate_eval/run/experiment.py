@@ -301,13 +301,13 @@ def sizes(
     return read, kept
 
 
-def passages_kept(top_n: int | None, policy: Policy | None, stage: FirstStage) -> int:
+def passages_kept(top_n: int | None, policy: Policy | None, stage: FirstStage | None = None) -> int:
     """top_n: as given, else the policy's for this first stage, else 5."""
     found = _section(policy, stage)
     return top_n if top_n is not None else 5 if found is None else found.top_n
 
 
-def _section(policy: Policy | None, stage: FirstStage) -> Section | None:
+def _section(policy: Policy | None, stage: FirstStage | None) -> Section | None:
     if policy is None:
         return None
     found = policy.sections.get(stage.kind) if isinstance(stage, IndexStage) else None
