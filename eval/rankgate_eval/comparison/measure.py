@@ -265,7 +265,7 @@ class _Measuring:
         pool = self.reader.score(
             Unread(info), self.lists.base, self.lists.k, "ordering without scorer"
         )
-        arms = self._arms(pool, info, policy, self.lists.k)
+        arms = self._arms(pool, info, policy, self.lists.k, tune=not self.rows)
         times = tuple(arms.latency_ms["first_stage"].values())
         for arm in ("skipped",) if self.rows else ("first_stage", "tuned_first_stage", "skipped"):
             row = _Row(
@@ -389,7 +389,13 @@ class _Measuring:
         )
 
     def _arms(
-        self, pool: Mapping[str, Pooled], info: ScorerInfo, policy: Policy | None, k: int
+        self,
+        pool: Mapping[str, Pooled],
+        info: ScorerInfo,
+        policy: Policy | None,
+        k: int,
+        *,
+        tune: bool = False,
     ) -> Arms:
         return run_arms(
             pool,
@@ -403,6 +409,7 @@ class _Measuring:
             lexicon=self.reader.lexicon,
             folds=self.settings.folds,
             seed=self.settings.seed,
+            tune=tune,
         )
 
     def _columns(self, order: Mapping[str, Sequence[str]]) -> Columns:

@@ -102,6 +102,7 @@ def run_arms(
     lexicon: Collection[str] | None = None,
     folds: int = 5,
     seed: int = 0,
+    tune: bool = True,
 ) -> Arms:
     """Order every query of the pool in every arm.
 
@@ -117,6 +118,7 @@ def run_arms(
         lexicon: words of the corpus.
         folds: of the tuned first stage.
         seed: of the folds.
+        tune: False where nobody reads `tuned_first_stage`: it is then the first stage as it came.
 
     Raises:
         PolicyError: the policy has no section for `kind`.
@@ -142,7 +144,15 @@ def run_arms(
         shut[query_id] = reranker.rerank(pooled.query, candidates, force=Action.SKIP)
         decided[query_id] = reranker.rerank(pooled.query, candidates)
     relevant = {q: data.relevant(q) for q in pool}
-    fusion = crossfit_fusion(pool, relevant, data.groups, folds=folds, seed=seed)
+    fusion = (
+        crossfit_fusion(pool, relevant, data.groups, folds=folds, seed=seed)
+        if tune
+        else CrossfitFusion(
+            orders={q: tuple(c.id for c in p.candidates) for q, p in pool.items()},
+            fusions=(),
+            note="not tuned: the first stage as it came",
+        )
+    )
     came = {q: tuple(c.id for c in p.found.candidates) for q, p in pool.items()}
     tuned = {q: _whole(p, fusion.orders[q]) for q, p in pool.items()}
     note = fusion.note or f"refitted on these candidates' scores, cross-fitted by {fusion.unit}"
