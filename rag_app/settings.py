@@ -40,7 +40,7 @@ CONFIG_FILE = "rankgate.toml"
 ENV_PREFIX = "RANKGATE_"
 _CONFIG_VARIABLE = f"{ENV_PREFIX}CONFIG"
 _RENAMED = {"shadow_rate": "skip_audit_rate"}
-_PATHS = ("data_dir", "embedder_path", "policy")
+_PATHS = ("data_dir", "embedder_path", "policy", "policy_b")
 
 Origin = Literal["default", "file", "environment", "command line"]
 
@@ -89,6 +89,11 @@ class Settings(BaseSettings):
         64, ge=0, description="memory for scores that were computed before; 0: none are kept"
     )
     policy: Path | None = Field(None, description="policy file; none: the bundled default")
+    policy_b: Path | None = Field(
+        None,
+        description="second policy file: each answer takes passages of both in turns, and the page "
+        "Quality says which is preferred; none: one policy answers",
+    )
     k: int | None = Field(None, ge=1, description="candidates to read; none: the policy's")
     top_n: int | None = Field(None, ge=1, description="passages to keep; none: the policy's")
     deadline_ms: float | None = Field(None, gt=0, description="for reranking; none: the policy's")

@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rag_app.ask.condense import Exchange, Writer, condense
-from rag_app.ask.first_stage import HybridFirstStage, Index
+from rag_app.ask.first_stage import HybridFirstStage
+from rag_app.ask.interleaved import Interleaved, Rival, rival_for
 from rag_app.ask.result import AnswerResult
 from rag_app.ask.rewrite import Spelling, rewrite
-from rag_app.ask.scorer import scorer_for
+from rag_app.ask.scorer import Indexed, reranker_for, scorer_for
 from rag_app.ask.searched import Searched
 from rag_app.errors import RequestOverError
 from rag_app.generate.answer import Answer, Generator, refusal
@@ -20,12 +21,13 @@ from rag_app.generate.closeness import TokenReader
 from rag_app.generate.context import build_context
 from rag_app.generate.errors import GeneratorError
 from rag_app.generate.extractive import ExtractiveGenerator
-from rankgate import Policy, Profile, Reranker, Scorer
+from rankgate import Scorer
 from rankgate.decide.gate import Action
 from rankgate.errors import ConfigError, InputError
 from rankgate.outcome import Outcome
 from rankgate.scorers import ScoreContext
 from rankgate.scorers.build import close
+from rankgate.scorers.wrappers.cached import Cached
 from rankgate.types import Candidate, FirstStageKind
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class EmptyIndexError(ConfigError):
     """There is nothing to answer from yet."""
 
 
-class PipelineStore(Index, Protocol):
+class PipelineStore(Indexed, Protocol):
     """What the pipeline needs of a store."""
 
     @property
@@ -49,10 +51,6 @@ class PipelineStore(Index, Protocol):
 
     def count(self) -> int:
         """Number of passages."""
-        ...
-
-    def profile(self) -> Profile:
-        """Embedder, space, analyser and chunking of the index."""
         ...
 
 
@@ -84,10 +82,13 @@ class Pipeline:
         self.store = store
         reader = scorer_for(settings, store.token_store) if scorer is None else scorer
         self._own_scorer = reader if scorer is None else None
-        self.reranker = _reranker(settings, store, reader)
+        if settings.policy_b is not None:
+            reader = Cached(reader)  # what two policies both want is read once
+        self.reranker = reranker_for(settings, store, reader)
         section = self.reranker.policy.section(FirstStageKind.HYBRID)
         self.k = section.k if settings.k is None else settings.k
         self.first_stage = HybridFirstStage(store, section.fusion)
+        self.rival = rival_for(settings, store, reader, section)
         self._generators: dict[str, Generator] = {}
         if generator is not None:
             self._generators[settings.generator] = generator
@@ -178,9 +179,15 @@ class Pipeline:
         searched = self.searched_for(question, history, writer=writer, limits=limits)
         worded = {} if searched.by == "as_asked" else {"wording": _since(begun)}
         outcome, timings = self._outcome(searched, top_n, force, limits)
+        together = None
+        if self.rival is not None and force is None:
+            together = self._together(self.rival, searched, outcome, limits)
+            outcome = together.outcome
+            timings["rerank"] = outcome.timings_ms["total"]
         yield from self.write(
             searched,
             outcome,
+            together=together,
             generator=generator,
             pieces=pieces,
             begun=begun,
@@ -193,6 +200,7 @@ class Pipeline:
         searched: Searched,
         outcome: Outcome,
         *,
+        together: Interleaved | None = None,
         generator: str | None = None,
         pieces: bool = False,
         begun: float | None = None,
@@ -204,6 +212,7 @@ class Pipeline:
         Args:
             searched: the question, and what was searched for.
             outcome: of the reranker, whose kept passages are read.
+            together: how two policies came to it; None: there was one.
             generator: `extractive` or `openai`; None: the settings'.
             pieces: give the text as it is written, too.
             begun: `time.perf_counter()` when the question came; None: now.
@@ -250,6 +259,7 @@ class Pipeline:
             error=error,
             exit_code=exit_code,
             timings_ms=timings,
+            together=together,
         )
 
     def searched_for(
@@ -327,6 +337,15 @@ class Pipeline:
         )
         return outcome, {"retrieve": retrieve, "rerank": outcome.timings_ms["total"]}
 
+    def _together(
+        self, rival: Rival, searched: Searched, first: Outcome, limits: ScoreContext
+    ) -> Interleaved:
+        """What both policies make of it; the rival reads the candidates that are there already."""
+        candidates = sorted((p.candidate for p in first.passages), key=lambda c: c.rank)
+        if rival.first_stage is None and rival.k > self.k:
+            candidates = self.candidates(searched, rival.k, limits=limits)
+        return rival.against(first, candidates, searched.also, limits)
+
     def _generator(self, name: str | None) -> Generator:
         mode = self.settings.generator if name is None else name
         if mode not in self._generators:
@@ -370,32 +389,6 @@ def answer(
         settings = Loaded.load()
     with Pipeline.open(settings) as pipeline:
         return pipeline.answer(question, force=force)
-
-
-def _reranker(settings: Settings, store: PipelineStore, scorer: Scorer) -> Reranker:
-    """The reranker of the settings; k and deadline overrule the policy's."""
-    policy = None if settings.policy is None else Policy.load(settings.policy)
-
-    def build(with_policy: Policy | None) -> Reranker:
-        return Reranker(
-            scorer,
-            policy=with_policy,
-            first_stage=FirstStageKind.HYBRID,
-            profile=store.profile(),
-            lexicon=store.bm25.lexicon,
-        )
-
-    reranker = build(policy)
-    changes: dict[str, Any] = {}
-    if settings.k is not None:
-        changes["k"] = settings.k
-    if settings.deadline_ms is not None:
-        changes["deadline_ms"] = settings.deadline_ms
-    if not changes:
-        return reranker
-    changed = build(reranker.policy.with_section(FirstStageKind.HYBRID, **changes))
-    changed.notes = reranker.notes  # why the default policy does not apply stays to be said
-    return changed
 
 
 def _empty(settings: Settings) -> EmptyIndexError:

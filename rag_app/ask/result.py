@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rag_app.ask.interleaved import Interleaved
 from rag_app.ask.searched import Searched
 from rag_app.generate.answer import Answer
 from rankgate.outcome import Outcome
@@ -43,6 +44,7 @@ class AnswerResult:
         exit_code: of a generator that failed; 0 otherwise.
         timings_ms: milliseconds by step: retrieve, rerank, generate, total; `wording` where
             earlier turns were looked at.
+        together: how two policies came to the outcome; None: there was one.
     """
 
     searched: Searched
@@ -51,6 +53,7 @@ class AnswerResult:
     error: str = ""
     exit_code: int = 0
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    together: Interleaved | None = None
 
     @property
     def question(self) -> str:

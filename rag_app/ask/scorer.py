@@ -1,19 +1,30 @@
-"""The second stage's scorer with its wrappers, as the settings name it."""
+"""The second stage as the settings name it: scorer with its wrappers, and reranker."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
+from rag_app.ask.first_stage import Index
+from rankgate import Policy, Profile, Reranker
 from rankgate.scorers.build import ScorerName, Wrapping, load
 from rankgate.scorers.protocol import Scorer
+from rankgate.types import FirstStageKind
 
 if TYPE_CHECKING:
     from rag_app.settings import Settings
     from rankgate.encoders.token_store import TokenStore
 
-__all__ = ["scorer_for"]
+__all__ = ["Indexed", "reranker_for", "scorer_for"]
 
 _MEGABYTE = 2**20
+
+
+class Indexed(Index, Protocol):
+    """What first stage and reranker need of a store."""
+
+    def profile(self) -> Profile:
+        """Embedder, space, analyser and chunking of the index."""
+        ...
 
 
 def scorer_for(
@@ -42,3 +53,29 @@ def scorer_for(
         lazy=True,
         wrapping=Wrapping(batched=shared, cache_bytes=round(settings.scorer_cache_mb * _MEGABYTE)),
     )
+
+
+def reranker_for(settings: Settings, store: Indexed, scorer: Scorer) -> Reranker:
+    """The reranker of the settings; k and deadline overrule the policy's."""
+    policy = None if settings.policy is None else Policy.load(settings.policy)
+
+    def build(with_policy: Policy | None) -> Reranker:
+        return Reranker(
+            scorer,
+            policy=with_policy,
+            first_stage=FirstStageKind.HYBRID,
+            profile=store.profile(),
+            lexicon=store.bm25.lexicon,
+        )
+
+    reranker = build(policy)
+    changes: dict[str, Any] = {}
+    if settings.k is not None:
+        changes["k"] = settings.k
+    if settings.deadline_ms is not None:
+        changes["deadline_ms"] = settings.deadline_ms
+    if not changes:
+        return reranker
+    changed = build(reranker.policy.with_section(FirstStageKind.HYBRID, **changes))
+    changed.notes = reranker.notes  # why the default policy does not apply stays to be said
+    return changed

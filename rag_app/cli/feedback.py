@@ -1,14 +1,14 @@
-"""`rankgate feedback`: what people said about answers, for training and evaluation."""
+"""`rankgate feedback` and `quality`: what people said about answers, and what traffic says."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Container
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,7 +24,13 @@ from rankgate.errors import InputError
 from rankgate.feedback import FEEDBACK_FILE, FEEDBACK_SOURCES, FeedbackLog, read_feedback
 from rankgate.feedback_export import Exported, export_beir, export_jsonl, of_sources
 
-__all__ = ["register"]
+if TYPE_CHECKING:
+    from rag_app.quality.traffic import Watched
+    from rag_app.quality.trial import Standing
+    from rag_app.quality.trust import Trust
+    from rankgate.live.drift import Rate
+
+__all__ = ["EXIT_DRIFTED", "register"]
 
 _EPILOG = (
     "Works while a server runs. The words of questions and passages are in what is written: read "
@@ -161,6 +167,113 @@ def _passages(data_dir: Path, collection: str) -> dict[str, str]:
         raise InputError(f"the passages in {file} cannot be read: {exc}") from exc
 
 
+EXIT_DRIFTED = 1
+_QUALITY_EPILOG = (
+    "Works while a server runs. Exit codes: 0 as before; 1 this week's rates of skipped or refused "
+    "questions have moved; 2 a setting is wrong, or nothing was asked yet."
+)
+
+
+def quality(
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    collection: CollectionOption = None,
+) -> None:
+    """Skipped and refused questions by week against what was promised, and what people said."""
+    from rag_app.quality.figures import watched
+    from rag_app.quality.traffic import TRAFFIC_FILE, Traffic
+    from rag_app.quality.trial import TRIAL_FILE, Trial
+
+    settings = load_settings(config, data_dir=data_dir, collection=collection)
+    if not (settings.data_dir / TRAFFIC_FILE).is_file():
+        raise InputError(
+            f"nothing was counted in {settings.data_dir} yet: a server counts the questions that "
+            "it answers (rankgate serve)"
+        )
+    traffic = Traffic(settings.data_dir)
+    trial = Trial(settings.data_dir) if (settings.data_dir / TRIAL_FILE).is_file() else None
+    try:
+        found, trust = watched(traffic, settings.data_dir, settings.collection)
+        standing = None if trial is None else trial.standing(settings.collection)
+    finally:
+        traffic.close()
+        if trial is not None:
+            trial.close()
+    if found is None:
+        raise InputError(
+            f"collection {settings.collection!r} was not asked yet; name another with --collection"
+        )
+    if as_json:
+        plain = _plain(settings.collection, found, trust)
+        print_json({**plain, "two_policies": None if standing is None else asdict(standing)})
+    else:
+        typer.echo(f"Collection {settings.collection}, policy {found.policy}\n")
+        typer.echo("\n".join(_quality_lines(found, trust)))
+        if standing is not None:
+            typer.echo("\n".join(_trial_lines(standing)))
+    if found.drifted:
+        raise typer.Exit(EXIT_DRIFTED)
+
+
+def _plain(collection: str, found: Watched, trust: Trust | None) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "collection": collection,
+        **asdict(found),
+        "drifted": found.drifted,
+        "trust": None if trust is None else asdict(trust),
+    }
+    for week in plain["weeks"]:
+        week["start"] = week["start"].isoformat()
+    return plain
+
+
+def _quality_lines(found: Watched, trust: Trust | None) -> list[str]:
+    rows = [("week of", "questions", "skipped", "refused")]
+    rows += [
+        (week.start.isoformat(), str(week.n), _rate_words(week.skipped), _rate_words(week.refused))
+        for week in found.weeks
+    ]
+    now = found.weeks[0]
+    rows += [
+        ("promised", "", _range(now.skipped.promised), _range(now.refused.promised)),
+        ("weeks before", "", _range(now.skipped.before), _range(now.refused.before)),
+    ]
+    lines = [f"{a:<14}{b:>9}  {c:<42}{d}".rstrip() for a, b, c, d in rows]
+    if trust is not None and trust.found is not None:
+        lines += [
+            "",
+            f"Probabilities of the best cited passage, {trust.n} rated answers: predicted "
+            f"{trust.found.predicted:.1%}, found helpful {trust.found.base_rate:.1%} "
+            f"[{trust.low:.1%}, {trust.high:.1%}]; in {trust.unhelped:.0%} none helped.",
+        ]
+    return lines
+
+
+def _trial_lines(found: Standing) -> list[str]:
+    lines = [
+        "",
+        f"Two policies, A {found.a} and B {found.b}: {found.answers} answers, {found.differing} of "
+        "them not the same; conversations that prefer",
+    ]
+    for name, one in (("people", found.people), ("citations", found.cited)):
+        share = "-" if one.share is None else f"{one.share:.1%} [{one.low:.1%}, {one.high:.1%}]"
+        lines.append(
+            f"{name:<12}A {one.a}, B {one.b}, ties {one.ties}; share of B {share}, p {one.p:.3f}"
+        )
+    return lines
+
+
+def _rate_words(rate: Rate) -> str:
+    mark = f" moved ({rate.drifted})" if rate.drifted else ""
+    return f"{rate.share:.1%} [{rate.low:.1%}, {rate.high:.1%}]{mark}"
+
+
+def _range(bounds: tuple[float, float] | None) -> str:
+    return "-" if bounds is None else f"{bounds[0]:.1%} to {bounds[1]:.1%}"
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(group, name="feedback")
+    app.command("quality", epilog=_QUALITY_EPILOG)(quality)

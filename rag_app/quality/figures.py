@@ -15,6 +15,7 @@ import numpy as np
 
 from rag_app.quality.ratings import Ratings
 from rag_app.quality.traffic import Traffic, Watched
+from rag_app.quality.trial import Trial
 from rag_app.quality.trust import Trust, trust_of
 from rankgate.feedback import FEEDBACK_FILE, read_feedback
 from rankgate.live.drift import FALSE_ALARMS
@@ -85,6 +86,7 @@ def summary(
     recent: Recent,
     skip_audit: SkipAudit,
     traffic: Traffic,
+    trial: Trial | None,
     collection: str,
 ) -> dict[str, Any]:
     """Everything that the page shows.
@@ -97,6 +99,7 @@ def summary(
         recent: the questions that were answered lately.
         skip_audit: what became of those that skipped the scorer.
         traffic: counts by day.
+        trial: of two policies; None: one answers.
         collection: whose weeks and probabilities are shown.
     """
     folder = Path(settings.data_dir)
@@ -114,6 +117,7 @@ def summary(
         "skip_audit": skip_audit.summary(),
         "traffic": weeks,
         "trust": trust,
+        "trial": None if trial is None else trial.standing(collection),
         "false_alarms": FALSE_ALARMS,
         "reports": reports(folder),
         "thumbs": Ratings(folder).counts() if settings.feedback else None,

@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from rag_app.ask.conversations import Conversations
 from rag_app.quality.skip_audit import SkipAudit
 from rag_app.quality.traffic import Traffic
+from rag_app.quality.trial import Trial
 from rag_app.server.access import Access, is_local
 from rag_app.server.collections import Collections
 from rag_app.server.errors import add_error_handlers
@@ -76,6 +77,7 @@ def create_app(settings: Settings, *, collections: Collections | None = None) ->
             Path(settings.data_dir), rate=settings.skip_audit_rate, busy=lambda: workers.taken > 0
         )
         traffic = Traffic(Path(settings.data_dir))
+        trial = None if settings.policy_b is None else Trial(Path(settings.data_dir))
         app.state.server = ServerState(
             settings=settings,
             collections=opened,
@@ -86,6 +88,7 @@ def create_app(settings: Settings, *, collections: Collections | None = None) ->
             conversations=conversations,
             skip_audit=skip_audit,
             traffic=traffic,
+            trial=trial,
         )
         await asyncio.to_thread(uploads.resume)
         try:
@@ -95,6 +98,8 @@ def create_app(settings: Settings, *, collections: Collections | None = None) ->
             await workers.close()
             await asyncio.to_thread(skip_audit.close)
             traffic.close()
+            if trial is not None:
+                trial.close()
             conversations.close()
             if collections is None:
                 await asyncio.to_thread(opened.close)

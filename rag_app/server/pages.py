@@ -123,9 +123,11 @@ async def measured(server: Server, principal: Evaluator, collection: Collection 
                 server.metrics.recent,
                 server.skip_audit,
                 server.traffic,
+                server.trial,
                 context["collection"],
             ),
             "feedback_on": server.settings.feedback,
+            "trial_on": server.trial is not None,
         }
 
     page = await asyncio.to_thread(read)

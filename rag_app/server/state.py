@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from rag_app.ask.conversations import Conversations
 from rag_app.quality.skip_audit import SkipAudit
 from rag_app.quality.traffic import Traffic
+from rag_app.quality.trial import Trial
 from rag_app.server.access import Access, Principal
 from rag_app.server.collections import Collections, UnknownCollectionError, check_name
 from rag_app.server.errors import ApiError
@@ -38,6 +39,7 @@ class ServerState:
     conversations: Conversations
     skip_audit: SkipAudit
     traffic: Traffic
+    trial: Trial | None
 
     def usual(self, principal: Principal) -> str | None:
         """What a request means that names no collection: the settings', or the caller's only one.

@@ -196,7 +196,9 @@ def handled(recent, n, *, status="reranked", ms=100.0):
 
 def summary(tmp_path, recent):
     settings = SimpleNamespace(data_dir=tmp_path, feedback=False)
-    return figures.summary(settings, recent, SimpleNamespace(summary=lambda: None))
+    traffic = SimpleNamespace(watched=lambda collection: None)
+    audit = SimpleNamespace(summary=lambda: None)
+    return figures.summary(settings, recent, audit, traffic, None, "default")
 
 
 def test_percentiles_appear_once_the_samples_carry_them(tmp_path):

@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from rag_app.ask.pipeline import Pipeline
-from rag_app.cli.quality import register
+from rag_app.cli.feedback import register
 from rag_app.errors import StoreError
 from rag_app.quality.traffic import TRAFFIC_FILE, Traffic
 from rag_app.quality.trust import LEAST_RATED, trust_of

@@ -289,12 +289,28 @@ class _Asked:
             shape = answer_shape(item, self.principal)
             if self.conversation is not None:
                 shape |= self._keep(item, shape)
-            self.server.traffic.add(
-                item.outcome, pipeline.reranker.policy, pipeline.settings.collection
-            )
-            # Looked at once nobody waits, this question included.
-            self.server.skip_audit.offer(pipeline, item.outcome)
+            self._count(pipeline, item, shape.get("turn"))
             yield _Done(result=item, shape=shape, usage=_usage(pipeline, self.question, item))
+
+    def _count(self, pipeline: Pipeline, result: AnswerResult, turn: str | None) -> None:
+        """For the page Quality; of two policies the first, by what it alone would have done."""
+        server, collection = self.server, pipeline.settings.collection
+        policy, own, together = pipeline.reranker.policy, result.outcome, result.together
+        if together is not None and pipeline.rival is not None:
+            own, other = together.a, pipeline.rival.reranker.policy
+            sources = () if result.answer is None else result.answer.sources
+            if server.trial is not None:
+                server.trial.add(
+                    together,
+                    (policy, other),
+                    collection=collection,
+                    cited=[source.chunk_id for source in sources],
+                    conversation=self.conversation,
+                    turn=turn,
+                )
+        server.traffic.add(own, policy, collection)
+        # Looked at once nobody waits, this question included.
+        server.skip_audit.offer(pipeline, own)
 
     def _keep(self, result: AnswerResult, shape: dict[str, Any]) -> dict[str, Any]:
         note_reask(self.server.collections, self.server.settings, self.kept(), self.question, shape)
@@ -304,7 +320,10 @@ class _Asked:
             question=self.question,
             answer="" if result.answer is None else result.answer.text,
             status=result.status,
-            details={k: v for k, v in shape.items() if k not in ("answer", "html", "status")},
+            details={
+                **{k: v for k, v in shape.items() if k not in ("answer", "html", "status")},
+                **({} if result.together is None else {"teams": dict(result.together.teams)}),
+            },
         )
         return {"conversation": self.conversation, "turn": turn.id}
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rag_app.ask.conversations import UnknownConversationError
+from rag_app.ask.conversations import Conversation, Turn, UnknownConversationError
 from rag_app.quality.judged import judge
 from rag_app.quality.ratings import Ratings
 from rag_app.server.access import Principal, SignedIn
@@ -75,10 +75,26 @@ def _keep(body: FeedbackRequest, server: ServerState, principal: Principal) -> i
             raise ApiError(
                 400, "invalid_request", f"the answer has no source {body.opened}", param="opened"
             )
-        return judge(server.collections, kept, turn, found, relevant=True, kind="opened")
+        return _judged(server, kept, turn, found, relevant=True, kind="opened")
     up = body.verdict == "up"
     reason = "" if body.reason is None else body.reason
     Ratings(Path(server.settings.data_dir)).add(turn.id, up=up, reason=reason)
     # Other reasons for a thumb down say nothing about the passages.
     speaks = sources if up or reason == "sources" else []
-    return judge(server.collections, kept, turn, speaks, relevant=up, kind="thumb")
+    return _judged(server, kept, turn, speaks, relevant=up, kind="thumb")
+
+
+def _judged(
+    server: ServerState,
+    kept: Conversation,
+    turn: Turn,
+    sources: list[dict[str, Any]],
+    *,
+    relevant: bool,
+    kind: str,
+) -> int:
+    """The verdict in the feedback log, and to the credit of the policy that drafted the source."""
+    if server.trial is not None:
+        chunks = [s["chunk_id"] for s in sources]
+        server.trial.credit(turn.id, turn.details.get("teams", {}), chunks, relevant=relevant)
+    return judge(server.collections, kept, turn, sources, relevant=relevant, kind=kind)
