@@ -71,6 +71,7 @@ def evaluate_data(
                 "--k": k,
                 "--budget-ms": budget_ms,
                 "--system": inputs.system,
+                "--collection": inputs.collection,
             }
             compared = _compare_runs(
                 inputs,

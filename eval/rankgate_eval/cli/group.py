@@ -13,6 +13,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from rankgate_eval.stores import command as export_corpus
+
 __all__ = ["DEFAULT", "MODULES", "DefaultCommand", "EvalGroup", "register"]
 
 DEFAULT = "DATA"
@@ -49,7 +51,7 @@ class DefaultCommand(TyperCommand):
 
 
 def register(app: typer.Typer) -> None:
-    """Add the group with all its commands."""
+    """Add the group with all its commands, and `export-corpus`, which makes data for it."""
     group = typer.Typer(
         cls=EvalGroup,
         help="Measure on your own data whether a reranker helps, and decide.",
@@ -62,3 +64,4 @@ def register(app: typer.Typer) -> None:
         if importlib.util.find_spec(module) is not None:
             importlib.import_module(module).register(group)
     app.add_typer(group, name="eval")
+    export_corpus.register(app)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,6 +73,18 @@ class Inputs:
             "against it as they are, and nothing is scored.",
         ),
     ] = None
+    collection: Annotated[
+        str | None,
+        typer.Option(
+            "--collection",
+            help="An ingested collection as the first stage, as `rankgate ask` searches it. "
+            "Without a corpus of its own, DATA's questions are about its passages.",
+        ),
+    ] = None
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", help="Folder of the collection; usually ./.rankgate."),
+    ] = None
     id_key: Annotated[
         str | None,
         typer.Option("--id-key", help="Metadata key with the passage's id, for LangChain."),
@@ -95,17 +110,33 @@ class Inputs:
         """
         from rankgate_eval.data.loading import load_dataset
 
-        dataset, report = load_dataset(
-            self.data,
-            corpus=self.corpus,
-            queries=self.queries,
-            qrels=self.qrels,
-            unjudged=self.unjudged,
-            min_grade=self.min_grade,
-        )
+        with contextlib.ExitStack() as stack:
+            corpus: str | Path | None = self.corpus
+            if self.collection is not None and corpus is None and Path(self.data).is_file():
+                corpus = stack.enter_context(self._collection_corpus())
+            dataset, report = load_dataset(
+                self.data,
+                corpus=corpus,
+                queries=self.queries,
+                qrels=self.qrels,
+                unjudged=self.unjudged,
+                min_grade=self.min_grade,
+            )
         for said in report.said_first:
             typer.echo(f"Note: {said}", err=True)
         return dataset, report
+
+    @contextlib.contextmanager
+    def _collection_corpus(self) -> Iterator[Path]:
+        """The collection's passages as a corpus, for questions that have none of their own."""
+        from rankgate_eval.stores.collections import open_collection
+        from rankgate_eval.stores.listing import listed, write_corpus
+
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"{self.collection}.jsonl"
+            with open_collection(self.collection, data_dir=self.data_dir) as opened:
+                write_corpus(file, listed(opened))
+            yield file
 
     def read_for_runs(self) -> Dataset:
         """As `read`; of TREC judgements alone, no passages and queries are needed.
@@ -129,10 +160,18 @@ class Inputs:
         """
         from rankgate.errors import InputError
 
+        named = {"--system": self.system, "--run": self.run, "--collection": self.collection}
+        given = [name for name, value in named.items() if value]
+        if len(given) > 1:
+            raise InputError(f"{' and '.join(given)} are two first stages: give one of them")
+        if self.data_dir is not None and self.collection is None:
+            raise InputError("--data-dir is the folder of a --collection, and none is named")
+        if self.collection is not None:
+            from rankgate_eval.run.system import CollectionStage
+
+            return CollectionStage(self.collection, dataset, data_dir=self.data_dir)
         if not self.run:
             return self.system
-        if self.system is not None:
-            raise InputError("--run and --system are two first stages: give one of them")
         if len(self.run) > 1:
             raise InputError(
                 "one --run is a first stage; only `rankgate eval DATA` compares several"

@@ -30,7 +30,13 @@ from rankgate_eval.run.experiment import (
     run_experiment,
 )
 from rankgate_eval.run.scorer_choice import as_scorer, choose_scorer, reads_tokens
-from rankgate_eval.run.system import FirstStage, IndexStage, RunStage, as_first_stage
+from rankgate_eval.run.system import (
+    CollectionStage,
+    FirstStage,
+    IndexStage,
+    RunStage,
+    as_first_stage,
+)
 from rankgate_eval.run.system_choice import choose_system, index_kind, index_stage
 from rankgate_eval.verdict.analysis import analyse
 from rankgate_eval.verdict.provenance import (
@@ -136,6 +142,9 @@ def open_under_test(
             )
         if stage is None and isinstance(found, IndexStage):
             opened.callback(found.index.close)
+        if isinstance(found, CollectionStage):
+            found.fusion = fusion
+            opened.enter_context(found)
         opened.stage = found
         opened.stage_words = _in_words(stage, found)
     except BaseException:

@@ -20,7 +20,7 @@ from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.collect import Collected, collect
 from rankgate_eval.run.orderings import Arms, run_arms
 from rankgate_eval.run.pool import Pooled, score_pool
-from rankgate_eval.run.system import FirstStage, IndexStage
+from rankgate_eval.run.system import CollectionStage, FirstStage, IndexStage
 from rankgate_eval.run.system_choice import kind_of, profile_of
 from rankgate_eval.verdict.recall import reached_depth
 from rankgate_eval.verdict.verdict import Standards
@@ -310,7 +310,9 @@ def passages_kept(top_n: int | None, policy: Policy | None, stage: FirstStage | 
 def _section(policy: Policy | None, stage: FirstStage | None) -> Section | None:
     if policy is None:
         return None
-    found = policy.sections.get(stage.kind) if isinstance(stage, IndexStage) else None
+    found = None
+    if isinstance(stage, IndexStage | CollectionStage):
+        found = policy.sections.get(stage.kind)
     return next(iter(policy.sections.values()), None) if found is None else found
 
 

@@ -13,7 +13,13 @@ from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval.data.attribute import load_object
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.encoding import build_index
-from rankgate_eval.run.system import FirstStage, IndexStage, LangChainStage, as_first_stage
+from rankgate_eval.run.system import (
+    CollectionStage,
+    FirstStage,
+    IndexStage,
+    LangChainStage,
+    as_first_stage,
+)
 
 __all__ = ["choose_system", "index_kind", "index_stage", "kind_of", "profile_of"]
 
@@ -81,6 +87,8 @@ def kind_of(candidates: Iterable[Candidate]) -> FirstStageKind:
 
 def profile_of(stage: FirstStage) -> Profile:
     """What is known of the first stage: an index's embedder and analyser, a store's embedder."""
+    if isinstance(stage, CollectionStage):
+        return stage.profile
     if isinstance(stage, LangChainStage):
         return Profile(embedder=stage.embedder, space=stage.space)
     if not isinstance(stage, IndexStage):
