@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from rankgate_eval.calibrate.record import (
     plain_data,
     reranker_numbers,
 )
-from rankgate_eval.calibrate.unanswerable import Question
+from rankgate_eval.calibrate.unanswerable import REMOVED, Question
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.fingerprint import fingerprint, question_marks
 from rankgate_eval.run.system import FirstStage
@@ -78,6 +78,7 @@ def calibrate(
     kind: FirstStageKind | None = None,
     base: Policy | None = None,
     questions: Sequence[Question] = (),
+    negatives: Collection[str] = (REMOVED,),
     k: int = DEFAULT_K,
     top_n: int = 5,
     max_loss: float | None = 0.002,
@@ -107,6 +108,7 @@ def calibrate(
         base: whose other sections are kept, and whose numbers stay where nothing is fitted;
             None: the default policy, where it fits the scorer.
         questions: further ones that the corpus does not answer.
+        negatives: which ones are made of the data set's own: of `removed` and `near_miss`.
         k: candidates that are asked for; the policy is fitted for as many as come.
         top_n: passages that are kept.
         max_loss: mean nDCG@10 that the gate may lose; ignored where `skip_rate` is given.
@@ -148,6 +150,7 @@ def calibrate(
         split=split,
         kind=kind,
         questions=questions,
+        negatives=negatives,
         k=k,
         folds=folds,
         seed=seed,

@@ -5,7 +5,7 @@ Reading takes minutes, fitting seconds. A benchmark that fits the same questions
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from rankgate.errors import InputError
@@ -14,12 +14,13 @@ from rankgate.retrieve import DEFAULT_K, Fusion
 from rankgate.scorers import Scorer, ScorerInfo
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.fusion import TunedFusion, tune_fusion
+from rankgate_eval.calibrate.near_miss import near_miss_questions
 from rankgate_eval.calibrate.reading import (
     Reading,
     Report,
     read_rows,
 )
-from rankgate_eval.calibrate.unanswerable import Question
+from rankgate_eval.calibrate.unanswerable import NEAR_MISS, NEGATIVES, REMOVED, Question
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.system import FirstStage, IndexStage
 from rankgate_eval.run.system_choice import profile_of
@@ -29,6 +30,8 @@ __all__ = ["LEAST_JUDGED", "Material", "read_material"]
 
 LEAST_JUDGED = 100
 """Judged queries below which nothing is fitted."""
+
+_MOST_MADE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ def read_material(
     split: str | None = None,
     kind: FirstStageKind | None = None,
     questions: Sequence[Question] = (),
+    negatives: Collection[str] = (REMOVED,),
     k: int = DEFAULT_K,
     folds: int = 5,
     seed: int = 0,
@@ -85,6 +89,9 @@ def read_material(
         SystemFailedError: first stage or scorer failed on too many queries.
     """
     report: Report = _quiet if tell is None else tell
+    strange = sorted(set(negatives) - set(NEGATIVES))
+    if strange:
+        raise InputError(f"negatives are of {', '.join(NEGATIVES)}; got {strange[0]!r}")
     judged, unanswerable = _chosen(data, split, limit)
     _profile(scorer, stage, embedder)  # what contradicts itself is said before anything is read
     tuned: TunedFusion | None = None
@@ -98,21 +105,25 @@ def read_material(
         fusion = stage.fusion
     index = stage.index if isinstance(stage, IndexStage) else None
     lexicon = None if index is None else index.bm25.lexicon
+    made = _near_misses(data, judged, seed, report) if NEAR_MISS in negatives else []
     reading = read_rows(
         stage,
         data,
         judged=judged,
         unanswerable=unanswerable,
-        questions=questions,
+        questions=[*questions, *made],
         scorer=scorer,
         k=k,
         kind=kind,
         lexicon=lexicon,
         report=report,
+        removed=REMOVED in negatives,
     )
     given, short = _depth(stage, data, reading, k)
     profile = _profile(scorer, stage, embedder)
     told = [*reading.notes, *short, *_unbound(profile, reading.kind)]
+    if NEAR_MISS in negatives:
+        told.append(f"{len(made)} near-miss questions were made of {len(judged)}; nobody read them")
     return Material(
         split=split,
         judged=tuple(judged),
@@ -140,6 +151,15 @@ def _chosen(data: Dataset, split: str | None, limit: int | None) -> tuple[list[s
             raise InputError(f"limit must be at least 1, got {limit}")
         judged, unanswerable = spread(judged, limit), spread(unanswerable, limit)
     return judged, unanswerable
+
+
+def _near_misses(data: Dataset, judged: Sequence[str], seed: int, report: Report) -> list[Question]:
+    from rankgate.encoders import TokenEncoder
+
+    report("making near-miss questions", 0, 1)
+    known = [q for q in judged if data.relevant(q)]
+    encoder = TokenEncoder.load()
+    return near_miss_questions(data, known, embed=encoder.embed, at_most=_MOST_MADE, seed=seed)
 
 
 def _profile(scorer: Scorer, stage: FirstStage, embedder: str | None) -> Profile:

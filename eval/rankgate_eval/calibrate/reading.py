@@ -12,6 +12,7 @@ from rankgate.scorers.wrappers import Cached
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.rows import ANSWERABLE, Row, pooled_row
 from rankgate_eval.calibrate.unanswerable import (
+    REMOVED,
     Question,
     hidden_passages,
     questions_data,
@@ -57,13 +58,15 @@ def read_rows(
     kind: FirstStageKind | None,
     lexicon: Collection[str] | None,
     report: Report,
+    removed: bool = True,
 ) -> Reading:
     """Retrieve and score every question.
 
     Args:
         stage: the first stage.
         data: the data set.
-        judged: answerable queries; each is read a second time with its passages removed.
+        judged: answerable queries; each is read a second time with its passages removed, if
+            that is asked for.
         unanswerable: queries of the data set that the floor should refuse.
         questions: further questions that the corpus does not answer.
         scorer: reads the first k; its scores are kept while reading, since with a passage
@@ -72,6 +75,7 @@ def read_rows(
         kind: scores that are kept on the candidates; None: what all of them carry.
         lexicon: words of the corpus.
         report: told how far it is.
+        removed: whether the judged are read again without their passages.
 
     Raises:
         InputError: the candidates lack a score that `kind` wants.
@@ -92,27 +96,27 @@ def read_rows(
 
     notes: list[str] = []
     as_found = read("reading", stage, data, judged)
+    removable = [q for q in judged if removed and data.relevant(q)]
     hidden = hidden_passages(
         data,
-        judged,
+        removable,
         stage,
         progress=lambda done, total: report("finding near-duplicates", done, total),
     )
-    removable = [q for q in judged if hidden[q]]
-    removed = read("reading without the answers", stage_without(stage, hidden), data, removable)
-    if not isinstance(stage, IndexStage):
+    without = read("reading without the answers", stage_without(stage, hidden), data, removable)
+    if without and not isinstance(stage, IndexStage):
         note = "passages were removed from the candidate lists, asked for deeper: the system is "
         notes.append(note + "not an index from which they could be hidden")
-        short = sum(len(removed[q].candidates) < len(as_found[q].candidates) for q in removed)
+        short = sum(len(p.candidates) < len(as_found[q].candidates) for q, p in without.items())
         if short:
             notes.append(
-                f"{short} of {len(removed)} lists are shorter with passages removed: the system "
+                f"{short} of {len(without)} lists are shorter with passages removed: the system "
                 "gives no more than it gives"
             )
     others = questions_data(data, questions)
     asked = read("reading unanswerable questions", stage, others, list(others.queries))
     own = read("reading the data set's unanswerable questions", stage, data, unanswerable)
-    every = [*as_found.values(), *removed.values(), *asked.values(), *own.values()]
+    every = [*as_found.values(), *without.values(), *asked.values(), *own.values()]
     seen = kind_of(c for pooled in every for c in pooled.candidates)
     if kind is None and seen is FirstStageKind.ORDER:
         notes.append("not all candidates carry a score: the first stage's order is all there is")
@@ -121,12 +125,12 @@ def read_rows(
     def row(p: Pooled, group: str, stratum: str, gold: Collection[str] = ()) -> Row:
         return pooled_row(_as_kind(p, kept, lexicon), gold=gold, group=group, stratum=stratum)
 
-    strata = {q.id: q.stratum for q in questions}
+    made = {q.id: q for q in questions}
     # An earlier query names the group, so its name depends on the file's order; no sum does.
     groups: Mapping[str, str] = data.groups
     rows = [row(p, groups[q], ANSWERABLE, data.relevant(q)) for q, p in as_found.items()]
-    rows += [row(p, groups[q], "removed") for q, p in removed.items()]
-    rows += [row(p, q, strata[q]) for q, p in asked.items()]
+    rows += [row(p, groups[q], REMOVED) for q, p in without.items()]
+    rows += [row(p, made[q].group or q, made[q].stratum) for q, p in asked.items()]
     rows += [row(p, groups[q], data.stratum_of(q)) for q, p in own.items()]
     failed = sorted({p.query_id for p in every if p.scorer_error is not None})
     if failed:

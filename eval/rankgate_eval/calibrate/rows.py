@@ -12,15 +12,19 @@ from rankgate.decide.rank import CandidateList
 from rankgate.decide.signals import Signals
 from rankgate.scorers.protocol import Scores
 from rankgate.types import Candidate
+from rankgate_eval.calibrate.unanswerable import NEAR_MISS, REMOVED
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.stats.ndcg import ndcg
 
-__all__ = ["ANSWERABLE", "Row", "Seen", "ndcg10", "pooled_row", "row_of"]
+__all__ = ["ANSWERABLE", "Row", "Seen", "evidence", "ndcg10", "pooled_row", "row_of"]
 
 FloatArray = npt.NDArray[np.float64]
 
 ANSWERABLE = "answerable"
 """The stratum of queries that have a relevant passage in the corpus."""
+
+_MADE = (REMOVED, NEAR_MISS, "foreign")
+_MOST_TIMES = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -152,6 +156,25 @@ def pooled_row(
         stratum=stratum,
         group=group,
     )
+
+
+def evidence(rows: Sequence[Row]) -> FloatArray:
+    """(n,) weights of queries in the fit of probabilities, 1 on average in each corpus.
+
+    Unanswerable questions that people gave weigh as much together as those that were made of the
+    data set's own, where they are fewer, and each at most five times as much as one of those: they
+    are what will be asked. What answerable and unanswerable ones weigh against each other stays.
+    """
+    weights = np.ones(len(rows))
+    for corpus in {row.corpus for row in rows}:
+        of_it = np.array([row.corpus == corpus and not row.answerable for row in rows])
+        made = np.array([row.stratum.split(":")[0] in _MADE for row in rows]) & of_it
+        given = of_it & ~made
+        if made.any() and given.any():
+            times = float(np.clip(made.sum() / given.sum(), 1.0, _MOST_TIMES))
+            unit = of_it.sum() / (made.sum() + times * given.sum())
+            weights[made], weights[given] = unit, times * unit
+    return weights
 
 
 def ndcg10(order: npt.NDArray[np.intp], row: Row) -> float:

@@ -1,9 +1,10 @@
 """Questions that the corpus does not answer: without them every floor looks harmless.
 
-Three strata. `removed`: the data set's own questions with their relevant passages, and all that
-say nearly the same, gone from the first stage. `foreign:NAME`: another data set's questions, the
-easy ones. `unanswerable`: questions that people found unanswerable, the hard ones. Beside them
-what the data set says of its own: see `Dataset.stratum_of`.
+Made ones: `removed`, the data set's own questions with their relevant passages, and all that say
+nearly the same, gone from the first stage; `near_miss`, the same questions about another name or
+number; `foreign:NAME`, another data set's questions, easy ones unless it is a sibling collection.
+Given ones: `unanswerable`, questions that people found unanswerable, the hard ones, and what the
+data set says of its own, see `Dataset.stratum_of`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from rankgate_eval.data.near_duplicates import near_duplicates, removals
 from rankgate_eval.run.system import FirstStage, IndexStage
 
 __all__ = [
+    "NEAR_MISS",
+    "NEGATIVES",
+    "REMOVED",
     "Question",
     "WithoutStage",
     "foreign_questions",
@@ -32,6 +36,11 @@ __all__ = [
 ]
 
 
+REMOVED, NEAR_MISS = "removed", "near_miss"
+NEGATIVES = (REMOVED, NEAR_MISS)
+"""Strata of questions that can be made of the data set's own."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A question without an answer in the corpus.
@@ -40,11 +49,13 @@ class Question:
         id: unique among all questions of the calibration.
         text: its words.
         stratum: of which kind.
+        group: document group of the question that it was made from; None: its own.
     """
 
     id: str
     text: str
     stratum: str
+    group: str | None = None
 
 
 class WithoutStage:

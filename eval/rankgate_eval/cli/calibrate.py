@@ -88,7 +88,11 @@ def calibrate_data(
     ] = None,
     foreign: Annotated[
         list[str] | None,
-        typer.Option("--foreign", help="Another data set, of questions that DATA cannot answer."),
+        typer.Option(
+            "--foreign",
+            help="Another data set, of questions that DATA cannot answer; a sibling collection's "
+            "are near misses, a stranger's are easy.",
+        ),
     ] = None,
     unanswerable: Annotated[
         list[Path] | None,
@@ -97,6 +101,14 @@ def calibrate_data(
             help="JSONL of questions (`text` or `turns`) that DATA does not answer; repeatable.",
         ),
     ] = None,
+    negatives: Annotated[
+        str,
+        typer.Option(
+            "--negatives",
+            help="Unanswerable questions to make of DATA's own: removed (their passages are gone), "
+            "near-miss (another name or number), both with a comma, or none.",
+        ),
+    ] = "removed",
     folds: Annotated[
         int, typer.Option("--folds", min=2, help="Of the cross-fitting inside the half.")
     ] = 5,
@@ -121,6 +133,7 @@ def calibrate_data(
     except ValueError as exc:
         known = ", ".join(FirstStageKind)
         raise InputError(f"--first-stage is one of {known}; got {first_stage!r}") from exc
+    made = _made(negatives)
     _writable(out)
     with guarded(debug=debugging(ctx)) as tell:
         known_base = None if base is None else Policy.load(base)
@@ -143,6 +156,7 @@ def calibrate_data(
                 kind=kind,
                 base=known_base,
                 questions=questions,
+                negatives=made,
                 k=k,
                 top_n=top_n,
                 max_loss=0.002 if max_loss is None else max_loss,
@@ -182,6 +196,21 @@ def _writable(out: Path) -> None:
         raise InputError(f"--out {out} is a folder; name the policy file in it")
     if not out.absolute().parent.is_dir():
         raise InputError(f"--out {out}: there is no folder {out.absolute().parent}")
+
+
+def _made(negatives: str) -> list[str]:
+    """The strata that are asked for."""
+    from rankgate.errors import InputError
+    from rankgate_eval.calibrate.unanswerable import NEGATIVES
+
+    known = {name.replace("_", "-"): name for name in NEGATIVES}
+    asked = [name.strip() for name in negatives.split(",")]
+    if asked == ["none"]:
+        return []
+    strange = [name for name in asked if name not in known]
+    if strange:
+        raise InputError(f"--negatives takes {', '.join(known)} or none; got {strange[0]!r}")
+    return [known[name] for name in asked]
 
 
 def _questions(

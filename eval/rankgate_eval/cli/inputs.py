@@ -35,7 +35,8 @@ class Inputs:
         str,
         typer.Argument(
             metavar="DATA",
-            help="A BEIR folder, a CSV or JSONL file of questions with their gold, or TREC qrels.",
+            help="A BEIR folder, a CSV or JSONL file of questions with their gold, TREC qrels, a "
+            "retrieval task of the hub (folder), or ir_datasets:NAME.",
         ),
     ]
     queries: Annotated[

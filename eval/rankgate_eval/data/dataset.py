@@ -151,7 +151,7 @@ class Dataset:
         """Its kind, and of an unjudged one what its field `answerability` says."""
         kind = self.kind_of(query_id)
         said = self.fields.get(query_id, {}).get("answerability")
-        return kind if said is None or kind is not Kind.UNJUDGED else f"{kind}:{said}"
+        return kind.value if said is None or kind is not Kind.UNJUDGED else f"{kind}:{said}"
 
     def answers(self, query_id: str) -> tuple[str, ...]:
         """Reference answers of a query, from its fields `answer` and `answers`; often none."""

@@ -10,8 +10,10 @@ from rankgate_eval.data.dataset_check import DatasetReport, check_dataset
 from rankgate_eval.data.kinds import unjudged_as
 from rankgate_eval.data.raw import QueryRow, RawDataset
 from rankgate_eval.data.readers.beir import read_beir
+from rankgate_eval.data.readers.catalogue import catalogue_name, read_catalogue
 from rankgate_eval.data.readers.csv import read_csv
 from rankgate_eval.data.readers.feedback import is_feedback, read_feedback
+from rankgate_eval.data.readers.hub import is_hub_folder, read_hub
 from rankgate_eval.data.readers.questions import read_questions
 from rankgate_eval.data.readers.trec import read_qrels, read_trec
 from rankgate_eval.errors import DatasetError
@@ -28,7 +30,8 @@ def read_dataset(
 ) -> RawDataset:
     """Read a data set, the form seen from what `source` is.
 
-    A folder is BEIR's, and `queries` and `qrels` name other files in it; `.csv` and `.tsv` are
+    `ir_datasets:NAME` is one of that catalogue. A folder is BEIR's, and `queries` and `qrels` name
+    other files in it, or a retrieval task as the hub has it; `.csv` and `.tsv` are
     tables and `.jsonl` are JSON lines of questions or a feedback log, over `corpus` or forming
     it; anything else is a TREC qrels file, which needs `corpus` and `queries`.
 
@@ -36,6 +39,11 @@ def read_dataset(
         InputError: nothing is there, or an argument does not go with the form.
     """
     path = Path(source)
+    name = catalogue_name(source)
+    if name is not None or (path.is_dir() and is_hub_folder(path)):
+        if corpus is not None or queries is not None or qrels is not None:
+            raise InputError(f"{source} has all it needs: leave corpus, queries and qrels out")
+        return read_hub(path) if name is None else read_catalogue(name)
     if path.is_dir():
         if corpus is not None:
             raise InputError(f"{path} is a folder with a corpus of its own: leave corpus out")
@@ -46,8 +54,8 @@ def read_dataset(
         )
     if not path.is_file():
         raise InputError(
-            f"no data set at {path}: give a BEIR folder, a CSV or JSONL file of questions, or a "
-            "TREC qrels file"
+            f"no data set at {path}: give a BEIR folder, a CSV or JSONL file of questions, a TREC "
+            "qrels file, or ir_datasets:NAME"
         )
     kinds = {suffix.casefold() for suffix in path.suffixes}
     if not is_qrels(path):

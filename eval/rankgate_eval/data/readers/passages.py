@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ from rankgate_eval.data.raw import PassageRow, QueryRow, RawDataset, SplitRow
 from rankgate_eval.data.readers.lines import identifier, json_objects
 from rankgate_eval.finding import Place
 
-__all__ = ["read_answer_fields", "read_passages", "read_queries"]
+__all__ = ["add_passages", "add_queries", "read_answer_fields", "read_passages", "read_queries"]
+
+Rows = Iterable[tuple[Place, dict[str, Any]]]
 
 
 def read_passages(file: Path, raw: RawDataset) -> None:
@@ -18,7 +21,12 @@ def read_passages(file: Path, raw: RawDataset) -> None:
     Each has `_id`, `text`, perhaps `title` (put before the text on a line of its own) and
     `document` (what the passage was cut from).
     """
-    for place, row in json_objects(file, raw):
+    add_passages(json_objects(file, raw), raw)
+
+
+def add_passages(rows: Rows, raw: RawDataset) -> None:
+    """Append passages that were read from whatever holds them."""
+    for place, row in rows:
         key = _key(row, raw, place)
         text = _string(row, "text", raw, place, required=True)
         title = _string(row, "title", raw, place)
@@ -44,7 +52,12 @@ def read_queries(file: Path, raw: RawDataset) -> None:
     `split` puts the query into a split. A conversation (`turns`, no `text`) is asked by its
     last user turn.
     """
-    for place, row in json_objects(file, raw):
+    add_queries(json_objects(file, raw), raw)
+
+
+def add_queries(rows: Rows, raw: RawDataset) -> None:
+    """Append queries that were read from whatever holds them."""
+    for place, row in rows:
         key = _key(row, raw, place)
         text = _last_turn(row)
         if text is None:
