@@ -160,6 +160,48 @@ def test_the_verdict_is_the_headline_and_two_sentences_follow(full):
 
 
 @pytest.mark.parametrize(
+    ("arm", "words"),
+    [
+        ("tuned_first_stage", "the tuned first stage"),
+        ("skipped", "the same policy with everything skipped"),
+    ],
+)
+def test_the_headline_shows_gain_kept_recall_and_both_faults_of_the_floor(full, arm, words):
+    changes = {f"policy-{arm}": full.differences["policy-tuned_first_stage"]}
+    result = replace(full, baseline=arm, differences=changes)
+    html = render_html(result)
+    figures = Page(re.search(r'<dl class="figures">.*?</dl>', html, re.S).group(0)).text
+    table = render_markdown(result).split("\n\n")[2].replace("\\", "")
+    kept = f"{result.arms['policy'].metrics['recall@5'].mean:.3f}"
+    for text in (figures, table):
+        for seen in (
+            *(f"nDCG@10 against {words}", "+0.053", "recall@5 of what is handed over", kept),
+            *("+0.042 against that baseline", "False refusals", "4.1%", "14 of 344 answerable"),
+            *("False answers", "64.7%", "11 of 17 unanswerable"),
+        ):
+            assert seen in text, seen
+    assert f"The dashed line is the baseline, {words}." in Page(html).text
+    if arm == "skipped":
+        assert "minus the tuned first stage" not in Page(html).text + render_markdown(result)
+
+
+def test_every_arm_tells_its_faults_of_the_floor(full):
+    html, markdown = render_html(full), render_markdown(full)
+    for label, of_policy, of_others in (
+        ("False refusals", "4.1%", "0%"),
+        ("False answers", "64.7%", "100%"),
+    ):
+        row = re.search(rf'<tr><th scope="row">{label}</th>(.*?)</tr>', html, re.S).group(1)
+        shares = re.findall(r"<td[^>]*>([\d.]+%)", row)
+        assert shares == [of_others] * 4 + [of_policy]
+        line = next(
+            x for x in markdown.split("\n") if x.startswith(f"| {label}") and x.count("|") == 7
+        )
+        assert of_policy in line
+    assert "the data hold no unanswerable question" in Page(render_html(sample.bare())).text
+
+
+@pytest.mark.parametrize(
     ("verdict", "word", "starts"),
     [
         ("ship", "Ship", "Ship the reranker: over 344"),
@@ -307,14 +349,15 @@ def test_a_lone_surrogate_does_not_cost_the_report(tmp_path):
     assert "⟨U+D800⟩" in paths.markdown.read_text("utf-8")
 
 
-def test_the_short_form_is_a_verdict_and_five_lines(full):
+def test_the_short_form_is_a_verdict_and_six_lines(full):
     lines = summarise(full).split("\n")
     assert lines[0] == "**rankgate: Ship behind the gate** (covid-qa, dev, 344 judged queries)"
-    assert len(lines) == 7 and lines[1] == "" and all(x.startswith("- ") for x in lines[2:])
+    assert len(lines) == 8 and lines[1] == "" and all(x.startswith("- ") for x in lines[2:])
     assert "+0.053 (95% interval +0.041 to +0.066), p < 0.001" in lines[2]
-    assert "2 lifts and 3 inversions" in lines[4] and "29.9%" in lines[4]
-    assert "p95 64.3 ms" in lines[5]
-    assert len(summarise(sample.bare()).split("\n")) == 7
+    assert "False refusals 4.1% (14 of 344" in lines[4] and "false answers 64.7%" in lines[4]
+    assert "2 lifts and 3 inversions" in lines[5] and "29.9%" in lines[5]
+    assert "p95 64.3 ms" in lines[6]
+    assert len(summarise(sample.bare()).split("\n")) == 8
 
 
 def test_all_movements_are_drawn_and_harm_has_its_own_shape(full):

@@ -11,16 +11,18 @@ from rankgate_eval.report.numbers import (
     count_noun,
     milliseconds,
     percent,
+    score,
     signed,
     signed_interval,
 )
 from rankgate_eval.report.safe_text import clip
 from rankgate_eval.report.words import metric_name, primary_change
-from rankgate_eval.result.parts import Moved, ReliabilityResult, StratumRow
-from rankgate_eval.result.result import Result
+from rankgate_eval.result.parts import Moved, Rate, ReliabilityResult, StratumRow
+from rankgate_eval.result.result import BASELINES, Result
 
 __all__ = [
     "Figure",
+    "arm_faults",
     "budget_sentence",
     "figures",
     "fusion_words",
@@ -44,29 +46,32 @@ class Figure:
 
 
 def figures(result: Result) -> tuple[Figure, ...]:
-    """What the two deciding metrics, the gate and the clock say."""
-    found = []
-    for metric in result.primary:
-        change = primary_change(result, metric)
-        found.append(
-            Figure(
-                name=f"{metric_name(metric)} against the tuned first stage",
-                value=NOT_MEASURED if change is None else signed(change.mean),
-                aside=""
-                if change is None
-                else f"{signed_interval(change.ci)}, n\xa0=\xa0{change.n:,}",
-            )
-        )
-    found.append(
+    """What is won, what is handed over, both faults of the floor, the gate and the clock."""
+    ndcg, recall = (primary_change(result, metric) for metric in result.primary)
+    policy = result.arms["policy"]
+    kept = policy.metrics.get(result.primary[1])
+    found = [
+        Figure(
+            name=f"nDCG@10 against {BASELINES[result.baseline]}",
+            value=NOT_MEASURED if ndcg is None else signed(ndcg.mean),
+            aside="" if ndcg is None else f"{signed_interval(ndcg.ci)}, n\xa0=\xa0{ndcg.n:,}",
+        ),
+        Figure(
+            name=f"{metric_name(result.primary[1])} of what is handed over",
+            value=NOT_MEASURED if kept is None else score(kept.mean),
+            aside=""
+            if recall is None
+            else f"{signed(recall.mean)} against that baseline, {signed_interval(recall.ci)}",
+        ),
+        _share("False refusals", policy.false_refusals, "answerable"),
+        _share("False answers", policy.false_answers, "unanswerable"),
         Figure(
             name="Queries that skip the reranker",
             value=percent(result.skip_rate),
             aside=f"of {result.n:,}, by the gate",
-        )
-    )
-    policy, first = (result.arms.get(a) for a in ("policy", "first_stage"))
-    now = None if policy is None else policy.latency_ms
-    before = None if first is None else first.latency_ms
+        ),
+    ]
+    now, before = policy.latency_ms, result.arms["first_stage"].latency_ms
     which = "p95" if now is not None and now.p95 is not None else "p50"
     value = None if now is None else getattr(now, which)
     old = None if before is None else getattr(before, which)
@@ -78,6 +83,14 @@ def figures(result: Result) -> tuple[Figure, ...]:
         )
     )
     return tuple(found)
+
+
+def _share(name: str, found: Rate, of: str) -> Figure:
+    if found.rate is None or found.ci is None:
+        return Figure(name=name, value=NOT_MEASURED, aside=f"the data hold no {of} question")
+    low, high = (percent(bound) for bound in found.ci)
+    aside = f"{found.count:,} of {found.n:,} {of}, {low} to {high}"
+    return Figure(name=name, value=percent(found.rate), aside=aside)
 
 
 def mixture_sentence(found: ReliabilityResult | None) -> str:
@@ -144,6 +157,15 @@ def metric_order(result: Result) -> tuple[str, ...]:
     known = dict.fromkeys(m for arm in result.arms.values() for m in arm.metrics)
     first = [m for m in result.primary if m in known]
     return (*first, *(m for m in known if m not in first))
+
+
+def arm_faults(result: Result) -> tuple[tuple[str, dict[str, Rate]], ...]:
+    """What the floor does wrong, by arm."""
+    arms = result.arms.items()
+    return (
+        ("False refusals", {name: arm.false_refusals for name, arm in arms}),
+        ("False answers", {name: arm.false_answers for name, arm in arms}),
+    )
 
 
 def judged_words(count: int) -> str:

@@ -27,7 +27,7 @@ from rankgate_eval.report.charts.plot import MARKS
 from rankgate_eval.report.flatten import flatten
 from rankgate_eval.report.safe_text import clean, clip
 from rankgate_eval.result.parts import StratumRow
-from rankgate_eval.result.result import Result
+from rankgate_eval.result.result import BASELINES, Result
 
 __all__ = ["render_html"]
 
@@ -89,7 +89,9 @@ def render_html(result: Result) -> str:
         "contents": [s for s in _SECTIONS if s[0] != "answers" or answers is not None],
         "charts": _charts(result),
         "primary": result.primary,
+        "baseline": BASELINES[result.baseline],
         "metrics": facts.metric_order(result),
+        "faults": facts.arm_faults(result),
         "arm_words": words.ARM_WORDS,
         "inversions": {
             "shown": inversions[:_SHOWN],

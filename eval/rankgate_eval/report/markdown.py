@@ -30,20 +30,24 @@ _LISTED = 5  # passages of a list of a worst query
 
 
 def summarise(result: Result) -> str:
-    """The verdict and five lines, for a job summary or a comment."""
+    """The verdict and six lines, for a job summary or a comment."""
     change = {m: words.primary_change(result, m) for m in result.primary}
     lines = [
         f"{words.metric_name(m)}, policy against {BASELINES[result.baseline]}: "
         + (NOT_MEASURED if c is None else f"{words.change_words(c)}, p {probability(c.p)}")
         for m, c in change.items()
     ]
+    policy = result.arms["policy"]
+    lines.append(
+        f"False refusals {_rate(policy.false_refusals)}; "
+        f"false answers {_rate(policy.false_answers)}"
+    )
     lines.append(
         f"{count_noun(result.lifts.passages, 'lift')} and "
         f"{count_noun(result.inversions.passages, 'inversion')} at the edge of the top "
         f"{result.inversions.top_n}; {percent(result.skip_rate)} of the queries skip the reranker"
     )
-    policy = result.arms.get("policy")
-    time = None if policy is None else policy.latency_ms
+    time = policy.latency_ms
     lines.append("Latency of the policy: " + (NOT_MEASURED if time is None else _percentiles(time)))
     lines.append(f"Deciding: {prose(result.reasons[0])}" if result.reasons else "No reason given")
     return (
@@ -95,6 +99,7 @@ def _arms(result: Result) -> str:
             e = arm.metrics.get(metric)
             cells.append(NOT_MEASURED if e is None else f"{score(e.mean)} ({interval(e.ci)})")
         rows.append(cells)
+    rows += [[name, *map(_rate, shares.values())] for name, shares in facts.arm_faults(result)]
     notes = [
         f"{words.arm_name(name)}: {prose(arm.note)}"
         + (f"; {arm.missing} without any result, counted 0" if arm.missing else "")
@@ -177,7 +182,7 @@ def _strata(result: Result) -> str:
             continue
         word = "**loses**" if row.regression else "gains" if row.gain else ""
         rows.append((name, str(row.n), _change(d), probability(row.adjusted_p), word))
-    head = ("Queries", "n", "nDCG@10, policy minus tuned first stage", "Adjusted p", "")
+    head = ("Queries", "n", f"nDCG@10, policy minus {BASELINES[result.baseline]}", "Adjusted p", "")
     return _table(head, rows)
 
 

@@ -52,7 +52,7 @@ def shown_columns(result: Result, rows: Sequence[Row]) -> tuple[Column, ...]:
         Column(key="query", label="Question"),
         Column(key="difference", label="Change", format="signed"),
         Column(
-            key=f"{_baseline(result)}:{ndcg}",
+            key=f"{result.baseline}:{ndcg}",
             label=f"Baseline {words.metric_name(ndcg)}",
             format="score",
         ),
@@ -76,7 +76,7 @@ def question_rows(result: Result) -> list[Row]:
     values = {f"{arm}:{metric}": None for arm in result.arms for metric in result.primary}
     rows: list[Row] = []
     for row, plain in zip(result.per_query, query_rows(result.per_query), strict=True):
-        change = row.values["policy"][ndcg] - row.values[_baseline(result)][ndcg]
+        change = row.values["policy"][ndcg] - row.values[result.baseline][ndcg]
         rows.append(
             _row(
                 plain,
@@ -218,7 +218,3 @@ def _plain(cell: Cell) -> Cell:
 def _waited(row: QueryRow) -> float:
     """Milliseconds that the policy takes."""
     return row.first_stage_ms + row.decision_ms + (0.0 if row.path == "skipped" else row.scorer_ms)
-
-
-def _baseline(result: Result) -> str:
-    return "tuned_first_stage"

@@ -64,11 +64,15 @@ DEFINITIONS = (
     ("precision@k", "Share of the first k that is relevant."),
     ("MRR@10", "One over the rank of the first relevant passage; 0 where none is in the first 10."),
     ("MAP", "Mean over the relevant passages of the precision at their rank."),
+    ("judged@10", "Share of the first ten that anybody judged; it says nothing of quality."),
     (
-        "Tuned first stage",
-        "Baseline of the verdict: the gain of better fusion weights is not credited to the "
-        "reranker. Fitted on the other folds than those it is measured on.",
+        "Baseline",
+        "The strongest order without a scorer, so that neither better weights nor the policy's "
+        "own floor and features are credited to the reranker: the tuned first stage, fitted on "
+        "the other folds than those it is measured on, or the policy with everything skipped.",
     ),
+    ("False refusal", "An answerable question that gets nothing. In every metric it counts 0."),
+    ("False answer", "An unanswerable question that gets something."),
     (
         "Headroom",
         "What a perfect reranker could add: best possible recall of the kept passages within the "
