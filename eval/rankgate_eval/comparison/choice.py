@@ -209,8 +209,9 @@ def sentence_of(
     inside = "" if budget_ms is None else f" inside {budget_ms:g} ms at p95"
     if choice.taken is None or choice.best is None:
         top = max(scored, key=lambda p: p.ndcg.mean)
+        yet = " yet" if top.call is Call.NOT_ENOUGH_DATA else ""
         return (
-            f"Take none: no reranker is shown to pay{inside} over what needs none, of which "
+            f"Take none{yet}: no reranker is shown to pay{inside} over what needs none, of which "
             f"{base} is the best. Highest of {len(scored)} is {in_words(top)}, nDCG@10 "
             f"{top.ndcg.mean:.3f}. {top.reason} (p is Holm-adjusted.)"
         )
@@ -222,7 +223,11 @@ def sentence_of(
         f"({in_words(best)}, nDCG@10 {best.ndcg.mean:.3f}) within one standard error, it is the "
         f"{'cheapest' if choice.cheapest else 'fastest'}"
     )
-    return f"Take {in_words(taken)}: {_gain(taken)} over {base}{_spent(taken)}; {why}."
+    return (
+        f"Take {in_words(taken)}: {_gain(taken)} over {base}{_spent(taken)}; {why}. The gain of "
+        "the best of several is a little too high: confirm it with `rankgate eval` on other "
+        "questions."
+    )
 
 
 def _gain(point: Point) -> str:
