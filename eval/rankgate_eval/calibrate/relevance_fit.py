@@ -179,7 +179,7 @@ def _query_weights(rows: Sequence[Row], prior: float | None) -> FloatArray:
     """(n,) of the queries in the point-wise step: corpora alike, and within each the mixture."""
     corpora = [row.corpus for row in rows]
     counts = {c: corpora.count(c) for c in dict.fromkeys(corpora)}
-    weights = evidence(rows) * np.array([1.0 / counts[c] for c in corpora])
+    weights: FloatArray = evidence(rows) * np.array([1.0 / counts[c] for c in corpora])
     if prior is not None:
         for corpus in counts:
             at = [i for i, c in enumerate(corpora) if c == corpus]
