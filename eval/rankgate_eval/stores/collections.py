@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -60,14 +60,11 @@ def open_collection(
         MissingExtraError: nothing that keeps collections is installed.
         RankgateError: it is not there, or cannot be opened.
     """
-    plugins: Iterator[importlib.metadata.EntryPoint] = iter(
-        sorted(importlib.metadata.entry_points(group=GROUP), key=lambda p: p.name)
-    )
-    plugin = next(plugins, None)
-    if plugin is None:
+    plugins = importlib.metadata.entry_points(group=GROUP)
+    if not plugins:
         raise MissingExtraError("an ingested collection under test", "app")
     try:
-        opener = plugin.load()
+        opener = min(plugins, key=lambda p: p.name).load()
     except ImportError as exc:
         raise MissingExtraError("an ingested collection under test", "app") from exc
     opened: OpenedCollection = opener(name, data_dir=data_dir, fusion=fusion)
