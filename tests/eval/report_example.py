@@ -434,7 +434,7 @@ def hostile():
 def _side(arm, score):
     return {
         "arm": arm,
-        "contexts": [{"passage_id": "c1", "snippet": HOSTILE, "relevant": True}, "plain words"],
+        "contexts": [{"passage_id": "c1", "snippet": HOSTILE, "relevant": True}],
         "answer": f"The answer of {arm}.",
         "refused": False,
         "judgements": {"faithfulness": score, "answer_relevancy": None},

@@ -10,6 +10,7 @@ import pytest
 import report_example as sample
 from markdown_it import MarkdownIt
 
+from rankgate.errors import ConfigError
 from rankgate_eval.report import render_markdown, summarise, write_report
 from rankgate_eval.report.charts import IntervalRow, interval_plot
 from rankgate_eval.report.html import render_html
@@ -248,6 +249,12 @@ def test_answers_appear_only_where_they_were_measured(full):
         r'<section class="part" id="(\w+)"', render_html(sample.example())
     )
     assert "answers" in re.findall(r'<section class="part" id="(\w+)"', render_html(full))
+
+
+def test_a_section_of_answers_that_nobody_wrote_is_named_and_not_half_shown():
+    for change, where in (({"n": "many"}, "at n:"), ({"changed": [{}]}, "at changed/0/query_id")):
+        with pytest.raises(ConfigError, match=where):
+            render_html(sample.example(end_to_end={**sample.ANSWERS, **change}))
 
 
 def test_hostile_words_stay_words():

@@ -1,61 +1,52 @@
 """The section "Did the answers get better?": what the end-to-end run put into the result.
 
-Read with tolerance, since another command writes it. The slots are
-
-    verdict: str; reasons, notes: lists of sentences
-    arms: {arm: {metric: {mean, ci, n, missing}}}
-    differences: {"after-before": {metric: {mean, ci, p, n}}}
-    n, clusters, queries_needed: counts
-    refusals: {arm: {kind: count}}
-    contexts: {"after-before": {moves: {"lift" | "inversion" | "none": {n, better, worse, ...}}}}
-    changed: [{query_id, query, kind, moves, because, references, before: side, after: side}], the
-        questions whose context changed, with
-        side = {arm, contexts, answer, failure, refused, judgements: {metric: number}} and
-        contexts = a list of strings or of {passage_id, snippet, relevant}
-
-each of which may be absent; whatever else the section holds is shown as plain rows.
+What of it is shown in a place of its own is read strictly here; all else is shown as rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeGuard
+from collections.abc import Mapping
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError
+
+from rankgate.errors import ConfigError
 from rankgate_eval.report.flatten import flatten
 from rankgate_eval.report.words import comparison_name
 
-__all__ = ["Answers", "ChangedQuestion", "Measured", "Passage", "Side", "read_answers"]
+__all__ = ["Answers", "ChangedQuestion", "Counts", "Measured", "Passage", "Side", "read_answers"]
 
 _MOVES = {
     "lift": "a relevant passage came in",
     "inversion": "a relevant passage left",
     "none": "no relevant passage moved",
 }
-_READ = frozenset(
-    "verdict reasons notes n clusters queries_needed arms differences refusals contexts "
-    "changed".split()
-)
 
-
-Counts = Mapping[str, Mapping[str, int]]
+# Beside the counts stand rates and ids, which the section's own file has.
+_Counted = Annotated[
+    Mapping[str, int],
+    BeforeValidator(lambda row: {k: n for k, n in row.items() if type(n) is int}),
+]
+_Moves = Annotated[
+    tuple[str, ...], AfterValidator(lambda moves: tuple(m for m in moves if m != "none"))
+]
+_Said = Annotated[str, BeforeValidator(lambda answer: "" if answer is None else answer)]
+Counts = Mapping[str, _Counted]
 """Rows of counts: name to what was counted to how often."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Measured(BaseModel, frozen=True):
     """A mean or a difference; what was not measured is None."""
 
     mean: float | None
-    ci: tuple[float, float] | None
-    p: float | None
-    n: int | None
-    changed: int | None
-    missing: int
+    ci: tuple[float, float] | None = None
+    p: float | None = None
+    n: int | None = None
+    changed: int | None = None
+    missing: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
+class Passage(BaseModel, frozen=True):
     """A context that was handed over."""
 
     passage_id: str
@@ -63,43 +54,55 @@ class Passage:
     relevant: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class Side(BaseModel, frozen=True):
     """What one arm handed over and what became of it."""
 
     arm: str
     contexts: tuple[Passage, ...]
-    answer: str
-    failure: str
+    answer: _Said
+    failure: str = ""
     refused: bool
-    judgements: tuple[tuple[str, float | None], ...]
+    judgements: Mapping[str, float | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangedQuestion:
+class ChangedQuestion(BaseModel, frozen=True):
     """A question whose context changed."""
 
     query_id: str
     query: str
     kind: str
-    moves: tuple[str, ...]
+    moves: _Moves
     because: str
-    reference: str
-    sides: tuple[Side, ...]
+    references: tuple[str, ...]
+    before: Side
+    after: Side
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """Before and after."""
+        return self.before, self.after
+
+    @property
+    def reference(self) -> str:
+        """The first reference answer, "" without one."""
+        return next(iter(self.references), "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """The section, read."""
+class _Contexts(BaseModel, frozen=True):
+    moves: Counts
+
+
+class Answers(BaseModel, frozen=True):
+    """The section, read; `rest` is all that has no place of its own."""
 
     verdict: str
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
-    n: int | None
-    clusters: int | None
+    n: int
+    clusters: int
     queries_needed: int | None
     refusals: Counts
-    moves: Counts
+    contexts: Mapping[str, _Contexts]
     arms: Mapping[str, Mapping[str, Measured]]
     differences: Mapping[str, Mapping[str, Measured]]
     changed: tuple[ChangedQuestion, ...]
@@ -111,114 +114,29 @@ class Answers:
         tables = (*self.arms.values(), *self.differences.values())
         return tuple(dict.fromkeys(m for table in tables for m in table))
 
+    @property
+    def moves(self) -> Counts:
+        """What moved passages did to the answers, by comparison and kind of move."""
+        return {
+            f"{comparison_name(name)}: {_MOVES.get(move, move)}": counted
+            for name, found in self.contexts.items()
+            for move, counted in found.moves.items()
+        }
+
 
 def read_answers(section: Mapping[str, Any]) -> Answers:
-    """What of the section has a slot, and the rest as rows."""
-    return Answers(
-        verdict=str(section.get("verdict") or ""),
-        reasons=_sentences(section.get("reasons")),
-        notes=_sentences(section.get("notes")),
-        n=_count(section.get("n")),
-        clusters=_count(section.get("clusters")),
-        queries_needed=_count(section.get("queries_needed")),
-        refusals=_counts(section.get("refusals")),
-        moves={
-            f"{comparison_name(str(name))}: {_MOVES.get(move, move)}": counted
-            for name, found in _items(section.get("contexts"))
-            for move, counted in _counts(found.get("moves") if _is_map(found) else None).items()
-        },
-        arms=_tables(section.get("arms")),
-        differences=_tables(section.get("differences")),
-        changed=tuple(_question(q) for q in _list(section.get("changed")) if _is_map(q)),
-        rest=flatten({k: v for k, v in section.items() if k not in _READ}),
-    )
+    """The section of a result.
 
-
-def _tables(value: Any) -> dict[str, dict[str, Measured]]:
-    return {
-        str(name): {
-            str(metric): _measured(m)
-            for metric, m in table.items()
-            if _is_map(m) and ("mean" in m or "rate" in m)
-        }
-        for name, table in _items(value)
-        if _is_map(table)
-    }
-
-
-def _measured(data: Mapping[str, Any]) -> Measured:
-    ci = data.get("ci")
-    mean = data.get("mean", data.get("rate"))
-    p, n, missing = data.get("p"), data.get("n"), data.get("missing")
-    return Measured(
-        mean=None if mean is None else float(mean),
-        ci=(float(ci[0]), float(ci[1])) if isinstance(ci, Sequence) and len(ci) == 2 else None,
-        p=None if p is None else float(p),
-        n=None if n is None else int(n),
-        changed=_count(data.get("changed")),
-        missing=missing if isinstance(missing, int) else 0,
-    )
-
-
-def _question(data: Mapping[str, Any]) -> ChangedQuestion:
-    return ChangedQuestion(
-        query_id=str(data.get("query_id", "")),
-        query=str(data.get("query", "")),
-        kind=str(data.get("kind", "")),
-        moves=tuple(m for m in _sentences(data.get("moves")) if m != "none"),
-        because=str(data.get("because") or ""),
-        reference=next(iter(_sentences(data.get("references"))), ""),
-        sides=tuple(_side(data[s]) for s in ("before", "after") if _is_map(data.get(s))),
-    )
-
-
-def _side(data: Mapping[str, Any]) -> Side:
-    judged = data.get("judgements")
-    return Side(
-        arm=str(data.get("arm", "")),
-        contexts=tuple(_passage(c) for c in _list(data.get("contexts"))),
-        answer=str(data.get("answer") or ""),
-        failure=str(data.get("failure") or ""),
-        refused=data.get("refused") is True,
-        judgements=tuple(
-            (str(k), float(v) if isinstance(v, int | float) else None) for k, v in _items(judged)
-        ),
-    )
-
-
-def _passage(data: Any) -> Passage:
-    if not _is_map(data):
-        return Passage(passage_id="", snippet=str(data), relevant=False)
-    return Passage(
-        passage_id=str(data.get("passage_id", "")),
-        snippet=str(data.get("snippet", data.get("text", ""))),
-        relevant=data.get("relevant") is True,
-    )
-
-
-def _sentences(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(str(v) for v in _list(value))
-
-
-def _counts(value: Any) -> dict[str, dict[str, int]]:
-    return {
-        str(name): {str(k): n for k, v in counts.items() if (n := _count(v)) is not None}
-        for name, counts in _items(value)
-        if _is_map(counts)
-    }
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _items(value: Any) -> Iterable[tuple[Any, Any]]:
-    return value.items() if _is_map(value) else ()
-
-
-def _list(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else ()
-
-
-def _is_map(value: Any) -> TypeGuard[Mapping[str, Any]]:
-    return isinstance(value, Mapping)
+    Raises:
+        ConfigError: not what `rankgate eval e2e` writes.
+    """
+    known = {name: found for name, found in section.items() if name in Answers.model_fields}
+    rest = flatten({name: found for name, found in section.items() if name not in known})
+    try:
+        return Answers.model_validate({**known, "rest": rest})
+    except ValidationError as exc:
+        first = exc.errors(include_url=False)[0]
+        where = "/".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"end_to_end of the result, at {where}: {first['msg']}. Run `rankgate eval e2e` again."
+        ) from exc

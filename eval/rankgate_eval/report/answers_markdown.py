@@ -48,14 +48,11 @@ def terminal_lines(section: Mapping[str, Any]) -> list[str]:
 def answers_markdown(section: Mapping[str, Any]) -> list[str]:
     """The section's parts, to be joined by blank lines; without its heading."""
     found = read_answers(section)
-    parts = []
-    if found.verdict:
-        parts.append(f"**{prose(words.VERDICTS.get(found.verdict, found.verdict))}**")
+    parts = [f"**{prose(words.VERDICTS.get(found.verdict, found.verdict))}**"]
     reasons = _reasons(found)
     if reasons:
         parts.append(bullets(prose(r) for r in reasons))
-    if found.n is not None:
-        parts.append(f"{found.n:,} questions in {found.clusters} document groups.")
+    parts.append(f"{found.n:,} questions in {found.clusters} document groups.")
     parts += [prose(n) for n in found.notes]
     parts += _measured("The arms", found, found.arms)
     parts += _measured("Paired differences", found, found.differences)
@@ -174,7 +171,7 @@ def _passages(contexts: Sequence[Any]) -> str:
 
 
 def _judged(side: Any) -> str:
-    scores = [f"{prose(k)} {score(v)}" for k, v in side.judgements if v is not None]
+    scores = [f"{prose(k)} {score(v)}" for k, v in side.judgements.items() if v is not None]
     if side.refused:
         return "refused"
     return ", ".join(scores) if scores else "not judged"
