@@ -31,6 +31,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from rag_app.names import check_name
 from rankgate.errors import ConfigError, InputError
 from rankgate.scorers.build import ScorerName
 
@@ -180,12 +181,7 @@ class Settings(BaseSettings):
     @field_validator("collection")
     @classmethod
     def _named_plainly(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", value):
-            raise ValueError(
-                "a collection's name has 3 to 63 letters, digits, dots, dashes or underscores, "
-                "and begins and ends with a letter or digit"
-            )
-        return value
+        return check_name(value)
 
     @field_validator("chroma_url")
     @classmethod

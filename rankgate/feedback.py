@@ -131,20 +131,23 @@ class FeedbackLog:
     judgements: tuple[Judgement, ...]
     torn: int = 0
 
-    def verdicts(self) -> dict[str, dict[str, bool]]:
-        """Query to passage id to the verdict that counts.
+    def counting(self) -> dict[tuple[str, str], Judgement]:
+        """The judgement that counts, by query and passage id.
 
         Of several, one by thumb beats what was inferred; among equals the latest counts.
         """
-        best: dict[tuple[str, str], tuple[bool, datetime, bool]] = {}
+        best: dict[tuple[str, str], Judgement] = {}
         for j in self.judgements:
-            key = (j.query, j.passage_id)
-            now = (j.source == "thumb", j.time, j.relevant)
-            if key not in best or now[:2] >= best[key][:2]:
-                best[key] = now
+            before = best.setdefault((j.query, j.passage_id), j)
+            if (j.source == "thumb", j.time) >= (before.source == "thumb", before.time):
+                best[j.query, j.passage_id] = j
+        return best
+
+    def verdicts(self) -> dict[str, dict[str, bool]]:
+        """Query to passage id to the verdict that counts; see `counting`."""
         found: dict[str, dict[str, bool]] = {}
-        for (query, passage), (_, _, relevant) in best.items():
-            found.setdefault(query, {})[passage] = relevant
+        for (query, passage), j in self.counting().items():
+            found.setdefault(query, {})[passage] = j.relevant
         return found
 
     def passages(self) -> dict[str, str]:

@@ -11,10 +11,11 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
 from rankgate.errors import InputError
-from rankgate.feedback import FeedbackLog, Judgement, append_feedback
+from rankgate.feedback import FeedbackLog, append_feedback
 
 __all__ = ["Exported", "export_beir", "export_jsonl", "of_sources"]
 
@@ -57,7 +58,11 @@ def export_jsonl(log: FeedbackLog, file: str | Path) -> Exported:
     path = Path(file)
     _fresh(path)
     verdicts = log.verdicts()
-    rows = _counting(log, verdicts)
+    if not verdicts:
+        raise InputError("the log holds no judgement; there is nothing to export")
+    rows = sorted(
+        (replace(j, session=None) for j in log.counting().values()), key=attrgetter("time")
+    )
     part = _part(path)
     try:
         append_feedback(part, rows)
@@ -123,25 +128,6 @@ def export_beir(
         left_out=len(verdicts) - len(useful),
         torn=log.torn,
     )
-
-
-def _counting(log: FeedbackLog, verdicts: Mapping[str, Mapping[str, bool]]) -> list[Judgement]:
-    """For each question and passage the latest judgement that gives the verdict that counts."""
-    if not verdicts:
-        raise InputError("the log holds no judgement; there is nothing to export")
-    found: dict[tuple[str, str], Judgement] = {}
-    for j in log.judgements:
-        key = (j.query, j.passage_id)
-        before = found.get(key)
-        if j.relevant is not verdicts[j.query][j.passage_id]:
-            continue
-        if before is None or _strength(j) >= _strength(before):
-            found[key] = replace(j, session=None)
-    return sorted(found.values(), key=lambda j: j.time)
-
-
-def _strength(judgement: Judgement) -> tuple[bool, float]:
-    return judgement.source == "thumb", judgement.time.timestamp()
 
 
 def _fresh(path: Path) -> None:

@@ -62,6 +62,7 @@ class Reranker:
         profile: what is known of the first stage (embedder, space, chunking), compared with
             what the policy was fitted for.
         lexicon: words that the corpus contains, for the share of unknown words.
+        notes: what every outcome should say, of whoever chose the policy.
 
     Raises:
         PolicyError: the policy has no section for `first_stage`.
@@ -76,6 +77,7 @@ class Reranker:
         first_stage: FirstStageKind | str | None = None,
         profile: Profile | None = None,
         lexicon: Collection[str] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.scorer = scorer
         self.first_stage = None if first_stage is None else FirstStageKind(first_stage)
@@ -83,11 +85,11 @@ class Reranker:
         known = Profile.of_scorer(scorer.info).to_dict()
         self.profile = replace(base, **known)
         self.lexicon = lexicon
-        self.notes: tuple[str, ...] = ()
+        self.notes = tuple(notes)
         if policy is None:
             named = Policy.default().sections if self.first_stage is None else (self.first_stage,)
             fit = default_policy_for(self.profile, named, trust_unknown=True)
-            policy, self.notes = fit.policy, fit.notes
+            policy, self.notes = fit.policy, (*self.notes, *fit.notes)
         self.policy = policy
         kinds = tuple(policy.sections) if self.first_stage is None else (self.first_stage,)
         for kind in kinds:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from rag_app.errors import UnknownDocumentError
 from rankgate.errors import InputError
-from rankgate.retrieve import BM25Index, Embedder, Fusion, hybrid_candidates
+from rankgate.retrieve import BM25Index, Fusion, hybrid_candidates
 from rankgate.types import Candidate
 
-__all__ = ["AlsoSearched", "HybridFirstStage", "Index"]
+if TYPE_CHECKING:
+    from rag_app.index.store import Store
+
+__all__ = ["AlsoSearched", "HybridFirstStage"]
 
 # A document is replaced in milliseconds; twice in a row within one query is bad luck already.
 _ATTEMPTS = 5
@@ -39,40 +42,6 @@ class AlsoSearched:
             raise InputError(f"the weight of a query must be above 0, got {self.weight}")
 
 
-class Index(Protocol):
-    """What the first stage needs of a store."""
-
-    @property
-    def embedder(self) -> Embedder:
-        """The encoder that embedded the passages."""
-        ...
-
-    @property
-    def bm25(self) -> BM25Index:
-        """The BM25 index over the same passages."""
-        ...
-
-    def dense(self, vector: Any, k: int) -> Mapping[str, float]:
-        """The k closest passages: id to cosine, best first."""
-        ...
-
-    def cosines(self, vector: Any, ids: Sequence[str]) -> Sequence[float]:
-        """Cosines of the named passages, in that order."""
-        ...
-
-    def present(self, ids: Sequence[str]) -> Collection[str]:
-        """Which of these passages there are at this moment."""
-        ...
-
-    def fetch(self, ids: Sequence[str]) -> Sequence[tuple[str, Mapping[str, Any]]]:
-        """Text and metadata of the named passages, in that order.
-
-        Raises:
-            UnknownDocumentError: a passage is not there.
-        """
-        ...
-
-
 class HybridFirstStage:
     """Dense and BM25 retrieval over one store.
 
@@ -82,7 +51,7 @@ class HybridFirstStage:
 
     """
 
-    def __init__(self, store: Index, fusion: Fusion | None = None) -> None:
+    def __init__(self, store: Store, fusion: Fusion | None = None) -> None:
         self.store = store
         self.fusion = Fusion() if fusion is None else fusion
 
@@ -138,7 +107,7 @@ class HybridFirstStage:
 class _StoreLists:
     """The two lists of one wording over a store, as `rankgate.retrieve.TwoLists`."""
 
-    store: Index
+    store: Store
     words: BM25Index
     query: str
     vector: npt.NDArray[np.float32]

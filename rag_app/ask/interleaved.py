@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rag_app.ask.first_stage import AlsoSearched, HybridFirstStage
-from rag_app.ask.scorer import Indexed, reranker_for
+from rag_app.ask.scorer import reranker_for
 from rankgate import Reranker, Scorer
 from rankgate.decide.section import Section
 from rankgate.live.interleave import Team, interleave
@@ -17,6 +17,7 @@ from rankgate.scorers import ScoreContext
 from rankgate.types import Candidate, Dropped, FirstStageKind, Passage
 
 if TYPE_CHECKING:
+    from rag_app.index.store import Store
     from rag_app.settings import Settings
 
 __all__ = ["Interleaved", "Rival", "mixed", "rival_for"]
@@ -127,7 +128,7 @@ def _named(outcome: Outcome, a: Outcome, b: Outcome) -> Outcome:
     )
 
 
-def rival_for(settings: Settings, store: Indexed, scorer: Scorer, section: Section) -> Rival | None:
+def rival_for(settings: Settings, store: Store, scorer: Scorer, section: Section) -> Rival | None:
     """The second policy of the settings, where there is one."""
     if settings.policy_b is None:
         return None

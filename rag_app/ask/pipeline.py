@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from rag_app.ask.condense import Exchange, Writer, condense
 from rag_app.ask.first_stage import HybridFirstStage
 from rag_app.ask.interleaved import Interleaved, Rival, rival_for
 from rag_app.ask.result import AnswerResult
 from rag_app.ask.rewrite import Spelling, rewrite
-from rag_app.ask.scorer import Indexed, reranker_for, scorer_for
+from rag_app.ask.scorer import reranker_for, scorer_for
 from rag_app.ask.searched import Searched
 from rag_app.errors import RequestOverError
 from rag_app.generate.answer import Answer, Generator, refusal
@@ -31,27 +31,14 @@ from rankgate.scorers.wrappers.cached import Cached
 from rankgate.types import Candidate, FirstStageKind
 
 if TYPE_CHECKING:
+    from rag_app.index.store import Store
     from rag_app.settings import Settings
-    from rankgate.encoders.token_store import TokenStore
 
-__all__ = ["AnswerResult", "EmptyIndexError", "Pipeline", "PipelineStore", "answer"]
+__all__ = ["AnswerResult", "EmptyIndexError", "Pipeline", "answer"]
 
 
 class EmptyIndexError(ConfigError):
     """There is nothing to answer from yet."""
-
-
-class PipelineStore(Indexed, Protocol):
-    """What the pipeline needs of a store."""
-
-    @property
-    def token_store(self) -> TokenStore | None:
-        """Token vectors of the passages, if they are kept."""
-        ...
-
-    def count(self) -> int:
-        """Number of passages."""
-        ...
 
 
 class Pipeline:
@@ -71,7 +58,7 @@ class Pipeline:
     def __init__(
         self,
         settings: Settings,
-        store: PipelineStore,
+        store: Store,
         *,
         scorer: Scorer | None = None,
         generator: Generator | None = None,

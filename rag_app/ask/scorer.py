@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from rag_app.ask.first_stage import Index
-from rankgate import Policy, Profile, Reranker
+from rankgate import Policy, Reranker
 from rankgate.scorers.build import ScorerName, Wrapping, load
 from rankgate.scorers.protocol import Scorer
 from rankgate.types import FirstStageKind
 
 if TYPE_CHECKING:
+    from rag_app.index.store import Store
     from rag_app.settings import Settings
     from rankgate.encoders.token_store import TokenStore
 
-__all__ = ["Indexed", "reranker_for", "scorer_for"]
+__all__ = ["reranker_for", "scorer_for"]
 
 _MEGABYTE = 2**20
-
-
-class Indexed(Index, Protocol):
-    """What first stage and reranker need of a store."""
-
-    def profile(self) -> Profile:
-        """Embedder, space, analyser and chunking of the index."""
-        ...
 
 
 def scorer_for(
@@ -55,17 +47,18 @@ def scorer_for(
     )
 
 
-def reranker_for(settings: Settings, store: Indexed, scorer: Scorer) -> Reranker:
+def reranker_for(settings: Settings, store: Store, scorer: Scorer) -> Reranker:
     """The reranker of the settings; k and deadline overrule the policy's."""
     policy = None if settings.policy is None else Policy.load(settings.policy)
 
-    def build(with_policy: Policy | None) -> Reranker:
+    def build(with_policy: Policy | None, notes: tuple[str, ...] = ()) -> Reranker:
         return Reranker(
             scorer,
             policy=with_policy,
             first_stage=FirstStageKind.HYBRID,
             profile=store.profile(),
             lexicon=store.bm25.lexicon,
+            notes=notes,
         )
 
     reranker = build(policy)
@@ -76,6 +69,5 @@ def reranker_for(settings: Settings, store: Indexed, scorer: Scorer) -> Reranker
         changes["deadline_ms"] = settings.deadline_ms
     if not changes:
         return reranker
-    changed = build(reranker.policy.with_section(FirstStageKind.HYBRID, **changes))
-    changed.notes = reranker.notes  # why the default policy does not apply stays to be said
-    return changed
+    changed = reranker.policy.with_section(FirstStageKind.HYBRID, **changes)
+    return build(changed, reranker.notes)  # why the default policy does not apply stays to be said

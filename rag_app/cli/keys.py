@@ -10,7 +10,7 @@ from rag_app.cli.options import ConfigOption, DataDirOption, JsonOption, load_se
 from rag_app.cli.render import print_json
 
 if TYPE_CHECKING:
-    from rag_app.server.keys import KeyRecord
+    from rag_app.server.keys import Principal
 
 __all__ = ["register"]
 
@@ -94,11 +94,11 @@ def revoke(
         )
 
 
-def _reach(record: KeyRecord) -> str:
+def _reach(record: Principal) -> str:
     return "all collections" if record.collections is None else ", ".join(record.collections)
 
 
-def _row(record: KeyRecord) -> dict[str, object]:
+def _row(record: Principal) -> dict[str, object]:
     return {
         "id": record.id,
         "name": record.name,

@@ -15,8 +15,9 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rag_app.errors import StoreError, UnknownDocumentError
 from rag_app.index.page_starts import SCHEMA as _PAGES
@@ -24,6 +25,8 @@ from rag_app.index.page_starts import forget_pages, page_turns, write_pages
 from rag_app.index.records import CollectionRecord, DocumentRecord, Entry, Passage, chunk_row
 
 __all__ = ["Manifest"]
+
+R = TypeVar("R")
 
 _VERSION = 2
 _SCHEMA = """
@@ -59,6 +62,7 @@ CREATE TABLE IF NOT EXISTS stale_text (
     collection TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (collection, text)
 ) WITHOUT ROWID;
 """
+_COLLECTION = "name, embedder, sha256, dimension, space, chunking, dirty"
 _DOCUMENT = (
     "id, source, path, found_at, kind, title, sha256, size, mtime_ns, pages, pipeline, state, "
     "error, chunks, name"
@@ -134,22 +138,9 @@ class Manifest:
 
     def collections(self) -> list[CollectionRecord]:
         """Every collection, by name."""
-        rows = self._all(
-            "SELECT name, embedder, sha256, dimension, space, chunking, dirty "
-            "FROM collection ORDER BY name"
-        )
-        return [
-            CollectionRecord(
-                name=name,
-                embedder=embedder,
-                sha256=sha256,
-                dimension=dimension,
-                space=space,
-                chunking=chunking,
-                dirty=bool(dirty),
-            )
-            for name, embedder, sha256, dimension, space, chunking, dirty in rows
-        ]
+        rows = self._all(f"SELECT {_COLLECTION} FROM collection ORDER BY name")
+        records = [_as(CollectionRecord, _COLLECTION, row) for row in rows]
+        return [replace(record, dirty=bool(record.dirty)) for record in records]
 
     def collection(self, name: str) -> CollectionRecord | None:
         """One collection; None where there is none of this name."""
@@ -159,16 +150,7 @@ class Manifest:
         """Write what a collection is filled with."""
         with self._transaction() as db:
             db.execute(
-                "INSERT OR REPLACE INTO collection VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    record.name,
-                    record.embedder,
-                    record.sha256,
-                    record.dimension,
-                    record.space,
-                    record.chunking,
-                    int(record.dirty),
-                ),
+                "INSERT OR REPLACE INTO collection VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(record)
             )
 
     def empty_collection(self, name: str) -> None:
@@ -223,7 +205,7 @@ class Manifest:
         rows = self._all(
             f"SELECT {_DOCUMENT} FROM document WHERE collection = ? ORDER BY id", collection
         )
-        return [_document(row) for row in rows]
+        return [_as(DocumentRecord, _DOCUMENT, row) for row in rows]
 
     def text(self, collection: str, document_id: str) -> str:
         """A document's text, as it was parsed.
@@ -402,6 +384,7 @@ class Manifest:
             db.execute("DELETE FROM stale_text WHERE collection = ?", (collection,))
 
 
-def _document(row: Sequence[Any]) -> DocumentRecord:
-    names = [name.strip() for name in _DOCUMENT.split(",")]
-    return DocumentRecord(**dict(zip(names, row, strict=True)))
+def _as(kind: type[R], columns: str, row: Sequence[Any]) -> R:
+    """A row as a record whose attributes are called like its columns."""
+    names = [name.strip() for name in columns.split(",")]
+    return kind(**dict(zip(names, row, strict=True)))

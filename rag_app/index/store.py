@@ -7,7 +7,6 @@ whenever the store is opened. So a process killed at any instruction loses and d
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +23,8 @@ from rag_app.index.data_folder import DataFolder
 from rag_app.index.embeddings import Embedder, Identity, identify, load_embedder, pipeline_version
 from rag_app.index.records import DocumentRecord, Entry
 from rag_app.index.vectors import VectorIndex
+from rag_app.names import check_name
 from rankgate.encoders.token_store import TokenStore
-from rankgate.errors import ConfigError
 from rankgate.profile import Profile
 from rankgate.retrieve import Analyser, cosine_from_distance
 from rankgate.retrieve.spaces import space_named
@@ -38,7 +37,6 @@ __all__ = ["Store"]
 logger = logging.getLogger("rankgate")
 
 FloatArray = npt.NDArray[np.float32]
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
 
 class Store:
@@ -104,14 +102,10 @@ class Store:
             StoreLockedError: in use by another process.
             StoreMismatchError: filled with another embedder or space.
             StoreError: the folder cannot be used, or its manifest is damaged.
-            ConfigError: a bad collection name; no embedder.
+            InputError: a bad collection name.
+            ConfigError: no embedder.
         """
-        name = settings.collection
-        if not _NAME.fullmatch(name) or ".." in name:
-            raise ConfigError(
-                f"a collection's name has 3 to 63 letters, digits, dots (not two in a row), "
-                f"dashes or underscores, and begins and ends with a letter or digit; got {name!r}"
-            )
+        check_name(settings.collection)
         identity = identify(settings, embedder)
         held = DataFolder(Path(settings.data_dir), wait_s=wait_s) if folder is None else folder
         try:

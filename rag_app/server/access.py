@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +17,8 @@ from fastapi import Depends, Request, Response
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.requests import HTTPConnection
 
-from rag_app.server.collections import Collections, UnknownCollectionError
 from rag_app.server.errors import ApiError
-from rag_app.server.keys import KeyRecord, KeyStore, Role
+from rag_app.server.keys import KeyStore, Principal, Role
 
 __all__ = [
     "COOKIE",
@@ -37,48 +36,9 @@ _SESSION_S = 14 * 24 * 3600
 _SECRET_LENGTH = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Principal:
-    """Whoever sent the request.
-
-    Attributes:
-        id: of the key; `local` where no key is configured. Owns conversations.
-        name: for people.
-        role: user or evaluator.
-        collections: what may be asked; None: all.
-    """
-
-    id: str
-    name: str
-    role: Role
-    collections: tuple[str, ...] | None
-
-    @property
-    def evaluator(self) -> bool:
-        """Whether scores, traces, Compare and Quality are shown."""
-        return self.role is Role.EVALUATOR
-
-    def check(self, collection: str) -> None:
-        """Refuse a collection that is not this caller's, as if there were none of that name.
-
-        Raises:
-            UnknownCollectionError: it is not theirs.
-        """
-        if self.collections is not None and collection not in self.collections:
-            raise UnknownCollectionError(f"there is no collection {collection!r}")
-
-    def visible(self, collections: Collections) -> list[str]:
-        """Collections that there are and that this caller may ask."""
-        names = collections.names()
-        return names if self.collections is None else [n for n in names if n in self.collections]
-
-    @classmethod
-    def of(cls, record: KeyRecord) -> Principal:
-        """The holder of a key."""
-        return cls(id=record.id, name=record.name, role=record.role, collections=record.collections)
-
-
-LOCAL = Principal(id="local", name="local", role=Role.EVALUATOR, collections=None)
+LOCAL = Principal(
+    id="local", name="local", role=Role.EVALUATOR, collections=None, created=datetime.now(UTC)
+)
 
 
 class Access:
@@ -111,8 +71,7 @@ class Access:
             return LOCAL
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            record = self.keys.authenticate(token.strip())
-            return None if record is None else Principal.of(record)
+            return self.keys.authenticate(token.strip())
         cookie = request.cookies.get(COOKIE)
         if cookie is None:
             return None
@@ -120,8 +79,7 @@ class Access:
             identifier = self._signer.loads(cookie, max_age=_SESSION_S)
         except BadSignature:
             return None
-        record = self.keys.get(str(identifier))
-        return None if record is None else Principal.of(record)
+        return self.keys.get(str(identifier))
 
     def sign_in(self, key: str, response: Response, *, secure: bool) -> Principal | None:
         """Give the browser of a key's holder a cookie; None where the key is nobody's.
@@ -143,7 +101,7 @@ class Access:
             secure=secure,
             path="/",
         )
-        return Principal.of(record)
+        return record
 
     def sign_out(self, response: Response) -> None:
         """Take the cookie away."""

@@ -6,7 +6,6 @@ thread, as the store demands; the collection's pipeline is made anew after each.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,8 +19,8 @@ from rag_app.errors import StoreError
 from rag_app.generate.answer import Generator
 from rag_app.index.data_folder import DataFolder
 from rag_app.index.store import Store
+from rag_app.names import UnknownCollectionError, check_name
 from rankgate import Scorer
-from rankgate.errors import InputError
 from rankgate.scorers.build import ScorerName, close
 
 if TYPE_CHECKING:
@@ -29,14 +28,9 @@ if TYPE_CHECKING:
     from rag_app.index.records import Passage
     from rag_app.settings import Settings
 
-__all__ = ["CollectionInfo", "Collections", "UnknownCollectionError", "check_name"]
+__all__ = ["CollectionInfo", "Collections"]
 
 T = TypeVar("T")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
-
-
-class UnknownCollectionError(InputError):
-    """There is no collection of this name, or not for whoever asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +54,6 @@ class _Opened:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     store: Store | None = None
-    scorer: Scorer | None = None
     pipeline: Pipeline | None = None
 
 
@@ -91,8 +84,8 @@ class Collections:
         self.settings = settings
         self._embedder = embedder
         self._scorer = scorer
-        # Reads any text alike, so all collections share it; late interaction has each one's store.
-        self._shared: Scorer | None = scorer
+        # By collection where each has token vectors of its own; None: reads any text alike.
+        self._scorers: dict[str | None, Scorer] = {}
         self._scorer_lock = threading.Lock()
         self._generator = generator
         self._folder = DataFolder(settings.data_dir, wait_s=wait_s)
@@ -126,13 +119,11 @@ class Collections:
         self._writer.shutdown(wait=True, cancel_futures=True)
         for opened in self._opened.values():
             with opened.lock:
-                if opened.scorer is not None:
-                    close(opened.scorer)
                 if opened.store is not None:
                     opened.store.close()
                     opened.store = opened.pipeline = None
-        if self._shared is not None and self._scorer is None:
-            close(self._shared)
+        for scorer in self._scorers.values():
+            close(scorer)
         self._folder.close()
 
     def names(self) -> list[str]:
@@ -188,27 +179,39 @@ class Collections:
         with opened.lock:
             if opened.pipeline is None:
                 store = self._store(name, opened)
-                scorer = self._scorer_of(store, opened)
+                scorer = self.scorer(store)
                 opened.pipeline = Pipeline(
                     store.settings, store, scorer=scorer, generator=self._generator
                 )
             return opened.pipeline
 
-    def scorer(self) -> Scorer:
-        """The scorer of the settings, for texts that are in no collection.
+    def scorer(self, store: Store | None = None) -> Scorer:
+        """The scorer of the settings; one for all, unless token vectors of a store serve it.
+
+        It outlives the pipeline, which every write makes anew: what it has cached and what its
+        breaker knows stay true.
+
+        Args:
+            store: of the collection whose passages are read; None: texts that are in none.
 
         Raises:
             ConfigError: its model cannot be loaded.
         """
+        if self._scorer is not None:
+            return self._scorer
+        if not ScorerName.parse(self.settings.scorer).reads_tokens:
+            store = None
+        name = None if store is None else store.collection
         # A lock of its own: loading takes seconds, and nothing else may wait for it.
         with self._scorer_lock:
-            if self._shared is None:
-                self._shared = scorer_for(self.settings, shared=True)
-            return self._shared
+            if name not in self._scorers:
+                tokens = None if store is None else store.token_store
+                self._scorers[name] = scorer_for(self.settings, tokens, shared=True)
+            return self._scorers[name]
 
     def scorer_is_open(self) -> bool:
         """Whether a breaker keeps questions from a scorer that is in use; loads nothing."""
-        used = (self._shared, *(opened.scorer for opened in list(self._opened.values())))
+        used = [*self._scorers.values()] if self._scorer is None else [self._scorer]
         return any(bool(getattr(scorer, "is_open", False)) for scorer in used)
 
     def write(self, name: str, work: Callable[[Store], T]) -> Future[T]:
@@ -254,28 +257,3 @@ class Collections:
                 folder=self._folder,
             )
         return opened.store
-
-    def _scorer_of(self, store: Store, opened: _Opened) -> Scorer:
-        """The one for all collections, unless token vectors serve it, which each has of its own.
-
-        It outlives the pipeline, which every write makes anew: what it has cached and what its
-        breaker knows stay true.
-        """
-        if self._scorer is not None or not ScorerName.parse(self.settings.scorer).reads_tokens:
-            return self.scorer()
-        if opened.scorer is None:
-            opened.scorer = scorer_for(self.settings, store.token_store, shared=True)
-        return opened.scorer
-
-
-def check_name(name: str) -> None:
-    """Refuse what cannot name a collection; a folder is called after it.
-
-    Raises:
-        InputError: with what a name may be.
-    """
-    if not _NAME.fullmatch(name) or ".." in name:
-        raise InputError(
-            "a collection's name has 3 to 63 letters, digits, dots (not two in a row), dashes or "
-            f"underscores, and begins and ends with a letter or digit; got {name!r}"
-        )

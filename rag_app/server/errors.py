@@ -21,12 +21,27 @@ from rag_app.ask.conversations import UnknownConversationError
 from rag_app.ask.pipeline import EmptyIndexError
 from rag_app.errors import RequestOverError, StoreError, UnknownDocumentError
 from rag_app.generate.errors import GeneratorError
-from rag_app.server.collections import UnknownCollectionError
+from rag_app.names import UnknownCollectionError
 from rankgate.errors import ConfigError, InputError, RankgateError, ScorerError
 
 __all__ = ["ApiError", "add_error_handlers", "error_body", "error_response", "mapped", "told"]
 
 logger = logging.getLogger("rankgate.server")
+
+
+# Status and code of each kind; the first that fits counts.
+_MEANT: tuple[tuple[type[RankgateError], int, str], ...] = (
+    (UnknownCollectionError, 404, "collection_not_found"),
+    (UnknownConversationError, 404, "conversation_not_found"),
+    (UnknownDocumentError, 404, "document_not_found"),
+    (InputError, 400, "invalid_request"),
+    (RequestOverError, 504, "timeout"),
+    (GeneratorError, 502, "generator_failed"),
+    (ScorerError, 502, "scorer_failed"),
+    (StoreError, 503, "store_unavailable"),
+    (ConfigError, 500, "configuration"),
+    (RankgateError, 500, "internal"),
+)
 
 
 class ApiError(Exception):
@@ -78,13 +93,6 @@ def error_response(error: ApiError) -> JSONResponse:
 
 def mapped(exc: RankgateError) -> ApiError:
     """What our own errors mean to a client."""
-    message = str(exc)
-    if isinstance(exc, UnknownCollectionError):
-        return ApiError(404, "collection_not_found", message)
-    if isinstance(exc, UnknownConversationError):
-        return ApiError(404, "conversation_not_found", message)
-    if isinstance(exc, UnknownDocumentError):
-        return ApiError(404, "document_not_found", message)
     if isinstance(exc, EmptyIndexError):
         return ApiError(
             409,
@@ -92,19 +100,8 @@ def mapped(exc: RankgateError) -> ApiError:
             "nothing is ingested in this collection yet: upload documents (POST /v1/documents), or "
             "have whoever runs the server call `rankgate ingest`",
         )
-    if isinstance(exc, InputError):
-        return ApiError(400, "invalid_request", message)
-    if isinstance(exc, RequestOverError):
-        return ApiError(504, "timeout", message)
-    if isinstance(exc, GeneratorError):
-        return ApiError(502, "generator_failed", message)
-    if isinstance(exc, ScorerError):
-        return ApiError(502, "scorer_failed", message)
-    if isinstance(exc, StoreError):
-        return ApiError(503, "store_unavailable", message)
-    if isinstance(exc, ConfigError):
-        return ApiError(500, "configuration", message)
-    return ApiError(500, "internal", message)
+    status, code = next((s, c) for kind, s, c in _MEANT if isinstance(exc, kind))
+    return ApiError(status, code, str(exc))
 
 
 def told(exc: RankgateError, *, evaluator: bool, request_id: str) -> ApiError:

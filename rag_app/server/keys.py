@@ -14,15 +14,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import JSON, String, create_engine, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from rag_app.errors import StoreError
+from rag_app.names import UnknownCollectionError
 from rankgate.errors import InputError
 
-__all__ = ["KeyRecord", "KeyStore", "Role"]
+if TYPE_CHECKING:
+    from rag_app.server.collections import Collections
+
+__all__ = ["KeyStore", "Principal", "Role"]
 
 _PREFIX = "rk"
 
@@ -35,15 +40,16 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyRecord:
-    """A key without its secret.
+class Principal:
+    """Whoever may ask: the holder of a key, without its secret.
 
     Attributes:
-        id: 8 hexadecimal digits; stands in the key itself and in log lines.
+        id: 8 hexadecimal digits that stand in the key itself and in log lines; `local` where no
+            key is configured. Owns conversations.
         name: for people.
-        role: what it may see.
-        collections: what it may ask; None: all.
-        created: when, in UTC.
+        role: user or evaluator.
+        collections: what may be asked; None: all.
+        created: when the key was made, in UTC.
     """
 
     id: str
@@ -52,9 +58,24 @@ class KeyRecord:
     collections: tuple[str, ...] | None
     created: datetime
 
-    def may(self, collection: str) -> bool:
-        """Whether the key reaches a collection."""
-        return self.collections is None or collection in self.collections
+    @property
+    def evaluator(self) -> bool:
+        """Whether scores, traces, Compare and Quality are shown."""
+        return self.role is Role.EVALUATOR
+
+    def check(self, collection: str) -> None:
+        """Refuse a collection that is not this caller's, as if there were none of that name.
+
+        Raises:
+            UnknownCollectionError: it is not theirs.
+        """
+        if self.collections is not None and collection not in self.collections:
+            raise UnknownCollectionError(f"there is no collection {collection!r}")
+
+    def visible(self, collections: Collections) -> list[str]:
+        """Collections that there are and that this caller may ask."""
+        names = collections.names()
+        return names if self.collections is None else [n for n in names if n in self.collections]
 
 
 class _Base(DeclarativeBase):
@@ -71,9 +92,9 @@ class _Row(_Base):
     sha256: Mapped[str] = mapped_column(String(64))
     created: Mapped[datetime]
 
-    def record(self) -> KeyRecord:
+    def record(self) -> Principal:
         """The row as a value."""
-        return KeyRecord(
+        return Principal(
             id=self.id,
             name=self.name,
             role=Role(self.role),
@@ -115,7 +136,7 @@ class KeyStore:
 
     def create(
         self, *, name: str, role: Role = Role.USER, collections: Sequence[str] | None = None
-    ) -> tuple[KeyRecord, str]:
+    ) -> tuple[Principal, str]:
         """Make a key.
 
         Returns:
@@ -144,7 +165,7 @@ class KeyStore:
             session.commit()
         return record, f"{_PREFIX}-{identifier}-{secret}"
 
-    def all(self) -> list[KeyRecord]:
+    def all(self) -> list[Principal]:
         """Every key, oldest first."""
         if not self.path.exists():
             return []
@@ -177,7 +198,7 @@ class KeyStore:
         if not found:
             raise InputError(f"there is no key {identifier!r}; `rankgate keys list` shows them")
 
-    def get(self, identifier: str) -> KeyRecord | None:
+    def get(self, identifier: str) -> Principal | None:
         """The key of this id; None where it was revoked or never was."""
         if not self.path.exists():
             return None
@@ -185,7 +206,7 @@ class KeyStore:
             row = session.get(_Row, identifier)
             return None if row is None else row.record()
 
-    def authenticate(self, key: str) -> KeyRecord | None:
+    def authenticate(self, key: str) -> Principal | None:
         """Whose key this is; None where it is nobody's. Compares in constant time."""
         prefix, _, rest = key.partition("-")
         identifier, _, secret = rest.partition("-")

@@ -24,10 +24,10 @@ from starlette.types import Scope
 
 from rag_app.ask.conversations import Conversation
 from rag_app.ingest.decode import KINDS
+from rag_app.names import UnknownCollectionError
 from rag_app.quality import figures
 from rag_app.server import words
 from rag_app.server.access import Access, Evaluator, Principal, SignedIn
-from rag_app.server.collections import UnknownCollectionError
 from rag_app.server.errors import ApiError, mapped
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import RankgateError

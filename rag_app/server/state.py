@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends, Request
 
 from rag_app.ask.conversations import Conversations
+from rag_app.names import UnknownCollectionError, check_name
 from rag_app.quality.skip_audit import SkipAudit
 from rag_app.quality.traffic import Traffic
 from rag_app.quality.trial import Trial
 from rag_app.server.access import Access, Principal
-from rag_app.server.collections import Collections, UnknownCollectionError, check_name
+from rag_app.server.collections import Collections
 from rag_app.server.errors import ApiError
 from rag_app.server.metrics import Metrics
 from rag_app.server.uploads import Uploads

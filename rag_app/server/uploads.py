@@ -23,7 +23,8 @@ from rag_app.ingest.decode import KINDS, check_type
 from rag_app.ingest.document import ParseFailure
 from rag_app.ingest.ingestion import document_id, ingest_into
 from rag_app.ingest.report import IngestReport, Progress
-from rag_app.server.collections import Collections, check_name
+from rag_app.names import check_name
+from rag_app.server.collections import Collections
 from rankgate.errors import InputError, RankgateError
 
 __all__ = ["FileState", "Job", "Uploads", "safe_name"]

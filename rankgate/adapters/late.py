@@ -128,14 +128,6 @@ class RerankerParts:
         return Policy.load(self.policy)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Made:
-    """A reranker, and what outcomes should say of how it came about."""
-
-    reranker: Reranker
-    notes: tuple[str, ...] = ()
-
-
 class LateReranker:
     """Holds the parts and, once it is needed, the reranker made of them.
 
@@ -153,7 +145,7 @@ class LateReranker:
         parts.check()
         self.parts = parts
         self._lock = threading.Lock()
-        self._made: _Made | None = None
+        self._made: Reranker | None = None
         if parts.reranker is not None or parts.scorer is not None:
             self._made = self._build()
             return
@@ -168,17 +160,20 @@ class LateReranker:
 
     def get(self) -> Reranker:
         """The reranker; the first call may load the default scorer (seconds)."""
-        return self._get().reranker
+        with self._lock:
+            if self._made is None:
+                self._made = self._build()
+            return self._made
 
     async def aget(self) -> Reranker:
         """`get` without blocking the event loop."""
         made = self._made
-        return await asyncio.to_thread(self.get) if made is None else made.reranker
+        return await asyncio.to_thread(self.get) if made is None else made
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What every outcome should say, such as why the default policy has no cosines."""
-        return self._get().notes
+        return self.get().notes
 
     @property
     def profile(self) -> Profile:
@@ -188,37 +183,27 @@ class LateReranker:
 
     def describe(self) -> Description:
         """What is active and what is off, and why; loads what is not loaded yet."""
-        made = self._get()
-        said = made.reranker.describe()
-        return replace(said, notes=(*made.notes, *said.notes))
+        return self.get().describe()
 
     def noted(self, outcome: Outcome, k: int | None, *found: str) -> Outcome:
-        """The outcome with the notes of the first stage and of this reranker's making.
+        """The outcome with the notes of the first stage, and of the number that was asked for.
 
         Args:
             outcome: of a query.
             k: candidates that the caller or the component asked for; None: the policy's number.
             *found: the first stage's notes.
         """
-        made = self._get()
-        depth = depth_notes(made.reranker.policy, outcome.first_stage, k)
-        notes = (*found, *made.notes, *depth)
+        notes = (*found, *depth_notes(self.get().policy, outcome.first_stage, k))
         return replace(outcome, notes=(*notes, *outcome.notes)) if notes else outcome
 
-    def _get(self) -> _Made:
-        with self._lock:
-            if self._made is None:
-                self._made = self._build()
-            return self._made
-
-    def _build(self) -> _Made:
+    def _build(self) -> Reranker:
         parts = self.parts
         found = parts.first_stage_profile()
         if parts.reranker is not None:
             policy = parts.reranker.policy
             for kind in policy.sections if parts.kind is None else (parts.kind,):
                 policy.check_profile(kind, found)
-            return _Made(reranker=parts.reranker)
+            return parts.reranker
         if parts.scorer is None:
             scorer = default_scorer()
         else:
@@ -232,14 +217,14 @@ class LateReranker:
             policy, notes = fit.policy, fit.notes
         else:
             policy, notes = given, embedder_notes(given, parts.kind, actual)
-        reranker = Reranker(
+        return Reranker(
             scorer,
             policy=policy,
             first_stage=parts.kind,
             profile=found,
             lexicon=parts.lexicon,
+            notes=notes,
         )
-        return _Made(reranker=reranker, notes=notes)
 
     def __getstate__(self) -> RerankerParts:
         return self.parts
