@@ -50,7 +50,7 @@ def test_verdicts_are_exit_codes(here, scorer, code, headline):
     done = measure(scorer=scorer)
     assert done.exit_code == code, done.output
     assert done.stdout.startswith(headline)
-    for name in ("result.json", "report.html", "report.md"):
+    for name in ("result.json", "report.html", "report.md", "queries.csv"):
         assert (here / "out" / name).stat().st_size > 500
         assert name in done.stdout
     saved = Result.load(here / "out" / "result.json")
