@@ -22,9 +22,9 @@ from rankgate_eval.calibrate import Question, calibrate, foreign_questions, read
 from rankgate_eval.calibrate.calibration import fit_material
 from rankgate_eval.calibrate.fit import FitOptions
 from rankgate_eval.calibrate.material import read_material
-from rankgate_eval.calibrate.unanswerable import WithoutStage, hidden_passages, questions_data
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.loading import load_dataset
+from rankgate_eval.negatives.unanswerable import WithoutStage, hidden_passages, questions_data
 from rankgate_eval.run.system import IndexStage, as_first_stage
 from rankgate_eval.run.system_choice import profile_of
 from rankgate_eval.stats.ndcg import ndcg

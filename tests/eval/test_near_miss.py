@@ -11,11 +11,11 @@ from rankgate.errors import InputError
 from rankgate.scorers import Scores
 from rankgate.types import Candidate
 from rankgate_eval.calibrate.material import read_material
-from rankgate_eval.calibrate.mentions import Mentions
-from rankgate_eval.calibrate.near_miss import near_miss_questions
 from rankgate_eval.calibrate.relevance_fit import fit_relevance
 from rankgate_eval.calibrate.rows import evidence, row_of
 from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.negatives.mentions import Mentions
+from rankgate_eval.negatives.near_miss import near_miss_questions
 
 CORPUS = {
     "p1": "The mayor of Lisbon opened a bridge in 1966. Every year Lisbon pays 12 workers.",

@@ -2,7 +2,7 @@
 
 from rankgate_eval.calibrate.calibration import Calibration, calibrate
 from rankgate_eval.calibrate.material import LEAST_JUDGED
-from rankgate_eval.calibrate.unanswerable import Question, foreign_questions, read_questions
+from rankgate_eval.negatives.unanswerable import Question, foreign_questions, read_questions
 
 __all__ = [
     "LEAST_JUDGED",

@@ -29,9 +29,9 @@ from rankgate_eval.calibrate.record import (
     plain_data,
     reranker_numbers,
 )
-from rankgate_eval.calibrate.unanswerable import REMOVED, Question
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.fingerprint import fingerprint, question_marks
+from rankgate_eval.negatives.unanswerable import REMOVED, Question
 from rankgate_eval.run.system import FirstStage
 from rankgate_eval.verdict.provenance import git_state, package_version
 

@@ -14,14 +14,14 @@ from rankgate.retrieve import DEFAULT_K, Fusion
 from rankgate.scorers import Scorer, ScorerInfo
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.fusion import TunedFusion, tune_fusion
-from rankgate_eval.calibrate.near_miss import near_miss_questions
 from rankgate_eval.calibrate.reading import (
     Reading,
     Report,
     read_rows,
 )
-from rankgate_eval.calibrate.unanswerable import NEAR_MISS, NEGATIVES, REMOVED, Question
 from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.negatives.near_miss import near_miss_questions
+from rankgate_eval.negatives.unanswerable import NEAR_MISS, NEGATIVES, REMOVED, Question
 from rankgate_eval.run.system import FirstStage, IndexStage
 from rankgate_eval.run.system_choice import profile_of
 from rankgate_eval.stats.folds import spread

@@ -11,14 +11,14 @@ from rankgate.scorers import Scorer
 from rankgate.scorers.wrappers import Cached
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.rows import ANSWERABLE, Row, pooled_row
-from rankgate_eval.calibrate.unanswerable import (
+from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.negatives.unanswerable import (
     REMOVED,
     Question,
     hidden_passages,
     questions_data,
     stage_without,
 )
-from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.pool import Pooled, read_pool
 from rankgate_eval.run.system import FirstStage, IndexStage
 from rankgate_eval.run.system_choice import kind_of

@@ -12,7 +12,7 @@ from rankgate.decide.rank import CandidateList
 from rankgate.decide.signals import Signals
 from rankgate.scorers.protocol import Scores
 from rankgate.types import Candidate
-from rankgate_eval.calibrate.unanswerable import NEAR_MISS, REMOVED
+from rankgate_eval.negatives.unanswerable import NEAR_MISS, REMOVED
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.stats.ndcg import ndcg
 

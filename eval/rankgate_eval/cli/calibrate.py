@@ -201,7 +201,7 @@ def _writable(out: Path) -> None:
 def _made(negatives: str) -> list[str]:
     """The strata that are asked for."""
     from rankgate.errors import InputError
-    from rankgate_eval.calibrate.unanswerable import NEGATIVES
+    from rankgate_eval.negatives.unanswerable import NEGATIVES
 
     known = {name.replace("_", "-"): name for name in NEGATIVES}
     asked = [name.strip() for name in negatives.split(",")]

@@ -50,7 +50,7 @@ def find_knee(recall: Mapping[int, float]) -> int | None:
     knee = None
     for depth in reversed(depths):
         start, end = _step(depths, depth)
-        if recall[end] - recall[start] >= RISING * math.log(end / start, 2.0) - 1e-9:
+        if recall[end] - recall[start] >= RISING * math.log2(end / start) - 1e-9:
             break
         knee = depth
     return knee

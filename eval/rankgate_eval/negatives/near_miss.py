@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rankgate_eval.calibrate.mentions import Mention, Mentions
-from rankgate_eval.calibrate.unanswerable import NEAR_MISS, Question
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.normalise import normalised_words
+from rankgate_eval.negatives.mentions import Mention, Mentions
+from rankgate_eval.negatives.unanswerable import NEAR_MISS, Question
 from rankgate_eval.stats.folds import spread
 
 __all__ = ["near_miss_questions"]
