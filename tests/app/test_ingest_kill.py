@@ -35,7 +35,7 @@ def count(frame, event, _):
             os.kill(os.getpid(), signal.SIGKILL)
 
 sys.setprofile(count)
-rag_app.ingest.ingest([base / "docs"], settings, embedder=files.FakeEmbedder())
+rag_app.ingest.ingestion.ingest([base / "docs"], settings, embedder=files.FakeEmbedder())
 sys.setprofile(None)
 print(calls)
 """

@@ -13,7 +13,7 @@ import pytest
 from rag_app.errors import StoreError, StoreLockedError, UnknownDocumentError
 from rag_app.index.store import Store
 from rag_app.ingest.ingestion import ingest
-from rankgate.errors import ConfigError
+from rankgate.errors import InputError
 from rankgate.retrieve import Fusion, fuse_candidates
 
 
@@ -142,7 +142,7 @@ def test_closing_twice_is_fine_and_a_closed_store_says_so(filled, settings, embe
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", "..", "a..b", "x" * 70, "-dash"])
 def test_bad_collection_names_are_refused(settings, embedder, name):
-    with pytest.raises(ConfigError, match="collection's name"):
+    with pytest.raises(InputError, match="collection's name"):
         Store.open(settings.model_copy(update={"collection": name}), embedder=embedder)
     assert not settings.data_dir.exists()
 

@@ -142,7 +142,13 @@ def _needed(
     do; else a useful gain excluded on every metric. None where nobody has so many.
     """
     if open_:
-        return needed_for_all([_more(known[m], -asked.margin, asked) for m in open_])
+        return needed_for_all(
+            [
+                None if needed is None else max(needed, known[m].n + 1)
+                for m in open_
+                for needed in (known[m].needed_for_margin(asked.margin, power=asked.power),)
+            ]
+        )
     hopeful = [_more(d, 0.0, asked) for d in known.values() if d.mean >= asked.useful_gain]
     if hopeful:
         return min((n for n in hopeful if n is not None), default=None)
