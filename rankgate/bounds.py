@@ -38,7 +38,9 @@ def share_below(successes: float, n: float, *, confidence: float = 0.95) -> floa
         raise InputError(f"successes must be between 0 and n = {n}, got {successes}")
     if successes == n:
         return 1.0
-    from scipy.special import betaincinv  # comes with bm25s; heavy, and few commands need it
+    from scipy.special import (
+        betaincinv,  # of the extras app and eval; heavy, and few commands need it
+    )
 
     return float(betaincinv(successes + 1.0, n - successes, _share(confidence)))
 
