@@ -338,3 +338,17 @@ def test_a_loss_too_rare_to_be_seen_is_not_excluded_by_nothing_seen():
 def test_a_verdict_needs_something_to_compare_with():
     with pytest.raises(InputError, match="needs an order to compare with"):
         Evidence(over=(), top_n=5, skip_rate=0.0)
+
+
+def test_a_fall_beyond_the_margin_counts_wherever_it_stands():
+    """A wider interval elsewhere hid it: only the order with the lowest bound was looked at."""
+    wide = difference(-0.03, 0.05)
+    fallen = over("the same policy with everything skipped", GAIN, difference(-0.05, 0.015))
+    verdict = judge(evidence(recall=wide, also=(fallen,)))
+    assert verdict.call is Call.DONT_SHIP and "everything skipped" in verdict.reasons[0]
+
+
+def test_a_fall_that_may_be_chance_is_told_how_many_questions_would_show_it():
+    told = judge(evidence(recall=difference(-0.1, 0.11)))
+    assert told.call is Call.NOT_ENOUGH_DATA and told.queries_needed is not None
+    assert "next to nothing" not in told.reasons[0]

@@ -172,9 +172,10 @@ def evaluate(
 ) -> Result:
     """Measure whether a reranker helps, and decide.
 
-    The arms `first_stage`, `tuned_first_stage`, `rerank` and `policy` order the same candidates.
-    The verdict compares the policy with the *tuned* first stage, by nDCG@10 and recall@top_n of
-    the order before the policy's floor; refusals are judged apart.
+    The arms `first_stage`, `tuned_first_stage`, `skipped`, `rerank` and `policy` order the same
+    candidates, and are measured as served, after the policy's floor. The verdict compares the
+    policy with the *tuned* first stage and with itself, everything skipped, by nDCG@10 and
+    recall@top_n.
 
     Args:
         data: a data set, or the path of one; see `load_dataset`.

@@ -97,17 +97,15 @@ class Difference:
         )
 
     def needed_for_margin(self, margin: float, *, power: float = 0.8) -> int | None:
-        """Queries needed to exclude a loss of `margin`, were the effect the one seen.
+        """Queries needed to exclude a loss of `margin`, or show it, were the effect that seen.
 
         At least as many as exclude it where no query differs from the mean: that many, and one
         that loses everything could still be as frequent as the margin allows. None where the
-        effect is no better than the margin.
+        effect is the margin.
         """
         spare = (self.mean + _margin(margin)) / (1.0 + self.mean) if self.mean > -1.0 else 0.0
         told = self.needed(against=-margin, power=power)
-        if told is None or spare <= 0.0:
-            return None
-        if spare >= 1.0:
+        if told is None or not 0.0 < spare < 1.0:
             return told
         unseen = math.log((1.0 - self.level) / 2.0) / math.log1p(-spare)
         needed = max(told, math.ceil(unseen * self.n / self.clusters))

@@ -96,15 +96,20 @@ def analyse(
     numbers = _measure(e)
     primary = ("ndcg@10", f"recall@{e.top_n}")
     draws = {"resamples": asked.resamples, "seed": asked.seed}
+    # `--unjudged irrelevant` keeps queries in the arms' averages of which nobody knows an answer.
+    # They tell nothing of a difference: it decides on the others.
+    known = [q for q in judged if e.data.relevant(q)]
+    at = [i for i, q in enumerate(judged) if e.data.relevant(q)]
+    clusters = [numbers.clusters[i] for i in at]
 
     def compared(
         before: Mapping[str, FloatArray], after: Mapping[str, FloatArray]
     ) -> dict[str, Difference]:
         return {
             name: compare(
-                before[name],
-                after[name],
-                numbers.clusters,
+                before[name][at],
+                after[name][at],
+                clusters,
                 level=1.0 - asked.standards.alpha,
                 permutations=asked.permutations,
                 **draws,
@@ -188,17 +193,8 @@ def analyse(
         q: query_lists(e.pool[q], e.arms.decided[q], set(e.data.relevant(q)))
         for q in sorted((*judged, *e.unanswerable), key=lambda q: -moved.get(q, 0.0))
     }
-    # `--unjudged irrelevant` keeps queries in the averages of which nobody knows an answer.
-    known = [q for q in judged if e.data.relevant(q)]
     ranked = {arm: found["ndcg@10"] for arm, found in numbers.ranked.items()}
-    gap = compare(
-        ndcg["first_stage"],
-        ranked["rerank"],
-        numbers.clusters,
-        level=1.0 - asked.standards.alpha,
-        permutations=asked.permutations,
-        **draws,
-    )
+    gap = compared(numbers.values["first_stage"], numbers.ranked["rerank"])["ndcg@10"]
     return Result(
         verdict=verdict.call,
         baseline=baselines[0],

@@ -144,8 +144,8 @@ def compare_results(
         )
         changes[name] = change(found)
         numbers = (
-            f"{found.mean:+.4f} (95% interval {found.low:+.4f} to {found.high:+.4f}, at worst "
-            f"{found.least:+.4f})"
+            f"{found.mean:+.4f} ({found.level:.0%} interval {found.low:+.4f} to "
+            f"{found.high:+.4f}, at worst {found.least:+.4f})"
         )
         if found.not_worse_than(margin):
             sentences.append((2, f"{name} is not worse by {margin:g} or more: {numbers}."))

@@ -290,8 +290,10 @@ def _gain(over: Over, asked: Standards) -> _Finding:
 
 def _recall(evidence: Evidence, asked: Standards) -> _Finding:
     """Against the one that is least behind: what is not worse than that is not worse than any."""
-    over = min(evidence.over, key=lambda o: o.recall.least)
-    recall, margin = over.recall, asked.recall_margin
+    margin = asked.recall_margin
+    fallen = [o for o in evidence.over if o.recall.worse_than(margin)]
+    over = min(fallen or evidence.over, key=lambda o: o.recall.least)
+    recall = over.recall
     name = f"recall@{evidence.top_n}"
     numbers = f"{recall.mean:+.3f} ({_interval(recall)}, at worst {recall.least:+.3f})"
     told = f"{numbers} against {over.name}"
