@@ -166,7 +166,9 @@ class VectorIndex:
             client = cast(
                 "Client",
                 chromadb.PersistentClient(
-                    path=str(folder),
+                    # Chroma knows a folder by its path, and opens files when it needs them: a
+                    # relative one is another folder after a change of the working directory.
+                    path=str(folder.resolve()),
                     # A project's .env is not Chroma's to read.
                     settings=ChromaSettings(
                         _env_file=None,  # type: ignore[call-arg]
