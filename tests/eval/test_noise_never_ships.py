@@ -1,8 +1,10 @@
 """From calibration on dev to the verdict on test: what the scorer did not do is not its credit."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rankgate_eval import evaluate
@@ -88,3 +90,36 @@ def test_calibrated_on_dev_and_judged_on_test_it_never_ships(kind):
         seed for seed in range(20) if str(one(kind, seed, 124)["verdict"]).startswith("ship")
     ]
     assert shipped == []
+
+
+@pytest.mark.parametrize("kind", ["bm25", "dense"])
+def test_one_score_that_orders_better_than_the_list_came_is_a_baseline_too(kind):
+    """Fusions need both scores; without them nothing was tried, and noise shipped."""
+    data, lists, scorer = world("noise", 0, 300)
+    rng = np.random.default_rng(7)
+    shuffled = {}
+    for query, found in lists.items():
+        order = rng.permutation(len(found))
+        shuffled[query] = [
+            replace(found[i], rank=r, **{"dense" if kind == "bm25" else "bm25": None})
+            for r, i in enumerate(order.tolist(), start=1)
+        ]
+    name = "bm25_per_word" if kind == "bm25" else "dense"
+    by = Logistic(
+        intercept=0.0,
+        features=(Feature(name=name, weight=2.0), Feature(name="raw", weight=1e-6)),
+    )
+    section = Section(reranked=RelevanceModel(model=by, scale="planted"), k=DEPTH)
+    found = evaluate(
+        data,
+        stage=lambda query, k: shuffled[query][:k],
+        scorer=scorer,
+        policy=Policy(name="one", sections={FirstStageKind(kind): section}),
+        split="test",
+        k=DEPTH,
+        depth=DEPTH,
+        resamples=400,
+        permutations=999,
+    )
+    assert found.differences["policy-first_stage"]["ndcg@10"].ci[0] > 0.1
+    assert found.verdict == "dont_ship" and found.baseline == "tuned_first_stage"

@@ -194,3 +194,15 @@ def test_holes_in_the_judgements_are_told():
     assert "what nobody judged counts as irrelevant" in warned(judged, FakeScorer(stranger))
     assert "what nobody judged" not in warned(bare, FakeScorer(stranger)), "no judge said so"
     assert "what nobody judged" not in warned(judged, w.indifferent())
+
+
+def test_questions_that_nobody_can_answer_for_do_not_fill_up_a_verdict():
+    """Twenty known answers among two hundred shipped: the others count 0 on both sides."""
+    data = w.world(124)
+    few = {q: grades for q, grades in data.qrels.items() if int(q[1:]) < 20}
+    found = run(
+        dataclasses.replace(data, qrels=few, unjudged="irrelevant"), w.knowing(), policy=policy()
+    )
+    assert found.n == 124 and found.verdict == "not_enough_data"
+    assert found.differences["policy-tuned_first_stage"]["ndcg@10"].n == 20
+    assert "20 judged queries are too few" in found.reasons[0]

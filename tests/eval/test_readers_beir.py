@@ -169,3 +169,20 @@ def test_the_real_corpora_have_no_errors(shared_data):
         shared_data / "mtrag", queries="conversations.jsonl", qrels="conversations-qrels.tsv"
     )
     assert len(talks.queries) == 507 and len(talks.unanswerable()) == 97
+
+
+@pytest.mark.parametrize("where", ["splits.json", "qrels"])
+def test_a_split_named_in_one_row_leaves_the_others_where_they_were(folder, where):
+    """One question with `split` of its own emptied every split of the folder."""
+    rows = [{"_id": "u", "text": "none?", "split": "dev", "answerability": "unanswerable"}]
+    with (folder / "queries.jsonl").open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    if where == "qrels":
+        (folder / "splits.json").unlink()
+        (folder / "qrels.tsv").unlink()
+        (folder / "qrels").mkdir()
+        for name, row in (("dev", "b\tp2\t1"), ("test", "a\tp1\t1")):
+            (folder / "qrels" / f"{name}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{row}\n")
+    data = Dataset.load(folder)
+    assert data.judged("dev") == ["b"] and data.judged("test") == ["a"]
+    assert data.unanswerable("dev") == ["u"]

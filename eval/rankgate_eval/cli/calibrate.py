@@ -125,6 +125,7 @@ def calibrate_data(
     from rankgate.types import FirstStageKind
     from rankgate_eval.calibrate import calibrate
     from rankgate_eval.calibrate.table import table_lines
+    from rankgate_eval.run.experiment import choose_queries
 
     if max_loss is not None and skip_rate is not None:
         raise InputError("give --max-loss or --skip-rate, not both")
@@ -138,7 +139,7 @@ def calibrate_data(
     with guarded(debug=debugging(ctx)) as tell:
         known_base = None if base is None else Policy.load(base)
         dataset, _ = inputs.read()
-        dataset.query_ids(split)  # an unknown split is an error before anything is encoded
+        choose_queries(dataset, split, None)  # a split without judgements is told before encoding
         questions, notes = _questions(dataset, foreign or [], unanswerable or [], split)
         searched = FirstStageKind.HYBRID if kind in (None, FirstStageKind.ORDER) else kind
         with inputs.open(

@@ -37,6 +37,7 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float64]
 
+_SUMMED = ("dense", "bm25_per_word")
 _RIDGE = 0.005  # of the fitted sum, as that of a relevance model
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -199,59 +200,71 @@ def crossfit_fusion(
         seed: of the folds.
 
     Returns:
-        The orders. For a first stage without both scores, its own.
+        The orders. For a first stage without both scores, its own, or by the one that it has where
+        that is better.
 
     Raises:
         InputError: fewer than 2 folds.
     """
     judged = _judged(pools, relevant)
     own = {q: tuple(c.id for c in p.candidates) for q, p in pools.items()}
-    obstacle = _obstacle(pools)
-    if obstacle:
-        return CrossfitFusion(orders=own, fusions=(), note=obstacle)
     if len(judged) < 2:
         note = f"{len(judged)} judged queries: too few to tune the fusion on, first-stage order"
         return CrossfitFusion(orders=own, fusions=(), note=note)
-    table = _table(pools, relevant, judged)
+    obstacle = _obstacle(pools)
+    # Without both scores there is nothing to fuse, and a sum of what there is competes with the
+    # order as it came: a policy's relevance model may be that sum.
+    table = None if obstacle else _table(pools, relevant, judged)
     scores = {q: _scores(p) for q, p in pools.items()}
     row = {q: i for i, q in enumerate(judged)}
     parts = group_folds(judged, groups, folds=folds, seed=seed)
     orders = dict(own)
 
-    def chosen(train: Sequence[str]) -> Fusion | FittedSum:
-        """The better of the two on these queries; the fusion where they are equal."""
-        fit = _choose(table[[row[q] for q in train]], train, groups)
-        fused = FUSION_GRID[0] if fit.fusion is None else fit.fusion
+    def mean(ordered: Mapping[str, Sequence[str]]) -> float:
+        return float(
+            np.mean(
+                [ndcg([p in relevant[q] for p in ordered[q]], len(relevant[q])) for q in ordered]
+            )
+        )
+
+    def chosen(train: Sequence[str]) -> Fusion | FittedSum | None:
+        """The better one on these queries, the sum only if it is; None: the order as it came."""
+        if table is None:
+            plain, reached = None, mean({q: own[q] for q in train})
+        else:
+            fit = _choose(table[[row[q] for q in train]], train, groups)
+            plain, reached = fit.fusion, fit.ndcg10
         summed = _fit_sum(scores, pools, relevant, train)
         if summed is None:
-            return fused
-        reached = [
-            ndcg([p in relevant[q] for p in _by_sum(pools[q], scores[q], summed)], len(relevant[q]))
-            for q in train
-        ]
-        return summed if float(np.mean(reached)) > fit.ndcg10 + 1e-9 else fused
+            return plain
+        better = mean({q: _by_sum(pools[q], scores[q], summed) for q in train}) > reached + 1e-9
+        return summed if better else plain
 
-    def ordered(query: str, by: Fusion | FittedSum) -> tuple[str, ...]:
+    def ordered(query: str, by: Fusion | FittedSum | None) -> tuple[str, ...]:
+        if by is None:
+            return own[query]
         if isinstance(by, FittedSum):
             return _by_sum(pools[query], scores[query], by)
         return order_by_fusion(pools[query].candidates, by)
 
     found: list[Fusion | FittedSum] = []
     for fold in parts:
-        found.append(chosen(fold.train))
-        orders.update({q: ordered(q, found[-1]) for q in fold.held_out})
+        by = chosen(fold.train)
+        found += [] if by is None else [by]
+        orders.update({q: ordered(q, by) for q in fold.held_out})
     others = pools.keys() - row.keys()
-    everyone = chosen(judged) if others else None
-    if everyone is not None:
+    if others:
+        everyone = chosen(judged)
         orders.update({q: ordered(q, everyone) for q in others})
-    return CrossfitFusion(orders=orders, fusions=tuple(found), unit=parts[0].unit)
+    note = "" if found else obstacle
+    return CrossfitFusion(orders=orders, fusions=tuple(found), unit=parts[0].unit, note=note)
 
 
 def _scores(pooled: Pooled) -> FloatArray:
-    """(candidates, 2) what `FittedSum` weighs, as the engine computes it."""
-    read = max(1, len(pooled.candidates))
-    columns = CandidateList.of(pooled.candidates, None, k=read, signals=pooled.signals).columns
-    return np.stack([columns["dense"], columns["bm25_per_word"]], axis=1)
+    """(candidates, 2) what `FittedSum` weighs, as the engine computes it; 0 where it cannot."""
+    n = len(pooled.candidates)
+    columns = CandidateList.of(pooled.candidates, None, k=max(1, n), signals=pooled.signals).columns
+    return np.stack([columns.get(name, np.zeros(n)) for name in _SUMMED], axis=1)
 
 
 def _fit_sum(
@@ -260,18 +273,28 @@ def _fit_sum(
     relevant: Mapping[str, Collection[str]],
     train: Sequence[str],
 ) -> FittedSum | None:
-    """None where none of the queries has a relevant candidate."""
+    """None where no score tells relevant candidates apart.
+
+    As in a relevance model, a score whose weight contradicts its meaning is left out.
+    """
     hits = {q: np.array([c.id in relevant[q] for c in pools[q].candidates]) for q in train}
     usable = [q for q in train if hits[q].any()]
     if not usable:
         return None
-    dense, bm25 = fit_listwise(
-        [scores[q] for q in usable],
-        [hits[q] for q in usable],
-        corpus_shares([""] * len(usable)),
-        ridge=_RIDGE,
-    ).tolist()
-    return FittedSum(dense=dense, bm25_per_word=bm25)
+    spread = np.concatenate([scores[q] for q in usable]).std(axis=0)
+    kept = [i for i in range(len(_SUMMED)) if spread[i] > 0.0]
+    while kept:
+        weights = fit_listwise(
+            [scores[q][:, kept] for q in usable],
+            [hits[q] for q in usable],
+            corpus_shares([""] * len(usable)),
+            ridge=_RIDGE,
+        ).tolist()
+        if min(weights) > 0.0:
+            known = dict(zip((_SUMMED[i] for i in kept), weights, strict=True))
+            return FittedSum(**{name: known.get(name, 0.0) for name in _SUMMED})
+        del kept[weights.index(min(weights))]
+    return None
 
 
 def _by_sum(pooled: Pooled, scores: FloatArray, by: FittedSum) -> tuple[str, ...]:
@@ -290,12 +313,13 @@ def _obstacle(pools: Mapping[str, Pooled]) -> str:
     every = [c for pool in pools.values() for c in pool.candidates]
     if not every:
         return "the first stage found nothing: nothing to fuse"
-    for name, known in (
-        ("dense", all(c.dense is not None for c in every)),
-        ("BM25", all(c.bm25 is not None for c in every)),
+    for name, lack in (
+        ("dense", sum(c.dense is None for c in every)),
+        ("BM25", sum(c.bm25 is None for c in every)),
     ):
-        if not known:
-            return f"the candidates carry no {name} score: there is no fusion to tune"
+        if lack:
+            which = "the" if lack == len(every) else f"{lack} of {len(every)}"
+            return f"{which} candidates carry no {name} score: there is no fusion to tune"
     return ""
 
 

@@ -18,9 +18,9 @@ def read_beir(
 ) -> RawDataset:
     """Read corpus.jsonl[.gz], queries.jsonl[.gz], qrels.tsv or qrels/*.tsv, splits.json.
 
-    Splits come from the queries' own field `split` where one has it, otherwise from
-    splits.json, otherwise from the names of the files in qrels/. Nothing is raised for what
-    the files hold: see the `errors` of what is returned.
+    A query's split is that of its own field `split`; of the queries without one, that of
+    splits.json, or, where there is none, the name of its file in qrels/. Nothing is raised for
+    what the files hold: see the `errors` of what is returned.
 
     Args:
         folder: where they stand.
@@ -36,7 +36,8 @@ def read_beir(
     asked = root / queries if queries else present(root, "queries.jsonl", "queries.jsonl.gz")
     read_passages(corpus if corpus is not None else root / "corpus.jsonl", raw)
     read_queries(asked if asked is not None else root / "queries.jsonl", raw)
-    own_splits = bool(raw.splits)
+    said = {row.query for row in raw.splits}
+    silent = not said or any(row.id not in said for row in raw.queries)
     named: list[SplitRow] = []
     folder_of_qrels = root / "qrels"
     if qrels or (root / "qrels.tsv").is_file() or not folder_of_qrels.is_dir():
@@ -59,11 +60,13 @@ def read_beir(
                 first.setdefault(row.query, row.place)
             named += [SplitRow(split=file.stem, query=q, place=at) for q, at in first.items()]
     splits = root / "splits.json"
-    if not own_splits:
+    if silent:
+        own, raw.splits = raw.splits, []
         if splits.is_file():
             _read_splits(splits, raw)
         else:
             raw.splits += named
+        raw.splits = own + [row for row in raw.splits if row.query not in said]
     return raw
 
 
