@@ -20,8 +20,8 @@ from rankgate.testing import FakeScorer
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval.calibrate import Question, calibrate, foreign_questions, read_questions
 from rankgate_eval.calibrate.calibration import fit_material
-from rankgate_eval.calibrate.fit import FitOptions
 from rankgate_eval.calibrate.material import read_material
+from rankgate_eval.calibrate.options import FitOptions
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.loading import load_dataset
 from rankgate_eval.negatives.unanswerable import WithoutStage, hidden_passages, questions_data

@@ -21,9 +21,10 @@ from rankgate_eval.calibrate.confirm import (
     fit_checked,
     section_of,
 )
-from rankgate_eval.calibrate.fit import FitOptions, fit_parts, row_folds
+from rankgate_eval.calibrate.fit import fit_parts, row_folds
 from rankgate_eval.calibrate.gate_fit import FrontierPoint
 from rankgate_eval.calibrate.measure import describe, separation
+from rankgate_eval.calibrate.options import FitOptions
 from rankgate_eval.calibrate.record import reranker_numbers
 from rankgate_eval.calibrate.rows import row_of
 from rankgate_eval.calibrate.serve import serve

@@ -16,8 +16,8 @@ from rankgate.live.promise import promise_of
 from rankgate.live.reliability import measure_reliability, mixture_weights
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.confirm import fit_checked
-from rankgate_eval.calibrate.fit import FitOptions
 from rankgate_eval.calibrate.measure import brier_gain, describe
+from rankgate_eval.calibrate.options import FitOptions
 from rankgate_eval.calibrate.relevance_fit import fit_relevance
 from rankgate_eval.report.facts import mixture_sentence
 

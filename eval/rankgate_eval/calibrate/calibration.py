@@ -16,10 +16,11 @@ from rankgate.retrieve import DEFAULT_K
 from rankgate.scorers import Scorer
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.confirm import fit_checked
-from rankgate_eval.calibrate.fit import PARTS, FitOptions
+from rankgate_eval.calibrate.fit import PARTS
 from rankgate_eval.calibrate.fusion import fusion_numbers
 from rankgate_eval.calibrate.gate_fit import thinned
 from rankgate_eval.calibrate.material import LEAST_JUDGED, Material, read_material
+from rankgate_eval.calibrate.options import FitOptions
 from rankgate_eval.calibrate.reading import Report
 from rankgate_eval.calibrate.record import (
     drawn_note,

@@ -18,7 +18,7 @@ import numpy as np
 
 from rankgate.decide.relevance import RelevanceModel
 from rankgate.decide.section import Section
-from rankgate_eval.calibrate.fit import PARTS, FitOptions, FittedParts, fit_parts, row_folds
+from rankgate_eval.calibrate.fit import PARTS, FittedParts, fit_parts, row_folds
 from rankgate_eval.calibrate.floor_fit import most_wrongs, needed_to_wrong
 from rankgate_eval.calibrate.gate_fit import HARM_MARGIN, FrontierPoint
 from rankgate_eval.calibrate.measure import (
@@ -29,6 +29,7 @@ from rankgate_eval.calibrate.measure import (
     separation,
     share,
 )
+from rankgate_eval.calibrate.options import FitOptions
 from rankgate_eval.calibrate.rows import Row
 from rankgate_eval.calibrate.serve import Placed, Served, place_by_first_stage, serve
 from rankgate_eval.stats.ndcg import ndcg

@@ -8,7 +8,6 @@ under several foldings, and what is read is the mean over them: one folding is a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,7 +19,7 @@ from rankgate.decide.gate import Gate
 from rankgate.decide.logistic import Logistic
 from rankgate.errors import InputError
 from rankgate.types import FirstStageKind
-from rankgate_eval.calibrate.floor_fit import Threshold, fit_threshold, independent, needed_for
+from rankgate_eval.calibrate.floor_fit import Threshold, fit_floor
 from rankgate_eval.calibrate.gate_fit import (
     FrontierPoint,
     choose_threshold,
@@ -30,17 +29,18 @@ from rankgate_eval.calibrate.gate_fit import (
     harm_of,
 )
 from rankgate_eval.calibrate.measure import clusters_of
+from rankgate_eval.calibrate.options import FitOptions
 from rankgate_eval.calibrate.relevance_fit import (
     FittedRelevance,
     fit_relevance,
     variants_of,
 )
 from rankgate_eval.calibrate.rows import Row
-from rankgate_eval.calibrate.serve import Placed, place_by_first_stage, place_by_scores
+from rankgate_eval.calibrate.serve import Placings, place_by_first_stage, place_by_scores
 from rankgate_eval.stats.folds import group_folds
 from rankgate_eval.stats.significance import compare
 
-__all__ = ["PARTS", "FitOptions", "FittedParts", "fit_parts", "row_folds"]
+__all__ = ["PARTS", "FittedParts", "fit_parts", "row_folds"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -48,56 +48,7 @@ PARTS = ("reranked", "first_stage", "gate", "floor")
 """What can be fitted, and be null where its check fails."""
 
 _LEXICON_PAYS = 0.02  # skip rate that unknown_share must add before the product needs a lexicon
-_LAXEST = 0.2  # false refusals beyond which a floor is not offered
 _FOLDINGS = 3
-_DROP_PAYS = 0.1  # share of the irrelevant kept passages that drop_below must take away
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitOptions:
-    """What the fit is asked for.
-
-    Attributes:
-        kind: of first stage.
-        max_loss: mean nDCG@10 that the gate may lose; None where `skip_rate` is given.
-        skip_rate: share of the queries to skip; None where `max_loss` is given.
-        false_refusals: share of the answerable queries that the floor may refuse.
-        confidence: of the bound on that share.
-        top_n: passages that are kept.
-        folds: of the cross-fitting.
-        seed: of the folds and of the intervals.
-        lexicon: whether `unknown_share` may be used.
-        prior: share of unanswerable questions that the probabilities are for; None: as they come.
-    """
-
-    kind: FirstStageKind
-    max_loss: float | None = 0.002
-    skip_rate: float | None = None
-    false_refusals: float = 0.05
-    confidence: float = 0.95
-    top_n: int = 5
-    folds: int = 5
-    seed: int = 0
-    lexicon: bool = False
-    prior: float | None = None
-
-    def __post_init__(self) -> None:
-        if (self.max_loss is None) == (self.skip_rate is None):
-            raise InputError("give either max_loss or skip_rate for the gate, not both or neither")
-        if self.max_loss is not None and not 0.0 <= self.max_loss <= 1.0:
-            raise InputError(f"max_loss is nDCG@10 between 0 and 1, got {self.max_loss}")
-        if self.skip_rate is not None and not 0.0 <= self.skip_rate <= 1.0:
-            raise InputError(f"skip_rate is a share between 0 and 1, got {self.skip_rate}")
-        for name, value in (
-            ("false_refusals", self.false_refusals),
-            ("confidence", self.confidence),
-        ):
-            if not 0.0 < value < 1.0:
-                raise InputError(f"{name} must be above 0 and below 1, got {value}")
-        if self.prior is not None and not 0.0 <= self.prior < 1.0:
-            raise InputError(f"prior must be at least 0 and below 1, got {self.prior}")
-        if self.top_n < 1:
-            raise InputError(f"top_n must be at least 1, got {self.top_n}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +162,7 @@ def fit_parts(
         notes["floor"] = "a floor needs the relevance model of reranked results"
     elif first_how is None:
         # Whoever refuses needs a probability on either path: then the gate rests.
-        floor, refusing, notes["floor"] = _fit_floor(rows, reranked, None, options)
+        floor, refusing, notes["floor"] = fit_floor(rows, reranked, None, options)
         if floor.active and gate.model is not None:
             gate, promised, points = Gate(), None, ()
             notes["gate"] = (
@@ -225,7 +176,7 @@ def fit_parts(
             [s if skip else r for r, s, skip in zip(over, under, skips, strict=True)]
             for over, under in zip(reranked, skipped, strict=True)
         ]
-        floor, refusing, notes["floor"] = _fit_floor(rows, served, skipped, options)
+        floor, refusing, notes["floor"] = fit_floor(rows, served, skipped, options)
     return FittedParts(
         reranked=None
         if reranked_how is None
@@ -245,8 +196,6 @@ def fit_parts(
 
 Variant = tuple[str, ...]
 Folds = Sequence[tuple[list[int], list[int]]]
-Placings = Sequence[Sequence[Placed]]
-"""By folding, each row as models order it that have not seen it."""
 
 
 def _best_variant(
@@ -354,87 +303,3 @@ def _fit_gate(
     if "unknown_share" in model.names:
         note += "; needs the corpus's words (lexicon=) to know misspelt queries"
     return gate, chosen, points, harm <= chosen.threshold, note
-
-
-def _fit_floor(
-    rows: Sequence[Row],
-    served: Placings,
-    degraded: Placings | None,
-    options: FitOptions,
-) -> tuple[Floor, Threshold | None, str]:
-    """The threshold that holds for what is served, and where every query degrades."""
-    found = [i for i, row in enumerate(rows) if row.answerable and row.found]
-    groups = [rows[i].group for i in found]
-    bounds = []
-    for placings in (served, degraded):
-        if placings is None:
-            continue
-        values = np.mean([[_probability(p[i]) for i in found] for p in placings], axis=0)
-        bound = fit_threshold(
-            values, groups, share=options.false_refusals, confidence=options.confidence
-        )
-        if bound is None:
-            return Floor(), None, _too_few(groups, options)
-        bounds.append(bound)
-    lowest = min(bounds, key=lambda b: b.value)
-    drop = _fit_drop(rows, served, lowest.value, options)
-    note = f"fitted on {len(found)} answerable queries with a relevant candidate"
-    return Floor(refuse_below=lowest.value, drop_below=drop), lowest, note
-
-
-def _too_few(groups: Sequence[str], options: FitOptions) -> str:
-    """Why no floor can be shown to keep its promise, and what could be shown instead."""
-    counted = independent(groups)
-    least = needed_for(options.false_refusals, confidence=options.confidence)
-    told = (
-        f"{len(groups)} answerable queries with a relevant candidate, on {len(set(groups))} "
-        f"documents, count as {counted:.0f} independent ones, which cannot show that at most "
-        f"{options.false_refusals:.1%} are refused at {options.confidence:.0%} confidence; at "
-        f"least {least} are needed"
-    )
-    if not counted:
-        return told
-    shown = math.ceil(1000.0 * (1.0 - (1.0 - options.confidence) ** (1.0 / counted))) / 1000.0
-    if shown > _LAXEST:
-        return told
-    return f"{told}. What these can show is {shown:.1%} (--false-refusals {shown:g})"
-
-
-def _probability(placed: Placed) -> float:
-    # Without a probability nothing is refused.
-    return 1.0 if placed.best is None else placed.best
-
-
-def _fit_drop(
-    rows: Sequence[Row], served: Placings, at_most: float, options: FitOptions
-) -> float | None:
-    """A threshold for single passages, where it takes away enough that is irrelevant.
-
-    It never lies above `refuse_below`: then it would refuse whole queries by another name.
-    """
-    weakest, groups, weak = [], [], []
-    for row, *placed in zip(rows, *served, strict=True):
-        if not row.answerable or not placed[0].probabilities.size:
-            continue
-        tops = [p.order[: min(options.top_n, p.probabilities.size)] for p in placed]
-        hits = [
-            p.probabilities[: top.size][row.relevant[top]]
-            for p, top in zip(placed, tops, strict=True)
-        ]
-        if row.found:
-            weakest.append(float(np.mean([h.min() if h.size else 1.0 for h in hits])))
-            groups.append(row.group)
-        weak += [
-            p.probabilities[: top.size][~row.relevant[top]]
-            for p, top in zip(placed, tops, strict=True)
-        ]
-    if not weakest:
-        return None
-    bound = fit_threshold(
-        np.array(weakest), groups, share=options.false_refusals, confidence=options.confidence
-    )
-    if bound is None:
-        return None
-    value = min(bound.value, at_most)
-    irrelevant = np.concatenate(weak)
-    return value if irrelevant.size and (irrelevant < value).mean() >= _DROP_PAYS else None

@@ -21,10 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from rankgate.bounds import share_below
+from rankgate.decide.floor import Floor
 from rankgate.errors import InputError
+from rankgate_eval.calibrate.options import FitOptions
+from rankgate_eval.calibrate.rows import Row
+from rankgate_eval.calibrate.serve import Placed, Placings
 
 __all__ = [
     "Threshold",
+    "fit_floor",
     "fit_threshold",
     "independent",
     "most_wrongs",
@@ -33,6 +38,8 @@ __all__ = [
 ]
 
 FloatArray = npt.NDArray[np.float64]
+_DROP_PAYS = 0.1  # share of the irrelevant kept passages that drop_below must take away
+_LAXEST = 0.2  # false refusals beyond which a floor is not offered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,3 +171,87 @@ def _design_effect(lost: npt.NDArray[np.bool_], groups: Sequence[Hashable]) -> f
     clustered = float((off**2).sum()) * g / (g - 1)
     alone = n * rate * (1.0 - rate) * n / (n - 1)
     return max(1.0, clustered / alone)
+
+
+def fit_floor(
+    rows: Sequence[Row],
+    served: Placings,
+    degraded: Placings | None,
+    options: FitOptions,
+) -> tuple[Floor, Threshold | None, str]:
+    """The threshold that holds for what is served, and where every query degrades."""
+    found = [i for i, row in enumerate(rows) if row.answerable and row.found]
+    groups = [rows[i].group for i in found]
+    bounds = []
+    for placings in (served, degraded):
+        if placings is None:
+            continue
+        values = np.mean([[_probability(p[i]) for i in found] for p in placings], axis=0)
+        bound = fit_threshold(
+            values, groups, share=options.false_refusals, confidence=options.confidence
+        )
+        if bound is None:
+            return Floor(), None, _too_few(groups, options)
+        bounds.append(bound)
+    lowest = min(bounds, key=lambda b: b.value)
+    drop = _fit_drop(rows, served, lowest.value, options)
+    note = f"fitted on {len(found)} answerable queries with a relevant candidate"
+    return Floor(refuse_below=lowest.value, drop_below=drop), lowest, note
+
+
+def _too_few(groups: Sequence[str], options: FitOptions) -> str:
+    """Why no floor can be shown to keep its promise, and what could be shown instead."""
+    counted = independent(groups)
+    least = needed_for(options.false_refusals, confidence=options.confidence)
+    told = (
+        f"{len(groups)} answerable queries with a relevant candidate, on {len(set(groups))} "
+        f"documents, count as {counted:.0f} independent ones, which cannot show that at most "
+        f"{options.false_refusals:.1%} are refused at {options.confidence:.0%} confidence; at "
+        f"least {least} are needed"
+    )
+    if not counted:
+        return told
+    shown = math.ceil(1000.0 * (1.0 - (1.0 - options.confidence) ** (1.0 / counted))) / 1000.0
+    if shown > _LAXEST:
+        return told
+    return f"{told}. What these can show is {shown:.1%} (--false-refusals {shown:g})"
+
+
+def _probability(placed: Placed) -> float:
+    # Without a probability nothing is refused.
+    return 1.0 if placed.best is None else placed.best
+
+
+def _fit_drop(
+    rows: Sequence[Row], served: Placings, at_most: float, options: FitOptions
+) -> float | None:
+    """A threshold for single passages, where it takes away enough that is irrelevant.
+
+    It never lies above `refuse_below`: then it would refuse whole queries by another name.
+    """
+    weakest, groups, weak = [], [], []
+    for row, *placed in zip(rows, *served, strict=True):
+        if not row.answerable or not placed[0].probabilities.size:
+            continue
+        tops = [p.order[: min(options.top_n, p.probabilities.size)] for p in placed]
+        hits = [
+            p.probabilities[: top.size][row.relevant[top]]
+            for p, top in zip(placed, tops, strict=True)
+        ]
+        if row.found:
+            weakest.append(float(np.mean([h.min() if h.size else 1.0 for h in hits])))
+            groups.append(row.group)
+        weak += [
+            p.probabilities[: top.size][~row.relevant[top]]
+            for p, top in zip(placed, tops, strict=True)
+        ]
+    if not weakest:
+        return None
+    bound = fit_threshold(
+        np.array(weakest), groups, share=options.false_refusals, confidence=options.confidence
+    )
+    if bound is None:
+        return None
+    value = min(bound.value, at_most)
+    irrelevant = np.concatenate(weak)
+    return value if irrelevant.size and (irrelevant < value).mean() >= _DROP_PAYS else None

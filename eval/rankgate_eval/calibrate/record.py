@@ -14,8 +14,8 @@ from rankgate.decide.section import Section
 from rankgate.policy import Policy
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.confirm import Judged, section_of
-from rankgate_eval.calibrate.fit import FitOptions
 from rankgate_eval.calibrate.measure import compared, describe, difference, raw_ndcg10
+from rankgate_eval.calibrate.options import FitOptions
 from rankgate_eval.calibrate.rows import Row
 from rankgate_eval.calibrate.serve import Served, place_by_first_stage, serve
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from rankgate.decide.relevance import RelevanceModel
 from rankgate.decide.section import Section
 from rankgate_eval.calibrate.rows import Row, ndcg10
 
-__all__ = ["Placed", "Served", "place_by_first_stage", "place_by_scores", "serve"]
+__all__ = ["Placed", "Placings", "Served", "place_by_first_stage", "place_by_scores", "serve"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -38,6 +39,10 @@ class Placed:
     def best(self) -> float | None:
         """What the floor reads."""
         return float(self.probabilities[0]) if self.probabilities.size else None
+
+
+Placings = Sequence[Sequence[Placed]]
+"""By folding, each row as models order it that have not seen it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

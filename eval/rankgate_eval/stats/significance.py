@@ -26,7 +26,6 @@ __all__ = [
     "least_mean",
     "mcnemar_exact",
     "needed_for_all",
-    "permutation_p",
     "queries_needed",
     "rates_interval",
 ]
@@ -282,25 +281,6 @@ def rates_interval(
     apart = means[:, 0] - means[:, 1]
     fewest = min(part.effective for part in parts)
     return _expanded(apart[np.isfinite(apart)], fewest, level)
-
-
-def permutation_p(
-    differences: npt.ArrayLike,
-    clusters: Sequence[Hashable] | None = None,
-    *,
-    permutations: int = 9999,
-    seed: int = 0,
-) -> float:
-    """Two-sided p of the paired sign-flip test, whole clusters flipped together.
-
-    (1 + as extreme) / (1 + permutations): never 0, and P(p <= a) <= a under the null (Phipson
-    and Smyth 2010, doi:10.2202/1544-6115.1585).
-
-    Raises:
-        InputError: no query, or a value that is not finite.
-    """
-    data = _clustered(_values(differences, "differences"), clusters)
-    return _sign_flip(data.sums, permutations, seed)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
