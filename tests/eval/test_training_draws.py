@@ -60,6 +60,13 @@ def test_spoiling_never_fails_and_never_empties(text, seed):
         assert spoiled if text else spoiled == ""
 
 
+def test_digits_of_any_script_are_spoken():
+    """An Indic zero was a digit to the pattern and a stranger to the table."""
+    assert (
+        with_speech_errors("\U000111d0 \u0665", np.random.default_rng(0), rate=0.0) == "zero five"
+    )
+
+
 QUESTION = "Which patients were treated with 20 mg of prednisone there?"
 
 

@@ -113,7 +113,7 @@ def with_speech_errors(text: str, rng: np.random.Generator, *, rate: float = 0.1
     Words with a homophone are changed with three times `rate`, longer ones are respelled by
     sound or broken in two with `rate`; a short word is dropped with a tenth of it.
     """
-    spoken = re.sub(r"\d", lambda m: f" {_NUMBERS[m[0]]} ", text.lower())
+    spoken = re.sub(r"\d", lambda m: f" {_NUMBERS[str(int(m[0]))]} ", text.lower())
     found: list[str] = []
     for word in re.findall(r"[^\W_]+(?:'[^\W_]+)*", spoken):
         draw = float(rng.random())
