@@ -90,6 +90,11 @@ class ScorerName:
         return self.kind in _HOSTED or self.kind in _SERVED
 
     @property
+    def hosted(self) -> bool:
+        """Whether it is a service's own server, which wants a key."""
+        return self.kind in _HOSTED and self.url == _HOSTED[self.kind]
+
+    @property
     def reads_tokens(self) -> bool:
         """Whether stored token vectors serve it."""
         return self.kind == DEFAULT_SCORER

@@ -7,7 +7,7 @@ import pytest
 
 from rankgate.encoders import TokenStore
 from rankgate.encoders.encoder import TokenVectors
-from rankgate.errors import InputError, ModelNotFoundError
+from rankgate.errors import ConfigError, InputError, ModelNotFoundError
 from rankgate.retrieve import Fusion, TokenCache
 from rankgate.scorers import LateInteractionScorer
 from rankgate.scorers.wrappers.traits import innermost
@@ -81,6 +81,18 @@ def test_scorers_by_name(mine):
     for name in ("cross-encoder:model", "model", "onnx:model"):
         with pytest.raises(ModelNotFoundError, match="model"):
             choose_scorer(name)
+
+
+def test_a_hosted_scorers_key_comes_from_its_variable(monkeypatch):
+    for name in ("COHERE_API_KEY", "RANKGATE_SCORER_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match="COHERE_API_KEY or RANKGATE_SCORER_API_KEY"):
+        choose_scorer("cohere:rerank-v3.5")
+    monkeypatch.setenv("RANKGATE_SCORER_API_KEY", "k-1")
+    assert "rerank-v3.5" in choose_scorer("cohere:rerank-v3.5").info.id
+    monkeypatch.setenv("COHERE_API_KEY", "not\nusable")  # the service's own goes first
+    with pytest.raises(ConfigError, match="visible ASCII"):
+        choose_scorer("cohere:rerank-v3.5")
 
 
 DATA = Dataset(

@@ -157,6 +157,18 @@ def test_help_of_the_group_and_of_the_default():
     own = call("DATA", "--help")
     assert own.exit_code == 0 and "--budget-ms" in own.stdout
     assert call("data", "--help").exit_code == 0
+    wrong = call("data", "--bogus")
+    assert wrong.exit_code == 2 and "Try 'rankgate eval DATA -h'" in wrong.stderr
+    assert "--budget-ms" in call("DATA", "-h").stdout
+
+
+def test_a_failed_run_leaves_no_empty_folder_and_no_full_one_is_touched(here):
+    assert call("nowhere", "--out", "out").exit_code == 2
+    assert not (here / "out").exists()
+    (here / "mine").mkdir()
+    assert call("nowhere", "--out", "mine").exit_code == 2
+    assert call("compare", "nowhere", "--out", "both").exit_code == 2
+    assert (here / "mine").is_dir() and not (here / "both").exists()
 
 
 def test_as_a_process(here):

@@ -65,6 +65,11 @@ def test_queries_are_sorted_by_their_words():
     assert members(strata, "question=what") == (0,)
 
 
+def test_what_holds_every_query_is_no_stratum():
+    strata = stratify(["a b", "c d"], fields={"team": ["x", "x"], "part": ["x", None]})
+    assert [s.key for s in strata] == ["part=x"]
+
+
 def test_every_dimension_sorts_a_query_at_most_once():
     strata = stratify(QUERIES * 5, lexicon=LEXICON, fields={"team": ["a", "b", None, "a"] * 5})
     for dimension in {s.dimension for s in strata}:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rankgate_eval.cli.evaluate import output_folder
 from rankgate_eval.cli.grouped import grouped
 from rankgate_eval.cli.inputs import Inputs
 from rankgate_eval.cli.options import (
@@ -84,7 +85,7 @@ def compare_data(
     as_json: JsonOption = False,
 ) -> None:
     """Compare scorers at several K, with each other and with what needs none; say which to take."""
-    with guarded(debug=debugging(ctx)) as tell:
+    with guarded(debug=debugging(ctx)) as tell, output_folder(out):
         from rankgate.policy import Policy
         from rankgate.scorers.build import DEFAULT_SCORER
         from rankgate_eval.comparison import tables
@@ -100,10 +101,6 @@ def compare_data(
         readable(ks, top_n, policies[0] if policies else None)  # before anything is encoded
         dataset, _ = inputs.read()
         dataset.query_ids(split)  # an unknown split is told before anything is encoded
-        if out is not None:
-            from rankgate_eval.cli.evaluate import make_folder
-
-            make_folder(out)
         with inputs.open(
             dataset,
             scorers=tuple(names),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from rankgate.errors import InputError
 from rankgate_eval.cli.group import DEFAULT, DefaultCommand
 from rankgate_eval.cli.grouped import grouped
 from rankgate_eval.cli.inputs import Inputs
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from rankgate_eval.result.result import Result
     from rankgate_eval.verdict.runs import RunsResult
 
-__all__ = ["evaluate_data", "make_folder", "register"]
+__all__ = ["evaluate_data", "output_folder", "register"]
 
 _EPILOG = (
     "Exit codes: 0 ship, or ship behind the gate; 1 don't ship; 2 wrong usage, setting or data; "
@@ -62,8 +65,7 @@ def evaluate_data(
     as_json: JsonOption = False,
 ) -> None:
     """Measure whether a reranker helps on DATA, and say: ship, behind the gate, or don't."""
-    with guarded(debug=debugging(ctx)) as tell:
-        make_folder(out)
+    with guarded(debug=debugging(ctx)) as tell, output_folder(out):
         if inputs.run is not None and len(inputs.run) > 1:
             unused = {
                 "--scorer": scorer,
@@ -135,7 +137,6 @@ def _compare_runs(
     **changes: Any,
 ) -> RunsResult:
     """Several runs: nothing is retrieved or scored."""
-    from rankgate.errors import InputError
     from rankgate_eval.data.readers.run import read_run
     from rankgate_eval.report.runs import write_runs
     from rankgate_eval.run.experiment import EvalSettings
@@ -185,14 +186,28 @@ def _compare_runs(
     return result
 
 
-def make_folder(out: Path) -> None:
-    """The folder is made before anything is measured: an hour later is too late to fail."""
-    from rankgate.errors import InputError
+@contextlib.contextmanager
+def output_folder(out: Path | None) -> Iterator[None]:
+    """The folder, if one is wanted, made at once: an hour later is too late to fail.
 
+    What was made and stayed empty is taken away again.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    if out is None:
+        yield
+        return
+    new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise InputError(f"--out {out} cannot be made: {exc}") from exc
+    try:
+        yield
+    finally:
+        if new and not any(out.iterdir()):
+            out.rmdir()
 
 
 def _report(result: Result, out: Path) -> list[Path]:

@@ -41,13 +41,11 @@ class EvalGroup(TyperGroup):
 
 
 class DefaultCommand(TyperCommand):
-    """The default command, which its own help does not name."""
+    """The default command: `DATA` stands for its name and its argument at once."""
 
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
-    ) -> Any:
-        """A context without the hidden name in its usage line."""
-        return super().make_context("", args, parent, **extra)
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The usage without the argument, which the name has said."""
+        return [p for p in super().collect_usage_pieces(ctx) if p.strip("{}") != DEFAULT]
 
 
 def register(app: typer.Typer) -> None:

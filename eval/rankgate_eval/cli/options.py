@@ -39,7 +39,9 @@ ScorerOption = Annotated[
     typer.Option(
         "--scorer",
         help="late-interaction (the default), late-interaction:FILE for question layers of your "
-        "own, cross-encoder:NAME, onnx:FOLDER, or module:attribute for your own.",
+        "own, cross-encoder:NAME, onnx:FOLDER, cohere:MODEL, jina:MODEL or voyage:MODEL (texts "
+        "leave the machine; key in COHERE_API_KEY and so on), tei:MODEL@URL, or module:attribute "
+        "for your own.",
     ),
 ]
 PolicyOption = Annotated[

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from rankgate.encoders import TokenStore
-from rankgate.errors import InputError
+from rankgate.errors import ConfigError, InputError
 from rankgate.scorers import Scorer
 from rankgate.scorers.build import DEFAULT_SCORER, MEASURED, SCORER_FORMS, ScorerName, load
 from rankgate_eval.data.attribute import is_attribute_name, load_object
@@ -20,9 +21,12 @@ def choose_scorer(name: str | None = None, *, token_store: TokenStore | None = N
         name: as for `rankgate.load`, or `module:attribute`. None: late interaction.
         token_store: token vectors known beforehand, for late interaction.
 
+    A hosted scorer's key is read from `COHERE_API_KEY` and the like, so that several services can
+    be compared, or from `RANKGATE_SCORER_API_KEY`, the application's own variable.
+
     Raises:
         InputError: no such scorer.
-        ConfigError: a name that does not say enough.
+        ConfigError: a name that does not say enough, or no key for a hosted scorer.
         ModelNotFoundError: its weights are not there.
         MissingExtraError: its engine is not installed.
     """
@@ -33,12 +37,18 @@ def choose_scorer(name: str | None = None, *, token_store: TokenStore | None = N
             f"which every evaluation has. Scorers: {_KNOWN}"
         )
     try:
-        stored = token_store if ScorerName.parse(wanted).reads_tokens else None
+        parts = ScorerName.parse(wanted)
     except InputError as exc:
         if is_attribute_name(wanted):
             return as_scorer(load_object(wanted, what="--scorer"))
         raise InputError(f"unknown scorer {wanted!r}. Scorers: {_KNOWN}") from exc
-    return load(wanted, token_store=stored, wrapping=MEASURED)
+    stored = token_store if parts.reads_tokens else None
+    variables = (f"{parts.kind.upper()}_API_KEY", "RANKGATE_SCORER_API_KEY")
+    keys = [os.environ[name] for name in variables if os.environ.get(name)] if parts.hosted else []
+    if parts.hosted and not keys:
+        raise ConfigError(f"{wanted!r} needs a key: set {' or '.join(variables)}")
+    key = keys[0] if keys else None
+    return load(wanted, token_store=stored, api_key=key, wrapping=MEASURED)
 
 
 _KNOWN = f"{SCORER_FORMS}, or module:attribute for an object of your own with `info` and `score`"

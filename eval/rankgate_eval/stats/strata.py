@@ -177,6 +177,8 @@ def stratify(
 ) -> tuple[Stratum, ...]:
     """Sort queries into strata. A query may be in one stratum of every dimension, or in none.
 
+    None holds every query.
+
     Dimensions: `length` (short 1-4 words, medium 5-9, long 10 and more), `typos` (share of
     words that the corpus lacks: none, some up to a quarter, many), `question`, `negation`,
     `temporal`, `conditional`, `number` (those with a marker), `confidence` (terciles of the first
@@ -220,6 +222,8 @@ def stratify(
         strata += [
             Stratum(dimension=dimension, name=name, members=tuple(members[name]))
             for name in sorted(members)
+            # What holds every query is the whole comparison, which has its own test.
+            if len(members[name]) < n
         ]
     return tuple(strata)
 

@@ -10,6 +10,7 @@ doi:10.1080/00401706.1982.10487790).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -195,7 +196,10 @@ def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
     strongest = evidence.over[0].ndcg
     short = _too_few(strongest, asked)
     if short is not None:
-        needed = max(asked.min_queries, *(0 if g.needed is None else g.needed for g in gains))
+        # As many as bring the document groups that are missing, if they come as these did.
+        grouped = math.ceil(strongest.n * asked.min_clusters / max(1, strongest.clusters))
+        wanted = [g.needed for g in gains if g.needed is not None]
+        needed = max(asked.min_queries, grouped, *wanted)
         return Verdict(
             call=Call.NOT_ENOUGH_DATA,
             reasons=(short, f"So far nDCG@10 changes by {_numbers(strongest)}."),
