@@ -28,7 +28,7 @@ from rankgate.scorers import ScoreContext, ScorerInfo, Scores
 from rankgate.types import Candidate
 from rankgate_eval.calibrate.calibration import calibrate
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.run.evaluation import evaluate
+from rankgate_eval.evaluation import evaluate
 
 SCORERS = ("noise", "harmful", "equal", "good")
 DEPTH = 20

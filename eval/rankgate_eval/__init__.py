@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from rankgate_eval.data.dataset import Dataset
     from rankgate_eval.data.loading import load_dataset
     from rankgate_eval.errors import DatasetError, EvalError, SystemFailedError
+    from rankgate_eval.evaluation import evaluate
     from rankgate_eval.result.result import Result, result_schema
-    from rankgate_eval.run.evaluation import evaluate
     from rankgate_eval.run.experiment import EvalSettings
+    from rankgate_eval.run.standards import Standards
     from rankgate_eval.run.system import FirstStage, as_first_stage
     from rankgate_eval.verdict.check import CheckResult, compare_results
-    from rankgate_eval.verdict.verdict import Standards
 
 __all__ = [
     "CheckResult",
@@ -56,7 +56,7 @@ _HOMES = {
     "as_first_stage": "rankgate_eval.run.system",
     "compare_results": "rankgate_eval.verdict.check",
     "compare_scorers": "rankgate_eval.comparison.measure",
-    "evaluate": "rankgate_eval.run.evaluation",
+    "evaluate": "rankgate_eval.evaluation",
     "load_dataset": "rankgate_eval.data.loading",
     "result_schema": "rankgate_eval.result.result",
 }

@@ -55,7 +55,7 @@ def test_nobody_else_fuses_or_scores_a_whole_corpus():
     # Candidates that were retrieved are put in the order of another fusion, to choose one; an
     # index that was loaded from disk is read once, to see that it is sound.
     assert users == {
-        "eval/rankgate_eval/stats/fusion_fit.py": {"fuse"},
+        "eval/rankgate_eval/run/fusion_fit.py": {"fuse"},
         "rag_app/index/bm25_folder.py": {"all_scores"},
     }
 

@@ -15,8 +15,8 @@ from rankgate.testing import FakeScorer
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval import Dataset
 from rankgate_eval.data.attribute import is_attribute_name, load_object
+from rankgate_eval.evaluation import open_under_test
 from rankgate_eval.run.encoding import build_index, open_store
-from rankgate_eval.run.evaluation import open_under_test
 from rankgate_eval.run.scorer_choice import choose_scorer
 from rankgate_eval.run.system_choice import choose_system, index_stage, kind_of, profile_of
 

@@ -24,8 +24,8 @@ from pathlib import Path
 import planted
 import pytest
 
-from rankgate_eval.run.evaluation import evaluate
-from rankgate_eval.verdict.verdict import Standards
+from rankgate_eval.evaluation import evaluate
+from rankgate_eval.run.standards import Standards
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = [12, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]

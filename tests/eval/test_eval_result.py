@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rankgate.errors import ConfigError
 from rankgate_eval import Result, evaluate, result_schema
 from rankgate_eval.result import parts
-from rankgate_eval.verdict.verdict import Call
+from rankgate_eval.result.call import Call
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from rankgate.types import FirstStageKind
 from rankgate_eval.answers.verdict import decide
 from rankgate_eval.calibrate.calibration import calibrate
 from rankgate_eval.data.fingerprint import MOST_MARKS, fingerprint, question_marks
+from rankgate_eval.result.call import Call
 from rankgate_eval.stats.significance import compare
 from rankgate_eval.verdict.fairness import shared_questions
-from rankgate_eval.verdict.verdict import Call
 
 w, run = kit.w, kit.run
 BM25 = FirstStageKind.BM25

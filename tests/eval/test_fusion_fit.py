@@ -9,14 +9,14 @@ from rankgate.retrieve import Fusion
 from rankgate.scorers import Scores
 from rankgate.types import Candidate
 from rankgate_eval.run.collect import FirstStageResult
-from rankgate_eval.run.pool import Pooled
-from rankgate_eval.stats.fusion_fit import (
+from rankgate_eval.run.fusion_fit import (
     FUSION_GRID,
     FittedSum,
     crossfit_fusion,
     fit_fusion,
     order_by_fusion,
 )
+from rankgate_eval.run.pool import Pooled
 from rankgate_eval.stats.ndcg import ndcg
 
 

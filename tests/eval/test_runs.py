@@ -12,9 +12,9 @@ from rankgate.errors import InputError
 from rankgate_eval import Result
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.readers import Run, read_run
+from rankgate_eval.result.call import Call
 from rankgate_eval.run.experiment import EvalSettings
 from rankgate_eval.verdict.runs import compare_runs
-from rankgate_eval.verdict.verdict import Call
 
 RUNNER = CliRunner()
 FAST = EvalSettings(resamples=200, permutations=499)

@@ -219,7 +219,7 @@ def test_scorer_names_that_are_none(tmp_path):
 @pytest.mark.model
 def test_an_evaluation_gives_it_the_token_store(world, trained):
     from rankgate_eval.data.loading import load_dataset
-    from rankgate_eval.run.evaluation import open_under_test
+    from rankgate_eval.evaluation import open_under_test
 
     _, out = trained
     data, _ = load_dataset(world / "answers")

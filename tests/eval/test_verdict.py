@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from rankgate.errors import InputError
+from rankgate_eval.result.call import Call
 from rankgate_eval.result.parts import BudgetResult, BudgetStatus
+from rankgate_eval.run.standards import Standards
 from rankgate_eval.stats.significance import Difference, compare
 from rankgate_eval.stats.strata import StrataReport, StratumResult
-from rankgate_eval.verdict.verdict import Call, Evidence, Over, Standards, judge
+from rankgate_eval.verdict.verdict import Evidence, Over, judge
 
 
 def difference(mean, half, *, p=None, n=400, clusters=None):

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from rankgate_eval.result.call import Call
 from rankgate_eval.run.metrics import measure
 from rankgate_eval.stats.significance import compare
 from rankgate_eval.stats.strata import compare_strata, stratify
-from rankgate_eval.verdict.verdict import Call, Evidence, Over, judge
+from rankgate_eval.verdict.verdict import Evidence, Over, judge
 
 SEEDS = [40, pytest.param(200, marks=pytest.mark.slow)]
 LEXICON = frozenset("what is the colour of item please tell me number".split())

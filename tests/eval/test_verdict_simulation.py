@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from rankgate_eval.result.call import Call
 from rankgate_eval.stats.significance import Difference
-from rankgate_eval.verdict.verdict import Call, Evidence, Over, judge
+from rankgate_eval.verdict.verdict import Evidence, Over, judge
 
 SPREAD = 0.21
 """Standard deviation of a question's difference in nDCG@10, as on the golden set."""

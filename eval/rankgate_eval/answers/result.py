@@ -15,7 +15,7 @@ from rankgate_eval.answers.comparison import changed_contexts, tally
 from rankgate_eval.answers.keyless import KEYLESS_METRICS
 from rankgate_eval.answers.questions import AskedQuestion, Sample, kind_of_answer
 from rankgate_eval.answers.verdict import AnswerStandards, decide
-from rankgate_eval.verdict.verdict import Call
+from rankgate_eval.result.call import Call
 
 __all__ = ["Comparison", "EndToEnd", "summarise"]
 

@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rankgate.errors import InputError
+from rankgate_eval.result.call import Call
 from rankgate_eval.stats.significance import Difference, holm, needed_for_all
-from rankgate_eval.verdict.verdict import Call, Verdict
+from rankgate_eval.verdict.verdict import Verdict
 
 __all__ = ["AnswerStandards", "decide"]
 

@@ -14,10 +14,10 @@ from rankgate.scorers import Scores
 from rankgate_eval.calibrate.reading import Report
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.collect import FirstStageResult, collect
+from rankgate_eval.run.fusion_fit import CrossfitFusion, FusionFit, crossfit_fusion, fit_fusion
 from rankgate_eval.run.metrics import measure
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.run.system import IndexStage
-from rankgate_eval.stats.fusion_fit import CrossfitFusion, FusionFit, crossfit_fusion, fit_fusion
 
 __all__ = ["TunedFusion", "fusion_numbers", "tune_fusion"]
 

@@ -65,8 +65,8 @@ def check_data(
 ) -> None:
     """Measure again, and test that the policy's ranking has not become worse."""
     with guarded(debug=debugging(ctx)) as tell:
+        from rankgate_eval.evaluation import evaluate
         from rankgate_eval.result.result import Result as Loaded
-        from rankgate_eval.run.evaluation import evaluate
         from rankgate_eval.verdict.check import compare_results
 
         before = Loaded.load(baseline)

@@ -95,7 +95,7 @@ def end_to_end(
         )
         from rankgate_eval.answers.result import Comparison
         from rankgate_eval.answers.run import Spending, compare_answers, rehearse
-        from rankgate_eval.run.evaluation import as_policy
+        from rankgate_eval.evaluation import as_policy
         from rankgate_eval.verdict.fairness import shared_questions
 
         # Everything that may be wrong with the options, before anything takes time.

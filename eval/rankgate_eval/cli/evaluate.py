@@ -90,7 +90,7 @@ def evaluate_data(
             raise typer.Exit(compared.exit_code)
         dataset, report = inputs.read()
         tell("loading", 0, 1)
-        from rankgate_eval.run.evaluation import evaluate
+        from rankgate_eval.evaluation import evaluate
 
         result = evaluate(
             dataset,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rankgate.policy import Policy
     from rankgate_eval.data.dataset import Dataset
     from rankgate_eval.data.dataset_check import DatasetReport
-    from rankgate_eval.run.evaluation import UnderTest
+    from rankgate_eval.evaluation import UnderTest
 
 __all__ = ["Inputs", "MinGradeOption"]
 
@@ -191,7 +191,7 @@ class Inputs:
         tell: Any,
     ) -> UnderTest:
         """First stage and scorers over the data set; see `open_under_test`."""
-        from rankgate_eval.run.evaluation import open_under_test
+        from rankgate_eval.evaluation import open_under_test
 
         return open_under_test(
             dataset,

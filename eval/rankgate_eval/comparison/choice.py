@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rankgate_eval.comparison.points import Pair, Point
+from rankgate_eval.result.call import Call
 from rankgate_eval.run.experiment import EvalSettings
 from rankgate_eval.stats.significance import Difference, compare, holm
 from rankgate_eval.verdict.sections import change
-from rankgate_eval.verdict.verdict import Call, Over
+from rankgate_eval.verdict.verdict import Over
 
 __all__ = [
     "ARMS",

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from rankgate_eval.result.call import Call
 from rankgate_eval.result.parts import Change, Estimate, LatencyResult, RecallCurve
-from rankgate_eval.verdict.verdict import Call
 
 __all__ = ["Comparison", "Cost", "Pair", "Point"]
 

@@ -15,11 +15,10 @@ import numpy as np
 from rankgate.scorers import ScoreContext, Scorer, ScorerInfo, Scores
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.errors import SystemFailedError
-from rankgate_eval.run.collect import Collected, collect
+from rankgate_eval.run.collect import Collected, collect, reached_depth
 from rankgate_eval.run.experiment import EvalSettings, Teller, prepare
 from rankgate_eval.run.pool import Pooled, score_pool
 from rankgate_eval.run.system import FirstStage, IndexStage
-from rankgate_eval.verdict.recall import reached_depth
 
 __all__ = ["Lists", "Reader", "Unread", "retrieve", "timed"]
 

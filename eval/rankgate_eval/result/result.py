@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import to_jsonable_python
 
 from rankgate.errors import ConfigError
+from rankgate_eval.result.call import Call
 from rankgate_eval.result.parts import (
     ArmResult,
     BudgetResult,
@@ -36,7 +37,6 @@ from rankgate_eval.result.parts import (
     WorstQuery,
 )
 from rankgate_eval.result.rows import STRICT
-from rankgate_eval.verdict.verdict import Call
 
 __all__ = ["ARMS", "BASELINES", "VERSION", "Result", "result_schema"]
 

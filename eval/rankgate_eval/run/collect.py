@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rankgate.errors import InputError
@@ -14,7 +14,7 @@ from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.errors import SystemFailedError
 from rankgate_eval.run.system import FirstStage
 
-__all__ = ["Collected", "FirstStageResult", "collect"]
+__all__ = ["Collected", "FirstStageResult", "collect", "reached_depth"]
 
 logger = logging.getLogger("rankgate")
 
@@ -205,3 +205,34 @@ def _checked(rows: object) -> list[Candidate]:
                 f"result {rank} must be a rankgate.Candidate, got {type(row).__name__}"
             )
     return list(rows)
+
+
+def reached_depth(
+    found: Collection[FirstStageResult], *, k: int, depth: int, max_failures: float
+) -> tuple[int, str | None]:
+    """How deep the curve can go, and what a reader should know of it.
+
+    Args:
+        found: of every query, by `collect`.
+        k: candidates that the second stage reads.
+        depth: that were asked for beyond them.
+        max_failures: share of the queries up to which the curve goes on where asking failed.
+
+    Returns:
+        `depth`, or k where asking deeper failed too often; and a sentence where it failed at all.
+    """
+    refused = [f for f in found if f.deeper_error is not None]
+    if not refused:
+        return depth, None
+    few = len(refused) <= max_failures * len(found) and len(refused) < len(found)
+    consequence = (
+        f"for these only {k} count, so the recall curve is a lower bound beyond {k}"
+        if few
+        else f"so the recall curve ends at {k}"
+    )
+    first = refused[0]
+    return depth if few else k, (
+        f"Asked for {depth} candidates instead of {k}, the first stage failed on {len(refused)} "
+        f"queries, {consequence}; what it found by {k} is measured as usual. "
+        f"First: {first.query_id!r}: {first.deeper_error}"
+    )

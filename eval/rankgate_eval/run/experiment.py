@@ -17,13 +17,12 @@ from rankgate.scorers import LateInteractionScorer, Scorer
 from rankgate.scorers.wrappers.traits import innermost
 from rankgate.scorers.wrappers.windowed import windows_read
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.run.collect import Collected, collect
+from rankgate_eval.run.collect import Collected, collect, reached_depth
 from rankgate_eval.run.orderings import Arms, run_arms
 from rankgate_eval.run.pool import Pooled, score_pool
+from rankgate_eval.run.standards import Standards
 from rankgate_eval.run.system import CollectionStage, FirstStage, IndexStage
 from rankgate_eval.run.system_choice import kind_of, profile_of
-from rankgate_eval.verdict.recall import reached_depth
-from rankgate_eval.verdict.verdict import Standards
 
 __all__ = [
     "EvalSettings",

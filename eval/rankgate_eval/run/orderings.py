@@ -20,9 +20,9 @@ from rankgate.reranker import Reranker
 from rankgate.scorers import ScoreContext, ScorerInfo, Scores
 from rankgate.types import Dropped, FirstStageKind, Path
 from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.run.fusion_fit import CrossfitFusion, crossfit_fusion
 from rankgate_eval.run.metrics import measure
 from rankgate_eval.run.pool import Pooled
-from rankgate_eval.stats.fusion_fit import CrossfitFusion, crossfit_fusion
 
 __all__ = ["Arms", "ReplayScorer", "path_counts", "run_arms", "served_order"]
 

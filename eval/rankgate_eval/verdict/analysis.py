@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from rankgate.types import Path
 from rankgate_eval.data.fingerprint import fingerprint
+from rankgate_eval.result.call import Call
 from rankgate_eval.result.parts import (
     ArmResult,
     DataResult,
@@ -25,6 +26,7 @@ from rankgate_eval.result.parts import (
     QueryRow,
 )
 from rankgate_eval.result.result import ARMS, BASELINES, Result
+from rankgate_eval.run.collect import reached_depth
 from rankgate_eval.run.experiment import Experiment
 from rankgate_eval.run.latency import check_budget, summarise_latency
 from rankgate_eval.run.metrics import METRICS, headroom, measure, recall_curve
@@ -42,7 +44,7 @@ from rankgate_eval.verdict.listings import (
     query_lists,
     worst_queries,
 )
-from rankgate_eval.verdict.recall import alternative_recall, measure_recall, reached_depth
+from rankgate_eval.verdict.recall import alternative_recall, measure_recall
 from rankgate_eval.verdict.refusals import count_refusals, floor_sentence, unanswerable_rows
 from rankgate_eval.verdict.sections import (
     change,
@@ -51,7 +53,7 @@ from rankgate_eval.verdict.sections import (
     rate,
     strata_result,
 )
-from rankgate_eval.verdict.verdict import Call, Evidence, Over, judge
+from rankgate_eval.verdict.verdict import Evidence, Over, judge
 
 __all__ = ["PAIRS", "analyse"]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from rankgate.types import FirstStageKind
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.result.parts import CurvePoint, RecallCurve
-from rankgate_eval.run.collect import FirstStageResult
 from rankgate_eval.run.metrics import recall_curve
 from rankgate_eval.run.system import FirstStage, IndexStage
 from rankgate_eval.verdict.sections import interval
@@ -20,7 +19,6 @@ __all__ = [
     "alternative_recall",
     "find_knee",
     "measure_recall",
-    "reached_depth",
 ]
 
 DEPTHS = (1, 2, 3, 5, 10, 15, 20, 30, 50, 75, 100, 150, 200)
@@ -101,37 +99,6 @@ def measure_recall(
         knee=find_knee(dict(zip(depths, means.tolist(), strict=True))),
         method=KNEE_METHOD,
         depth=depth,
-    )
-
-
-def reached_depth(
-    found: Collection[FirstStageResult], *, k: int, depth: int, max_failures: float
-) -> tuple[int, str | None]:
-    """How deep the curve can go, and what a reader should know of it.
-
-    Args:
-        found: of every query, by `collect`.
-        k: candidates that the second stage reads.
-        depth: that were asked for beyond them.
-        max_failures: share of the queries up to which the curve goes on where asking failed.
-
-    Returns:
-        `depth`, or k where asking deeper failed too often; and a sentence where it failed at all.
-    """
-    refused = [f for f in found if f.deeper_error is not None]
-    if not refused:
-        return depth, None
-    few = len(refused) <= max_failures * len(found) and len(refused) < len(found)
-    consequence = (
-        f"for these only {k} count, so the recall curve is a lower bound beyond {k}"
-        if few
-        else f"so the recall curve ends at {k}"
-    )
-    first = refused[0]
-    return depth if few else k, (
-        f"Asked for {depth} candidates instead of {k}, the first stage failed on {len(refused)} "
-        f"queries, {consequence}; what it found by {k} is measured as usual. "
-        f"First: {first.query_id!r}: {first.deeper_error}"
     )
 
 

@@ -18,13 +18,14 @@ from rankgate.decide.signals import query_words
 from rankgate.errors import InputError
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.readers.run import Run
+from rankgate_eval.result.call import Call
 from rankgate_eval.result.parts import Change, Estimate, StrataResult
 from rankgate_eval.run.experiment import EvalSettings, choose_queries
 from rankgate_eval.run.metrics import METRICS, attainable_recall, measure, recall_curve
 from rankgate_eval.stats.significance import Difference, compare, holm
 from rankgate_eval.stats.strata import StrataReport, compare_strata, stratify
 from rankgate_eval.verdict.sections import change, estimate, strata_result
-from rankgate_eval.verdict.verdict import Call, Evidence, Over, Verdict, judge
+from rankgate_eval.verdict.verdict import Evidence, Over, Verdict, judge
 
 __all__ = ["ComparedRun", "RunsResult", "compare_runs"]
 
