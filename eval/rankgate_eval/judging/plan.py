@@ -170,7 +170,9 @@ def drawn_questions(
         ]
     )
     mean = float(matters.mean())
-    weights = at_random + (1.0 - at_random) * (matters / mean if mean > 0.0 else 1.0)
+    if mean > 0.0:
+        matters /= mean
+    weights = at_random + (1.0 - at_random) * matters
     # Exponential clocks: whichever rings first is the next draw.
     order = np.argsort(rng.exponential(size=len(made)) / weights, kind="stable")
     drawn = (replace(made[i], weight=round(float(weights[i]), 6)) for i in order.tolist())

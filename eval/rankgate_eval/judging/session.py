@@ -149,8 +149,9 @@ class Session:
                 raise InputError(
                     f"{path} has version {head['version']}, this rankgate reads {_VERSION}"
                 )
+            lists = ("shown", "without", "reranked")
             questions = [
-                Question(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
+                Question(**{**row, **{name: tuple(row[name]) for name in lists}})
                 for row in head["questions"]
             ]
             found = cls(

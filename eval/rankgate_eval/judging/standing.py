@@ -163,11 +163,11 @@ def _agreements(session: Session) -> tuple[Agreement, ...]:
     found = []
     for first, second, one, other in pairs:
         grades = [
-            pair
+            (x, y)
             for q in session.questions
             if q.id in one and q.id in other
-            for pair in zip(_flat(q.shown, one[q.id]), _flat(q.shown, other[q.id]), strict=True)
-            if None not in pair
+            for x, y in zip(_flat(q.shown, one[q.id]), _flat(q.shown, other[q.id]), strict=True)
+            if x is not None and y is not None
         ]
         a, b = [x for x, _ in grades], [y for _, y in grades]
         found.append(
