@@ -9,6 +9,8 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# No test writes into the cache of whoever runs it; those of the cache name a folder.
+os.environ["RANKGATE_TOKEN_CACHE"] = "off"
 
 # Their checks are parts of tests: a failure says what was compared.
 pytest.register_assert_rewrite(

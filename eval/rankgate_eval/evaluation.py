@@ -21,7 +21,6 @@ from rankgate_eval.data.loading import load_dataset
 from rankgate_eval.data.readers.run import write_run
 from rankgate_eval.result.parts import DataResult, Made
 from rankgate_eval.result.result import Result
-from rankgate_eval.run.encoding import open_store
 from rankgate_eval.run.experiment import (
     EvalSettings,
     Experiment,
@@ -108,7 +107,7 @@ def open_under_test(
             store = (
                 TokenStore(":memory:", encoder=encoder.name, dimension=encoder.dimension)
                 if cache is None
-                else open_store(cache, encoder)
+                else TokenStore.in_folder(cache, encoder)
             )
             opened.callback(store.close)
         opened.scorers = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
+from rankgate.adapters.token_cache import TokenCacheLike
 from rankgate.deadline import Deadline
 from rankgate.decide.gate import Action
 from rankgate.errors import InputError
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 # Those of a constructor's arguments that the reranker is made of.
-PARTS = ("scorer", "policy", "reranker", "profile", "embedder", "lexicon")
+PARTS = ("scorer", "policy", "reranker", "profile", "embedder", "lexicon", "token_cache")
 
 
 class FirstStage(Protocol):
@@ -61,6 +62,9 @@ class RerankerSettings(TypedDict, total=False):
         embedder: name of the model that made the first stage's vectors; default: as the store
             says, where it can be asked.
         lexicon: words that the corpus contains.
+        token_cache: where the default scorer keeps what it has read of passages: a folder; True,
+            the default: `rankgate` in the user's cache folder, or as RANKGATE_TOKEN_CACHE says;
+            False: nowhere.
     """
 
     scorer: Scorer | str | None
@@ -69,6 +73,7 @@ class RerankerSettings(TypedDict, total=False):
     profile: Profile | None
     embedder: str | None
     lexicon: Collection[str] | None
+    token_cache: TokenCacheLike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,39 +7,63 @@ import functools
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rankgate.adapters.embedders import known_profile
+from rankgate.adapters.token_cache import TokenCacheLike, token_cache_folder
 from rankgate.describe import Description
+from rankgate.encoders import SharedTokens, TokenEncoder
 from rankgate.errors import ConfigError, InputError
 from rankgate.fit import default_policy_for, depth_notes, embedder_notes
 from rankgate.outcome import Outcome
 from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.reranker import Reranker
-from rankgate.scorers.build import load
+from rankgate.scorers.build import DEFAULT_SCORER, ScorerName, load
 from rankgate.scorers.protocol import Scorer
 from rankgate.types import FirstStageKind
 
-__all__ = ["LateReranker", "RerankerParts", "default_scorer"]
+__all__ = ["LateReranker", "RerankerParts", "default_scorer", "named_scorer"]
 
 
-@functools.cache
-def _load_default_scorer() -> Scorer:
-    return load()
+def named_scorer(name: str, folder: Path | None) -> Scorer:
+    """The scorer of that name as for `rankgate.load`; late interaction keeps what it reads there.
+
+    Raises:
+        InputError, ConfigError, ModelNotFoundError: as `rankgate.load`.
+    """
+    if folder is None or not ScorerName.parse(name).reads_tokens:
+        return load(name, lazy=True)
+    return load(name, token_store=SharedTokens(folder, TokenEncoder.load()))
 
 
 _loading = threading.Lock()
+_loaded_once = functools.cache(partial(named_scorer, DEFAULT_SCORER))
 
 
-def default_scorer() -> Scorer:
-    """The scorer that is used where none is given; loaded once in a process, from local files.
+def default_scorer(token_cache: TokenCacheLike = True) -> Scorer:
+    """The scorer that is used where none is given; loaded once in a process for each folder.
+
+    Args:
+        token_cache: where the token vectors of what was read are kept; see `token_cache_folder`.
 
     Raises:
         ModelNotFoundError: its weights are not installed.
     """
+    folder = token_cache_folder(token_cache)
     with _loading:  # `functools.cache` alone lets two threads load it twice
-        return _load_default_scorer()
+        return _loaded_once(folder)
+
+
+def _kept(scorer: Scorer) -> SharedTokens | None:
+    """Where the scorer keeps what it has read, below all its wrappers."""
+    layer: Any = scorer
+    while hasattr(layer, "inner"):
+        layer = layer.inner
+    store = getattr(layer, "token_store", None)
+    return store if isinstance(store, SharedTokens) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +80,8 @@ class RerankerParts:
         lexicon: words that the corpus contains.
         kind: which first-stage scores the candidates carry; None: seen from each query's.
         found: what the first stage itself says of its embedder and space.
+        token_cache: where late interaction keeps the token vectors of the passages that it has
+            read: a folder, True (the user's cache folder) or False.
     """
 
     reranker: Reranker | None = None
@@ -66,6 +92,7 @@ class RerankerParts:
     lexicon: Collection[str] | None = None
     kind: FirstStageKind | None = None
     found: Profile | None = None
+    token_cache: TokenCacheLike = True
 
     def check(self) -> None:
         """Raise where the parts do not fit together.
@@ -89,6 +116,12 @@ class RerankerParts:
             raise InputError(
                 "policy must be a rankgate.Policy or the path of a policy file, got "
                 f"{type(self.policy).__name__}"
+            )
+        token_cache_folder(self.token_cache)
+        if isinstance(self.token_cache, str | Path) and not isinstance(self.scorer, str | None):
+            raise InputError(
+                "token_cache= is for a scorer that is made here, by its name or by default; "
+                f"{type(self.scorer).__name__} has its own. Give it SharedTokens as token_store="
             )
         if self.embedder is not None and (not isinstance(self.embedder, str) or not self.embedder):
             raise InputError(f"embedder must be the name of a model, got {self.embedder!r}")
@@ -205,10 +238,11 @@ class LateReranker:
                 policy.check_profile(kind, found)
             return parts.reranker
         if parts.scorer is None:
-            scorer = default_scorer()
+            scorer = default_scorer(parts.token_cache)
+        elif isinstance(parts.scorer, str):
+            scorer = named_scorer(parts.scorer, token_cache_folder(parts.token_cache))
         else:
-            named = isinstance(parts.scorer, str)
-            scorer = load(parts.scorer, lazy=True) if named else parts.scorer  # type: ignore[arg-type,assignment]
+            scorer = parts.scorer
         actual = _of_both(found, Profile.of_scorer(scorer.info))
         given = parts.loaded_policy()
         if given is None:
@@ -217,6 +251,9 @@ class LateReranker:
             policy, notes = fit.policy, fit.notes
         else:
             policy, notes = given, embedder_notes(given, parts.kind, actual)
+        kept = _kept(scorer)
+        if kept is not None and kept.failure is not None:
+            notes = (*notes, f"token vectors are not kept: {kept.failure}")
         return Reranker(
             scorer,
             policy=policy,

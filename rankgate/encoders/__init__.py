@@ -4,12 +4,14 @@ from rankgate.encoders.encoder import TokenEncoder, TokenVectors
 from rankgate.encoders.head import TokenHead
 from rankgate.encoders.locate import MINILM_SHA256, ModelFiles, find_minilm
 from rankgate.encoders.query_encoder import QueryEncoder, save_query_layers
+from rankgate.encoders.shared_tokens import SharedTokens
 from rankgate.encoders.token_store import TokenStore
 
 __all__ = [
     "MINILM_SHA256",
     "ModelFiles",
     "QueryEncoder",
+    "SharedTokens",
     "TokenEncoder",
     "TokenHead",
     "TokenStore",

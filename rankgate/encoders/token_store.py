@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rankgate.encoders.encoder import TokenVectors
+from rankgate.encoders.encoder import TokenEncoder, TokenVectors
 from rankgate.errors import ConfigError
 
 __all__ = ["TokenStore"]
@@ -21,7 +23,11 @@ CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS vectors (
     key BLOB PRIMARY KEY, tokens BLOB NOT NULL, pooled BLOB NOT NULL, truncated INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS uses (key BLOB PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS uses_at ON uses (at);
 """
+_FRESH_S = 60.0  # a use is written down once a minute: reading shall stay reading
+_EVICTED = 64
 
 
 class TokenStore:
@@ -33,15 +39,30 @@ class TokenStore:
         path: the SQLite file.
         encoder: name and hash of the encoder; a store of another encoder is emptied.
         dimension: length of a vector.
+        max_bytes: room in the file; the least recently used texts go where it is short. None:
+            nothing goes by itself.
+        clock: seconds, for what was used when.
 
     Raises:
         ConfigError: the file cannot be opened as a store.
     """
 
-    def __init__(self, path: str | Path, *, encoder: str, dimension: int) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        encoder: str,
+        dimension: int,
+        max_bytes: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if max_bytes is not None and max_bytes < 1:
+            raise ConfigError(f"max_bytes must be at least 1, or None, got {max_bytes}")
         self.path = Path(path)
         self.encoder = encoder
         self.dimension = dimension
+        self.max_bytes = max_bytes
+        self._clock = clock
         self._lock = threading.Lock()
         try:
             self._db = sqlite3.connect(self.path, check_same_thread=False)
@@ -59,8 +80,30 @@ class TokenStore:
                 "delete the file, and it is filled again."
             ) from exc
 
+    @classmethod
+    def in_folder(
+        cls, folder: str | Path, encoder: TokenEncoder, *, max_bytes: int | None = None
+    ) -> TokenStore:
+        """This encoder's store in a cache folder, which is made where it is missing.
+
+        Raises:
+            ConfigError: the folder cannot be made, or the file is not a store.
+        """
+        where = Path(folder)
+        try:
+            # For the user alone: vectors tell much of the texts that they were made from.
+            where.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as exc:
+            raise ConfigError(f"the cache folder {where} cannot be made: {exc}") from exc
+        return cls(
+            where / f"tokens-{encoder.sha256[:12]}.sqlite",
+            encoder=f"{encoder.name}|{encoder.sha256}",
+            dimension=encoder.dimension,
+            max_bytes=max_bytes,
+        )
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopened, (self.path, self.encoder, self.dimension))
+        return (_reopened, (self.path, self.encoder, self.dimension, self.max_bytes))
 
     @staticmethod
     def _key(text: str) -> bytes:
@@ -74,6 +117,9 @@ class TokenStore:
         ]
         with self._lock, self._db:
             self._db.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", rows)
+            if self.max_bytes is not None:
+                self._use([row[0] for row in rows])
+                self._evict(self.max_bytes)
 
     def get_many(self, texts: Sequence[str]) -> dict[str, TokenVectors]:
         """The vectors that are known, by text; unknown texts are absent."""
@@ -94,7 +140,43 @@ class TokenStore:
                         pooled=np.frombuffer(pooled, dtype=np.float32),
                         truncated=bool(truncated),
                     )
+                if self.max_bytes is not None:
+                    self._use_again(part, marks)
         return found
+
+    def _use(self, keys: Iterable[bytes]) -> None:
+        now = self._clock()
+        self._db.executemany(
+            "INSERT OR REPLACE INTO uses VALUES (?, ?)", [(key, now) for key in keys]
+        )
+
+    def _use_again(self, keys: Sequence[bytes], marks: str) -> None:
+        stale = self._db.execute(
+            f"SELECT key FROM uses WHERE key IN ({marks}) AND at < ?",
+            (*keys, self._clock() - _FRESH_S),
+        ).fetchall()
+        # Where another process writes at this moment, a use goes unnoticed rather than unread.
+        with contextlib.suppress(sqlite3.OperationalError):
+            if stale:
+                with self._db:
+                    self._use(key for (key,) in stale)
+
+    def _evict(self, room: int) -> None:
+        while self._taken() > room:
+            oldest = self._db.execute(
+                "SELECT key FROM uses ORDER BY at LIMIT ?", (_EVICTED,)
+            ).fetchall()
+            if not oldest:
+                return
+            self._db.executemany("DELETE FROM vectors WHERE key = ?", oldest)
+            self._db.executemany("DELETE FROM uses WHERE key = ?", oldest)
+
+    def _taken(self) -> int:
+        size, pages, free = (
+            int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_size", "page_count", "freelist_count")
+        )
+        return size * (pages - free)
 
     def missing(self, texts: Sequence[str]) -> list[str]:
         """The texts that are not known, each once, in order; no vector is read."""
@@ -126,6 +208,6 @@ class TokenStore:
             self._db.close()
 
 
-def _reopened(path: Path, encoder: str, dimension: int) -> TokenStore:
+def _reopened(path: Path, encoder: str, dimension: int, max_bytes: int | None) -> TokenStore:
     """Open the file again on the other side: a connection does not travel."""
-    return TokenStore(path, encoder=encoder, dimension=dimension)
+    return TokenStore(path, encoder=encoder, dimension=dimension, max_bytes=max_bytes)

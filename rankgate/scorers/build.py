@@ -15,6 +15,7 @@ from rankgate.errors import ConfigError, InputError
 from rankgate.scorers.protocol import Scorer, ScorerInfo
 
 if TYPE_CHECKING:
+    from rankgate.encoders.shared_tokens import SharedTokens
     from rankgate.encoders.token_store import TokenStore
 
 __all__ = [
@@ -173,7 +174,7 @@ def load(
     name: str = DEFAULT_SCORER,
     *,
     encoder: str | Path | None = None,
-    token_store: TokenStore | None = None,
+    token_store: TokenStore | SharedTokens | None = None,
     api_key: Any = None,
     url: str | None = None,
     model: str | None = None,

@@ -18,6 +18,7 @@ from rankgate.encoders.bundled import bundled_query_encoder
 from rankgate.encoders.encoder import TokenEncoder, TokenVectors
 from rankgate.encoders.head import TokenHead
 from rankgate.encoders.query_encoder import QueryEncoder
+from rankgate.encoders.shared_tokens import SharedTokens
 from rankgate.encoders.token_store import TokenStore
 from rankgate.errors import ConfigError, WeightsMismatchError
 from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, ScoreStats
@@ -58,9 +59,10 @@ def maxsim(
 class LateInteractionScorer:
     """MaxSim over all-MiniLM-L6-v2's token vectors: runs without a hub.
 
-    Passages are embedded on the fly, or read from a `TokenStore` that ingestion has filled;
-    then only the query goes through the model. Texts beyond 256 tokens are truncated, and
-    counted; put `Windowed` around it where that matters.
+    Passages are embedded on the fly, or read from a `TokenStore` that ingestion has filled, or
+    from `SharedTokens`, which keep what is read here; then only the query goes through the model.
+    Texts beyond 256 tokens are truncated, and counted; put `Windowed` around it where that
+    matters.
 
     Args:
         encoder: gives the token vectors.
@@ -80,7 +82,7 @@ class LateInteractionScorer:
         self,
         encoder: TokenEncoder,
         *,
-        token_store: TokenStore | None = None,
+        token_store: TokenStore | SharedTokens | None = None,
         head: TokenHead | None = None,
         query_encoder: QueryEncoder | None = None,
     ) -> None:
@@ -104,7 +106,7 @@ class LateInteractionScorer:
         cls,
         path: str | Path | None = None,
         *,
-        token_store: TokenStore | None = None,
+        token_store: TokenStore | SharedTokens | None = None,
         allow_hub: bool = False,
         query: str | Path | None = None,
         plain: bool = False,
@@ -205,7 +207,10 @@ class LateInteractionScorer:
         absent = [t for t in texts if t not in known]
         # Fresh texts become known in input order, so what is read in time is a prefix.
         fresh = self.encoder.encode(absent, should_stop=lambda: ctx.should_stop)
-        known.update(zip(absent, fresh, strict=False))
+        read = dict(zip(absent, fresh, strict=False))
+        if isinstance(self.token_store, SharedTokens):
+            self.token_store.put_many(read)
+        known.update(read)
         tokens = sum(v.tokens.shape[0] + 2 for v in (*queries, *fresh))
         return [
             self._scores(

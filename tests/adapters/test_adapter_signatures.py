@@ -16,7 +16,7 @@ from rankgate import Scorer
 from rankgate.adapters.arguments import RerankerSettings
 
 PACKAGES = (langchain_rankgate, llama_rankgate)
-RERANKER = {"scorer", "policy", "reranker", "profile", "embedder", "lexicon"}
+RERANKER = {"scorer", "policy", "reranker", "profile", "embedder", "lexicon", "token_cache"}
 SHARED = {*RERANKER, "k", "top_n", "on_outcome"}
 BOTH = (langchain_rankgate.RankGateRetriever, llama_rankgate.RankGateRetriever)
 
@@ -120,7 +120,8 @@ def test_the_compressor():
     compressor = langchain_rankgate.RankGateRerank
     fields = {name: f.default for name, f in compressor.model_fields.items()}
     parts = dict.fromkeys({*SHARED} - {"k"})
-    assert fields == {**parts, "dense_key": None, "force": None, "when_refused": "empty"}
+    own = {"dense_key": None, "force": None, "when_refused": "empty", "token_cache": True}
+    assert fields == {**parts, **own}
     assert parameters(compressor.from_policy) == {"policy": ..., "scorer": None, "**kwargs": ...}
 
 

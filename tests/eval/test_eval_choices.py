@@ -16,7 +16,7 @@ from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval import Dataset
 from rankgate_eval.data.attribute import is_attribute_name, load_object
 from rankgate_eval.evaluation import open_under_test
-from rankgate_eval.run.encoding import build_index, open_store
+from rankgate_eval.run.encoding import build_index
 from rankgate_eval.run.scorer_choice import choose_scorer
 from rankgate_eval.run.system_choice import choose_system, index_stage, kind_of, profile_of
 
@@ -149,7 +149,7 @@ def tokens(monkeypatch):
 
 
 def test_passages_are_encoded_once_for_both_uses(tokens, tmp_path):
-    store = open_store(tmp_path / "cache", tokens)
+    store = TokenStore.in_folder(tmp_path / "cache", tokens)
     index = build_index(DATA, encoder=tokens, store=store, cache=tmp_path / "cache")
     assert tokens.texts == ["one", "two"]
     TokenCache(tokens, store).fill(["two", "one", "two"])

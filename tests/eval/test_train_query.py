@@ -164,9 +164,8 @@ def test_where_nothing_can_be_learned_nothing_is_kept(world):
 def test_every_passage_is_encoded_once_and_kept_for_the_next_training(world, trained):
     from rankgate.encoders import TokenEncoder
     from rankgate_eval.data.loading import load_dataset
-    from rankgate_eval.run.encoding import open_store
 
-    store = open_store(world / "cache", TokenEncoder.load())
+    store = TokenStore.in_folder(world / "cache", TokenEncoder.load())
     data, _ = load_dataset(world / "answers")
     assert store.missing(list(data.corpus.values())) == []
     store.close()

@@ -250,12 +250,11 @@ def _reading(
     """Encoder for mining and a store of token vectors; each text is encoded once for both."""
     if bm25_only and not tokens:
         return None, None
-    from rankgate.encoders import TokenEncoder
+    from rankgate.encoders import TokenEncoder, TokenStore
     from rankgate.retrieve import TokenCache, VectorCache
-    from rankgate_eval.run.encoding import open_store
 
     encoder = TokenEncoder.load()
-    store = open_store(cache, encoder) if tokens else None
+    store = TokenStore.in_folder(cache, encoder) if tokens else None
     if bm25_only:
         return None, store
     # Pooled vectors from their own cache: out of the store, all token vectors would come along.

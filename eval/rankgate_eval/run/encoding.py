@@ -10,32 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from rankgate.encoders import TokenEncoder, TokenStore
-from rankgate.errors import ConfigError
 from rankgate.retrieve import Encoder, MemoryIndex, Progress, TokenCache
 from rankgate.types import FirstStageKind
 from rankgate_eval.data.dataset import Dataset
 
-__all__ = ["DEFAULT_CACHE", "build_index", "open_store"]
+__all__ = ["DEFAULT_CACHE", "build_index"]
 
 DEFAULT_CACHE = Path(".rankgate") / "eval"
-
-
-def open_store(folder: str | Path, encoder: TokenEncoder) -> TokenStore:
-    """The token store of this encoder in a cache folder, which is made where it is missing.
-
-    Raises:
-        ConfigError: the folder cannot be made, or the file is not a store.
-    """
-    where = Path(folder)
-    try:
-        where.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise ConfigError(f"the cache folder {where} cannot be made: {exc}") from exc
-    return TokenStore(
-        where / f"tokens-{encoder.sha256[:12]}.sqlite",
-        encoder=f"{encoder.name}|{encoder.sha256}",
-        dimension=encoder.dimension,
-    )
 
 
 def build_index(

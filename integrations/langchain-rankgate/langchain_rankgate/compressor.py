@@ -19,6 +19,7 @@ from langchain_rankgate.refusal import WhenRefused
 from langchain_rankgate.settings import Force
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker, Scorer
 from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.adapters.token_cache import TokenCacheLike
 from rankgate.describe import Description
 
 __all__ = ["RankGateRerank"]
@@ -45,6 +46,7 @@ class RankGateRerank(BaseDocumentCompressor):
         profile: what is known of the first stage.
         embedder: name of the model that the cosines under `dense_key` come from.
         lexicon: words that the corpus contains.
+        token_cache: where the default scorer keeps what it has read; see `RerankerSettings`.
         force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
         when_refused: `empty`: no documents. `raise`: a `RefusedError`. `mark`: the documents
             that the floor refused, with `rankgate_outcome` set to `refused`.
@@ -68,6 +70,7 @@ class RankGateRerank(BaseDocumentCompressor):
     profile: Profile | None = Field(default=None, frozen=True, exclude=True, repr=False)
     embedder: str | None = Field(default=None, frozen=True, exclude=True, repr=False)
     lexicon: Collection[str] | None = Field(default=None, frozen=True, exclude=True, repr=False)
+    token_cache: TokenCacheLike = Field(default=True, frozen=True, exclude=True, repr=False)
     on_outcome: Callable[[Outcome], None] | None = Field(default=None, exclude=True, repr=False)
 
     _engine: LateReranker = PrivateAttr()
@@ -83,6 +86,7 @@ class RankGateRerank(BaseDocumentCompressor):
                 profile=self.profile,
                 embedder=self.embedder,
                 lexicon=self.lexicon,
+                token_cache=self.token_cache,
                 kind=kind,
             )
         )

@@ -56,7 +56,7 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
             that the floor refused, with `rankgate_outcome` set to `refused`.
         engine: what another component made of these parts, to share it.
         on_outcome: called with each outcome before the documents are returned.
-        **settings: scorer, policy, reranker, profile, embedder and lexicon, see
+        **settings: scorer, policy, reranker, profile, embedder, lexicon and token_cache, see
             `RerankerSettings`.
 
     Raises:

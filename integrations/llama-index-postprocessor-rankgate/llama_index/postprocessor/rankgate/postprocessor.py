@@ -42,7 +42,7 @@ class RankGateRerank(BaseNodePostprocessor):
         on_outcome: called with each outcome before the nodes are returned.
         events_with_content: False keeps queries and nodes out of every event.
         callback_manager: LlamaIndex's.
-        **settings: scorer, policy, reranker, profile, embedder and lexicon, see
+        **settings: scorer, policy, reranker, profile, embedder, lexicon and token_cache, see
             `RerankerSettings`. `embedder` names the model whose scores `chroma_space` reads.
 
     Raises:

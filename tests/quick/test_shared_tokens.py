@@ -1,0 +1,147 @@
+"""The token vectors that programs share: kept, bounded, and never a reason to fail."""
+
+import logging
+import multiprocessing
+import os
+import pickle
+import sqlite3
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from rankgate.encoders import SharedTokens, TokenStore, TokenVectors
+from rankgate.errors import ConfigError
+
+DIMENSION = 16
+
+
+def reader(name="words", sha256="a" * 64):
+    return SimpleNamespace(name=name, sha256=sha256, dimension=DIMENSION)
+
+
+def vectors(text, tokens=40):
+    rng = np.random.default_rng(sum(text.encode()))
+    rows = rng.normal(size=(tokens, DIMENSION)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return TokenVectors(tokens=rows.astype(np.float16), pooled=rows[0], truncated=False)
+
+
+def fill(folder, prefix, count):
+    """Run in a process of its own."""
+    shared = SharedTokens(folder, SimpleNamespace(name="words", sha256="a" * 64, dimension=16))
+    for i in range(count):
+        text = f"{prefix} {i}"
+        shared.put_many({text: vectors(text)})
+        assert shared.get_many([text])
+    assert shared.failure is None, shared.failure
+
+
+def test_what_is_put_is_found_by_another_that_opens_the_folder(tmp_path):
+    SharedTokens(tmp_path / "deep" / "down", reader()).put_many({"a": vectors("a")})
+    other = SharedTokens(tmp_path / "deep" / "down", reader())
+    assert np.abs(other.get_many(["a"])["a"].tokens - vectors("a").tokens).max() < 0.2
+    assert other.missing(["b", "a", "b"]) == ["b"]
+    assert other.get_many([]) == {} and other.failure is None
+    assert not SharedTokens(tmp_path / "deep" / "down", reader("other", "b" * 64)).get_many(["a"])
+
+
+def test_two_processes_fill_one_folder_at_once(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    folder = tmp_path / "made" / "by whoever is first"
+    both = [spawn.Process(target=fill, args=(folder, name, 40)) for name in ("one", "two")]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(120)
+    assert [p.exitcode for p in both] == [0, 0]
+    wanted = [f"{name} {i}" for name in ("one", "two") for i in range(40)]
+    assert SharedTokens(folder, reader()).missing(wanted) == []
+
+
+def test_a_forked_child_opens_the_file_for_itself(tmp_path):
+    shared = SharedTokens(tmp_path, reader())
+    shared.put_many({"parent": vectors("parent")})
+    child = os.fork()
+    if child == 0:
+        shared.put_many({"child": vectors("child")})
+        os._exit(0 if not shared.missing(["parent", "child"]) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert shared.missing(["parent", "child"]) == []
+
+
+def test_pickling_carries_the_folder(tmp_path):
+    shared = SharedTokens(tmp_path, reader(), max_bytes=123_456)
+    shared.put_many({"a": vectors("a")})
+    again = pickle.loads(pickle.dumps(shared))
+    assert again.max_bytes == 123_456 and again.missing(["a"]) == []
+
+
+def test_the_least_recently_used_goes_where_room_is_short(tmp_path):
+    now = [0.0]
+    room = 400_000
+    store = TokenStore(
+        tmp_path / "t.sqlite", encoder="e", dimension=16, max_bytes=room, clock=lambda: now[0]
+    )
+    texts = [f"text {i}" for i in range(400)]
+    store.put_many({"favourite": vectors("favourite")})
+    for text in texts:
+        now[0] += 100.0
+        assert store.get_many(["favourite"]), "what is read again and again stays"
+        store.put_many({text: vectors(text)})
+    kept = set(texts) - set(store.missing(texts))
+    assert 0 < len(kept) < len(texts)
+    assert kept == set(texts[-len(kept) :]), "the oldest went first"
+    store.close()
+    assert os.path.getsize(tmp_path / "t.sqlite") < room * 1.5
+
+
+def test_a_store_without_a_bound_forgets_nothing(tmp_path):
+    store = TokenStore(tmp_path / "t.sqlite", encoder="e", dimension=16)
+    texts = [f"text {i}" for i in range(300)]
+    store.put_many({t: vectors(t) for t in texts})
+    assert store.missing(texts) == []
+    with pytest.raises(ConfigError, match="max_bytes"):
+        TokenStore(tmp_path / "t.sqlite", encoder="e", dimension=16, max_bytes=0)
+
+
+def test_a_folder_that_cannot_be_made_costs_a_warning_and_nothing_else(tmp_path, caplog):
+    (tmp_path / "file").write_text("not a folder")
+    with caplog.at_level(logging.WARNING, "rankgate"):
+        shared = SharedTokens(tmp_path / "file" / "cache", reader())
+        shared.put_many({"a": vectors("a")})
+        assert shared.get_many(["a"]) == {} and shared.missing(["a", "a"]) == ["a"]
+    assert len(caplog.records) == 1 and "file/cache" in caplog.text
+    assert "file/cache" in shared.failure
+
+
+@pytest.mark.parametrize("broken", ["before it is opened", "while it is open"])
+def test_a_corrupt_file_costs_a_warning_and_nothing_else(tmp_path, caplog, broken):
+    before = TokenStore.in_folder(tmp_path, reader())
+    before.put_many({"a": vectors("a")})
+    before.close()
+    (file,) = tmp_path.glob("tokens-*.sqlite")
+    if broken == "before it is opened":
+        file.write_bytes(b"rubbish " * 4096)
+    shared = SharedTokens(tmp_path, reader())
+    if broken == "while it is open":
+        size = file.stat().st_size
+        with file.open("r+b") as stream:
+            stream.seek(4096)
+            stream.write(b"\xff" * (size - 4096))
+    shared.get_many(["a", "b"])
+    shared.put_many({"b": vectors("b")})
+    assert shared.get_many(["c"]) == {}
+    assert shared.failure is not None
+    assert "token vectors are not kept" in caplog.text
+
+
+def test_a_file_that_another_process_holds_costs_no_request(tmp_path):
+    shared = SharedTokens(tmp_path, reader())
+    shared.put_many({"a": vectors("a")})
+    (file,) = tmp_path.glob("tokens-*.sqlite")
+    other = sqlite3.connect(file)
+    other.execute("BEGIN IMMEDIATE")
+    assert set(shared.get_many(["a"])) == {"a"}, "readers never wait for a writer"
+    other.rollback()
+    other.close()
