@@ -13,6 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from rankgate_eval.cli import judge
 from rankgate_eval.stores import command as export_corpus
 
 __all__ = ["DEFAULT", "MODULES", "DefaultCommand", "EvalGroup", "register"]
@@ -49,7 +50,7 @@ class DefaultCommand(TyperCommand):
 
 
 def register(app: typer.Typer) -> None:
-    """Add the group with all its commands, and `export-corpus`, which makes data for it."""
+    """Add the group, and `export-corpus` and `judge`, which make data for it."""
     group = typer.Typer(
         cls=EvalGroup,
         help="Measure on your own data whether a reranker helps, and decide.",
@@ -63,3 +64,4 @@ def register(app: typer.Typer) -> None:
             importlib.import_module(module).register(group)
     app.add_typer(group, name="eval")
     export_corpus.register(app)
+    judge.register(app)

@@ -127,6 +127,45 @@ class Inputs:
             typer.echo(f"Note: {said}", err=True)
         return dataset, report
 
+    def read_asked(self) -> Dataset:
+        """DATA's questions, whatever was judged of them left out.
+
+        A folder's own corpus, else `--corpus` or the collection's passages; none where only a
+        system is named, which then has to give texts with its ids.
+
+        Raises:
+            DatasetError: rows that cannot be read.
+            InputError: no question, or nothing says where passages come from.
+        """
+        from rankgate.errors import InputError
+        from rankgate_eval.data.dataset import Dataset
+        from rankgate_eval.data.loading import read_dataset
+        from rankgate_eval.data.raw import RawDataset
+        from rankgate_eval.data.readers.asked import read_asked
+        from rankgate_eval.data.readers.gold import GoldQuestion, assemble
+        from rankgate_eval.errors import DatasetError
+
+        with contextlib.ExitStack() as stack:
+            corpus: str | Path | None = self.corpus
+            if Path(self.data).is_dir():
+                raw = read_dataset(self.data, corpus=corpus, queries=self.queries)
+                raw.judgements.clear()
+            else:
+                if self.collection is not None and corpus is None:
+                    corpus = stack.enter_context(self._collection_corpus())
+                if corpus is None and self.system is None:
+                    raise InputError(
+                        "name where the passages come from: --corpus, --system or --collection"
+                    )
+                asked = [
+                    GoldQuestion(id=row.id, text=row.text, place=row.place)
+                    for row in read_asked(self.data)
+                ]
+                raw = assemble(RawDataset(name=Path(self.data).stem), asked, corpus=corpus)
+        if raw.errors:
+            raise DatasetError(raw.name, raw.errors)
+        return Dataset.from_raw(raw)
+
     @contextlib.contextmanager
     def _collection_corpus(self) -> Iterator[Path]:
         """The collection's passages as a corpus, for questions that have none of their own."""

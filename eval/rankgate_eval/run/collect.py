@@ -128,7 +128,7 @@ def collect(
         if progress is not None:
             progress(len(found), total)
     results = sum(len(f.candidates) for f in found.values())
-    if results and sum(f.unknown for f in found.values()) == results:
+    if data.corpus and results and sum(f.unknown for f in found.values()) == results:
         example = next(f.candidates[0].id for f in found.values() if f.candidates)
         known = next(iter(data.corpus))
         raise SystemFailedError(

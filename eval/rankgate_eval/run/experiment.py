@@ -35,6 +35,7 @@ __all__ = [
     "read_questions",
     "run_experiment",
     "sizes",
+    "spread",
 ]
 
 Teller = Callable[[str, int, int], None]
@@ -257,7 +258,7 @@ def choose_queries(
             f"{data.name} has no judged query{where}; without a relevant passage nothing can be "
             f"measured (splits: {', '.join(data.splits) or 'none'})"
         )
-    return _spread(judged, limit), _spread(unanswerable, limit)
+    return spread(judged, limit), spread(unanswerable, limit)
 
 
 def corpus_lexicon(data: Dataset, stage: FirstStage) -> Collection[str]:
@@ -315,7 +316,8 @@ def _section(policy: Policy | None, stage: FirstStage | None) -> Section | None:
     return next(iter(policy.sections.values()), None) if found is None else found
 
 
-def _spread(queries: Sequence[str], limit: int | None) -> list[str]:
+def spread(queries: Sequence[str], limit: int | None) -> list[str]:
+    """At most `limit` of them, evenly spread; None: all."""
     if limit is None or len(queries) <= limit:
         return list(queries)
     at = np.floor(np.arange(limit) * (len(queries) / limit)).astype(int)

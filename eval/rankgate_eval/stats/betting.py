@@ -170,8 +170,9 @@ def _spread(seen: FloatArray, w: FloatArray, low: FloatArray, high: FloatArray) 
     count = np.arange(seen.size)
     sums, squares = (np.concatenate([[0.0], np.cumsum(v)[:-1]]) for v in (seen, seen**2))
     deviations = squares - sums**2 / np.maximum(count, 1)
-    known = _PRIOR_DRAWS * prior + np.maximum(deviations, 0.0)
-    return np.maximum(known, 1e-12) / (_PRIOR_DRAWS + count)
+    known = np.maximum(_PRIOR_DRAWS * prior + np.maximum(deviations, 0.0), 1e-12)
+    spread: FloatArray = known / (_PRIOR_DRAWS + count)
+    return spread
 
 
 def _bound(
