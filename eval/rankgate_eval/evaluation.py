@@ -10,9 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rankgate.adapters.as_scorer import as_scorer
 from rankgate.errors import InputError
 from rankgate.policy import Policy
 from rankgate.scorers import Scorer
+from rankgate.scorers.build import MEASURED
 from rankgate.types import FirstStageKind
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.dataset_check import DatasetReport
@@ -28,7 +30,7 @@ from rankgate_eval.run.experiment import (
     choose_queries,
     run_experiment,
 )
-from rankgate_eval.run.scorer_choice import as_scorer, choose_scorer, reads_tokens
+from rankgate_eval.run.scorer_choice import choose_scorer, reads_tokens
 from rankgate_eval.run.system import (
     CollectionStage,
     FirstStage,
@@ -115,7 +117,7 @@ def open_under_test(
             made = (
                 choose_scorer(given, token_store=store)
                 if given is None or isinstance(given, str)
-                else as_scorer(given)
+                else as_scorer(given, wrapping=MEASURED)
             )
             name = made.info.id
             opened.scorers[name if name not in opened.scorers else f"{name} ({given})"] = made
@@ -180,7 +182,7 @@ def evaluate(
         data: a data set, or the path of one; see `load_dataset`.
         stage: your own first stage: an object that `as_first_stage` knows, or
             `module:attribute`. None: an index over the data set's passages.
-        scorer: an object with `info` and `score`, or a name as in `choose_scorer`. None: late
+        scorer: whatever `as_scorer` takes, or a name as in `choose_scorer`. None: late
             interaction.
         policy: a policy or its file; None: the default one if it fits the scorer, else always
             reranking.

@@ -1,3 +1,3 @@
-"""What the LangChain and LlamaIndex packages share; imported by them alone."""
+"""What the LangChain and LlamaIndex packages share; the evaluation takes scorers by it too."""
 
 __all__: list[str] = []

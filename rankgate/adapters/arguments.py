@@ -14,7 +14,6 @@ from rankgate.errors import InputError
 from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.reranker import Request, Reranker
-from rankgate.scorers.protocol import Scorer
 from rankgate.types import Candidate, FirstStageKind
 
 __all__ = [
@@ -54,8 +53,9 @@ class RerankerSettings(TypedDict, total=False):
     """What every component takes for its reranker.
 
     Attributes:
-        scorer: a scorer, or its name as for `rankgate.load`; default: the bundled one, loaded
-            on first use.
+        scorer: a scorer, its name as for `rankgate.load`, or whatever else `as_scorer` takes: a
+            cross-encoder of sentence-transformers or LangChain, a `rerankers` object, a function
+            of query and texts; default: the bundled one, loaded on first use.
         policy: a policy or the path of its file; default: the default policy where it fits.
         reranker: a finished one, instead of scorer and policy.
         profile: what is known of the first stage, compared with what the policy was fitted for.
@@ -67,7 +67,7 @@ class RerankerSettings(TypedDict, total=False):
             False: nowhere.
     """
 
-    scorer: Scorer | str | None
+    scorer: Any
     policy: Policy | str | Path | None
     reranker: Reranker | None
     profile: Profile | None

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rankgate.adapters.as_scorer import as_scorer
 from rankgate.adapters.embedders import known_profile
 from rankgate.adapters.token_cache import TokenCacheLike, token_cache_folder
 from rankgate.describe import Description
@@ -72,8 +73,7 @@ class RerankerParts:
 
     Attributes:
         reranker: a finished one; nothing else may be given with it.
-        scorer: any object with `info` and `score`, or a name as for `rankgate.load`; None:
-            `default_scorer`, on first use.
+        scorer: whatever `as_scorer` takes; None: `default_scorer`, on first use.
         policy: a policy or the path of a policy file; None: the default policy where it fits.
         profile: what is known of the first stage, compared with what the policy was fitted for.
         embedder: name of the model that made the first stage's vectors.
@@ -85,7 +85,7 @@ class RerankerParts:
     """
 
     reranker: Reranker | None = None
-    scorer: Scorer | str | None = None
+    scorer: Any = None
     policy: Policy | str | Path | None = None
     profile: Profile | None = None
     embedder: str | None = None
@@ -103,15 +103,6 @@ class RerankerParts:
         """
         if self.reranker is not None:
             self._check_alone(self.reranker)
-        if (
-            self.scorer is not None
-            and not isinstance(self.scorer, str)
-            and not callable(getattr(self.scorer, "score", None))
-        ):
-            raise InputError(
-                f"scorer must have `info` and `score(query, texts, context)`, or be a name for "
-                f"rankgate.load, got {type(self.scorer).__name__}. See rankgate.scorers.Scorer."
-            )
         if self.policy is not None and not isinstance(self.policy, Policy | str | Path):
             raise InputError(
                 "policy must be a rankgate.Policy or the path of a policy file, got "
@@ -242,7 +233,7 @@ class LateReranker:
         elif isinstance(parts.scorer, str):
             scorer = named_scorer(parts.scorer, token_cache_folder(parts.token_cache))
         else:
-            scorer = parts.scorer
+            scorer = as_scorer(parts.scorer)
         actual = _of_both(found, Profile.of_scorer(scorer.info))
         given = parts.loaded_policy()
         if given is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,51 +50,82 @@ class CrossEncoderScorer:
         local_files_only: bool = False,
     ) -> None:
         try:
-            import torch
             from sentence_transformers import CrossEncoder
         except ImportError as exc:
             raise MissingExtraError("CrossEncoderScorer", "torch") from exc
         survive_fork()
-        self._made_of = (name_or_path, revision, device, max_length, local_files_only)
         name = str(name_or_path)
         folder = Path(name_or_path)
         try:
-            self._model: Any = CrossEncoder(
+            model: Any = CrossEncoder(
                 name,
                 revision=revision,
                 device=device,
                 max_length=max_length,
                 local_files_only=local_files_only or folder.is_dir(),
-                activation_fn=torch.nn.Identity(),
             )
         except (OSError, ValueError) as exc:
             raise ModelNotFoundError(
                 f"cross-encoder {name!r} could not be loaded: {exc}. Give the folder of a saved "
                 "model, or a hub name while the hub can be reached."
             ) from exc
-        if self._model.num_labels != 1:
+        model.eval()
+        made_of = (name_or_path, revision, device, max_length, local_files_only)
+        self._take(model, name, "" if revision is None else revision, (_rebuild, made_of))
+
+    @classmethod
+    def of_model(cls, model: Any, *, name: str | None = None) -> CrossEncoderScorer:
+        """Around a `sentence_transformers.CrossEncoder` that is loaded already.
+
+        It is used as it is, and stays as it is; only its activation is left out.
+
+        Args:
+            model: loaded, or just trained.
+            name: for policies; None: the folder or hub name that it was loaded from, so that a
+                policy fitted for that fits.
+
+        Raises:
+            ConfigError: the model gives more than one number a pair.
+        """
+        made = cls.__new__(cls)
+        inside = getattr(model, "model", None)
+        found = getattr(inside, "name_or_path", "") if name is None else name
+        made._take(
+            model, found or type(inside).__name__, "", (partial(cls.of_model, name=name), (model,))
+        )
+        return made
+
+    def _take(self, model: Any, name: str, revision: str, rebuild: tuple[Any, ...]) -> None:
+        from torch.nn import Identity
+
+        if model.num_labels != 1:
             raise ConfigError(
-                f"cross-encoder {name!r} has {self._model.num_labels} outputs a pair; a reranker "
-                "needs exactly one relevance score"
+                f"cross-encoder {name!r} has {model.num_labels} outputs a pair; a reranker "
+                "needs exactly one relevance score. Pass a function that takes the relevant "
+                "column: scorer=lambda query, texts: model.predict([(query, t) for t in texts])"
+                "[:, 1]"
             )
-        self._model.eval()
-        self._limit: int | None = self._model.max_seq_length
+        self._rebuild = rebuild
+        self._model = model
+        self._activation = Identity()
+        self._limit: int | None = model.max_seq_length
         # Fast tokenizers change their own truncation settings while they are called, so two
         # threads in one tokenizer fail with "Already borrowed".
         self._lock = threading.Lock()
+        folder = Path(name)
         weights = folder / "model.safetensors"
         self._info = ScorerInfo(
             id=f"cross-encoder/{folder.name if folder.is_dir() else name}",
             scale="logit",
-            revision="" if revision is None else revision,
+            revision=revision,
             weights=file_sha256(weights) if weights.is_file() else "",
             backend="torch",
-            dtype=str(next(self._model.parameters()).dtype).removeprefix("torch."),
+            dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
             max_length=self._limit,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, self._made_of)
+        return self._rebuild
 
     @property
     def info(self) -> ScorerInfo:
@@ -122,7 +154,12 @@ class CrossEncoderScorer:
             part = [(query, t) for t in texts[start : start + _CHUNK]]
             with self._lock:
                 stats = stats + self._count(part)
-                chunk = self._model.predict(part, show_progress_bar=False, batch_size=_CHUNK)
+                chunk = self._model.predict(
+                    part,
+                    show_progress_bar=False,
+                    batch_size=_CHUNK,
+                    activation_fn=self._activation,
+                )
             values[start : start + len(part)] = np.asarray(chunk, dtype=np.float32).reshape(-1)
             scored[start : start + len(part)] = True
         return Scores(values=values, scale="logit", scored=scored, stats=stats)

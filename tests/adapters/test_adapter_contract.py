@@ -226,7 +226,7 @@ WRONG_PARTS = {
         "made for a 'bm25' first stage",
         lambda p: {"reranker": bm25_only(p)},
     ),
-    "no scorer": (InputError, "scorer must have", lambda p: {"scorer": object()}),
+    "no scorer": (InputError, "scorer cannot be object", lambda p: {"scorer": object()}),
     "no reranker": (
         InputError,
         r"(?s)reranker.*Reranker",

@@ -70,7 +70,7 @@ def test_objects_by_name(mine):
 
 def test_scorers_by_name(mine):
     assert isinstance(choose_scorer("things:factory"), FakeScorer)
-    with pytest.raises(InputError, match=r"has .info. and .score"):
+    with pytest.raises(InputError, match=r"scorer cannot be"):
         choose_scorer("things:table")
     for nonsense in ("none", "", "off", " None "):
         with pytest.raises(InputError, match="arm first_stage"):

@@ -233,7 +233,7 @@ def test_wrong_arguments_say_what_is_right():
         run(data, w.knowing(), top=3)
     with pytest.raises(InputError, match="limit must be at least 1"):
         run(data, w.knowing(), limit=0)
-    with pytest.raises(InputError, match=r"has .info. and .score"):
+    with pytest.raises(InputError, match=r"scorer cannot be"):
         run(data, object())
     with pytest.raises(InputError, match=r"rankgate\.Policy or a path"):
         run(data, w.knowing(), policy=3)

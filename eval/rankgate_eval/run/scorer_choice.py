@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from rankgate.adapters.as_scorer import as_scorer
 from rankgate.encoders import TokenStore
 from rankgate.errors import ConfigError, InputError
 from rankgate.scorers import Scorer
 from rankgate.scorers.build import DEFAULT_SCORER, MEASURED, SCORER_FORMS, ScorerName, load
 from rankgate_eval.data.attribute import is_attribute_name, load_object
 
-__all__ = ["DEFAULT_SCORER", "as_scorer", "choose_scorer", "reads_tokens"]
+__all__ = ["DEFAULT_SCORER", "choose_scorer", "reads_tokens"]
 
 
 def choose_scorer(name: str | None = None, *, token_store: TokenStore | None = None) -> Scorer:
@@ -40,7 +41,7 @@ def choose_scorer(name: str | None = None, *, token_store: TokenStore | None = N
         parts = ScorerName.parse(wanted)
     except InputError as exc:
         if is_attribute_name(wanted):
-            return as_scorer(load_object(wanted, what="--scorer"))
+            return as_scorer(load_object(wanted, what="--scorer"), wrapping=MEASURED)
         raise InputError(f"unknown scorer {wanted!r}. Scorers: {_KNOWN}") from exc
     stored = token_store if parts.reads_tokens else None
     variables = (f"{parts.kind.upper()}_API_KEY", "RANKGATE_SCORER_API_KEY")
@@ -51,7 +52,7 @@ def choose_scorer(name: str | None = None, *, token_store: TokenStore | None = N
     return load(wanted, token_store=stored, api_key=key, wrapping=MEASURED)
 
 
-_KNOWN = f"{SCORER_FORMS}, or module:attribute for an object of your own with `info` and `score`"
+_KNOWN = f"{SCORER_FORMS}, or module:attribute for a model, function or scorer of your own"
 
 
 def reads_tokens(scorer: Any) -> bool:
@@ -59,18 +60,3 @@ def reads_tokens(scorer: Any) -> bool:
     if scorer is None:
         return True
     return isinstance(scorer, str) and scorer.strip().partition(":")[0] == DEFAULT_SCORER
-
-
-def as_scorer(candidate: Any) -> Scorer:
-    """The object itself, if it can score.
-
-    Raises:
-        InputError: it has not `info` and `score`.
-    """
-    if not callable(getattr(candidate, "score", None)) or not hasattr(candidate, "info"):
-        raise InputError(
-            "a scorer has `info` and `score(query, texts, context)`, got "
-            f"{type(candidate).__name__}. See rankgate.scorers.Scorer."
-        )
-    scorer: Scorer = candidate
-    return scorer

@@ -16,7 +16,7 @@ from langchain_rankgate.finders import refuse_unknown
 from langchain_rankgate.flow import arerank_each, rerank_each
 from langchain_rankgate.refusal import WhenRefused
 from langchain_rankgate.settings import Force, call_settings
-from rankgate import FirstStageKind, Outcome, Policy, Request, Scorer
+from rankgate import FirstStageKind, Outcome, Policy, Request
 from rankgate.adapters.arguments import PARTS, RerankerSettings
 from rankgate.adapters.late import LateReranker, RerankerParts
 from rankgate.describe import Description
@@ -114,7 +114,7 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
 
     @classmethod
     def from_policy(
-        cls, policy: Policy | str | Path, *, scorer: Scorer | str | None = None, **kwargs: Any
+        cls, policy: Policy | str | Path, *, scorer: Any = None, **kwargs: Any
     ) -> RankGateRunnable:
         """With the policy that `rankgate calibrate` wrote.
 

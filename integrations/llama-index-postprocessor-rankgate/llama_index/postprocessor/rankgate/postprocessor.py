@@ -14,7 +14,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from llama_index.postprocessor.rankgate.events import End, announced, top_n_of
 from llama_index.postprocessor.rankgate.nodes import candidates_from_nodes, nodes_from_outcome
-from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker, Scorer
+from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
 from rankgate.adapters.arguments import PARTS, RerankerSettings
 from rankgate.adapters.embedders import known_profile
 from rankgate.adapters.late import LateReranker, RerankerParts
@@ -104,7 +104,7 @@ class RankGateRerank(BaseNodePostprocessor):
 
     @classmethod
     def from_policy(
-        cls, policy: Policy | str | Path, *, scorer: Scorer | str | None = None, **kwargs: Any
+        cls, policy: Policy | str | Path, *, scorer: Any = None, **kwargs: Any
     ) -> RankGateRerank:
         """With the policy that `rankgate calibrate` wrote.
 
