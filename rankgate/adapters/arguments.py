@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
+from rankgate.adapters.as_scorer import ScorerLike
 from rankgate.adapters.token_cache import TokenCacheLike
 from rankgate.deadline import Deadline
 from rankgate.decide.gate import Action
@@ -67,7 +68,7 @@ class RerankerSettings(TypedDict, total=False):
             False: nowhere.
     """
 
-    scorer: Any
+    scorer: ScorerLike | None
     policy: Policy | str | Path | None
     reranker: Reranker | None
     profile: Profile | None

@@ -7,7 +7,7 @@ import inspect
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from rankgate.scorers.protocol import (
 from rankgate.scorers.wrappers.traits import is_pointwise
 from rankgate.texts import checked_texts
 
-__all__ = ["TakenScorer", "as_scorer"]
+__all__ = ["ScorerLike", "TakenScorer", "as_scorer"]
 
 _CHUNK = 8
 _NAMES = ("model_name", "model_name_or_path", "model_id", "endpoint_name", "name_or_path", "model")
@@ -46,6 +46,34 @@ _TAKES = (
 )
 
 Ask = Callable[[str, list[str]], Any]
+
+
+class Predicts(Protocol):
+    """A model of pairs, as sentence-transformers has it."""
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """One number a pair."""
+        ...
+
+
+class ScoresPairs(Protocol):
+    """A model of pairs, as LangChain has it."""
+
+    def score(self, *args: Any, **kwargs: Any) -> Any:
+        """One number a pair."""
+        ...
+
+
+class Ranks(Protocol):
+    """A ranker, as the package `rerankers` has it."""
+
+    def rank(self, *args: Any, **kwargs: Any) -> Any:
+        """Results with document ids."""
+        ...
+
+
+ScorerLike = Scorer | str | Predicts | ScoresPairs | Ranks | Callable[[str, list[str]], Any]
+"""What `as_scorer` takes, as far as types say it."""
 
 
 def as_scorer(

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rankgate.adapters.as_scorer import as_scorer
+from rankgate.adapters.as_scorer import ScorerLike, as_scorer
 from rankgate.adapters.embedders import known_profile
 from rankgate.adapters.token_cache import TokenCacheLike, token_cache_folder
 from rankgate.describe import Description
@@ -85,7 +85,7 @@ class RerankerParts:
     """
 
     reranker: Reranker | None = None
-    scorer: Any = None
+    scorer: ScorerLike | None = None
     policy: Policy | str | Path | None = None
     profile: Profile | None = None
     embedder: str | None = None

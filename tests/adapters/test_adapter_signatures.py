@@ -12,8 +12,8 @@ import langchain_rankgate
 import llama_index.postprocessor.rankgate as llama_rankgate
 from langchain_rankgate import settings as langchain_settings
 from llama_index.postprocessor.rankgate import settings as llama_settings
-from rankgate import Scorer
 from rankgate.adapters.arguments import RerankerSettings
+from rankgate.adapters.as_scorer import ScorerLike
 
 PACKAGES = (langchain_rankgate, llama_rankgate)
 RERANKER = {"scorer", "policy", "reranker", "profile", "embedder", "lexicon", "token_cache"}
@@ -80,7 +80,7 @@ def test_every_constructor_takes_the_same_settings():
 
 def test_nothing_is_typed_any():
     hints = get_type_hints(RerankerSettings)
-    assert hints["scorer"] == Scorer | str | None
+    assert hints["scorer"] == ScorerLike | None
     for component in (*BOTH, langchain_rankgate.RankGateRerank, llama_rankgate.RankGateRerank):
         for verb in ("from_first_stage", "from_defaults"):
             function = getattr(component, verb, None)

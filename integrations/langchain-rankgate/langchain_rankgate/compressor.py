@@ -18,6 +18,7 @@ from langchain_rankgate.documents import candidates_from_documents, documents_fr
 from langchain_rankgate.refusal import WhenRefused
 from langchain_rankgate.settings import Force
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
+from rankgate.adapters.as_scorer import ScorerLike
 from rankgate.adapters.late import LateReranker, RerankerParts
 from rankgate.adapters.token_cache import TokenCacheLike
 from rankgate.describe import Description
@@ -62,7 +63,9 @@ class RankGateRerank(BaseDocumentCompressor):
     when_refused: WhenRefused = "empty"
     # Frozen: the reranker is made of them once, and a later change would go unheard.
     dense_key: str | None = Field(default=None, frozen=True)
-    scorer: SkipValidation[Any] = Field(default=None, frozen=True, exclude=True, repr=False)
+    scorer: SkipValidation[ScorerLike | None] = Field(
+        default=None, frozen=True, exclude=True, repr=False
+    )
     policy: Policy | str | Path | None = Field(default=None, frozen=True, exclude=True, repr=False)
     reranker: Reranker | None = Field(default=None, frozen=True, exclude=True, repr=False)
     profile: Profile | None = Field(default=None, frozen=True, exclude=True, repr=False)
@@ -91,7 +94,7 @@ class RankGateRerank(BaseDocumentCompressor):
 
     @classmethod
     def from_policy(
-        cls, policy: Policy | str | Path, *, scorer: Any = None, **kwargs: Any
+        cls, policy: Policy | str | Path, *, scorer: ScorerLike | None = None, **kwargs: Any
     ) -> RankGateRerank:
         """With the policy that `rankgate calibrate` wrote.
 

@@ -18,6 +18,7 @@ from langchain_rankgate.refusal import WhenRefused
 from langchain_rankgate.settings import Force, call_settings
 from rankgate import FirstStageKind, Outcome, Policy, Request
 from rankgate.adapters.arguments import PARTS, RerankerSettings
+from rankgate.adapters.as_scorer import ScorerLike
 from rankgate.adapters.late import LateReranker, RerankerParts
 from rankgate.describe import Description
 from rankgate.errors import InputError
@@ -114,7 +115,7 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
 
     @classmethod
     def from_policy(
-        cls, policy: Policy | str | Path, *, scorer: Any = None, **kwargs: Any
+        cls, policy: Policy | str | Path, *, scorer: ScorerLike | None = None, **kwargs: Any
     ) -> RankGateRunnable:
         """With the policy that `rankgate calibrate` wrote.
 

@@ -16,6 +16,7 @@ from llama_index.postprocessor.rankgate.events import End, announced, top_n_of
 from llama_index.postprocessor.rankgate.nodes import candidates_from_nodes, nodes_from_outcome
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
 from rankgate.adapters.arguments import PARTS, RerankerSettings
+from rankgate.adapters.as_scorer import ScorerLike
 from rankgate.adapters.embedders import known_profile
 from rankgate.adapters.late import LateReranker, RerankerParts
 from rankgate.describe import Description
@@ -104,7 +105,7 @@ class RankGateRerank(BaseNodePostprocessor):
 
     @classmethod
     def from_policy(
-        cls, policy: Policy | str | Path, *, scorer: Any = None, **kwargs: Any
+        cls, policy: Policy | str | Path, *, scorer: ScorerLike | None = None, **kwargs: Any
     ) -> RankGateRerank:
         """With the policy that `rankgate calibrate` wrote.
 
