@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from rag_app.ask.conversations import Conversations
+from rag_app.quality.judging import Judging
 from rag_app.quality.skip_audit import SkipAudit
 from rag_app.quality.traffic import Traffic
 from rag_app.quality.trial import Trial
@@ -29,6 +30,7 @@ from rag_app.server.routes import (
     documents,
     feedback,
     health,
+    judge,
     rerank,
     search,
 )
@@ -50,13 +52,16 @@ _DAY_S = 24 * 3600.0
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
-def create_app(settings: Settings, *, collections: Collections | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, *, collections: Collections | None = None, judging: Judging | None = None
+) -> FastAPI:
     """The application over one data folder.
 
     Args:
         settings: of the application.
         collections: the opened data folder, which the caller closes; None: opened when the server
             starts and closed when it stops.
+        judging: the judging sessions; None: those of the data folder.
     """
     metrics = Metrics()
 
@@ -78,6 +83,7 @@ def create_app(settings: Settings, *, collections: Collections | None = None) ->
         )
         traffic = Traffic(Path(settings.data_dir))
         trial = None if settings.policy_b is None else Trial(Path(settings.data_dir))
+        sessions = Judging(Path(settings.data_dir)) if judging is None else judging
         app.state.server = ServerState(
             settings=settings,
             collections=opened,
@@ -89,6 +95,7 @@ def create_app(settings: Settings, *, collections: Collections | None = None) ->
             skip_audit=skip_audit,
             traffic=traffic,
             trial=trial,
+            judging=sessions,
         )
         await asyncio.to_thread(uploads.resume)
         try:
@@ -97,6 +104,7 @@ def create_app(settings: Settings, *, collections: Collections | None = None) ->
         finally:
             await workers.close()
             await asyncio.to_thread(skip_audit.close)
+            await asyncio.to_thread(sessions.close)
             traffic.close()
             if trial is not None:
                 trial.close()
@@ -120,6 +128,7 @@ def create_app(settings: Settings, *, collections: Collections | None = None) ->
         chat,
         search,
         compare,
+        judge,
         documents,
         conversation_routes,
         feedback,

@@ -110,6 +110,13 @@ async def compare(server: Server, principal: Evaluator, collection: Collection =
     return _page("compare.html", here="compare", conversation=None, scorer=scorer, **context)
 
 
+@router.get("/judge")
+async def judge(server: Server, principal: Evaluator, collection: Collection = None) -> Response:
+    """Passages labelled by key press."""
+    context = await asyncio.to_thread(_context, server, principal, collection)
+    return _page("judge.html", here="judge", conversation=None, **context)
+
+
 @router.get("/quality")
 async def measured(server: Server, principal: Evaluator, collection: Collection = None) -> Response:
     """How this server is doing, and the evaluation reports of its data folder."""

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from rag_app.ask.conversations import Conversations
 from rag_app.names import UnknownCollectionError, check_name
+from rag_app.quality.judging import Judging
 from rag_app.quality.skip_audit import SkipAudit
 from rag_app.quality.traffic import Traffic
 from rag_app.quality.trial import Trial
@@ -41,6 +42,7 @@ class ServerState:
     skip_audit: SkipAudit
     traffic: Traffic
     trial: Trial | None
+    judging: Judging
 
     def usual(self, principal: Principal) -> str | None:
         """What a request means that names no collection: the settings', or the caller's only one.

@@ -17,6 +17,7 @@ from waiting import until
 
 from rag_app.generate.extractive import ExtractiveGenerator
 from rag_app.ingest.ingestion import ingest_into
+from rag_app.quality.judging import Judging
 from rag_app.server.app import create_app
 from rag_app.server.collections import Collections
 from rankgate import Floor, Policy, Profile, RelevanceModel
@@ -204,7 +205,7 @@ class Running:
 
 
 @contextmanager
-def serving(base, *, scorer=None, **changes):
+def serving(base, *, scorer=None, judging=None, **changes):
     """A server over `base`/data with fake models; real store, real pipeline, real HTTP."""
     settings = files.make_settings(base, **changes)
     generator = SlowWords()
@@ -220,7 +221,8 @@ def serving(base, *, scorer=None, **changes):
     ):
         bound.bind(("127.0.0.1", 0))
         bound.listen(64)
-        app = create_app(settings, collections=opened)
+        sessions = None if judging is None else Judging(Path(settings.data_dir), core=judging)
+        app = create_app(settings, collections=opened, judging=sessions)
         server = uvicorn.Server(
             uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         )

@@ -79,7 +79,7 @@ def test_axe_finds_nothing_serious(eyes):
     page.keyboard.press("?")
     # What lies behind an open dialog is inert, and no business of anybody's.
     assert faults_in_both(page, within="#shortcuts") == []
-    for path in (COMPARE, "/documents", "/?collection=nothing-yet", "/quality"):
+    for path in (COMPARE, "/judge", "/documents", "/?collection=nothing-yet", "/quality"):
         page.goto(path)
         page.wait_for_selector("body" if path == "/quality" else "body[data-ready=yes]")
         assert (path, faults_in_both(page)) == (path, [])
@@ -116,7 +116,7 @@ def test_nothing_overflows_a_phone(eyes):
             yield width
 
     page = eyes.page(context=context)
-    for path in (COMPARE, "/documents", "/quality", "/?collection=nothing-yet"):
+    for path in (COMPARE, "/judge", "/documents", "/quality", "/?collection=nothing-yet"):
         page.goto(path)
         page.wait_for_selector("body" if path == "/quality" else "body[data-ready=yes]")
         for width in widths(page):

@@ -10,7 +10,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Generator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -145,7 +144,7 @@ def judge(
             documents = None if data is None else data.documents
             written = write(opened, export, corpus=texts, documents=documents)
         if as_json:
-            typer.echo(json.dumps(asdict(found) | {"word": found.word}, indent=1))
+            typer.echo(json.dumps(found.to_dict(), indent=1))
             return
         typer.echo("\n".join(standing_lines(found)))
         if written:

@@ -4,7 +4,8 @@ The terminal, the application's page and a script of yours use the same `Session
 runs and statistics of the evaluation; knows no terminal, no server and no framework.
 """
 
-from rankgate_eval.judging.plan import Question, drawn_questions
+from rankgate_eval.judging.export import judged_lines
+from rankgate_eval.judging.plan import Question, Ways, drawn_questions
 from rankgate_eval.judging.session import Kind, Session, Verdict
 from rankgate_eval.judging.standing import Agreement, Standing, standing
 
@@ -15,6 +16,8 @@ __all__ = [
     "Session",
     "Standing",
     "Verdict",
+    "Ways",
     "drawn_questions",
+    "judged_lines",
     "standing",
 ]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rankgate.errors import InputError
 from rankgate_eval.judging.plan import Question
-from rankgate_eval.judging.session import Kind, Session, Verdict
+from rankgate_eval.judging.session import Kind, Session
 from rankgate_eval.judging.standing import consensus
 
-__all__ = ["export", "propensities"]
+__all__ = ["export", "judged_lines", "propensities"]
 
 SPLIT = "judged"
 
@@ -67,33 +68,23 @@ def export(
         InputError: nothing is judged yet, or it cannot be written.
     """
     root = Path(folder)
-    chances = dict(zip((q.id for q in session.questions), propensities(session), strict=True))
-    judged = list(_labels(session, with_model=with_model))
-    if not judged:
-        raise InputError(f"nothing in {session.file} is judged yet, so there is nothing to export")
+    judged = _labels(session, with_model=with_model)
     texts = {**session.passages, **({} if corpus is None else corpus)}
     known = {} if documents is None else documents
-    queries, lines, qrels = [], [], ["query-id\tcorpus-id\tscore"]
-    for question, verdict, by in judged:
-        fields: dict[str, Any] = {"propensity": chances[question.id], "labelled_by": by}
-        if verdict.kind is Kind.UNANSWERABLE:
-            fields["answerability"] = "unanswerable"
-        queries.append({"_id": question.id, "text": question.text, **fields})
-        grades = {p: verdict.grades.get(p, 0) for p in question.shown}
-        qrels += [f"{question.id}\t{p}\t{g}" for p, g in grades.items()]
-        relevant = [p for p, g in grades.items() if g > 0]
-        lines.append(
-            {"id": question.id, "question": question.text, "passage_ids": relevant, **fields}
-        )
+    qrels = ["query-id\tcorpus-id\tscore"]
+    for label in judged:
+        qrels += [f"{label.question.id}\t{p}\t{g}" for p, g in label.grades.items()]
     rows = [
         {"_id": p, "text": t, **({"document": known[p]} if p in known else {})}
         for p, t in texts.items()
     ]
     files = {
         root / "corpus.jsonl": _lines(rows),
-        root / "queries.jsonl": _lines(queries),
+        root / "queries.jsonl": _lines(
+            {"_id": one.question.id, "text": one.question.text, **one.fields} for one in judged
+        ),
         root / "qrels" / f"{SPLIT}.tsv": "\n".join(qrels) + "\n",
-        root / "judged.jsonl": _lines(lines),
+        root / "judged.jsonl": _lines(one.line for one in judged),
     }
     try:
         (root / "qrels").mkdir(parents=True, exist_ok=True)
@@ -104,14 +95,48 @@ def export(
     return list(files)
 
 
-def _labels(session: Session, *, with_model: bool) -> Iterator[tuple[Question, Verdict, str]]:
-    for question in session.questions:
+def judged_lines(session: Session) -> str:
+    """What people judged as JSON lines of questions, for a corpus that whoever reads them has.
+
+    Raises:
+        InputError: nothing is judged yet.
+    """
+    return _lines(one.line for one in _labels(session, with_model=False))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Label:
+    """A judged question with what is written of it."""
+
+    question: Question
+    grades: Mapping[str, int]
+    fields: Mapping[str, Any]
+
+    @property
+    def line(self) -> dict[str, Any]:
+        relevant = [p for p, g in self.grades.items() if g > 0]
+        asked = {"id": self.question.id, "question": self.question.text}
+        return {**asked, "passage_ids": relevant, **self.fields}
+
+
+def _labels(session: Session, *, with_model: bool) -> list[_Label]:
+    found = []
+    for question, chance in zip(session.questions, propensities(session), strict=True):
         people = session.of(question.id)
         models = session.of(question.id, model=True) if with_model else []
         said = people if people else models[-1:]
         together = consensus(said) if said else None
-        if together is not None:
-            yield question, together, "people" if people else "model"
+        if together is None:
+            continue
+        by = "people" if people else "model"
+        fields: dict[str, Any] = {"propensity": chance, "labelled_by": by}
+        if together.kind is Kind.UNANSWERABLE:
+            fields["answerability"] = "unanswerable"
+        grades = {p: together.grades.get(p, 0) for p in question.shown}
+        found.append(_Label(question=question, grades=grades, fields=fields))
+    if not found:
+        raise InputError(f"nothing in {session.file} is judged yet, so there is nothing to export")
+    return found
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,10 @@ class Standing:
     questions: int
     kinds: Mapping[str, int]
     agreements: tuple[Agreement, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, with the word."""
+        return asdict(self) | {"word": self.word}
 
     @property
     def word(self) -> str:
