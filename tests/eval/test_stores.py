@@ -9,13 +9,14 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
+from rankgate.adapters.stores import listed
 from rankgate.cli import build_app
 from rankgate.errors import InputError, MissingExtraError
 from rankgate.types import Candidate
 from rankgate_eval import Result
 from rankgate_eval.data.loading import load_dataset
 from rankgate_eval.stores.collections import open_collection
-from rankgate_eval.stores.listing import document_keys, listed, write_corpus
+from rankgate_eval.stores.listing import document_keys, write_corpus
 
 RUNNER = CliRunner()
 

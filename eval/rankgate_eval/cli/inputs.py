@@ -169,8 +169,9 @@ class Inputs:
     @contextlib.contextmanager
     def _collection_corpus(self) -> Iterator[Path]:
         """The collection's passages as a corpus, for questions that have none of their own."""
+        from rankgate.adapters.stores import listed
         from rankgate_eval.stores.collections import open_collection
-        from rankgate_eval.stores.listing import listed, write_corpus
+        from rankgate_eval.stores.listing import write_corpus
 
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / f"{self.collection}.jsonl"

@@ -42,10 +42,11 @@ def export_corpus(
     ] = None,
 ) -> None:
     """Write the passages of a store as a corpus in BEIR's form, so that they can be labelled."""
+    from rankgate.adapters.stores import listed
     from rankgate.errors import InputError
     from rankgate_eval.data.attribute import load_object
     from rankgate_eval.stores.collections import open_collection
-    from rankgate_eval.stores.listing import chroma_folder, listed, write_corpus
+    from rankgate_eval.stores.listing import chroma_folder, write_corpus
 
     if out.suffix.casefold() not in (".jsonl", ".gz"):
         raise InputError(f"--out ends in .jsonl or .jsonl.gz, got {out}")

@@ -1,89 +1,21 @@
-"""Every passage of a store, whatever keeps it, and the corpus file that is made of them."""
+"""The corpus file that is made of a store's passages."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from rankgate.errors import InputError, MissingExtraError
 from rankgate.types import Candidate
 
-__all__ = ["chroma_folder", "document_keys", "listed", "write_corpus"]
+__all__ = ["chroma_folder", "document_keys", "write_corpus"]
 
-_PAGE = 1000
 _DOCUMENT = ("document_id", "document", "source", "file_path", "file_name", "ref_doc_id", "name")
 _SHOWN = ("title", "heading", "page", "source", "name")
-
-
-def listed(store: Any, *, id_key: str | None = None) -> Iterator[Candidate]:
-    """Every passage of a store, with its metadata, in the store's own order.
-
-    Args:
-        store: has `passages()`; or is a Chroma store of either framework or a Chroma collection
-            (`get` by pages), a LlamaIndex index or document store (`docs`), or a mapping of id
-            to text.
-        id_key: the metadata key with the passage's id; None: the store's own id.
-
-    Raises:
-        InputError: it cannot list its passages, one has no text, or lacks `id_key`.
-    """
-    for rank, (own, text, metadata) in enumerate(_rows(store), start=1):
-        if not isinstance(text, str):
-            raise InputError(f"passage {own!r} has no text in the store, so none can be written")
-        key = own if id_key is None else metadata.get(id_key)
-        if key is None:
-            have = ", ".join(sorted(metadata)) or "none"
-            raise InputError(f"passage {own!r} has no metadata {id_key!r}; its keys: {have}")
-        yield Candidate(id=str(key), text=text, rank=rank, metadata=metadata)
-
-
-def _rows(store: Any) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
-    if callable(getattr(store, "passages", None)):
-        for c in store.passages():
-            yield c.id, c.text, c.metadata
-        return
-    if isinstance(store, Mapping):
-        for key, text in store.items():
-            yield str(key), text, {}
-        return
-    docs = getattr(getattr(store, "docstore", store), "docs", None)
-    if isinstance(docs, Mapping):
-        for key, node in docs.items():
-            document = getattr(node, "ref_doc_id", None)
-            origin = {} if document is None else {"ref_doc_id": document}
-            yield str(key), node.get_content(), {**origin, **node.metadata}
-        return
-    inner = getattr(store, "client", None)  # LlamaIndex's ChromaVectorStore
-    paged = next((s for s in (store, inner) if hasattr(s, "get") and _is_chroma(s)), None)
-    if paged is None:
-        raise InputError(
-            f"{type(store).__name__} cannot list its passages: give a Chroma store or collection, "
-            "a LlamaIndex index with its documents, a mapping of id to text, or an object whose "
-            "`passages()` yields rankgate.Candidate"
-        )
-    offset = 0
-    while True:
-        page = paged.get(limit=_PAGE, offset=offset, include=["documents", "metadatas"])
-        yield from zip(
-            page["ids"],
-            page["documents"],
-            [{} if m is None else m for m in page["metadatas"]],
-            strict=True,
-        )
-        if len(page["ids"]) < _PAGE:
-            return
-        offset += _PAGE
-
-
-def _is_chroma(store: Any) -> bool:
-    return any(
-        base.__module__.partition(".")[0] in ("chromadb", "langchain_chroma")
-        for base in type(store).__mro__
-    )
 
 
 def chroma_folder(path: Path, name: str | None = None) -> Any:
