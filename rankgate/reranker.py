@@ -224,10 +224,7 @@ class Reranker:
         if not isinstance(request.query, str):
             raise InputError(f"query must be a string, got {type(request.query).__name__}")
         candidates = as_candidates(request.candidates)
-        kind = self.first_stage
-        if kind is None:
-            # Nothing was found: no scores to tell the kind by, and no section to be missing.
-            kind = kind_of(candidates) if candidates else next(iter(self.policy.sections))
+        kind = self._kind(candidates)
         section = self.policy.section(kind)
         top_n = section.top_n if request.top_n is None else request.top_n
         if isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1:
@@ -265,6 +262,19 @@ class Reranker:
             "gate": (time.perf_counter() - seen) * 1000.0,
         }
         return plan
+
+    def _kind(self, candidates: Sequence[Candidate]) -> FirstStageKind:
+        """Which section applies: as named, unless no candidate has the scores that it reads."""
+        named = self.first_stage
+        if not candidates:  # no scores to tell the kind by, and no section to be missing
+            return next(iter(self.policy.sections)) if named is None else named
+        if named is None:
+            return kind_of(candidates)
+        reads = _READS.get(named, ())
+        if all(any(getattr(c, score) is not None for c in candidates) for score in reads):
+            return named
+        carried = kind_of(candidates)
+        return carried if carried in self.policy.sections else named
 
     def _finish(self, plan: _Plan) -> Outcome:
         begun = time.perf_counter()
@@ -374,6 +384,14 @@ def as_candidates(candidates: Sequence[Candidate | str]) -> list[Candidate]:
                 "LangChain or LlamaIndex component, or build Candidate(id=, text=, rank=)."
             )
     return found
+
+
+# Scores that each kind of first stage gives.
+_READS = {
+    FirstStageKind.HYBRID: ("dense", "bm25"),
+    FirstStageKind.DENSE: ("dense",),
+    FirstStageKind.BM25: ("bm25",),
+}
 
 
 def kind_of(candidates: Sequence[Candidate]) -> FirstStageKind:

@@ -274,6 +274,24 @@ class ScoreReader:
                 return Reading(cosines=truth[0].tolist())
         return Reading(cosines=None, notes=(f"scores_unread: {self._why(scale)}",))
 
+    def cosines_of(self, query: str, ids: Sequence[str], texts: Sequence[str]) -> list[float]:
+        """Cosines of passages that the store did not score, from its vectors or their texts.
+
+        Raises:
+            ConfigError: there are neither vectors nor embeddings.
+        """
+        if not ids:
+            return []
+        truth = self._from_vectors(query, ids)
+        if truth is None:
+            truth = self._embedded(query, list(texts))
+        if truth is None:
+            raise ConfigError(
+                f"{self.what} gives no vectors and names no embeddings, so passages that it did "
+                "not score itself have no cosine. Use it without hybrid=True."
+            )
+        return [float(cosine) for cosine in truth[0]]
+
     def vector(self, query: str) -> FloatArray | None:
         """(d,) the query's vector, remembered for the next call; None: nobody says how."""
         if self.embed_query is None:

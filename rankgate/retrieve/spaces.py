@@ -61,8 +61,8 @@ def chroma_space(store: Any) -> Space:
     if collection is None or (configuration is None and not hasattr(collection, "metadata")):
         raise ConfigError(
             f"{type(store).__name__} shows no Chroma collection to read the vector space from. "
-            "Pass space='cosine', 'l2' or 'ip', whichever its distances are in; for another vector "
-            "store use from_retriever, which reads the order alone."
+            "Pass space='cosine', 'l2' or 'ip', whichever its distances are in; over another store "
+            "(LangChain's from_vectorstore) it is found by looking."
         )
     if isinstance(configuration, Mapping):
         for index in ("hnsw", "spann"):

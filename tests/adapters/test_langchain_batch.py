@@ -300,8 +300,8 @@ def test_from_policy_sees_what_it_is_over(policies, tmp_path, make_chroma):
     store = make_chroma([(t, 0.9 - i / 10) for i, t in enumerate(TEXTS)])
     child = RunnableLambda(lambda query: [Document(page_content=t) for t in TEXTS])
     for first_stage, source in (
-        (store, "ChromaFinder"),
-        (store.as_retriever(), "RetrieverFinder"),
+        (store, "StoreFinder"),
+        (store.as_retriever(), "StoreFinder"),
         (child, "RetrieverFinder"),
         ([child, store.as_retriever()], "FusedFinder"),
         ({"a": child}, "FusedFinder"),

@@ -30,13 +30,13 @@ def test_distances_of_every_space_become_cosines(make_chroma, policies, space):
 def test_the_space_of_an_older_collection_stands_in_its_metadata(make_chroma, policies):
     store = make_chroma(COSINES, collection_metadata={"hnsw:space": "cosine"})
     retriever = RankGateRetriever.from_chroma(store, scorer=FakeScorer(), policy=policies.raw)
-    assert retriever.finder.space == "cosine"
+    assert retriever.finder.scores.space == "cosine"
 
 
 def test_a_collection_that_names_no_space_is_l2(make_chroma, policies):
     store = make_chroma(COSINES, collection_metadata={"about": "fish"})
     retriever = RankGateRetriever.from_chroma(store, scorer=FakeScorer(), policy=policies.raw)
-    assert retriever.finder.space == "l2"
+    assert retriever.finder.scores.space == "l2"
     assert retriever.retrieve_outcome(QUERY).passages[0].candidate.dense == pytest.approx(
         0.1, abs=1e-5
     )
@@ -71,16 +71,13 @@ def test_a_space_that_is_not_understood_is_refused(store, match):
         RankGateRetriever.from_chroma(store)
 
 
-def test_vectors_that_are_not_of_unit_length_are_refused(make_chroma, policies):
-    store = make_chroma([])
+@pytest.mark.parametrize("space", ["cosine", "l2", "ip"])
+def test_vectors_that_are_not_of_unit_length_give_cosines_too(make_chroma, policies, space):
+    store = make_chroma([], space=space)
     store._collection.add(ids=["long"], embeddings=[[30.0, 40.0]], documents=["x"])
-    right = RankGateRetriever.from_chroma(store, scorer=FakeScorer(), policy=policies.raw, k=1)
-    assert right.retrieve_outcome(QUERY).passages[0].candidate.dense == pytest.approx(0.6, abs=1e-5)
-    other = make_chroma([], space="l2")
-    other._collection.add(ids=["long"], embeddings=[[30.0, 40.0]], documents=["x"])
-    wrong = RankGateRetriever.from_chroma(other, scorer=FakeScorer(), policy=policies.raw, k=1)
-    with pytest.raises(InputError, match="not of unit length"):
-        wrong.retrieve_outcome(QUERY)
+    retriever = RankGateRetriever.from_chroma(store, scorer=FakeScorer(), policy=policies.raw, k=1)
+    (passage,) = retriever.retrieve_outcome(QUERY).passages
+    assert passage.candidate.dense == pytest.approx(0.6, abs=1e-5)
 
 
 def test_chroma_filters_are_handed_on_and_slips_are_not(make_chroma, policies):

@@ -12,7 +12,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 
 from langchain_rankgate import RankGateRetriever
-from langchain_rankgate.finders import ChromaFinder
+from langchain_rankgate.stores import StoreFinder
 from rankgate import Deadline, FirstStageKind, Policy, Profile, Status
 from rankgate.errors import InputError, PolicyError, ProfileMismatchError
 from rankgate.scorers import LateInteractionScorer
@@ -339,5 +339,5 @@ def test_a_policy_without_the_section_names_the_command(make_chroma, policies):
     with pytest.raises(PolicyError, match="rankgate calibrate DATA --first-stage dense"):
         RankGateRetriever.from_chroma(make_chroma([]), scorer=FakeScorer(), policy=only_order)
     assert isinstance(
-        RankGateRetriever.from_chroma(make_chroma([]), policy=policies.raw).finder, ChromaFinder
+        RankGateRetriever.from_chroma(make_chroma([]), policy=policies.raw).finder, StoreFinder
     )

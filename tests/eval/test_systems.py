@@ -259,7 +259,7 @@ def test_anything_with_invoke_will_do():
 
 
 def test_without_the_adapter_a_store_is_refused_by_name(chroma, monkeypatch):
-    monkeypatch.setitem(sys.modules, "langchain_rankgate.finders", None)
+    monkeypatch.setitem(sys.modules, "langchain_rankgate.stores", None)
     with pytest.raises(MissingExtraError, match=r"rankgate\[app\]"):
         LangChainStage(chroma)
     retriever = chroma.as_retriever(search_kwargs={"k": 2})

@@ -75,6 +75,18 @@ def test_the_kind_of_first_stage_is_seen_from_the_candidates():
     assert kinds == ["order", "dense", "bm25", "hybrid"]
 
 
+def test_a_named_kind_gives_way_where_no_candidate_has_its_scores():
+    """A model fitted on cosines once read their absence as a cosine, without a word."""
+    reranker = Reranker(FakeScorer(TABLE), policy=policy(), first_stage="dense")
+    kinds = [
+        reranker.rerank("q", abcd(**scores)).first_stage.value
+        for scores in ({}, {"dense": [0.1, None, 0.1, 0.1]}, {"bm25": [1.0] * 4})
+    ]
+    assert kinds == ["order", "dense", "bm25"]
+    only = Reranker(FakeScorer(TABLE), policy=Policy(name="p", sections={"dense": Section()}))
+    assert only.rerank("q", abcd(dense=[0.1] * 4)).first_stage.value == "dense"
+
+
 def test_nothing_found_needs_no_section_for_it():
     only_dense = Policy(name="p", sections={"dense": Section()})
     out = Reranker(FakeScorer(TABLE), policy=only_dense).rerank("q", [])

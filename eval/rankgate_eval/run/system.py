@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from rankgate.adapters.embedders import chroma_embedder
 from rankgate.errors import InputError, MissingExtraError
 from rankgate.profile import Profile
-from rankgate.retrieve import Fusion, MemoryIndex, chroma_space
+from rankgate.retrieve import Fusion, MemoryIndex
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.readers.run import Run
@@ -263,18 +263,17 @@ class CallableStage:
 class LangChainStage:
     """A LangChain retriever or vector store as a first stage.
 
-    A Chroma store gives dense scores, as cosines; a retriever throws scores away, so its
+    A vector store gives dense scores, as cosines; a retriever throws scores away, so its
     candidates have their order alone. A LangChain retriever is asked for k documents where it
     takes that number, which needs langchain-rankgate; any other gives as many as it likes.
 
     Args:
-        system: something with `invoke`, or a `langchain_chroma.Chroma`.
+        system: something with `invoke`, or a LangChain vector store.
         id_key: the metadata key with the passage's id in the data set; None: the document's
             own `id`.
 
     Attributes:
         embedder: name of the model that made the vectors, where the store says so.
-        space: of a Chroma store's vectors.
 
     Raises:
         MissingExtraError: a vector store was given and langchain-rankgate is not installed.
@@ -284,19 +283,24 @@ class LangChainStage:
     def __init__(self, system: Any, *, id_key: str | None = None) -> None:
         self.id_key = id_key
         self.embedder = chroma_embedder(getattr(system, "vectorstore", system))
-        self.space: str | None = None
+        self._scores: Any = None
         if hasattr(system, "similarity_search_with_score"):
             try:
-                from langchain_rankgate.finders import ChromaFinder
+                from langchain_rankgate.stores import StoreFinder
             except ImportError as exc:
                 raise MissingExtraError("a LangChain vector store under test", "app") from exc
-            self.space = chroma_space(system)
-            source = ChromaFinder(system, space=self.space)
+            source = StoreFinder(system)
+            self._scores = source.scores
             self._find: Callable[[str, int], Sequence[Candidate]] = lambda query, k: (
                 source.find(query, k, asked=True, callbacks=None, kwargs={}).candidates
             )
         else:
             self._find = _retriever_search(system)
+
+    @property
+    def space(self) -> str | None:
+        """Of the store's vectors, as far as it is known yet."""
+        return None if self._scores is None else self._scores.space
 
     def candidates(self, query: str, k: int) -> list[Candidate]:
         """The k first documents, under their ids in the data set.

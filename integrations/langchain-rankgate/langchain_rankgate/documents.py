@@ -19,6 +19,7 @@ __all__ = [
     "annotated",
     "candidates_from_documents",
     "check_documents",
+    "document_id",
     "documents_from_outcome",
 ]
 
@@ -34,6 +35,14 @@ def check_documents(rows: Sequence[Any]) -> None:
             raise InputError(
                 f"document {i} must be a langchain_core Document, got {type(row).__name__}"
             )
+
+
+def document_id(document: Document) -> str | None:
+    """Its id in its store; Qdrant's documents carry it in their metadata."""
+    own = document.id
+    if own is None and "_collection_name" in document.metadata:
+        own = document.metadata.get("_id")
+    return None if own is None else str(own)
 
 
 def candidates_from_documents(
@@ -60,9 +69,10 @@ def candidates_from_documents(
         cosine = None if dense is None else dense[i]
         if dense_key is not None:
             cosine = _cosine_under(dense_key, document, i)
+        own = document_id(document)
         found.append(
             Candidate(
-                id=f"document-{i}" if document.id is None else document.id,
+                id=f"document-{i}" if own is None else own,
                 text=document.page_content,
                 rank=i + 1,
                 metadata=dict(document.metadata),

@@ -10,18 +10,15 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, RetrieverLike
 from langchain_core.runnables import RunnableConfig
-from langchain_core.vectorstores import VectorStore
 
 from langchain_rankgate.documents import candidates_from_documents
 from rankgate.adapters.arguments import FirstStageLike
 from rankgate.adapters.found import Found
 from rankgate.errors import InputError
-from rankgate.retrieve import CandidateSupplier, cosine_from_distance
-from rankgate.retrieve.spaces import Space
+from rankgate.retrieve import CandidateSupplier
 
 __all__ = [
     "CandidateFinder",
-    "ChromaFinder",
     "Finder",
     "FoundDocuments",
     "RetrieverFinder",
@@ -63,49 +60,6 @@ def refuse_unknown(kwargs: Mapping[str, Any], allowed: Sequence[str], what: str)
     if unknown:
         known = ", ".join(("top_n", "k", "force", "deadline", *allowed))
         raise InputError(f"{what} does not know the argument {unknown[0]!r}; known: {known}")
-
-
-class ChromaFinder:
-    """`similarity_search_with_score` of a Chroma vector store, its distances made cosines.
-
-    Args:
-        vectorstore: a `langchain_chroma.Chroma`.
-        space: of its collection.
-    """
-
-    ALLOWED = ("filter", "where_document")
-
-    def __init__(self, vectorstore: VectorStore, *, space: Space) -> None:
-        self.vectorstore = vectorstore
-        self.space = space
-
-    def find(
-        self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
-    ) -> FoundDocuments:
-        """The k nearest; `filter` and `where_document` are handed on."""
-        refuse_unknown(kwargs, self.ALLOWED, "RankGateRetriever.from_chroma")
-        return self._found(self.vectorstore.similarity_search_with_score(query, k=k, **kwargs))
-
-    async def afind(
-        self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
-    ) -> FoundDocuments:
-        """`find` without blocking the event loop."""
-        refuse_unknown(kwargs, self.ALLOWED, "RankGateRetriever.from_chroma")
-        rows = await self.vectorstore.asimilarity_search_with_score(query, k=k, **kwargs)
-        return self._found(rows)
-
-    def _found(self, rows: Sequence[tuple[Document, float]]) -> FoundDocuments:
-        documents = [document for document, _ in rows]
-        dense = [cosine_from_distance(float(d), self.space) for _, d in rows]
-        return Found(candidates=candidates_from_documents(documents, dense=dense), items=documents)
-
-    def ls_params(self) -> dict[str, str]:
-        """The store's class and its embeddings' class."""
-        found = {"ls_vector_store_provider": type(self.vectorstore).__name__}
-        embeddings = self.vectorstore.embeddings
-        if embeddings is not None:
-            found["ls_embedding_provider"] = type(embeddings).__name__
-        return found
 
 
 class RetrieverFinder:

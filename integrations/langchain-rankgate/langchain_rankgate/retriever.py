@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Unpack
+from typing import Annotated, Any, TypeGuard, Unpack
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForRetrieverRun,
@@ -15,14 +16,13 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams, RetrieverLike
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list
-from langchain_core.vectorstores import VectorStore
+from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from pydantic import ConfigDict, Field, SkipValidation
 
 from langchain_rankgate.batch import abatch_of, batch_of
 from langchain_rankgate.documents import documents_from_outcome
 from langchain_rankgate.finders import (
     CandidateFinder,
-    ChromaFinder,
     Finder,
     FoundDocuments,
     RetrieverFinder,
@@ -31,12 +31,14 @@ from langchain_rankgate.flow import Flow
 from langchain_rankgate.fused import FusedFinder, SameBy
 from langchain_rankgate.refusal import WhenRefused
 from langchain_rankgate.settings import Force, RetrieverSettings, call_settings
+from langchain_rankgate.stores import HybridFinder, StoreFinder, StoreSearch, StoreSettings
 from rankgate import Candidate, FirstStageKind, Outcome, Policy, Profile
 from rankgate.adapters.arguments import PARTS, FirstStageLike
-from rankgate.adapters.embedders import chroma_embedder, is_chroma
 from rankgate.adapters.late import LateReranker, RerankerParts
 from rankgate.describe import Description
-from rankgate.retrieve.spaces import Space, chroma_space, space_named
+from rankgate.errors import InputError
+from rankgate.retrieve import Analyser
+from rankgate.retrieve.spaces import chroma_space
 
 __all__ = ["AnyFirstStage", "RankGateRetriever"]
 
@@ -52,12 +54,23 @@ AnyFirstStage = (
 _Count = Annotated[int, Field(ge=1, strict=True)]
 
 
+def _of_a_store(retriever: object) -> TypeGuard[VectorStoreRetriever]:
+    """Whether it asks its store in one of the ways that LangChain's own does."""
+    own = VectorStoreRetriever
+    return (
+        isinstance(retriever, own)
+        and type(retriever)._get_relevant_documents is own._get_relevant_documents
+        and type(retriever)._aget_relevant_documents is own._aget_relevant_documents
+        and retriever.search_type in own.allowed_search_types
+    )
+
+
 class RankGateRetriever(BaseRetriever):
     """Retrieves, reranks where that pays, and returns nothing rather than something irrelevant.
 
-    Make one with `from_defaults`, `from_policy`, `from_chroma`, `from_retriever`,
-    `from_retrievers` or `from_first_stage`. A refused query gives no documents unless
-    `when_refused` says otherwise; `retrieve_outcome` gives the whole `Outcome`, which says why.
+    Make one with `from_defaults`, `from_policy`, `from_vectorstore`, `from_chroma`,
+    `from_retriever`, `from_retrievers` or `from_first_stage`. A refused query gives no documents
+    unless `when_refused` says otherwise; `retrieve_outcome` gives the whole `Outcome`, with why.
     A scorer that fails gives first-stage order, marked `degraded` in each document's
     `rankgate_outcome`.
 
@@ -96,14 +109,11 @@ class RankGateRetriever(BaseRetriever):
     ) -> RankGateRetriever:
         """Over whatever it is given, by the constructor that sees the most of it.
 
-        A Chroma vector store: `from_chroma`. Another vector store, a retriever or other
-        runnable: `from_retriever`. A list or mapping of them: `from_retrievers`. Anything
-        else: `from_first_stage`.
+        A vector store: `from_vectorstore`. A retriever or other runnable: `from_retriever`. A
+        list or mapping of them: `from_retrievers`. Anything else: `from_first_stage`.
         """
         if isinstance(first_stage, VectorStore):
-            if is_chroma(first_stage):
-                return cls.from_chroma(first_stage, **settings)
-            return cls.from_retriever(first_stage.as_retriever(), **settings)
+            return cls.from_vectorstore(first_stage, **settings)
         if isinstance(first_stage, Runnable):
             return cls.from_retriever(first_stage, **settings)
         if isinstance(first_stage, Sequence | Mapping):
@@ -121,29 +131,60 @@ class RankGateRetriever(BaseRetriever):
         return cls.from_defaults(first_stage, **{**settings, "policy": policy})
 
     @classmethod
+    def from_vectorstore(
+        cls,
+        vectorstore: VectorStore,
+        *,
+        hybrid: bool = False,
+        **settings: Unpack[StoreSettings],
+    ) -> RankGateRetriever:
+        """Over any vector store, with its scores.
+
+        What they mean (cosine, distance, relevance; which way is better) is found by looking
+        when the first question is asked: the cosines of a few of its passages are computed from
+        the store's vectors, or by embedding them once more. Scores that fit nothing known are
+        an order, and the policy's section `order` applies; the outcome's notes say so, and
+        `describe` says what was found.
+
+        Args:
+            vectorstore: a model of the embeddings is read from it; where it does not say which
+                it is, name it with `embedder=`.
+            hybrid: BM25 over the store's passages beside its own search, fused as the policy
+                says, for a store that can list them (Chroma, FAISS, Qdrant, in memory). They
+                are read into memory with the first question.
+            **settings: see `StoreSearch` and `RetrieverSettings`.
+
+        Raises:
+            ConfigError: a space that is not understood, or a policy that does not fit.
+            InputError: an argument cannot be used.
+        """
+        rest: dict[str, Any] = dict(settings)
+        search = {name: rest.pop(name) for name in StoreSearch.__annotations__ if name in rest}
+        dense = StoreFinder(vectorstore, **search)
+        if not hybrid:
+            return cls._made(dense, FirstStageKind.DENSE, rest, dense.profile)  # type: ignore[arg-type]
+        found = replace(dense.profile, analyser=Analyser().name)
+        made = cls._made(dense, FirstStageKind.HYBRID, rest, found)  # type: ignore[arg-type]
+        made.finder = HybridFinder(dense, made.engine)
+        return made
+
+    @classmethod
     def from_chroma(
         cls,
         vectorstore: VectorStore,
         *,
-        space: Space | None = None,
-        **settings: Unpack[RetrieverSettings],
+        space: str | None = None,
+        **settings: Any,
     ) -> RankGateRetriever:
-        """Over a `langchain_chroma.Chroma`, with its scores as cosines.
-
-        Args:
-            vectorstore: its embeddings must be of unit length unless its space is cosine. Their
-                model is read from the store; where it does not say, name it with `embedder=`.
-            space: of the collection; None: read from the collection.
-            **settings: see `RetrieverSettings`.
+        """`from_vectorstore` over a `langchain_chroma.Chroma`, whose collection says its space.
 
         Raises:
             ConfigError: the vector space cannot be told, or the policy does not fit.
             InputError: an argument cannot be used.
         """
-        known = chroma_space(vectorstore) if space is None else space_named(space)
-        found = Profile(embedder=chroma_embedder(vectorstore), space=known)
-        finder = ChromaFinder(vectorstore, space=known)
-        return cls._made(finder, FirstStageKind.DENSE, settings, found)
+        if space is None:
+            chroma_space(vectorstore)
+        return cls.from_vectorstore(vectorstore, space=space, **settings)
 
     @classmethod
     def from_retriever(
@@ -151,9 +192,21 @@ class RankGateRetriever(BaseRetriever):
     ) -> RankGateRetriever:
         """Over any retriever.
 
-        A retriever hands on no scores, so the gate sees no margins and says so
+        One that a vector store made (`as_retriever`) is looked into: its store is asked as it
+        would ask (search type, filter, k), with the scores that it throws away. Where its
+        `search_kwargs` name no k, the policy's K is fetched.
+
+        Another retriever hands on no scores, so the gate sees no margins and says so
         (`signals_missing`), and the policy's section `order` applies.
         """
+        if _of_a_store(retriever):
+            own = {"tags": retriever.tags, "metadata": retriever.metadata}
+            return cls.from_vectorstore(
+                retriever.vectorstore,
+                search_type=retriever.search_type,  # type: ignore[arg-type]
+                search_kwargs=retriever.search_kwargs,
+                **{**own, **settings},  # type: ignore[arg-type]
+            )
         return cls._made(RetrieverFinder(retriever), FirstStageKind.ORDER, settings)
 
     @classmethod
@@ -216,13 +269,26 @@ class RankGateRetriever(BaseRetriever):
         return cls(finder=finder, engine=engine, **rest)
 
     def describe(self) -> Description:
-        """What is active (gate, floor, probabilities), and what is off and why."""
-        return self.engine.describe()
+        """What is active (gate, floor, probabilities) and what the scores are; what is off, why."""
+        said, scores = self.engine.describe(), getattr(self.finder, "scores", None)
+        return said if scores is None else replace(said, notes=(*said.notes, f"scores: {scores}"))
 
     @property
     def profile(self) -> Profile:
         """What is known of the first stage: its embedder and vector space."""
-        return self.engine.profile
+        known, scores = self.engine.profile, getattr(self.finder, "scores", None)
+        space = known.space if scores is None or known.space is not None else scores.space
+        return replace(known, space=space)
+
+    def refresh(self) -> None:
+        """Read the store's passages again for BM25, after some were deleted.
+
+        Raises:
+            InputError: there is no BM25 list beside the store.
+        """
+        if not isinstance(self.finder, HybridFinder):
+            raise InputError("there is nothing to refresh without from_vectorstore(hybrid=True)")
+        self.finder.refresh()
 
     def retrieve_outcome(
         self, query: str, *, callbacks: Callbacks = None, **kwargs: Any
