@@ -263,8 +263,8 @@ class CallableStage:
 class LangChainStage:
     """A LangChain retriever or vector store as a first stage.
 
-    A vector store gives dense scores, as cosines; a retriever throws scores away, so its
-    candidates have their order alone. A LangChain retriever is asked for k documents where it
+    A vector store, or the retriever that one made, gives dense scores, as cosines; of another
+    retriever there is the order alone. A LangChain retriever is asked for k documents where it
     takes that number, which needs langchain-rankgate; any other gives as many as it likes.
 
     Args:
@@ -284,18 +284,23 @@ class LangChainStage:
         self.id_key = id_key
         self.embedder = chroma_embedder(getattr(system, "vectorstore", system))
         self._scores: Any = None
-        if hasattr(system, "similarity_search_with_score"):
-            try:
-                from langchain_rankgate.stores import StoreFinder
-            except ImportError as exc:
+        try:
+            from langchain_rankgate.stores import finder_of
+        except ImportError as exc:
+            if hasattr(system, "similarity_search_with_score"):
                 raise MissingExtraError("a LangChain vector store under test", "app") from exc
-            source = StoreFinder(system)
-            self._scores = source.scores
+            finder_of = None  # type: ignore[assignment]
+        if finder_of is None or not _is_langchains(system):
+            # Nobody can hand it a k, and its own number stands.
             self._find: Callable[[str, int], Sequence[Candidate]] = lambda query, k: (
-                source.find(query, k, asked=True, callbacks=None, kwargs={}).candidates
+                _from_documents(list(system.invoke(query))[:k])
             )
         else:
-            self._find = _retriever_search(system)
+            source = finder_of(system)
+            self._scores = getattr(source, "scores", None)
+            self._find = lambda query, k: (
+                source.find(query, k, asked=True, callbacks=None, kwargs={}).candidates
+            )
 
     @property
     def space(self) -> str | None:
@@ -402,20 +407,11 @@ def _resolved(rows: Any, corpus: Mapping[str, str] | None) -> list[Candidate]:
     return found
 
 
-def _retriever_search(system: Any) -> Callable[[str, int], Sequence[Candidate]]:
-    try:
-        from langchain_core.retrievers import BaseRetriever
+def _is_langchains(system: Any) -> bool:
+    from langchain_core.retrievers import BaseRetriever
+    from langchain_core.vectorstores import VectorStore
 
-        from langchain_rankgate.finders import RetrieverFinder
-    except ImportError:  # then nobody can hand it a k, and its own number stands
-        pass
-    else:
-        if isinstance(system, BaseRetriever):
-            source = RetrieverFinder(system)
-            return lambda query, k: (
-                source.find(query, k, asked=True, callbacks=None, kwargs={}).candidates
-            )
-    return lambda query, k: _from_documents(list(system.invoke(query))[:k])
+    return isinstance(system, BaseRetriever | VectorStore)
 
 
 def _from_documents(documents: Sequence[Any]) -> list[Candidate]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeGuard, Unpack
+from typing import Annotated, Any, Unpack
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForRetrieverRun,
@@ -16,7 +16,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams, RetrieverLike
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list
-from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
+from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, Field, SkipValidation
 
 from langchain_rankgate.batch import abatch_of, batch_of
@@ -31,7 +31,13 @@ from langchain_rankgate.flow import Flow
 from langchain_rankgate.fused import FusedFinder, SameBy
 from langchain_rankgate.refusal import WhenRefused
 from langchain_rankgate.settings import Force, RetrieverSettings, call_settings
-from langchain_rankgate.stores import HybridFinder, StoreFinder, StoreSearch, StoreSettings
+from langchain_rankgate.stores import (
+    HybridFinder,
+    StoreFinder,
+    StoreSearch,
+    StoreSettings,
+    finder_of,
+)
 from rankgate import Candidate, FirstStageKind, Outcome, Policy, Profile
 from rankgate.adapters.arguments import PARTS, FirstStageLike
 from rankgate.adapters.late import LateReranker, RerankerParts
@@ -52,17 +58,6 @@ AnyFirstStage = (
 """Whatever `from_defaults` takes."""
 
 _Count = Annotated[int, Field(ge=1, strict=True)]
-
-
-def _of_a_store(retriever: object) -> TypeGuard[VectorStoreRetriever]:
-    """Whether it asks its store in one of the ways that LangChain's own does."""
-    own = VectorStoreRetriever
-    return (
-        isinstance(retriever, own)
-        and type(retriever)._get_relevant_documents is own._get_relevant_documents
-        and type(retriever)._aget_relevant_documents is own._aget_relevant_documents
-        and retriever.search_type in own.allowed_search_types
-    )
 
 
 class RankGateRetriever(BaseRetriever):
@@ -199,15 +194,11 @@ class RankGateRetriever(BaseRetriever):
         Another retriever hands on no scores, so the gate sees no margins and says so
         (`signals_missing`), and the policy's section `order` applies.
         """
-        if _of_a_store(retriever):
-            own = {"tags": retriever.tags, "metadata": retriever.metadata}
-            return cls.from_vectorstore(
-                retriever.vectorstore,
-                search_type=retriever.search_type,  # type: ignore[arg-type]
-                search_kwargs=retriever.search_kwargs,
-                **{**own, **settings},  # type: ignore[arg-type]
-            )
-        return cls._made(RetrieverFinder(retriever), FirstStageKind.ORDER, settings)
+        finder = finder_of(retriever)
+        if isinstance(finder, RetrieverFinder):
+            return cls._made(finder, FirstStageKind.ORDER, settings)
+        own: Any = {"tags": retriever.tags, "metadata": retriever.metadata, **settings}  # type: ignore[union-attr]
+        return cls._made(finder, FirstStageKind.DENSE, own, finder.profile)
 
     @classmethod
     def from_retrievers(

@@ -9,10 +9,11 @@ from typing import Any, Literal, TypedDict
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import Document
-from langchain_core.vectorstores import VectorStore
+from langchain_core.retrievers import RetrieverLike
+from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from langchain_rankgate.documents import candidates_from_documents, document_id
-from langchain_rankgate.finders import FoundDocuments, refuse_unknown
+from langchain_rankgate.finders import FoundDocuments, RetrieverFinder, refuse_unknown
 from langchain_rankgate.settings import RetrieverSettings
 from rankgate import Candidate, FirstStageKind, Profile
 from rankgate.adapters.embedders import chroma_embedder, is_chroma
@@ -24,7 +25,7 @@ from rankgate.errors import ConfigError, InputError
 from rankgate.retrieve import MemoryIndex, hybrid_candidates
 from rankgate.retrieve.spaces import chroma_space
 
-__all__ = ["HybridFinder", "SearchType", "StoreFinder", "StoreSearch", "StoreSettings"]
+__all__ = ["HybridFinder", "SearchType", "StoreFinder", "StoreSearch", "StoreSettings", "finder_of"]
 
 SearchType = Literal["similarity", "similarity_score_threshold", "mmr"]
 """As in LangChain's `as_retriever`."""
@@ -341,6 +342,29 @@ class _Lists:
 
     def fetch(self, ids: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
         return [(self.passages[i].text, self.passages[i].metadata) for i in ids]
+
+
+def finder_of(given: RetrieverLike | VectorStore) -> StoreFinder | RetrieverFinder:
+    """A first stage over a store or a retriever.
+
+    A retriever that asks its store in one of the ways that LangChain's own does is its store,
+    asked in that way with the scores; a subclass with a way of its own is left alone.
+    """
+    if isinstance(given, VectorStore):
+        return StoreFinder(given)
+    own = VectorStoreRetriever
+    if (
+        isinstance(given, own)
+        and type(given)._get_relevant_documents is own._get_relevant_documents
+        and type(given)._aget_relevant_documents is own._aget_relevant_documents
+        and given.search_type in own.allowed_search_types
+    ):
+        return StoreFinder(
+            given.vectorstore,
+            search_type=given.search_type,  # type: ignore[arg-type]
+            search_kwargs=given.search_kwargs,
+        )
+    return RetrieverFinder(given)
 
 
 def _equal_values(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
