@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rankgate_eval.cli.grouped import grouped
 from rankgate_eval.cli.inputs import Inputs
+from rankgate_eval.cli.judge_model import ModelOptions
 from rankgate_eval.cli.options import (
     FirstStageOption,
     JsonOption,
@@ -48,6 +50,7 @@ _WIDEST = 96
 
 def judge(
     ctx: typer.Context,
+    model: ModelOptions,
     session: Annotated[
         Path,
         typer.Argument(metavar="SESSION", help="File of the session; made where it is not there."),
@@ -88,7 +91,7 @@ def judge(
         typer.Option("--at-random", help="Share of the chance that all questions have alike."),
     ] = 0.3,
     seed: SeedOption = 0,
-    name: Annotated[str, typer.Option("--judge", help="Your name, where several judge.")] = "me",
+    name: Annotated[str, typer.Option("--name", help="Yours, where several judge.")] = "me",
     count: Annotated[
         int, typer.Option("--count", min=0, help="Questions to judge; 0 only says how it stands.")
     ] = 100,
@@ -135,7 +138,9 @@ def judge(
                 tell=tell,
             )
         tell.end()
-        if count:
+        if model.llm_judge:
+            model.fill(opened, tell)
+        elif count:
             _Desk(opened, name, count, quiet=as_json).work()
         found = standing(opened)
         written = []
@@ -360,9 +365,11 @@ def standing_lines(found: Standing) -> list[str]:
         f"{kinds['unanswerable']} that no document answers, {kinds['skipped']} skipped."
     ]
     if found.modelled:
+        gain = found.gains["ndcg@10"]
+        alone = found.guessed["ndcg@10"]
         lines.append(
-            f"A model guessed {found.modelled}; what people said rectifies it, with "
-            f"weight {found.gains['ndcg@10'].trust:.2f}."
+            f"A model judged {found.modelled}; alone it would say {alone:+.3f}. People's labels "
+            f"give it a weight of {gain.trust:.2f} and move that by {gain.mean - alone:+.3f}."
         )
     for name, gain in found.gains.items():
         lines.append(
@@ -380,4 +387,4 @@ def standing_lines(found: Standing) -> list[str]:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("judge", epilog=_EPILOG)(judge)
+    app.command("judge", epilog=_EPILOG)(grouped(judge))

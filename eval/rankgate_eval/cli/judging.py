@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rankgate_eval.answers.generator import Generator
     from rankgate_eval.answers.judge import Judge
 
-__all__ = ["GeneratorOptions", "JudgeOptions"]
+__all__ = ["GeneratorOptions", "JudgeOptions", "endpoint_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class JudgeOptions:
         embeddings: Any = LocalEmbeddings()
         if self.embeddings_model is not None:
             url = self.embeddings_base_url
-            embeddings = _endpoint(
+            embeddings = endpoint_of(
                 "embeddings",
                 self.embeddings_model,
                 self.judge_base_url if url is None else url,
@@ -84,7 +84,7 @@ class JudgeOptions:
                 timeout,
             )
         return Judge(
-            endpoint=_endpoint(
+            endpoint=endpoint_of(
                 "judge",
                 self.judge_model,
                 self.judge_base_url,
@@ -139,7 +139,7 @@ class GeneratorOptions:
         if self.generator_model is None:
             raise ConfigError("--generator openai needs --generator-model")
         url, key = self.generator_base_url, self.generator_api_key_env
-        endpoint = _endpoint(
+        endpoint = endpoint_of(
             "generator",
             self.generator_model,
             judge.judge_base_url if url is None else url,
@@ -150,9 +150,14 @@ class GeneratorOptions:
         return ApiGenerator(endpoint, refusals=refusals)
 
 
-def _endpoint(
+def endpoint_of(
     role: str, model: str, url: str | None, key: str | None, params: str | None, timeout: float
 ) -> Endpoint:
+    """A model at an address, as the options of its role name them.
+
+    Raises:
+        ConfigError: the address, the key or the parameters are missing or wrong.
+    """
     from rankgate_eval.answers.endpoint import Endpoint, Model
     from rankgate_eval.answers.judge import DEFAULT_PARAMETERS
 

@@ -19,7 +19,7 @@ from typing import Any
 from rankgate.errors import InputError
 from rankgate_eval.judging.plan import Question
 
-__all__ = ["GRADES", "Kind", "Session", "Verdict"]
+__all__ = ["GRADES", "Kind", "Session", "Verdict", "model_judge"]
 
 GRADES = (0, 1, 2)
 """Not relevant, partly, fully."""
@@ -58,6 +58,11 @@ class Verdict:
     grades: Mapping[str, int] = field(default_factory=dict)
     model: bool = False
     seconds: float | None = None
+
+
+def model_judge(model: str) -> str:
+    """The name under which a model judges; nobody else may have one that begins so."""
+    return f"model:{model}"
 
 
 class Session:
@@ -203,6 +208,8 @@ class Session:
             raise InputError(f"there is no question {verdict.question!r} in {self.file}")
         if not verdict.judge.strip():
             raise InputError("a judge needs a name")
+        if verdict.model is not verdict.judge.startswith(model_judge("")):
+            raise InputError(f"a model's name, and no other, begins with model:; {verdict.judge!r}")
         wanted = set(question.shown) if verdict.kind is Kind.GRADED else set()
         if set(verdict.grades) != wanted:
             raise InputError(

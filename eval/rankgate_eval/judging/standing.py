@@ -47,6 +47,7 @@ class Standing:
             A question to which nothing shown is relevant counts as unchanged.
         people: questions that people judged, from the first on without a gap.
         modelled: questions whose guess is a model's.
+        guessed: the mean that the model's labels alone would give, by metric; empty without one.
         questions: all of them.
         kinds: kind of verdict to how many of the people's questions; `none` are those graded of
             which no passage is relevant.
@@ -56,6 +57,7 @@ class Standing:
     gains: Mapping[str, Estimate]
     people: int
     modelled: int
+    guessed: Mapping[str, float]
     questions: int
     kinds: Mapping[str, int]
     agreements: tuple[Agreement, ...]
@@ -116,10 +118,17 @@ def standing(session: Session, *, model: str | None = None, level: float = 0.95)
     chosen = model if model is not None else models[-1] if models else None
     guessed = {} if chosen is None else session.by(chosen)
     people = [_told(session.of(q.id)) for q in session.questions[: session.settled]]
-    gains = {}
+    gains, alone = {}, {}
     for metric in ("ndcg", f"recall@{session.top_n}"):
         spans = [range_of_gain(q, metric) for q in session.questions]
-        gains["ndcg@10" if metric == "ndcg" else metric] = drawn_mean(
+        name = "ndcg@10" if metric == "ndcg" else metric
+        guesses = [
+            gain(q, guessed[q.id].grades, metric) if q.id in guessed else 0.0
+            for q in session.questions
+        ]
+        if guessed:
+            alone[name] = fmean(guesses)
+        gains[name] = drawn_mean(
             [
                 fmean([gain(q, v.grades, metric) for v in said])
                 for q, said in zip(session.questions, people, strict=False)
@@ -127,12 +136,7 @@ def standing(session: Session, *, model: str | None = None, level: float = 0.95)
             weights=[q.weight for q in session.questions],
             least=[low for low, _ in spans],
             most=[high for _, high in spans],
-            guesses=[
-                gain(q, guessed[q.id].grades, metric) if q.id in guessed else 0.0
-                for q in session.questions
-            ]
-            if guessed
-            else None,
+            guesses=guesses if guessed else None,
             planned=PLANNED,
             level=level,
         )
@@ -140,6 +144,7 @@ def standing(session: Session, *, model: str | None = None, level: float = 0.95)
         gains=gains,
         people=len(people),
         modelled=len(guessed),
+        guessed=alone,
         questions=len(session.questions),
         kinds=_kinds(people),
         agreements=_agreements(session),
