@@ -38,7 +38,8 @@ def parameters(function):
 
 def test_surfaces():
     assert langchain_rankgate.__all__ == [
-        "RankGateRerank", "RankGateRetriever", "RankGateRunnable", "RefusedError", "__version__",
+        "DegradedError", "RankGateRerank", "RankGateRetriever", "RankGateRunnable",
+        "RefusedError", "__version__", "create_retriever_tool",
     ]  # fmt: skip
     assert llama_rankgate.__all__ == [
         "RankGateOutcomeEvent", "RankGateRerank", "RankGateRetriever", "__version__",
@@ -73,7 +74,15 @@ def test_the_same_verb_has_the_same_name_in_both(method, own):
 def test_every_constructor_takes_the_same_settings():
     assert keys(RerankerSettings) == RERANKER
     langchain = keys(langchain_settings.RetrieverSettings)
-    assert langchain == {*SHARED, "force", "when_refused", "name", "tags", "metadata"}
+    assert langchain == {
+        *SHARED,
+        "force",
+        "when_refused",
+        "when_degraded",
+        "name",
+        "tags",
+        "metadata",
+    }
     llama = keys(llama_settings.RetrieverSettings)
     assert llama == {*SHARED, "events_with_content", "callback_manager"}
 
@@ -107,7 +116,14 @@ def test_the_retrievers_results():
         assert parameters(method) == {"self": ..., "query": ..., "callbacks": None, "**kwargs": ...}
     assert inspect.iscoroutinefunction(retriever.aretrieve_outcome)
     fields = {name: f.default for name, f in retriever.model_fields.items() if not f.is_required()}
-    own = {"k": None, "top_n": None, "force": None, "when_refused": "empty", "on_outcome": None}
+    own = {
+        "k": None,
+        "top_n": None,
+        "force": None,
+        "when_refused": "empty",
+        "when_degraded": "keep",
+        "on_outcome": None,
+    }
     assert own.items() <= fields.items()
     for method in (retriever.candidates, retriever.acandidates):
         assert parameters(method) == {"self": ..., "query": ..., "k": None}
@@ -120,7 +136,13 @@ def test_the_compressor():
     compressor = langchain_rankgate.RankGateRerank
     fields = {name: f.default for name, f in compressor.model_fields.items()}
     parts = dict.fromkeys({*SHARED} - {"k"})
-    own = {"dense_key": None, "force": None, "when_refused": "empty", "token_cache": True}
+    own = {
+        "dense_key": None,
+        "force": None,
+        "when_refused": "empty",
+        "when_degraded": "keep",
+        "token_cache": True,
+    }
     assert fields == {**parts, **own}
     assert parameters(compressor.from_policy) == {"policy": ..., "scorer": None, "**kwargs": ...}
 
@@ -129,8 +151,8 @@ def test_the_runnable():
     runnable = langchain_rankgate.RankGateRunnable
     assert parameters(runnable.__init__) == {
         "self": ..., "query_key": "query", "documents_key": "documents", "dense_key": None,
-        "top_n": None, "force": None, "when_refused": "empty", "engine": None,
-        "on_outcome": None, "**settings": ...,
+        "top_n": None, "force": None, "when_refused": "empty", "when_degraded": "keep",
+        "engine": None, "on_outcome": None, "**settings": ...,
     }  # fmt: skip
     assert parameters(runnable.from_policy) == {"policy": ..., "scorer": None, "**kwargs": ...}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 import gc
 import json
 import logging
@@ -297,12 +298,23 @@ def test_the_key_is_never_shown(caplog):
     assert not any("sk-very-secret" in s for s in shown)
 
 
-def test_pickle_opens_its_own_connections_and_keeps_the_key():
+def test_pickle_opens_its_own_connections_and_names_the_keys_variable(monkeypatch):
+    """The key itself once stood in the pickle, wherever that was kept."""
     with serving("tei", key="k-9") as server, scorer_for(server, api_key="k-9") as scorer:
         before = scorer.score(QUERY, TEXTS)
-        with pickle.loads(pickle.dumps(scorer)) as copy:
-            after = copy.score(QUERY, TEXTS)
-            assert copy.info == scorer.info
+        with pytest.raises(ConfigError, match="does not go into a pickle"):
+            pickle.dumps(scorer)
+        with copy.deepcopy(scorer) as twin:  # within a process it is no pickle
+            assert twin.score(QUERY, TEXTS).values.size == before.values.size
+        monkeypatch.setenv("MY_KEY", "k-9")
+        data = pickle.dumps(scorer)
+        assert b"k-9" not in data and b"MY_KEY" in data
+        with pickle.loads(data) as twin:
+            after = twin.score(QUERY, TEXTS)
+            assert twin.info == scorer.info
+        monkeypatch.delenv("MY_KEY")
+        with pytest.raises(ConfigError, match="variable MY_KEY where it was pickled"):
+            pickle.loads(data)
     np.testing.assert_array_equal(before.values, after.values)
 
 

@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableConfig
 
 from langchain_rankgate.finders import FoundDocuments
 from langchain_rankgate.flow import Flow
+from langchain_rankgate.trace import atrace, trace
 from rankgate import Outcome
 
 __all__ = ["abatch_of", "batch_of"]
@@ -55,6 +56,9 @@ def batch_of(
         found = flow.find_each(queries, children, configs[0].get("max_concurrency"))
         _check(found, isolate)
         outcomes = flow.rerank_found(queries, found, isolate=isolate)
+        for run, item in zip(runs, outcomes, strict=True):
+            if not isinstance(item, Exception):
+                trace(run, item[1])
         results = _documents(documents, outcomes, isolate)
     except BaseException as exc:
         for run in runs:
@@ -94,6 +98,9 @@ async def abatch_of(
         found = await flow.afind_each(queries, children, configs[0].get("max_concurrency"))
         _check(found, isolate)
         outcomes = await flow.arerank_found(queries, found, isolate=isolate)
+        for run, item in zip(runs, outcomes, strict=True):
+            if not isinstance(item, Exception):
+                await atrace(run, item[1])
         results = _documents(documents, outcomes, isolate)
     except BaseException as exc:
         for run in runs:

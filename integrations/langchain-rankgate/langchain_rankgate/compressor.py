@@ -15,8 +15,9 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation
 
 from langchain_rankgate.documents import candidates_from_documents, documents_from_outcome
-from langchain_rankgate.refusal import WhenRefused
+from langchain_rankgate.refusal import WhenDegraded, WhenRefused
 from langchain_rankgate.settings import Force
+from langchain_rankgate.trace import outputs_of
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
 from rankgate.adapters.as_scorer import ScorerLike
 from rankgate.adapters.late import LateReranker, RerankerParts
@@ -50,7 +51,9 @@ class RankGateRerank(BaseDocumentCompressor):
         token_cache: where the default scorer keeps what it has read; see `RerankerSettings`.
         force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
         when_refused: `empty`: no documents. `raise`: a `RefusedError`. `mark`: the documents
-            that the floor refused, with `rankgate_outcome` set to `refused`.
+            that the floor refused, with `rankgate_outcome` set to `refused`. `say`: one document
+            that says so in words, for a model to read.
+        when_degraded: `keep`: the first stage's order, marked. `raise`: a `DegradedError`.
         on_outcome: called with each outcome before the documents are returned.
     """
 
@@ -61,6 +64,7 @@ class RankGateRerank(BaseDocumentCompressor):
     top_n: Annotated[int, Field(ge=1, strict=True)] | None = None
     force: Force | None = None
     when_refused: WhenRefused = "empty"
+    when_degraded: WhenDegraded = "keep"
     # Frozen: the reranker is made of them once, and a later change would go unheard.
     dense_key: str | None = Field(default=None, frozen=True)
     scorer: SkipValidation[ScorerLike | None] = Field(
@@ -168,7 +172,12 @@ class RankGateRerank(BaseDocumentCompressor):
     def _result(self, documents: Sequence[Document], outcome: Outcome) -> list[Document]:
         if self.on_outcome is not None:
             self.on_outcome(outcome)
-        return documents_from_outcome(outcome, documents, when_refused=self.when_refused)
+        return documents_from_outcome(
+            outcome,
+            documents,
+            when_refused=self.when_refused,
+            when_degraded=self.when_degraded,
+        )
 
 
 def _inputs(documents: Sequence[Document], query: str) -> dict[str, Any]:
@@ -176,9 +185,4 @@ def _inputs(documents: Sequence[Document], query: str) -> dict[str, Any]:
 
 
 def _outputs(outcome: Outcome, documents: Sequence[Document]) -> dict[str, Any]:
-    return {
-        "documents": list(documents),
-        "outcome": outcome.status.value,
-        "reason": outcome.reason,
-        "detail": outcome.detail,
-    }
+    return {"documents": list(documents), **outputs_of(outcome)}

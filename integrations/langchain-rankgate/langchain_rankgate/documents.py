@@ -9,7 +9,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from langchain_rankgate.refusal import WhenRefused, shown
+from langchain_rankgate.refusal import REFUSAL, WhenDegraded, WhenRefused, shown
 from rankgate import Candidate, Outcome, Passage
 from rankgate.adapters.annotations import METADATA_KEYS, annotated
 from rankgate.errors import InputError
@@ -102,6 +102,7 @@ def documents_from_outcome(
     *,
     extras: Sequence[Mapping[str, Any]] | None = None,
     when_refused: WhenRefused = "empty",
+    when_degraded: WhenDegraded = "keep",
 ) -> list[Document]:
     """The kept passages as documents, best first.
 
@@ -110,13 +111,16 @@ def documents_from_outcome(
         documents: what the candidates were made from; copied, never changed. None: new
             documents are made from the candidates.
         extras: further keys for each document's metadata, in the same order.
-        when_refused: what a refused query gives; see `WhenRefused`.
+        when_refused: what a refused query gives; see `WhenRefused`. With `say`, nothing found
+            is said too.
+        when_degraded: what a query gives whose scorer failed; see `WhenDegraded`.
 
     Raises:
         RefusedError: the query was refused, and `when_refused` is `raise`.
+        DegradedError: the outcome is degraded, and `when_degraded` is `raise`.
     """
     result = []
-    for p in shown(outcome, when_refused):
+    for p in shown(outcome, when_refused, when_degraded):
         extra = None if extras is None else extras[p.index]
         if documents is None:
             source = _document_of(p)
@@ -124,6 +128,9 @@ def documents_from_outcome(
             source = documents[p.index]
         metadata = annotated(source.metadata, outcome, p, extra)
         result.append(source.model_copy(update={"metadata": metadata}))
+    if not result and when_refused == "say":
+        said = {"rankgate_outcome": outcome.status.value, "rankgate_reason": outcome.reason}
+        return [Document(page_content=REFUSAL, metadata=said)]
     return result
 
 

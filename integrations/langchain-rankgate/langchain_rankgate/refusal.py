@@ -1,21 +1,35 @@
-"""Refusal: what a query gives for which even the best passage is too weak."""
+"""Refusal: what a query gives whose best passage is too weak, or whose scorer failed."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from rankgate import Outcome, Passage
+from rankgate import Outcome, Passage, Path
 from rankgate.errors import RankgateError
 
-__all__ = ["RefusedError", "WhenRefused", "shown"]
+__all__ = [
+    "REFUSAL",
+    "DegradedError",
+    "RefusedError",
+    "WhenDegraded",
+    "WhenRefused",
+    "shown",
+]
 
-WhenRefused = Literal["empty", "raise", "mark"]
+WhenRefused = Literal["empty", "raise", "mark", "say"]
 """`empty`: no documents. `raise`: a `RefusedError`. `mark`: the documents that would have been
-returned without a floor, each with `rankgate_outcome` set to `refused`, for whoever decides."""
+returned without a floor, each with `rankgate_outcome` set to `refused`, for whoever decides.
+`say`: one document whose text is `REFUSAL`, for a model that reads it."""
+
+WhenDegraded = Literal["keep", "raise"]
+"""`keep`: the first stage's order, each document with `rankgate_outcome` set to `degraded`.
+`raise`: a `DegradedError`, for `with_fallbacks` or `with_retry`."""
+
+REFUSAL = "No relevant document was found for this question. Say that the information is not there."
 
 
-class RefusedError(RankgateError):
-    """The floor refused the query: not a failure, but the answer that there is none.
+class _OutcomeError(RankgateError):
+    """What an outcome says, where the caller wants it raised.
 
     Attributes:
         outcome: the whole outcome, with every passage and its probability.
@@ -25,17 +39,30 @@ class RefusedError(RankgateError):
         super().__init__(f"{outcome.reason}: {outcome.detail}")
         self.outcome = outcome
 
-    def __reduce__(self) -> tuple[type[RefusedError], tuple[Outcome]]:
+    def __reduce__(self) -> tuple[type[_OutcomeError], tuple[Outcome]]:
         return type(self), (self.outcome,)
 
 
-def shown(outcome: Outcome, when_refused: WhenRefused) -> tuple[Passage, ...]:
+class RefusedError(_OutcomeError):
+    """The floor refused the query: not a failure, but the answer that there is none."""
+
+
+class DegradedError(_OutcomeError):
+    """The scorer failed or ran out of time, and the first stage's order was not wanted."""
+
+
+def shown(
+    outcome: Outcome, when_refused: WhenRefused, when_degraded: WhenDegraded = "keep"
+) -> tuple[Passage, ...]:
     """The passages to return.
 
     Raises:
         RefusedError: the query was refused, and `when_refused` is `raise`.
+        DegradedError: the outcome is degraded, and `when_degraded` is `raise`.
     """
-    if not outcome.refused or when_refused == "empty":
+    if outcome.path is Path.DEGRADED and when_degraded == "raise":
+        raise DegradedError(outcome)
+    if not outcome.refused or when_refused in ("empty", "say"):
         return outcome.kept
     if when_refused == "raise":
         raise RefusedError(outcome)

@@ -29,7 +29,7 @@ from langchain_rankgate.finders import (
 )
 from langchain_rankgate.flow import Flow
 from langchain_rankgate.fused import FusedFinder, SameBy
-from langchain_rankgate.refusal import WhenRefused
+from langchain_rankgate.refusal import WhenDegraded, WhenRefused
 from langchain_rankgate.settings import Force, RetrieverSettings, call_settings
 from langchain_rankgate.stores import (
     HybridFinder,
@@ -38,6 +38,7 @@ from langchain_rankgate.stores import (
     StoreSettings,
     finder_of,
 )
+from langchain_rankgate.trace import atrace, trace
 from rankgate import Candidate, FirstStageKind, Outcome, Policy, Profile
 from rankgate.adapters.arguments import PARTS, FirstStageLike
 from rankgate.adapters.late import LateReranker, RerankerParts
@@ -81,7 +82,9 @@ class RankGateRetriever(BaseRetriever):
         top_n: documents to return; None: the policy's.
         force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
         when_refused: `empty`: no documents. `raise`: a `RefusedError`. `mark`: the documents
-            that the floor refused, with `rankgate_outcome` set to `refused`.
+            that the floor refused, with `rankgate_outcome` set to `refused`. `say`: one document
+            that says so in words, for a model to read.
+        when_degraded: `keep`: the first stage's order, marked. `raise`: a `DegradedError`.
         on_outcome: called with each outcome before the documents are returned; what it raises
             reaches the caller.
     """
@@ -96,6 +99,7 @@ class RankGateRetriever(BaseRetriever):
     top_n: _Count | None = None
     force: Force | None = None
     when_refused: WhenRefused = "empty"
+    when_degraded: WhenDegraded = "keep"
     on_outcome: Callable[[Outcome], None] | None = Field(default=None, exclude=True, repr=False)
 
     @classmethod
@@ -195,9 +199,9 @@ class RankGateRetriever(BaseRetriever):
         (`signals_missing`), and the policy's section `order` applies.
         """
         finder = finder_of(retriever)
-        if isinstance(finder, RetrieverFinder):
+        if isinstance(finder, RetrieverFinder) or not isinstance(retriever, BaseRetriever):
             return cls._made(finder, FirstStageKind.ORDER, settings)
-        own: Any = {"tags": retriever.tags, "metadata": retriever.metadata, **settings}  # type: ignore[union-attr]
+        own: Any = {"tags": retriever.tags, "metadata": retriever.metadata, **settings}
         return cls._made(finder, FirstStageKind.DENSE, own, finder.profile)
 
     @classmethod
@@ -374,12 +378,14 @@ class RankGateRetriever(BaseRetriever):
 
         Raises:
             RefusedError: the query was refused, and `when_refused` is `raise`.
+        DegradedError: the outcome is degraded, and `when_degraded` is `raise`.
         """
         return documents_from_outcome(
             self._told(outcome),
             found.items,
             extras=found.extras,
             when_refused=self.when_refused,
+            when_degraded=self.when_degraded,
         )
 
     def _get_relevant_documents(
@@ -387,14 +393,18 @@ class RankGateRetriever(BaseRetriever):
     ) -> list[Document]:
         flow = self.flow(kwargs)
         found = flow.find(query, run_manager.get_child())
-        return self.documents(found, flow.rerank(query, found))
+        outcome = flow.rerank(query, found)
+        trace(run_manager, outcome)
+        return self.documents(found, outcome)
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
         flow = await self.aflow(kwargs)
         found = await flow.afind(query, run_manager.get_child())
-        return self.documents(found, await flow.arerank(query, found))
+        outcome = await flow.arerank(query, found)
+        await atrace(run_manager, outcome)
+        return self.documents(found, outcome)
 
     def _told(self, outcome: Outcome) -> Outcome:
         if self.on_outcome is not None:

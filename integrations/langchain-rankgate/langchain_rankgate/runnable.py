@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 from langchain_rankgate.documents import candidates_from_documents, documents_from_outcome
 from langchain_rankgate.finders import refuse_unknown
 from langchain_rankgate.flow import arerank_each, rerank_each
-from langchain_rankgate.refusal import WhenRefused
+from langchain_rankgate.refusal import WhenDegraded, WhenRefused
 from langchain_rankgate.settings import Force, call_settings
 from rankgate import FirstStageKind, Outcome, Policy, Request
 from rankgate.adapters.arguments import PARTS, RerankerSettings
@@ -54,7 +54,9 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
         top_n: documents to return; None: the policy's.
         force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
         when_refused: `empty`: no documents. `raise`: a `RefusedError`. `mark`: the documents
-            that the floor refused, with `rankgate_outcome` set to `refused`.
+            that the floor refused, with `rankgate_outcome` set to `refused`. `say`: one document
+            that says so in words, for a model to read.
+        when_degraded: `keep`: the first stage's order, marked. `raise`: a `DegradedError`.
         engine: what another component made of these parts, to share it.
         on_outcome: called with each outcome before the documents are returned.
         **settings: scorer, policy, reranker, profile, embedder, lexicon and token_cache, see
@@ -76,6 +78,7 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
     top_n: Annotated[int, Field(ge=1, strict=True)] | None = None
     force: Force | None = None
     when_refused: WhenRefused = "empty"
+    when_degraded: WhenDegraded = "keep"
     engine: LateReranker = Field(exclude=True, repr=False)
     on_outcome: Callable[[Outcome], None] | None = Field(default=None, exclude=True, repr=False)
 
@@ -88,6 +91,7 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
         top_n: int | None = None,
         force: Force | None = None,
         when_refused: WhenRefused = "empty",
+        when_degraded: WhenDegraded = "keep",
         engine: LateReranker | None = None,
         on_outcome: Callable[[Outcome], None] | None = None,
         **settings: Unpack[RerankerSettings],
@@ -107,6 +111,7 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
                 "top_n": top_n,
                 "force": force,
                 "when_refused": when_refused,
+                "when_degraded": when_degraded,
                 "engine": engine,
                 "on_outcome": on_outcome,
                 **rest,
@@ -268,4 +273,9 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
         outcome = self.engine.noted(outcome, None)
         if self.on_outcome is not None:
             self.on_outcome(outcome)
-        return documents_from_outcome(outcome, job.documents, when_refused=self.when_refused)
+        return documents_from_outcome(
+            outcome,
+            job.documents,
+            when_refused=self.when_refused,
+            when_degraded=self.when_degraded,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from langchain_rankgate.refusal import WhenRefused
+from langchain_rankgate.refusal import WhenDegraded, WhenRefused
 from rankgate import Outcome
 from rankgate.adapters.arguments import CallSettings, RerankerSettings
 
@@ -22,6 +22,7 @@ class RetrieverSettings(RerankerSettings, total=False):
         top_n: documents to return; default: the policy's.
         force: `rerank` or `skip` overrules the gate.
         when_refused: what a refused query gives.
+        when_degraded: what a query gives whose scorer failed.
         on_outcome: called with each outcome before the documents are returned.
         name, tags, metadata: LangChain's.
     """
@@ -30,6 +31,7 @@ class RetrieverSettings(RerankerSettings, total=False):
     top_n: int | None
     force: Force | None
     when_refused: WhenRefused
+    when_degraded: WhenDegraded
     on_outcome: Callable[[Outcome], None] | None
     name: str | None
     tags: list[str] | None

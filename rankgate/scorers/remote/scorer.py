@@ -78,8 +78,9 @@ class RemoteScorer(Stepped):
     surrogates are replaced before sending; hosted services get `.` for a blank text.
 
     Threads may share it, and so may forked children and event loops: each gets connections of
-    its own. A pickled copy carries the key and opens its own connections. Proxies are used
-    only by a client that you inject.
+    its own. A pickled copy opens its own connections and reads the key from the environment
+    variable that holds it; without one it is an error. Proxies are used only by a client that
+    you inject.
 
     Args:
         url: the server, such as `http://127.0.0.1:8080`, or the endpoint itself.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from rankgate.errors import ConfigError
@@ -10,7 +11,9 @@ __all__ = ["Secret"]
 
 
 class Secret:
-    """A key that no repr, log or error message shows.
+    """A key that no repr, log, error message or pickle shows.
+
+    A pickle names the environment variable that holds the key, and each process reads its own.
 
     Raises:
         ConfigError: it holds characters that no HTTP header can carry. (The HTTP library would
@@ -52,3 +55,29 @@ class Secret:
 
     def __repr__(self) -> str:
         return "Secret('***')"
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Secret:
+        return self
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        holders = sorted(name for name, value in os.environ.items() if value == self._value)
+        if not holders:
+            raise ConfigError(
+                "an API key does not go into a pickle. Put it into an environment variable, such "
+                "as RANKGATE_API_KEY, here and where the copy is read, and give the scorer that "
+                "variable's value: then the pickle names the variable."
+            )
+        return _from_environment, (holders[0],)
+
+
+def _from_environment(variable: str) -> Secret:
+    value = os.environ.get(variable)
+    if value is None:
+        raise ConfigError(
+            f"this scorer's API key was in the environment variable {variable} where it was "
+            "pickled. Set it here too."
+        )
+    return Secret(value)
