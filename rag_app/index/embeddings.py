@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Embedder", "Identity", "Tokenizer", "identify", "load_embedder", "pipeline_version"]
 
 # Raised whenever the same file would be parsed to another text or other blocks.
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 # Raised whenever the same document would be cut differently.
 CHUNKER_VERSION = 1
 

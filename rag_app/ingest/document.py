@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-__all__ = ["Block", "BlockKind", "Limits", "ParseFailure", "ParsedDocument"]
+__all__ = ["MAX_HEADING", "Block", "BlockKind", "Limits", "ParseFailure", "ParsedDocument"]
 
 BlockKind = Literal["heading", "text", "code", "table"]
+MAX_HEADING = 300
+"""Characters of a heading; what is longer is a paragraph, which every passage below repeated."""
 
 
 class ParseFailure(Exception):

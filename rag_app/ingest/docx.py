@@ -8,8 +8,7 @@ import zipfile
 
 from rag_app.ingest.decode import clean
 from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
-from rag_app.ingest.html import text_of_html
-from rag_app.ingest.markdown import scan
+from rag_app.ingest.html import Parts, collect, read_tree
 
 __all__ = ["parse"]
 
@@ -17,6 +16,9 @@ _STYLES = """
 p[style-name='Title'] => h1:fresh
 p[style-name='Subtitle'] => p:fresh
 """
+_REFERRING = (
+    "footnoteReference", "endnoteReference", "commentReference", "drawing", "pict", "object",
+)  # fmt: skip
 # Text of a real document inflates about tenfold; a bomb, a thousandfold.
 _INFLATION = 20
 _ALWAYS_FINE = 64 * 2**20
@@ -29,29 +31,58 @@ def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
     Raises:
         ParseFailure: broken, wrong_type (another ZIP), too_large (a bomb), no_text.
     """
-    import mammoth
-
+    notes: tuple[str, ...] = ()
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             own_title = _inspect(archive, len(data))
-        page = mammoth.convert_to_html(
-            io.BytesIO(data),
-            style_map=_STYLES,
-            # Pictures would come along as base64.
-            convert_image=mammoth.images.img_element(lambda image: {}),
-        ).value
-    except ParseFailure:
-        raise
-    except MemoryError:
+        try:
+            page = _page(data)
+        except KeyError:
+            # A reference to a note, link or picture that is not there is no loss of text.
+            page = _page(_without_references(data))
+            notes = ("damaged: its notes, links and pictures were left out",)
+    except (ParseFailure, MemoryError):
         raise
     except Exception as exc:  # zip, XML and mammoth each have their own tree of errors
         raise ParseFailure("broken", f"not a readable .docx: {type(exc).__name__}: {exc}") from exc
-    text = clean(text_of_html(page)) if page.strip() else ""
-    if not text.strip():
+    parts = Parts()
+    if page.strip():
+        collect(read_tree(clean(page)), parts, leave_out=False)
+    if not parts.blocks:
         raise ParseFailure("no_text", "the document has no text (pictures of text? run OCR)")
-    blocks = scan(text)
-    title = own_title or next((b.heading[-1] for b in blocks if b.kind == "heading"), stem)
-    return ParsedDocument(title=title, text=text, blocks=blocks)
+    return parts.document(own_title, stem, notes)
+
+
+def _page(data: bytes) -> str:
+    import mammoth
+
+    page: str = mammoth.convert_to_html(
+        io.BytesIO(data),
+        style_map=_STYLES,
+        # Pictures would come along as base64.
+        convert_image=mammoth.images.img_element(lambda image: {}),
+    ).value
+    return page
+
+
+def _without_references(data: bytes) -> bytes:
+    """The document with nothing in it that points to another part."""
+    import lxml.etree
+
+    found = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(data)) as archive,
+        zipfile.ZipFile(found, "w", zipfile.ZIP_DEFLATED) as mended,
+    ):
+        for entry in archive.infolist():
+            body = archive.read(entry)
+            if entry.filename == "word/document.xml":
+                root = lxml.etree.fromstring(body, lxml.etree.XMLParser(resolve_entities=False))
+                lxml.etree.strip_elements(root, *(f"{{*}}{n}" for n in _REFERRING), with_tail=False)
+                lxml.etree.strip_tags(root, "{*}hyperlink")
+                body = lxml.etree.tostring(root)
+            mended.writestr(entry, body)
+    return found.getvalue()
 
 
 def _inspect(archive: zipfile.ZipFile, size: int) -> str | None:

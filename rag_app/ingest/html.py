@@ -1,22 +1,96 @@
-"""HTML: the page's content without its navigation, as text with Markdown's headings."""
+"""HTML: the page's content without its navigation, as text with Markdown's marks.
+
+The tree is read as it stands: whatever a reader of the page sees is in the text, in its order,
+and code is verbatim. Only what is plainly no content is left out: scripts, what is hidden, and
+navigation, by its element, its role, its class or its links.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from rag_app.ingest.decode import clean, decode
-from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
-from rag_app.ingest.markdown import scan
+from rag_app.ingest.document import (
+    MAX_HEADING,
+    Block,
+    BlockKind,
+    Limits,
+    ParsedDocument,
+    ParseFailure,
+)
 
-__all__ = ["parse", "text_of_html"]
+__all__ = ["Parts", "collect", "parse", "read_tree"]
 
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.I | re.S)
-_BLOCKS = frozenset("p div section article blockquote dd dt figcaption address main".split())
-_IGNORED = frozenset("script style noscript template head nav svg iframe form button".split())
-_SCRIPT = re.compile(r"<(script|style)\b[^>]*>.*?</\1\s*>", re.I | re.S)
-_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+_DECLARATION = re.compile(r"\s{0,9}<\?xml[^>]{0,200}\?>")
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_BLOCKS = frozenset(
+    "p div section article blockquote dl dt dd figure figcaption address main details summary "
+    "fieldset form header footer aside hgroup center body table ul ol pre menu hr".split()
+) | frozenset(_HEADINGS)
+_NEVER = frozenset(
+    "script style noscript template head nav svg iframe button select option input textarea "
+    "object embed canvas audio video map datalist".split()
+)
+_ROLES = frozenset("navigation search banner contentinfo menu menubar toolbar".split())
+_CHROME = re.compile(
+    r"(?:^|[\s_-])(?:nav|navbar|navheader|navfooter|navigation|breadcrumbs?|toc|table-of-contents"
+    r"|sidebar|sphinxsidebar|cookies?|cookie-banner|skip-link|headerlink|pagination|related"
+    r"|page-footer|site-footer|site-header)(?:$|[\s_-])",
+    re.I,
+)
+_HIDDEN = re.compile(r"display\s{0,3}:\s{0,3}none|visibility\s{0,3}:\s{0,3}hidden", re.I)
+_LINKS = 0.8  # share of a list's or a division's letters that are links, from which on it leads
+_ANCHORS = ("", "\u00b6", "#", "\U0001f517", "\u00a7")  # a link to the place itself
+_RAISED = re.compile(r"[-+\u2212]?\w{1,3}")
+
+
+@dataclass(slots=True)
+class Parts:
+    """The text and its blocks, as they are collected."""
+
+    text: str = ""
+    blocks: list[Block] = field(default_factory=list)
+    _path: list[tuple[int, str]] = field(default_factory=list)
+    _pieces: list[str] = field(default_factory=list)
+    _length: int = 0
+
+    def add(self, kind: BlockKind, body: str, level: int = 0) -> None:
+        """A paragraph, a fence, a table, or a heading of that level."""
+        body = clean(body).strip("\n").rstrip()
+        if not body.strip():
+            return
+        if kind == "heading" and len(body) > MAX_HEADING:
+            kind = "text"
+        if kind == "heading":
+            while self._path and self._path[-1][0] >= level:
+                self._path.pop()
+            self._path.append((level, body))
+            body = f"{'#' * level} {body}"
+        if self._pieces:
+            self._pieces.append("\n\n")
+            self._length += 2
+        self.blocks.append(
+            Block(
+                kind=kind,
+                start=self._length,
+                end=self._length + len(body),
+                heading=tuple(title for _, title in self._path),
+            )
+        )
+        self._pieces.append(body)
+        self._length += len(body)
+
+    def document(self, title: str | None, stem: str, notes: tuple[str, ...]) -> ParsedDocument:
+        """All of it; the title is the given one, the first heading, or `stem`."""
+        first = next((b.heading[-1] for b in self.blocks if b.kind == "heading"), stem)
+        return ParsedDocument(
+            title=title or first,
+            text="".join(self._pieces),
+            blocks=tuple(self.blocks),
+            notes=notes,
+        )
 
 
 def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
@@ -25,44 +99,22 @@ def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
     Raises:
         ParseFailure: not_text, broken, no_text.
     """
-    import trafilatura
-
     decoded, notes = decode(data, html=True)
     # The encoding is settled; lxml refuses a string that declares one.
-    page = _DECLARATION.sub("", clean(decoded))
-    # Where it finds no content at all, the extractor takes scripts for it.
-    page = _SCRIPT.sub("", page)
-    text = trafilatura.extract(
-        page,
-        output_format="markdown",
-        include_tables=True,
-        include_comments=False,
-        include_links=False,
-        include_images=False,
-        favor_recall=True,
-    )
-    if not text or not text.strip():
-        # Too short or too odd for the extractor: everything that is not a script is content.
-        text = text_of_html(page)
-    text = clean(text)
-    if not text.strip():
+    root = read_tree(_DECLARATION.sub("", clean(decoded), count=1))
+    title = _words(root.findtext(".//title") or "")
+    parts = Parts()
+    collect(_content(root), parts, leave_out=True)
+    if not parts.blocks:
+        # A page of nothing but links: better those than nothing.
+        collect(root, parts, leave_out=False)
+    if not parts.blocks:
         raise ParseFailure("no_text", "the page has no text of its own (built by a script?)")
-    blocks = scan(text)
-    title = _title(page) or next((b.heading[-1] for b in blocks if b.kind == "heading"), stem)
-    return ParsedDocument(title=title, text=text, blocks=blocks, notes=notes)
+    return parts.document(title, stem, notes)
 
 
-def _title(page: str) -> str | None:
-    import html
-
-    found = _TITLE.search(page)
-    if found is None:
-        return None
-    return re.sub(r"\s+", " ", html.unescape(found[1])).strip() or None
-
-
-def text_of_html(page: str) -> str:
-    """All of a page's text, with Markdown's marks for headings, lists, tables and code.
+def read_tree(page: str) -> Any:
+    """The page's tree.
 
     Raises:
         ParseFailure: broken: no HTML parser makes anything of it.
@@ -74,63 +126,239 @@ def text_of_html(page: str) -> str:
         root = lxml.html.document_fromstring(page)
     except (lxml.etree.LxmlError, ValueError) as exc:
         raise ParseFailure("broken", f"not readable as HTML: {exc}") from exc
-    parts = (part.strip("\n") for part in _parts(root))
-    return "\n\n".join(part for part in parts if part.strip())
-
-
-def _parts(element: Any) -> Iterator[str]:
-    """Paragraphs, headings, list items, tables and code of an element, in order."""
-    inline = element.text or ""
-    for child in element:
-        tag = child.tag if isinstance(child.tag, str) else ""
-        if not tag or tag in _IGNORED:
-            inline += child.tail or ""
-            continue
-        found = _block(child, tag)
-        if found is None:
-            if any(isinstance(c.tag, str) and _is_block(c.tag) for c in child.iter()):
-                yield _words(inline)
-                inline = ""
-                yield from _parts(child)
-            else:
-                inline += "\n" if tag == "br" else " ".join(child.itertext())
-        else:
-            yield _words(inline)
-            inline = ""
-            yield from found
-        inline += child.tail or ""
-    yield _words(inline)
-
-
-def _is_block(tag: str) -> bool:
-    return tag in _BLOCKS or tag in ("ul", "ol", "table", "pre") or bool(re.match(r"h[1-6]$", tag))
-
-
-def _block(child: Any, tag: str) -> Iterator[str] | None:
-    if re.match(r"h[1-6]$", tag):
-        words = _words("".join(child.itertext()))
-        return iter([f"{'#' * int(tag[1])} {words}" if words else ""])
-    if tag == "pre":
-        return iter([f"```\n{''.join(child.itertext()).strip(chr(10))}\n```"])
-    if tag == "table":
-        return iter([_table(child)])
-    if tag in ("ul", "ol"):
-        items = (_words(" ".join(li.itertext())) for li in child.iter("li"))
-        return iter(["\n".join(f"- {item}" for item in items if item)])
-    return _parts(child) if tag in _BLOCKS else None
-
-
-def _table(table: Any) -> str:
-    rows = [
-        [_words(" ".join(cell.itertext())).replace("|", "\\|") for cell in row.iter("td", "th")]
-        for row in table.iter("tr")
-    ]
-    rows = [row for row in rows if any(row)]
-    if not rows:
-        return ""
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([lines[0], f"|{'---|' * len(rows[0])}", *lines[1:]])
+    for kind in (lxml.etree.Comment, lxml.etree.ProcessingInstruction):
+        lxml.etree.strip_elements(root, kind, with_tail=False)
+    return root
 
 
 def _words(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
+    """On one line."""
+    return " ".join(text.split())
+
+
+def _content(root: Any) -> Any:
+    """The element that holds the content: what the page calls so, if most of it is in there."""
+    whole = len(_words("".join(root.itertext())))
+    for path in (".//main", ".//*[@role='main']", ".//article"):
+        found = root.findall(path)
+        # Several articles are a list of them, and between them stands what they are about.
+        if len(found) == 1 and len(_words("".join(found[0].itertext()))) * 2 >= whole:
+            return found[0]
+    return root
+
+
+def collect(element: Any, parts: Parts, *, leave_out: bool) -> None:
+    """Paragraphs, headings, lists, tables and code of an element, in order."""
+    inline: list[str] = [element.text or ""]
+
+    def close() -> None:
+        parts.add("text", _words("".join(inline)))
+        inline.clear()
+
+    for child in element:
+        tag = _tag(child)
+        if tag in _NEVER or _is_hidden(child) or (leave_out and _leads(child, tag)):
+            pass
+        elif tag in _HEADINGS:
+            close()
+            parts.add("heading", _words(_inline(child)), _HEADINGS[tag])
+        elif tag == "pre":
+            close()
+            parts.add("code", _fenced(child))
+        elif tag == "table" and not _is_layout(child):
+            close()
+            for caption in child.findall("caption"):
+                parts.add("text", _words(_inline(caption)))
+            parts.add("table", _table(child))
+        elif tag in ("ul", "ol", "menu"):
+            close()
+            _list(child, parts, leave_out=leave_out)
+        elif tag in _BLOCKS or _holds_blocks(child):
+            close()
+            collect(child, parts, leave_out=leave_out)
+        elif tag == "br":
+            inline.append("\n")
+        else:
+            inline.append(_inline_of(child, tag))
+        inline.append(child.tail or "")
+    close()
+
+
+def _list(element: Any, parts: Parts, *, leave_out: bool) -> None:
+    """A list as lines, where its items are words; what an item holds beside them, after it."""
+    lines: list[str] = []
+
+    def close() -> None:
+        parts.add("text", "\n".join(lines))
+        lines.clear()
+
+    def walk(items: Any, depth: int) -> None:
+        for number, item in enumerate((c for c in items if _tag(c) == "li"), start=1):
+            mark = f"{number}." if _tag(items) == "ol" else "-"
+            own, rest = [item.text or ""], []
+            for child in item:
+                tag = _tag(child)
+                if tag in _NEVER or _is_hidden(child):
+                    own.append(child.tail or "")
+                elif rest or (tag in _BLOCKS and not (tag == "p" and not _words("".join(own)))):
+                    rest.append(child)
+                else:
+                    own += [_inline_of(child, tag), child.tail or ""]
+            said = _words("".join(own))
+            if said or rest:
+                lines.append(f"{'  ' * depth}{mark} {said}".rstrip())
+            for child in rest:
+                tail = _words(child.tail or "")
+                if _tag(child) in ("ul", "ol", "menu"):
+                    walk(child, depth + 1)
+                elif lines and _holds_only_words(child):
+                    lines[-1] = f"{lines[-1]} {_words(_inline(child))}".rstrip()
+                else:
+                    close()
+                    holder = child.makeelement("div")
+                    holder.append(_copied(child))
+                    collect(holder, parts, leave_out=leave_out)
+                if tail:
+                    lines.append(f"{'  ' * (depth + 1)}{tail}" if lines else tail)
+
+    walk(element, 0)
+    close()
+
+
+def _copied(element: Any) -> Any:
+    import copy
+
+    found = copy.deepcopy(element)
+    found.tail = None
+    return found
+
+
+def _tag(element: Any) -> str:
+    return element.tag if isinstance(element.tag, str) else ""
+
+
+def _inline(element: Any) -> str:
+    """All words of an element; nothing between its parts that the page has not."""
+    found = [element.text or ""]
+    for child in element:
+        tag = _tag(child)
+        if tag not in _NEVER and not _is_hidden(child):
+            found.append(_inline_of(child, tag))
+        found.append(child.tail or "")
+    return "".join(found)
+
+
+def _inline_of(child: Any, tag: str) -> str:
+    if tag == "br":
+        return "\n"
+    inner = _inline(child)
+    if tag == "a" and inner.strip() in _ANCHORS:
+        return ""
+    if tag == "sup" and _RAISED.fullmatch(inner.strip()):
+        # 10 to the sixth is not 106; a note's number is not a power.
+        return f"[{inner.strip()}]" if child.find(".//a") is not None else f"^{inner.strip()}"
+    if tag in _BLOCKS or tag in ("li", "td", "th", "tr"):
+        return f"\n{inner}\n"
+    return inner
+
+
+def _is_hidden(element: Any) -> bool:
+    return (
+        element.get("hidden") is not None
+        or element.get("aria-hidden") == "true"
+        or _HIDDEN.search(element.get("style") or "") is not None
+    )
+
+
+def _leads(element: Any, tag: str) -> bool:
+    """Whether it leads elsewhere instead of saying something."""
+    if tag not in _BLOCKS or tag in _HEADINGS or tag == "pre":
+        return False
+    if element.get("role") in _ROLES:
+        return True
+    marks = f"{element.get('class') or ''} {element.get('id') or ''}"
+    if _CHROME.search(marks) and tag not in ("body", "main", "article"):
+        return True
+    if tag in ("ul", "ol", "div", "table", "dl", "header", "footer", "aside", "p"):
+        links = [_words("".join(a.itertext())) for a in element.iter("a")]
+        if len(links) >= 3:
+            linked, said = sum(map(len, links)), len(_words("".join(element.itertext())))
+            return linked >= _LINKS * said and linked < 40 * len(links)
+    return False
+
+
+def _holds_blocks(element: Any) -> bool:
+    return any(_tag(c) in _BLOCKS for c in element.iter() if c is not element)
+
+
+def _holds_only_words(element: Any) -> bool:
+    return _tag(element) in ("p", "div", "span", "dl", "blockquote") and not _holds_blocks(element)
+
+
+def _fenced(element: Any) -> str:
+    code = _inline(element).strip("\n")
+    if not code.strip():
+        return ""
+    marks = max((len(run) for run in re.findall(r"`+", code)), default=0)
+    fence = "`" * max(3, marks + 1)
+    return f"{fence}\n{code}\n{fence}"
+
+
+def _rows(table: Any) -> list[Any]:
+    """Its own rows: those of a table inside a cell are the cell's."""
+    return [
+        row
+        for part in table
+        for row in ([part] if _tag(part) == "tr" else part)
+        if _tag(row) == "tr" and _tag(part) in ("tr", "thead", "tbody", "tfoot")
+    ]
+
+
+def _cells(row: Any) -> list[Any]:
+    return [cell for cell in row if _tag(cell) in ("td", "th")]
+
+
+def _is_layout(table: Any) -> bool:
+    """Whether it only places what would stand alone: headings, code, lists, or one column."""
+    rows = [_cells(row) for row in _rows(table)]
+    if table.get("role") == "presentation" or not any(len(row) > 1 for row in rows):
+        return True
+    inside = {_tag(e) for cells in rows for cell in cells for e in cell.iter()}
+    return bool(inside & (_HEADINGS.keys() | {"table"})) and not table.findall(".//th")
+
+
+def _table(table: Any) -> str:
+    """Rows as lines; a cell that spans rows stands in each of them."""
+    rows: list[list[str]] = []
+    hanging: dict[int, tuple[int, str]] = {}
+    for row in _rows(table):
+        line: list[str] = []
+        for cell in _cells(row):
+            while len(line) in hanging:
+                line.append(_hung(hanging, len(line)))
+            said = _words(_inline(cell)).replace("|", "\\|")
+            for column in range(_span(cell, "colspan")):
+                if _span(cell, "rowspan") > 1:
+                    hanging[len(line)] = (_span(cell, "rowspan") - 1, said)
+                line.append("" if column else said)
+        while len(line) in hanging:
+            line.append(_hung(hanging, len(line)))
+        if any(line):
+            rows.append(line)
+    if not rows:
+        return ""
+    width = max(map(len, rows))
+    lines = [f"| {' | '.join(row + [''] * (width - len(row)))} |" for row in rows]
+    return "\n".join([lines[0], f"|{'---|' * width}", *lines[1:]])
+
+
+def _hung(hanging: dict[int, tuple[int, str]], column: int) -> str:
+    left, said = hanging.pop(column)
+    if left > 1:
+        hanging[column] = (left - 1, said)
+    return said
+
+
+def _span(cell: Any, name: str) -> int:
+    value = cell.get(name) or "1"
+    return min(int(value), 50) if value.isascii() and value.isdigit() and int(value) else 1

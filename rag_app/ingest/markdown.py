@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 
 from rag_app.ingest.decode import clean, decode
-from rag_app.ingest.document import Block, BlockKind, Limits, ParsedDocument
+from rag_app.ingest.document import MAX_HEADING, Block, BlockKind, Limits, ParsedDocument
+from rag_app.ingest.plain import lines as line_spans
 
 __all__ = ["parse", "plain_heading", "scan"]
 
-_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+_ATX = re.compile(r" {0,3}(#{1,6})(?=[ \t]|$)")
 _SETEXT = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_DELIMITER = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-*:?[ \t]*)*$")
+_DASHES = re.compile(r":?-*:?")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-_FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|$)", re.S)
-_FRONT_TITLE = re.compile(r"^title[ \t]*:[ \t]*(.+?)[ \t]*$", re.M)
+_FRONT_KEY = re.compile(r"[\w.-]{1,60}[ \t]{0,9}:(?:[ \t]|$)")
 
 
 def plain_heading(line: str) -> str:
@@ -64,6 +64,9 @@ class _Scan:
 
     def head(self, level: int, title: str, start: int, end: int) -> None:
         self.close()
+        if len(title) > MAX_HEADING:
+            self.add("text", start, end)
+            return
         title = plain_heading(title)
         if not title:
             return
@@ -76,7 +79,7 @@ class _Scan:
 def scan(text: str, start: int = 0) -> tuple[Block, ...]:
     """The blocks of a Markdown text from `start` on."""
     state = _Scan(text)
-    lines = _lines(text, start)
+    lines = list(line_spans(text, start, len(text)))
     i = 0
     while i < len(lines):
         begin, end = lines[i]
@@ -96,7 +99,10 @@ def scan(text: str, start: int = 0) -> tuple[Block, ...]:
         if not line.strip():
             state.close()
         elif atx := _ATX.match(line):
-            state.head(len(atx[1]), atx[2] or "", begin, end)
+            title = line[atx.end() :].strip(" \t")
+            bare = title.rstrip("#")
+            title = bare if bare[-1:] in ("", " ", "\t") else title
+            state.head(len(atx[1]), title.strip(" \t"), begin, end)
         elif (
             state.open is not None
             and state.open[2] == "text"
@@ -120,19 +126,55 @@ def scan(text: str, start: int = 0) -> tuple[Block, ...]:
 
 
 def _is_delimiter(line: str) -> bool:
-    return "|" in line and "-" in line and _DELIMITER.match(line) is not None
+    """Whether it is the line of dashes below a table's header."""
+    cells = line.strip().strip("|").split("|")
+    return "|" in line and "-" in line and all(_DASHES.fullmatch(c.strip()) for c in cells)
 
 
-def _lines(text: str, start: int) -> list[tuple[int, int]]:
-    """Start and end of each line, line ends left out."""
-    spans = []
-    while start <= len(text):
-        end = text.find("\n", start)
-        if end < 0:
-            end = len(text)
-        spans.append((start, end))
-        start = end + 1
-    return spans
+def _front_matter(text: str) -> tuple[int, str | None]:
+    """Where the text proper begins, and the title that stands before it.
+
+    What lies between two lines of dashes is front matter if it is written like one; a line of
+    dashes is a rule otherwise, and loses nothing.
+    """
+    spans = line_spans(text, 0, len(text))
+    if text[slice(*next(spans))].rstrip() != "---":
+        return 0, None
+    title = None
+    for begin, end in spans:
+        line = text[begin:end].rstrip()
+        if line in ("---", "..."):
+            return min(end + 1, len(text)), title
+        if line and not (_FRONT_KEY.match(line) or line[0] in " \t#-"):
+            break
+        key, _, value = line.partition(":")
+        if key.rstrip() == "title" and title is None:
+            title = value.strip().strip("\"'") or None
+    return 0, None
+
+
+def _uncommented(text: str) -> str:
+    """The text with blanks in place of HTML comments, which no reader of the page sees."""
+    if "<!--" not in text:
+        return text
+    found, fence, at = [], "", 0
+    for begin, end in line_spans(text, 0, len(text)):
+        if begin < at:  # inside a comment
+            continue
+        line = text[begin:end]
+        mark = _FENCE.match(line)
+        if mark and (not fence or (mark[1][0] == fence[0] and len(mark[1]) >= len(fence))):
+            fence = "" if fence else mark[1]
+        start = -1 if fence else text.find("<!--", begin, end)
+        while start >= 0:
+            stop = text.find("-->", start + 4)
+            quoted = text.count("`", begin, start) % 2 == 1
+            if stop < 0 or quoted:
+                break
+            found += [text[at:start], re.sub(r"[^\n]", " ", text[start : stop + 3])]
+            at = stop + 3
+            start = text.find("<!--", at, end) if at < end else -1
+    return "".join([*found, text[at:]])
 
 
 def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
@@ -142,12 +184,9 @@ def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
         ParseFailure: not_text, broken.
     """
     decoded, notes = decode(data)
-    text = clean(decoded)
-    front = _FRONT_MATTER.match(text)
-    blocks = scan(text, front.end() if front else 0)
-    title = None
-    if front and (named := _FRONT_TITLE.search(front[1])):
-        title = named[1].strip("\"'") or None
+    text = _uncommented(clean(decoded))
+    begin, title = _front_matter(text)
+    blocks = scan(text, begin)
     if title is None:
         title = next((b.heading[-1] for b in blocks if b.kind == "heading"), stem)
     return ParsedDocument(title=title, text=text, blocks=blocks, notes=notes)

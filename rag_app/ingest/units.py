@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rag_app.ingest.document import Block
+from rag_app.ingest.plain import lines
 
 if TYPE_CHECKING:
     from rag_app.index.embeddings import Tokenizer
@@ -131,10 +132,6 @@ def sentences(text: str, start: int, end: int) -> list[tuple[int, int]]:
     return found
 
 
-def _lines(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    return [(m.start(), m.end()) for m in re.compile(r"[^\n]*\S[^\n]*").finditer(text, start, end)]
-
-
 def units_of(block: Block, index: TokenIndex, limit: int) -> list[Unit]:
     """A block's units, none heavier than `limit`.
 
@@ -146,7 +143,7 @@ def units_of(block: Block, index: TokenIndex, limit: int) -> list[Unit]:
     elif index.weight(block.start, block.end) <= limit:
         spans = [(block.start, block.end)]
     else:
-        spans = _lines(index.text, block.start, block.end)
+        spans = [(a, b) for a, b in lines(index.text, block.start, block.end) if a < b]
     found: list[Unit] = []
     for start, end in spans:
         # In parts well below a chunk, so that a chunk can be filled, and its end repeated.
