@@ -195,7 +195,7 @@ def _list(element: Any, parts: Parts, *, leave_out: bool) -> None:
     def walk(items: Any, depth: int) -> None:
         for number, item in enumerate((c for c in items if _tag(c) == "li"), start=1):
             mark = f"{number}." if _tag(items) == "ol" else "-"
-            own, rest = [item.text or ""], []
+            own, rest = [item.text or ""], list[Any]()
             for child in item:
                 tag = _tag(child)
                 if tag in _NEVER or _is_hidden(child):
