@@ -31,7 +31,7 @@ _PARSERS = {
     "docx": "rag_app.ingest.docx",
 }
 # The libraries that a parser loads in its own body: loaded before the clock starts.
-_LIBRARIES = {"html": ("lxml.html",), "pdf": ("pypdf",), "docx": ("mammoth", "lxml.html")}
+_LIBRARIES = {"html": ("lxml.html",), "pdf": ("pypdfium2",), "docx": ("mammoth", "lxml.html")}
 # What the parent waits longer than the alarm below is its own business; this is for orphans.
 _GRACE_S = 5
 

@@ -8,7 +8,7 @@ import ingest_files as files
 import pytest
 
 from rag_app.errors import ParseError
-from rag_app.ingest import docx, html, markdown, plain
+from rag_app.ingest import docx, html, markdown, pdf, plain
 from rag_app.ingest.chunk import Chunker
 from rag_app.ingest.decode import decode
 from rag_app.ingest.document import MAX_HEADING, Limits, ParseFailure
@@ -240,3 +240,92 @@ def test_word_lists_and_tables_are_read_once(tmp_path):
     text = read(docx, (tmp_path / "lists.docx").read_bytes()).text
     for said in ("point 1", "point 2", "point 3", "outer left", "inner left", "inner right"):
         assert len(re.findall(said, text)) == 1, (said, text)
+
+
+def pdf_of(build, tail=b""):
+    """What is read of a PDF that `build(pdf)` sets, and the parsed document."""
+    from fpdf import FPDF
+
+    made = FPDF()
+    made.set_auto_page_break(False)
+    build(made)
+    return pdf.parse(bytes(made.output()) + tail, stem="file", limits=LIMITS)
+
+
+def line(made, words, *, y, size=11, style="", x=20):
+    made.set_font("Helvetica", style=style, size=size)
+    made.text(x, y, words)
+
+
+def test_a_paper_without_outline_has_headings_and_no_running_heads():
+    def build(made):
+        for number in range(1, 5):
+            made.add_page()
+            line(made, f"Journal of Tests {number}", y=10, size=8)
+            line(made, str(number), y=290, size=8)
+            if number == 1:
+                line(made, "A Study of Floors", y=30, size=20)
+            line(made, f"{number} Section {number}", y=50, size=14)
+            for i in range(12):
+                line(made, f"Line {i} of section {number} has some words.", y=60 + 6 * i)
+            line(made, "A paragraph of its own after a gap.", y=160)
+
+    document = pdf_of(build)
+    assert document.title == "A Study of Floors" and document.pages == 4
+    assert "Journal" not in document.text and "290" not in document.text
+    for number in range(1, 5):
+        heading = under(document, f"Line 3 of section {number}")
+        assert heading[-1] == f"{number} Section {number}"
+    texts = [document.text[b.start : b.end] for b in document.blocks]
+    assert texts.count("A paragraph of its own after a gap.") == 4
+
+
+def test_words_that_were_broken_are_whole_and_hyphens_of_authors_stay():
+    def build(made):
+        made.add_page()
+        for at, words in enumerate(
+            ["A domain is specific. No domain is too specific here. This is informa-",
+             "tion about domain-", "specific data."]
+        ):  # fmt: skip
+            line(made, words, y=50 + 6 * at)
+
+    text = " ".join(pdf_of(build).text.split())
+    assert text.endswith("This is information about domain-specific data.")
+
+
+def test_rows_of_a_table_stay_together():
+    def build(made):
+        made.add_page()
+        for at, row in enumerate([("Year", "Revenue"), ("2021", "36.7"), ("2022", "41.3")]):
+            for column, cell in enumerate(row):
+                line(made, cell, y=50 + 6 * at, x=20 + 60 * column)
+
+    assert "2022 41.3" in " ".join(pdf_of(build).text.split())
+
+
+def test_contents_and_references_are_no_passages():
+    def build(made):
+        made.add_page()
+        for i in range(12):
+            line(made, f"Chapter {'ABCDEFGHIJKL'[i]} ........ {3 + 2 * i}", y=40 + 6 * i)
+        made.add_page()
+        line(made, "Results", y=40, size=16)
+        line(made, "The floor holds.", y=50)
+        line(made, "References", y=70, size=16)
+        line(made, "[1] A. Author. The floor in theory. 2020.", y=80)
+
+    document = pdf_of(build)
+    indexed = " ".join(document.text[b.start : b.end] for b in document.blocks)
+    assert "The floor holds." in indexed
+    assert "Chapter" not in indexed and "in theory" not in indexed
+    assert "references" in document.notes[0]
+
+
+def test_what_follows_the_end_of_a_pdf_is_no_damage():
+    def build(made):
+        made.add_page()
+        line(made, "Words.", y=50)
+
+    assert "Words." in pdf_of(build, tail=b"\0" * 100_000).text
+    with pytest.raises(ParseFailure, match="cut off"):
+        pdf_of(build, tail=b"\n9 0 obj\n<<")
