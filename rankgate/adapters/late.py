@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rankgate.adapters.as_scorer import ScorerLike, as_scorer
 from rankgate.adapters.embedders import known_profile
 from rankgate.adapters.token_cache import TokenCacheLike, token_cache_folder
+from rankgate.adapters.warming import Warming, kept_tokens, warm
 from rankgate.describe import Description
 from rankgate.encoders import SharedTokens, TokenEncoder
 from rankgate.errors import ConfigError, InputError
@@ -56,15 +56,6 @@ def default_scorer(token_cache: TokenCacheLike = True) -> Scorer:
     folder = token_cache_folder(token_cache)
     with _loading:  # `functools.cache` alone lets two threads load it twice
         return _loaded_once(folder)
-
-
-def _kept(scorer: Scorer) -> SharedTokens | None:
-    """Where the scorer keeps what it has read, below all its wrappers."""
-    layer: Any = scorer
-    while hasattr(layer, "inner"):
-        layer = layer.inner
-    store = getattr(layer, "token_store", None)
-    return store if isinstance(store, SharedTokens) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +200,18 @@ class LateReranker:
         """What is active and what is off, and why; loads what is not loaded yet."""
         return self.get().describe()
 
+    def warm(
+        self,
+        source: Callable[[], Iterable[str]],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Warming:
+        """Read texts in the background, ahead of any question; see `rankgate.adapters.warming`.
+
+        Raises:
+            ConfigError: the scorer keeps nothing of what it reads.
+        """
+        return warm(self.get().scorer, source, progress)
+
     def noted(self, outcome: Outcome, k: int | None, *found: str) -> Outcome:
         """The outcome with the notes of the first stage, and of the number that was asked for.
 
@@ -242,7 +245,7 @@ class LateReranker:
             policy, notes = fit.policy, fit.notes
         else:
             policy, notes = given, embedder_notes(given, parts.kind, actual)
-        kept = _kept(scorer)
+        kept = kept_tokens(scorer)
         if kept is not None and kept.failure is not None:
             notes = (*notes, f"token vectors are not kept: {kept.failure}")
         return Reranker(

@@ -31,7 +31,7 @@ class SharedTokens:
         max_bytes: room on disk; the least recently used texts go where it is short.
 
     Attributes:
-        failure: why nothing is kept, or was not kept the last time; None: all is well.
+        failure: why the last call kept or found nothing; None: all is well.
     """
 
     def __init__(
@@ -65,7 +65,9 @@ class SharedTokens:
         if store is None:
             return otherwise
         try:
-            return ask(store)
+            answer = ask(store)
+            self.failure = None
+            return answer
         except sqlite3.Error as exc:
             self._failed(f"{store.path}: {exc}. It is only a cache and can be deleted")
             return otherwise
