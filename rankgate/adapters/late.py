@@ -22,6 +22,7 @@ from rankgate.outcome import Outcome
 from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.reranker import Reranker
+from rankgate.retrieve import Progress
 from rankgate.scorers.build import DEFAULT_SCORER, ScorerName, load
 from rankgate.scorers.protocol import Scorer
 from rankgate.types import FirstStageKind
@@ -203,12 +204,13 @@ class LateReranker:
     def warm(
         self,
         source: Callable[[], Iterable[str]],
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Warming:
         """Read texts in the background, ahead of any question; see `rankgate.adapters.warming`.
 
         Raises:
             ConfigError: the scorer keeps nothing of what it reads.
+            InputError: the texts cannot be listed.
         """
         return warm(self.get().scorer, source, progress)
 

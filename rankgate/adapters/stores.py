@@ -9,11 +9,12 @@ from typing import Any
 from rankgate.errors import InputError
 from rankgate.types import Candidate
 
-__all__ = ["listed", "stored_vectors"]
+__all__ = ["listed", "stored_vectors", "stores_below"]
 
 Row = tuple[str, Any, Mapping[str, Any]]
 
 _PAGE = 1000
+_WITHIN = ("dense", "retriever", "base_retriever", "vectorstore", "supplier", "first_stage")
 
 
 def listed(store: Any, *, id_key: str | None = None) -> Iterator[Candidate]:
@@ -62,6 +63,16 @@ def _rows(store: Any) -> Iterator[Row]:
         "LlamaIndex index with its documents, a mapping of id to text, or an object whose "
         "`passages()` yields rankgate.Candidate"
     )
+
+
+def stores_below(first_stage: Any) -> list[Any]:
+    """What a first stage searches: the stores below its finders, retrievers and fusions."""
+    members = getattr(first_stage, "members", None)
+    if isinstance(members, Mapping):
+        return [store for member in members.values() for store in stores_below(member)]
+    within = (getattr(first_stage, name, None) for name in _WITHIN)
+    inner = next((one for one in within if one is not None), None)
+    return [first_stage] if inner is None else stores_below(inner)
 
 
 def stored_vectors(

@@ -9,6 +9,7 @@ from typing import Any
 
 from rankgate.encoders import SharedTokens
 from rankgate.errors import ConfigError
+from rankgate.retrieve import Progress
 from rankgate.scorers.protocol import ScoreContext, Scorer
 from rankgate.scorers.wrappers import Windowed
 from rankgate.texts import clean_text
@@ -79,7 +80,7 @@ class Warming:
         scorer: Scorer,
         store: SharedTokens,
         source: Callable[[], Iterable[str]],
-        progress: Callable[[int, int], None] | None,
+        progress: Progress | None,
     ) -> None:
         try:
             self.total = sum(1 for _ in self._until_stopped(source()))
@@ -109,7 +110,7 @@ class Warming:
 def warm(
     scorer: Scorer,
     source: Callable[[], Iterable[str]],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Warming:
     """Begin to read texts that the scorer has not read before, in a thread that ends with us.
 
@@ -120,6 +121,7 @@ def warm(
 
     Raises:
         ConfigError: the scorer keeps nothing.
+        InputError: the texts cannot be listed.
     """
     store = kept_tokens(scorer)
     if store is None:
@@ -128,6 +130,8 @@ def warm(
             "warm: use the default scorer with a token_cache, or give one of your own "
             "SharedTokens as token_store="
         )
+    for _ in source():  # a store that cannot be listed is an error at once
+        break
     reader = _below(scorer, lambda layer: isinstance(layer, Windowed))
     run = Warming()
     threading.Thread(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Unpack
@@ -20,7 +20,7 @@ from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, Field, SkipValidation
 
 from langchain_rankgate.batch import abatch_of, batch_of
-from langchain_rankgate.documents import documents_from_outcome
+from langchain_rankgate.documents import check_documents, documents_from_outcome
 from langchain_rankgate.finders import (
     CandidateFinder,
     Finder,
@@ -42,9 +42,11 @@ from langchain_rankgate.trace import atrace, trace
 from rankgate import Candidate, FirstStageKind, Outcome, Policy, Profile
 from rankgate.adapters.arguments import PARTS, FirstStageLike
 from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.adapters.stores import listed, stores_below
+from rankgate.adapters.warming import Warming
 from rankgate.describe import Description
 from rankgate.errors import InputError
-from rankgate.retrieve import Analyser
+from rankgate.retrieve import Analyser, Progress
 from rankgate.retrieve.spaces import chroma_space
 
 __all__ = ["AnyFirstStage", "RankGateRetriever"]
@@ -284,6 +286,28 @@ class RankGateRetriever(BaseRetriever):
         if not isinstance(self.finder, HybridFinder):
             raise InputError("there is nothing to refresh without from_vectorstore(hybrid=True)")
         self.finder.refresh()
+
+    def warm(
+        self, documents: Iterable[Document] | None = None, *, progress: Progress | None = None
+    ) -> Warming:
+        """Read passages in the background, so that no question has to wait for that.
+
+        What is known already is skipped, so a run that was stopped goes on.
+
+        Args:
+            documents: as they will be retrieved; None: all of the store, where it can be listed.
+            progress: called from the thread with the number done and the total.
+
+        Raises:
+            ConfigError: the scorer keeps nothing of what it reads.
+            InputError: the store cannot list its passages, or what was given is no document.
+        """
+        if documents is None:
+            stores = stores_below(self.finder)
+            return self.engine.warm(lambda: (c.text for s in stores for c in listed(s)), progress)
+        given = list(documents)
+        check_documents(given)
+        return self.engine.warm(lambda: (d.page_content for d in given), progress)
 
     def retrieve_outcome(
         self, query: str, *, callbacks: Callbacks = None, **kwargs: Any

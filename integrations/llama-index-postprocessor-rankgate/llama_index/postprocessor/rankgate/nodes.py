@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from llama_index.core.schema import MetadataMode, NodeWithScore
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, TextNode
 
 from rankgate import Candidate, Outcome
 from rankgate.adapters.annotations import METADATA_KEYS, annotated
@@ -14,7 +14,14 @@ from rankgate.errors import InputError
 from rankgate.retrieve import cosine_from_exp_distance
 from rankgate.retrieve.spaces import Space
 
-__all__ = ["METADATA_KEYS", "annotated", "candidates_from_nodes", "nodes_from_outcome"]
+__all__ = [
+    "METADATA_KEYS",
+    "annotated",
+    "candidates_from_nodes",
+    "nodes_from_outcome",
+    "stored_nodes",
+    "text_of",
+]
 
 
 def candidates_from_nodes(
@@ -40,12 +47,39 @@ def candidates_from_nodes(
         found.append(
             Candidate(
                 id=node.node.node_id,
-                text=node.node.get_content(metadata_mode=MetadataMode.EMBED),
+                text=text_of(node.node),
                 rank=i + 1,
                 metadata=dict(node.node.metadata),
                 dense=dense,
             )
         )
+    return found
+
+
+def text_of(node: BaseNode) -> str:
+    """What is read of a node: the text that was meant for embedding."""
+    return node.get_content(metadata_mode=MetadataMode.EMBED)
+
+
+def stored_nodes(retrievers: Iterable[Any]) -> list[BaseNode]:
+    """Every node that these retrievers search, from their document or vector stores.
+
+    Raises:
+        InputError: one of them cannot list its nodes.
+    """
+    found: list[BaseNode] = []
+    for child in retrievers:
+        if callable(getattr(child, "passages", None)):
+            found += [TextNode(id_=c.id, text=c.text) for c in child.passages()]
+            continue
+        docs = getattr(getattr(child, "_docstore", None), "docs", None)
+        store = getattr(child, "_vector_store", None)
+        try:
+            found += docs.values() if docs else store.get_nodes(None)  # type: ignore[union-attr]
+        except (AttributeError, NotImplementedError) as exc:
+            raise InputError(
+                f"{type(child).__name__} cannot list its nodes: give them, warm(nodes)"
+            ) from exc
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -12,7 +12,7 @@ from typing import Any, Unpack
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.indices.base import BaseIndex
-from llama_index.core.schema import NodeWithScore, QueryBundle
+from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
 from llama_index.postprocessor.rankgate.events import End, announced, retrievals, top_n_of
 from llama_index.postprocessor.rankgate.finders import (
@@ -22,7 +22,7 @@ from llama_index.postprocessor.rankgate.finders import (
     RetrieverFinder,
 )
 from llama_index.postprocessor.rankgate.fused import FusedFinder, together
-from llama_index.postprocessor.rankgate.nodes import nodes_from_outcome
+from llama_index.postprocessor.rankgate.nodes import nodes_from_outcome, stored_nodes, text_of
 from llama_index.postprocessor.rankgate.settings import RetrieverSettings, bundle_of
 from rankgate import (
     Action,
@@ -44,8 +44,11 @@ from rankgate.adapters.arguments import (
 )
 from rankgate.adapters.embedders import embedder_name, is_chroma
 from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.adapters.stores import stores_below
+from rankgate.adapters.warming import Warming
 from rankgate.describe import Description
 from rankgate.errors import InputError
+from rankgate.retrieve import Progress
 from rankgate.retrieve.spaces import Space, chroma_space, space_named
 
 __all__ = ["AnyFirstStage", "RankGateRetriever"]
@@ -234,6 +237,24 @@ class RankGateRetriever(BaseRetriever):
     def profile(self) -> Profile:
         """What is known of the first stage: its embedder and vector space."""
         return self._engine.profile
+
+    def warm(
+        self, nodes: Iterable[BaseNode] | None = None, *, progress: Progress | None = None
+    ) -> Warming:
+        """Read nodes in the background, so that no question has to wait for that.
+
+        What is known already is skipped, so a run that was stopped goes on.
+
+        Args:
+            nodes: as they will be retrieved; None: all of the index, where it can be listed.
+            progress: called from the thread with the number done and the total.
+
+        Raises:
+            ConfigError: the scorer keeps nothing of what it reads.
+            InputError: the index cannot list its nodes.
+        """
+        given = stored_nodes(stores_below(self._finder)) if nodes is None else list(nodes)
+        return self._engine.warm(lambda: map(text_of, given), progress)
 
     def retrieve_outcome(
         self,
