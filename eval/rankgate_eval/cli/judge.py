@@ -17,7 +17,7 @@ import typer
 
 from rankgate_eval.cli.grouped import grouped
 from rankgate_eval.cli.inputs import Inputs
-from rankgate_eval.cli.judge_model import ModelOptions
+from rankgate_eval.cli.judging import ModelOptions
 from rankgate_eval.cli.options import (
     FirstStageOption,
     JsonOption,

@@ -33,6 +33,7 @@ _AGAIN = "That could not be read. Reply with nothing but JSON: "
 _ATTEMPTS = 2
 _THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _DECODER = json.JSONDecoder()
+_BRACKETS = 400  # more are no grades, and could nest deeper than Python reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,16 +197,14 @@ def read_grades(text: str, count: int) -> list[int] | None:
 
 
 def _values(text: str) -> Iterator[Any]:
-    """Every JSON object and list in a text that stands in no other."""
-    at = 0
+    """Every JSON object and list in a text that stands in no other; none of a heap of brackets."""
+    at = 0 if sum(map(text.count, "[{")) <= _BRACKETS else len(text)
     while (begin := re.compile(r"[{\[]").search(text, at)) is not None:
         try:
             value, at = _DECODER.raw_decode(text, begin.start())
         except ValueError:
             at = begin.start() + 1
             continue
-        except RecursionError:  # nobody grades passages that deep
-            return
         yield value
 
 
