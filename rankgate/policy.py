@@ -280,7 +280,7 @@ def _section_from(data: Mapping[str, Any]) -> Section:
         gate=_gate_from(data.get("gate", {})),
         reranked=_relevance_from(relevance.get("reranked")),
         first_stage=_relevance_from(relevance.get("first_stage")),
-        floor=Floor(refuse_below=floor.get("refuse_below"), drop_below=floor.get("drop_below")),
+        floor=Floor(**floor),
         **plain,
     )
 
@@ -297,6 +297,12 @@ def _section_to(section: Section) -> dict[str, Any]:
         "floor": {
             "refuse_below": section.floor.refuse_below,
             "drop_below": section.floor.drop_below,
+            # Left out where it is not set, so that an older rankgate reads the file too.
+            **(
+                {}
+                if section.floor.weak_below is None
+                else {"weak_below": section.floor.weak_below}
+            ),
         },
         "k": section.k,
         "top_n": section.top_n,

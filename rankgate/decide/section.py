@@ -61,5 +61,5 @@ class Section:
 
     @property
     def may_skip(self) -> bool:
-        """Whether the gate may skip: a refusal floor needs a probability on either path."""
-        return self.floor.refuse_below is None or self.first_stage is not None
+        """Whether the gate may skip: a floor that judges needs a probability on either path."""
+        return not self.floor.judges or self.first_stage is not None

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.decide.floor import Floor
+from rankgate.decide.fidelity import Handed, skipping_changes, weighty_missed
+from rankgate.decide.floor import Band, Floor
 from rankgate.decide.gate import Action
 from rankgate.decide.logistic import Logistic, sigmoid
 from rankgate.decide.rank import rank_list
@@ -56,6 +57,7 @@ class Served:
         skipped: on the first stage's path.
         skips: whether the gate skipped.
         floor: that was applied.
+        top_n: passages that are handed over.
         harm: the gate's fitted probability; None without a model.
     """
 
@@ -64,6 +66,7 @@ class Served:
     skipped: Placed
     skips: bool
     floor: Floor
+    top_n: int = 5
     harm: float | None = None
 
     @property
@@ -80,6 +83,30 @@ class Served:
     def answers(self) -> bool:
         """Whether anything is handed on: something was found, and the floor lets it pass."""
         return self.answers_on(self.placed)
+
+    @property
+    def changed(self) -> bool:
+        """Whether skipping changes what is handed over, or would; no label is asked."""
+        return skipping_changes(self.handed(self.reranked), self.handed(self.skipped))
+
+    @property
+    def missed(self) -> bool:
+        """Whether skipping misses a passage that reranking hands over with weight."""
+        return weighty_missed(self.handed(self.reranked), self.handed(self.skipped))
+
+    @property
+    def weak(self) -> bool:
+        """Whether it is answered, but as weak evidence."""
+        return self.answers and self.floor.band(self.placed.best) is Band.WEAK
+
+    def handed(self, placed: Placed) -> Handed:
+        """What this path hands over."""
+        ids = placed.order[: self.top_n].tolist()
+        known: list[float | None] = [*placed.probabilities[: self.top_n].tolist()]
+        known += [None] * (len(ids) - len(known))
+        kept = next((i for i, p in enumerate(known) if self.floor.drops(p)), len(ids))
+        refused = not self.answers_on(placed)
+        return Handed(ids=ids[:kept], probabilities=known[:kept], refused=refused)
 
     def answers_on(self, placed: Placed) -> bool:
         """Whether anything would be handed on from this path."""
@@ -119,19 +146,30 @@ def _k(row: Row) -> int:
     return max(1, row.listed.within)
 
 
-def serve(row: Row, section: Section) -> Served:
-    """The row under a policy's section."""
-    skipped = place_by_first_stage(
-        row, None if section.first_stage is None else section.first_stage.model
-    )
-    reranked = place_by_scores(row, None if section.reranked is None else section.reranked.model)
+def serve(row: Row, section: Section, *, before: Served | None = None) -> Served:
+    """The row under a policy's section.
+
+    Args:
+        row: the query.
+        section: of the policy.
+        before: the row under a section with the same relevance models: nothing is ordered anew.
+    """
+    if before is None:
+        skipped = place_by_first_stage(
+            row, None if section.first_stage is None else section.first_stage.model
+        )
+        scored = place_by_scores(row, None if section.reranked is None else section.reranked.model)
+        # A failed scorer degrades to the first stage, which is not the gate's doing.
+        reranked = skipped if scored is None else scored
+    else:
+        skipped, reranked = before.skipped, before.reranked
     decision = section.gate.decide(row.signals, may_skip=section.may_skip)
     return Served(
         row=row,
-        reranked=skipped if reranked is None else reranked,
+        reranked=reranked,
         skipped=skipped,
-        # A failed scorer degrades to the first stage, which is not the gate's doing.
         skips=decision.action is Action.SKIP,
         harm=decision.harm,
         floor=section.floor,
+        top_n=section.top_n,
     )

@@ -1,0 +1,176 @@
+"""What may be said of a share without more than one assumption: that conversations are independent.
+
+Questions of one conversation may fail together, and nothing shows how much where few fail. So each
+conversation gives one of its questions, drawn by lot before anything was seen, and what is bounded
+is the share among such questions: then the number of failures is binomial, whatever goes on inside
+a conversation, and the bound of Clopper and Pearson is exact. With weights (a log that differs from
+what was fitted on) it is taken at Kish's effective number, which is no longer exact.
+
+Several settings are tested one after the other along a path that was laid down without looking, the
+strictest first, and the testing ends where one fails: then the last that passed keeps all of its
+claims with the stated confidence, the error spent once (fixed-sequence testing; Learn then Test,
+arXiv 2110.01052). A setting with several claims passes where every one holds, which needs no
+correction either (intersection-union test, Berger 1982, doi:10.1080/00401706.1982.10487790).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rankgate.bounds import share_below
+
+__all__ = ["Bound", "Claim", "Drawing", "bound_of", "last_that_holds"]
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Drawing:
+    """Questions with their conversations, and who speaks for each.
+
+    Attributes:
+        order: (n,) positions, conversation by conversation, inside each in the order of the lot.
+        groups: (n,) codes of the conversations, in that order.
+        weights: (n,) of the questions, by position.
+    """
+
+    order: npt.NDArray[np.intp]
+    groups: npt.NDArray[np.intp]
+    weights: FloatArray
+
+    @classmethod
+    def of(cls, groups: Sequence[str], *, seed: int, weights: FloatArray | None = None) -> Drawing:
+        """Draw the lot.
+
+        Args:
+            groups: (n,) conversations.
+            seed: of the lot.
+            weights: (n,), above 0; None: all alike.
+        """
+        codes = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)[1]
+        lot = np.random.default_rng([seed, 17]).random(codes.size)
+        order = np.lexsort((lot, codes))
+        return cls(
+            order=order,
+            groups=codes[order].astype(np.intp),
+            weights=np.ones(codes.size) if weights is None else weights,
+        )
+
+    def speakers(self, among: BoolArray) -> npt.NDArray[np.intp]:
+        """Positions of one question of each conversation, of those among which are asked."""
+        left = among[self.order]
+        at = np.flatnonzero(left)
+        first = np.ones(at.size, dtype=np.bool_)
+        first[1:] = self.groups[at][1:] != self.groups[at][:-1]
+        return self.order[at[first]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Claim:
+    """A share that shall be at most `allowed`.
+
+    Attributes:
+        name: in words: of what, among what.
+        among: (n,) questions that it is about.
+        failed: (n,) those of them that count against it.
+        drawing: who speaks for each conversation.
+    """
+
+    name: str
+    allowed: float
+    among: BoolArray
+    failed: BoolArray
+    drawing: Drawing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """What was seen of a claim.
+
+    Attributes:
+        name, allowed: of the claim.
+        questions: that it is about.
+        n: conversations among them, one question each.
+        failures: of the n.
+        effective: what the n count as, with their weights.
+        share: of the n, with their weights; 0 where there are none.
+        upper: the share of all such questions is below it, at the confidence asked for.
+    """
+
+    name: str
+    allowed: float
+    questions: int
+    n: int
+    failures: int
+    effective: float
+    share: float
+    upper: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the claim is shown."""
+        return self.upper <= self.allowed
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for a file."""
+        return {
+            "claim": self.name,
+            "allowed": self.allowed,
+            "questions": self.questions,
+            "n": self.n,
+            "failures": self.failures,
+            "effective": round(self.effective, 1),
+            "share": round(self.share, 5),
+            "upper": round(self.upper, 5),
+            "holds": self.holds,
+        }
+
+
+def bound_of(claim: Claim, *, confidence: float) -> Bound:
+    """The one-sided bound of a claim's share."""
+    at = claim.drawing.speakers(claim.among)
+    weights, failed = claim.drawing.weights[at], claim.failed[at]
+    total = float(weights.sum())
+    effective = total**2 / float((weights**2).sum()) if at.size else 0.0
+    share = float(weights[failed].sum()) / total if at.size else 0.0
+    return Bound(
+        name=claim.name,
+        allowed=claim.allowed,
+        questions=int(claim.among.sum()),
+        n=int(at.size),
+        failures=int(failed.sum()),
+        effective=effective,
+        share=share,
+        # Equal weights count whole: a rounding error is not to spoil an exact bound.
+        upper=share_below(min(share * effective, effective), effective, confidence=confidence)
+        if effective < at.size * (1.0 - 1e-9)
+        else share_below(int(failed.sum()), int(at.size), confidence=confidence),
+    )
+
+
+def last_that_holds(
+    path: Iterable[Sequence[Claim]], *, confidence: float
+) -> tuple[int | None, list[tuple[Bound, ...]]]:
+    """Test settings one after the other, until one does not keep all of its claims.
+
+    Args:
+        path: the claims of each setting, strict to lax, laid down without these questions; read
+            no further than it is tested.
+        confidence: with which all claims of the last that holds are kept together.
+
+    Returns:
+        The place of the last that holds, None where already the first does not; and the bounds of
+        each setting that was tested, the failing one included.
+    """
+    seen: list[tuple[Bound, ...]] = []
+    for claims in path:
+        seen.append(tuple(bound_of(claim, confidence=confidence) for claim in claims))
+        if not all(bound.holds for bound in seen[-1]):
+            return (len(seen) - 2 if len(seen) > 1 else None), seen
+    return (len(seen) - 1 if seen else None), seen
