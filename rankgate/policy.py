@@ -299,9 +299,7 @@ def _section_to(section: Section) -> dict[str, Any]:
             "drop_below": section.floor.drop_below,
             # Left out where it is not set, so that an older rankgate reads the file too.
             **(
-                {}
-                if section.floor.weak_below is None
-                else {"weak_below": section.floor.weak_below}
+                {} if section.floor.weak_below is None else {"weak_below": section.floor.weak_below}
             ),
         },
         "k": section.k,

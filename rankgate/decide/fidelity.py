@@ -29,7 +29,6 @@ class Handed:
     probabilities: Sequence[float | None]
     refused: bool = False
 
-
     @property
     def weighty(self) -> list[Hashable]:
         """The best passage, and every other with half of its probability or more."""

@@ -36,7 +36,7 @@ from rankgate_eval.negatives.unanswerable import REMOVED, Question
 from rankgate_eval.run.system import FirstStage
 from rankgate_eval.verdict.provenance import git_state, package_version
 
-__all__ = ["Calibration", "calibrate", "fit_material"]
+__all__ = ["Calibration", "base_section", "calibrate", "fit_material", "origin"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +191,7 @@ def fit_material(
     reading, judged, tuned = material.reading, material.judged, material.tuned
     # A system that gives fewer than are kept: all of them are read and kept.
     k, profile = max(material.k, options.top_n), material.profile
-    whole, original = _base(base, reading.kind, profile)
+    whole, original = base_section(base, reading.kind, profile)
     fusion = original.fusion if material.fusion is None else material.fusion
     options = replace(
         options,
@@ -255,7 +255,7 @@ def fit_material(
         provenance={
             **made,
             "section": reading.kind.value,
-            "base": None if whole is None else _origin(whole),
+            "base": None if whole is None else origin(whole),
         },
     )
     full = {
@@ -272,13 +272,13 @@ def fit_material(
     return Calibration(policy=policy, kind=reading.kind, report=plain_data(full))
 
 
-def _origin(base: Policy) -> dict[str, Any]:
+def origin(base: Policy) -> dict[str, Any]:
     """Which policy the other sections are of, and what they were fitted on."""
     fitted = {k: base.provenance[k] for k in ("data", "section", "base") if k in base.provenance}
     return {"name": base.name, "sha256": base.sha256, **fitted}
 
 
-def _base(
+def base_section(
     base: Policy | None, kind: FirstStageKind, profile: Profile
 ) -> tuple[Policy | None, Section]:
     """The policy whose other sections are kept, and the section that is refitted."""

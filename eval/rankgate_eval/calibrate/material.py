@@ -26,7 +26,14 @@ from rankgate_eval.run.system import FirstStage, IndexStage
 from rankgate_eval.run.system_choice import profile_of
 from rankgate_eval.stats.folds import spread
 
-__all__ = ["LEAST_JUDGED", "Material", "read_material"]
+__all__ = [
+    "LEAST_JUDGED",
+    "Material",
+    "depth_of",
+    "profile_under",
+    "read_material",
+    "unbound",
+]
 
 LEAST_JUDGED = 100
 """Judged queries below which nothing is fitted."""
@@ -93,7 +100,8 @@ def read_material(
     if strange:
         raise InputError(f"negatives are of {', '.join(NEGATIVES)}; got {strange[0]!r}")
     judged, unanswerable = _chosen(data, split, limit)
-    _profile(scorer, stage, embedder)  # what contradicts itself is said before anything is read
+    # What contradicts itself is said before anything is read.
+    profile_under(scorer, stage, embedder)
     tuned: TunedFusion | None = None
     enough = len(judged) >= LEAST_JUDGED
     if enough and isinstance(stage, IndexStage) and stage.kind is FirstStageKind.HYBRID:
@@ -119,9 +127,9 @@ def read_material(
         report=report,
         removed=REMOVED in negatives,
     )
-    given, short = _depth(stage, data, reading, k)
-    profile = _profile(scorer, stage, embedder)
-    told = [*reading.notes, *short, *_unbound(profile, reading.kind)]
+    given, short = depth_of(stage, data, reading, k)
+    profile = profile_under(scorer, stage, embedder)
+    told = [*reading.notes, *short, *unbound(profile, reading.kind)]
     if NEAR_MISS in negatives:
         told.append(f"{len(made)} near-miss questions were made of {len(judged)}; nobody read them")
     return Material(
@@ -162,7 +170,7 @@ def _near_misses(data: Dataset, judged: Sequence[str], seed: int, report: Report
     return near_miss_questions(data, known, embed=encoder.embed, at_most=_MOST_MADE, seed=seed)
 
 
-def _profile(scorer: Scorer, stage: FirstStage, embedder: str | None) -> Profile:
+def profile_under(scorer: Scorer, stage: FirstStage, embedder: str | None) -> Profile:
     """Of the scorer, and of what is known of the first stage; what was named goes first."""
     known = profile_of(stage)
     if embedder is not None and isinstance(stage, IndexStage):
@@ -178,7 +186,7 @@ def _profile(scorer: Scorer, stage: FirstStage, embedder: str | None) -> Profile
     )
 
 
-def _depth(stage: FirstStage, data: Dataset, reading: Reading, k: int) -> tuple[int, list[str]]:
+def depth_of(stage: FirstStage, data: Dataset, reading: Reading, k: int) -> tuple[int, list[str]]:
     """How many candidates the first stage gives of the k asked for, and a note where it is fewer.
 
     An index, or a corpus that holds no more, would give k as soon as there were as many.
@@ -192,7 +200,7 @@ def _depth(stage: FirstStage, data: Dataset, reading: Reading, k: int) -> tuple[
     ]
 
 
-def _unbound(profile: Profile, kind: FirstStageKind) -> list[str]:
+def unbound(profile: Profile, kind: FirstStageKind) -> list[str]:
     """A note where the policy would not notice that the vectors are another model's."""
     if profile.embedder is not None or kind is FirstStageKind.BM25:
         return []

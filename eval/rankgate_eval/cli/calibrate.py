@@ -10,7 +10,6 @@ import typer
 
 from rankgate.retrieve import DEFAULT_K
 from rankgate_eval.cli.grouped import grouped
-from rankgate_eval.cli.inputs import Inputs
 from rankgate_eval.cli.options import (
     JsonOption,
     LimitOption,
@@ -22,6 +21,7 @@ from rankgate_eval.cli.options import (
     typed_command,
 )
 from rankgate_eval.cli.progress import guarded
+from rankgate_eval.cli.unlabelled import CalibrateInputs, UnlabelledOptions, calibrate_without
 
 if TYPE_CHECKING:
     from rankgate_eval.calibrate import Question
@@ -38,7 +38,8 @@ _EPILOG = (
 
 def calibrate_data(
     ctx: typer.Context,
-    inputs: Inputs,
+    inputs: CalibrateInputs,
+    unlabelled: UnlabelledOptions,
     out: Annotated[Path, typer.Option("--out", help="The policy file to write.")] = Path(
         "policy.json"
     ),
@@ -119,7 +120,11 @@ def calibrate_data(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit gate, floor and relevance models on half of DATA, confirm each on the other half."""
+    """Fit gate, floor and relevance models on half of DATA, confirm each on the other half.
+
+    Without labels: --questions, --from-log or --documents in DATA's place fits a gate that agrees
+    with the reranker and a floor, and says what is guaranteed of them.
+    """
     from rankgate.errors import InputError
     from rankgate.policy import Policy
     from rankgate.types import FirstStageKind
@@ -134,6 +139,47 @@ def calibrate_data(
     except ValueError as exc:
         known = ", ".join(FirstStageKind)
         raise InputError(f"--first-stage is one of {known}; got {first_stage!r}") from exc
+    if unlabelled.asked:
+        _writable(out)
+        labelled = {
+            "--split": split,
+            "--max-loss": max_loss,
+            "--skip-rate": skip_rate,
+            "--prior": prior,
+            "--foreign": foreign,
+            "--unanswerable": unanswerable,
+        }
+        given = [name for name, value in labelled.items() if value]
+        if inputs.data or given:
+            raise InputError(
+                f"{'DATA' if inputs.data else given[0]} goes with labelled data; with --questions, "
+                "--from-log or --documents nothing is judged. --max-changed, --false-answers and "
+                "--false-refusals say what may go wrong"
+            )
+        calibrate_without(
+            ctx,
+            inputs,
+            unlabelled,
+            out=out,
+            kind=kind,
+            scorer=scorer,
+            embedder=embedder,
+            k=k,
+            top_n=top_n,
+            false_refusals=false_refusals,
+            confidence=confidence,
+            base=base,
+            seed=seed,
+            limit=limit,
+            report=report,
+            as_json=as_json,
+        )
+        return
+    if not inputs.data:
+        raise InputError(
+            "give DATA with judged questions; or, where nobody judged any, --questions FILE, "
+            "--from-log FILE or --documents FOLDER"
+        )
     made = _made(negatives)
     _writable(out)
     with guarded(debug=debugging(ctx)) as tell:

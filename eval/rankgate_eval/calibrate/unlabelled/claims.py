@@ -45,7 +45,7 @@ class Drawing:
     weights: FloatArray
 
     @classmethod
-    def of(cls, groups: Sequence[str], *, seed: int, weights: FloatArray | None = None) -> Drawing:
+    def of(cls, groups: npt.ArrayLike, *, seed: int, weights: FloatArray | None = None) -> Drawing:
         """Draw the lot.
 
         Args:
@@ -53,7 +53,7 @@ class Drawing:
             seed: of the lot.
             weights: (n,), above 0; None: all alike.
         """
-        codes = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)[1]
+        codes = np.unique(np.asarray(groups), return_inverse=True)[1]
         lot = np.random.default_rng([seed, 17]).random(codes.size)
         order = np.lexsort((lot, codes))
         return cls(

@@ -9,7 +9,7 @@ the pair is tested as a pair.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from rankgate.bounds import share_below
 from rankgate.decide.floor import Floor
+from rankgate.decide.logistic import sigmoid
 from rankgate.errors import InputError
 from rankgate_eval.calibrate.floor_fit import needed_for
 from rankgate_eval.calibrate.unlabelled.claims import Claim, Drawing
@@ -30,7 +31,8 @@ OWN = "asked"
 """The user's own questions; every other kind is a made negative."""
 
 _LEVELS = tuple(round(0.1 * i, 1) for i in range(1, 17))
-_FLOOR_FROM = 0.3
+_ALONE = 0.4  # level up to which the floor goes before a gate is tested with it
+_MEDIAN = 0.7  # so many more expected failures than are allowed pass every other time
 _SPARE = 1.25  # skipped questions in the first half, of those that the second needs
 
 
@@ -82,14 +84,14 @@ class Forecast:
 
     Attributes:
         kinds: `asked`, or the kind of negative.
-        groups: conversations.
+        groups: codes of the conversations.
         harm: probability of change by skipping, of a model that has not seen the question.
         missed: whether skipping misses a passage with weight.
         reranked, skipped: probability of the best passage on either path; 1 where none applies.
     """
 
     kinds: npt.NDArray[np.str_]
-    groups: npt.NDArray[np.str_]
+    groups: npt.NDArray[np.intp]
     harm: FloatArray
     missed: BoolArray
     reranked: FloatArray
@@ -226,28 +228,22 @@ def lay_path(fitted: Forecast, options: FidelityOptions, *, base: Floor) -> Laid
     if has_floor:
         floors = functools.partial(_floor, fitted, options)
     settings = []
-    if has_floor:
-        floor = floors(_FLOOR_FROM, None)
-        settings.append(Setting(threshold=None, floor=floor, level=0.0))
+    if has_floor:  # so that a gate that fails does not take the floor with it
+        settings += [
+            Setting(threshold=None, floor=floors(level, None), level=level)
+            for level in (_LEVELS[0], _ALONE)
+        ]
     least = _SPARE * needed(0, share=options.changed, confidence=options.confidence)
     lowest: float | None = None
     for level in _LEVELS:
-        at = max(level, _FLOOR_FROM) if has_floor else level
-        threshold = None
+        at = max(level, _ALONE)
         if options.gate:
-            threshold = _threshold(fitted, options, floors(at, None), level, least)
-            if lowest is not None and threshold is not None:
-                threshold = max(lowest, threshold)
-            lowest = threshold if threshold is not None else lowest
-        if threshold is None and not has_floor:
-            continue
-        setting = Setting(
-            threshold=lowest, floor=floors(at, lowest), level=level
-        )
-        if not settings or (setting.threshold, setting.floor) != (
-            settings[-1].threshold,
-            settings[-1].floor,
-        ):
+            found = _threshold(fitted, options, floors(at, None), level, least)
+            if found is not None:
+                lowest = found if lowest is None else max(lowest, found)
+        setting = Setting(threshold=lowest, floor=floors(at, lowest), level=level)
+        before = settings[-1] if settings else Setting(threshold=None, floor=base, level=0.0)
+        if (setting.threshold, setting.floor) != (before.threshold, before.floor):
             settings.append(setting)
     if options.gate and lowest is None:
         own = fitted.kinds == OWN
@@ -259,7 +255,7 @@ def lay_path(fitted: Forecast, options: FidelityOptions, *, base: Floor) -> Laid
     return Laid(settings=tuple(settings), notes=notes)
 
 
-def _conversations(groups: npt.NDArray[np.str_]) -> int:
+def _conversations(groups: npt.NDArray[np.intp]) -> int:
     return int(np.unique(groups).size)
 
 
@@ -279,10 +275,27 @@ def _too_few(fitted: Forecast, options: FidelityOptions) -> str:
     return ""
 
 
-def _expected(groups: npt.NDArray[np.str_], share: float, level: float, confidence: float) -> int:
+def _allowance(
+    groups: npt.NDArray[np.intp], share: float, level: float, confidence: float
+) -> float:
     """Of these questions, how many may fail where `level` of what is allowed is used."""
     n = _conversations(groups)
-    return int(level * max(0, _most(n, share, confidence)) * groups.size / n)
+    # Where not one may fail, half a one is what the path is laid down for.
+    return level * max(0.5, _most(n, share, confidence)) * groups.size / n
+
+
+def _beaten_by(logits: FloatArray, count: float) -> float:
+    """What `count` of these are expected to lie above: below one, by an exponential tail.
+
+    The tail of a distribution is exponential beyond what was seen (Pickands 1975,
+    doi:10.1214/aos/1176343003, of shape 0); its scale is the mean excess of the highest tenth.
+    """
+    falling = np.sort(logits)[::-1]
+    if count >= 1.0:
+        return float(falling[min(int(count), falling.size - 1)])
+    tenth = max(1, falling.size // 10)
+    scale = float((falling[:tenth] - falling[tenth]).mean()) if falling.size > tenth else 1.0
+    return float(falling[0]) - scale * float(np.log(count))
 
 
 def _floor(
@@ -292,37 +305,45 @@ def _floor(
     best = fitted.reranked
     if threshold is not None:
         best = np.where(fitted.harm <= threshold, fitted.skipped, best)
-    strong = 0.0
-    for kind in np.unique(fitted.kinds[fitted.kinds != OWN]).tolist():
-        at = fitted.kinds == kind
-        may = _expected(fitted.groups[at], options.false_answers, level, options.confidence)
-        falling = np.sort(best[at])[::-1]
-        strong = max(strong, float(np.nextafter(falling[may], 2.0)))
+    edge = 1e-9
+    logits = np.log(np.clip(best, edge, 1 - edge)) - np.log1p(-np.clip(best, edge, 1 - edge))
+
+    def allowance(at: BoolArray, share: float) -> float:
+        return _allowance(fitted.groups[at], share, level, options.confidence)
+
+    strong = max(
+        _beaten_by(logits[at], allowance(at, options.false_answers))
+        for kind in np.unique(fitted.kinds[fitted.kinds != OWN]).tolist()
+        for at in (fitted.kinds == kind,)
+    )
     own = fitted.kinds == OWN
-    may = _expected(fitted.groups[own], options.refusals, level, options.confidence)
-    low = float(np.sort(best[own])[may])
-    strong = min(strong, 1.0)
+    low = -_beaten_by(-logits[own], allowance(own, options.refusals))
     if low >= strong:
-        return Floor(refuse_below=(low + strong) / 2.0)
-    return Floor(refuse_below=low, weak_below=strong)
+        return Floor(refuse_below=sigmoid((low + strong) / 2.0))
+    # Just above the negative that it stands on, which would be answered otherwise.
+    above = float(np.nextafter(sigmoid(strong), 1.0))
+    return Floor(refuse_below=sigmoid(low), weak_below=above)
 
 
 def _threshold(
     fitted: Forecast, options: FidelityOptions, floor: Floor, level: float, least: float
 ) -> float | None:
-    """The highest threshold whose changes stay within `level` of what is allowed."""
+    """The highest threshold whose changes stay within `level` of what is allowed.
+
+    Half a change more is expected than was seen: where none was, more skipped questions are a
+    surer bet than few, since they may hold more changes.
+    """
     seen = fitted.observe(Setting(threshold=None, floor=floor, level=level))
     own = np.flatnonzero(fitted.kinds == OWN)
     order = own[np.argsort(fitted.harm[own], kind="stable")]
     harm = fitted.harm[order]
-    changed = np.cumsum(seen.changed[order])
     new = np.zeros(order.size, dtype=np.intp)
     new[np.unique(fitted.groups[order], return_index=True)[1]] = 1
     conversations = np.cumsum(new)
+    expected = np.cumsum(seen.changed[order]) / np.arange(1, order.size + 1) * conversations + 0.5
     last = np.append(harm[1:] != harm[:-1], True)  # equal ones are skipped together
-    for i in np.flatnonzero(last & (conversations >= least))[::-1].tolist():
-        n = int(conversations[i])
-        most = level * _most(n, options.changed, options.confidence)
-        if changed[i] / (i + 1) * n <= most and harm[i] < 1.0:
+    for i in np.flatnonzero(last & (conversations >= least) & (harm < 1.0))[::-1].tolist():
+        most = _most(int(conversations[i]), options.changed, options.confidence)
+        if expected[i] <= level * (most + _MEDIAN):
             return float(harm[i])
     return None

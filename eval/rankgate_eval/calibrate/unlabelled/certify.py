@@ -139,7 +139,7 @@ def certify(
     harm, model = _harm(fitting, own, changed, lexicon=lexicon, folds=folds, seed=seed)
     forecast = Forecast(
         kinds=np.array([kind_of_row(row) for row in fitting]),
-        groups=np.array([row.group for row in fitting]),
+        groups=np.unique([row.group for row in fitting], return_inverse=True)[1].astype(np.intp),
         harm=harm,
         missed=np.array([s.missed for s in before], dtype=np.bool_),
         reranked=looks([s.reranked for s in before]),
@@ -168,8 +168,9 @@ def certify(
         if seen:
             failed = next(b for b in seen[0] if not b.holds)
             why = (
-                f"already the strictest setting fails: {failed.failures} of {failed.n} {failed.name} "
-                f"(below {failed.upper:.1%} at {options.confidence:.0%}, {failed.allowed:.1%} asked)"
+                f"already the strictest setting fails: {failed.failures} of {failed.n} "
+                f"{failed.name} (below {failed.upper:.1%} at {options.confidence:.0%}, "
+                f"{failed.allowed:.1%} asked)"
             )
             notes.setdefault("gate", why)
             notes.setdefault("floor", why)
@@ -265,13 +266,16 @@ def _marked(row: Row, served: Served) -> Row:
     """The row with what the scorer hands over with weight in the place of what is true."""
     marked = np.zeros_like(row.relevant)
     if kind_of_row(row) == OWN and row.relevant.size:
-        marked[served.handed(served.reranked).weighty] = True
+        marked[np.array(served.handed(served.reranked).weighty, dtype=np.intp)] = True
     return replace(row, relevant=marked, gold=int(marked.sum()))
 
 
 def _told_apart(rows: Sequence[Row], model: Logistic, *, scored: bool) -> Logistic | None:
-    """The model with slope and intercept that tell own questions from negatives by the best
-    passage, both alike in weight; None where a higher number does not speak for one's own."""
+    """The model with slope and intercept that tell own questions from negatives.
+
+    By the best passage of each, both kinds alike in weight; None where a higher number does not
+    speak for one's own.
+    """
     best, own = [], []
     for row in rows:
         seen = row.seen(scored=scored)

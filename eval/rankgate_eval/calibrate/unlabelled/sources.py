@@ -1,0 +1,125 @@
+"""Questions that nobody judged, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+from rankgate.errors import InputError
+from rankgate_eval.data.groups import document_groups
+from rankgate_eval.data.raw import RawDataset
+from rankgate_eval.data.readers.csv import read_csv
+from rankgate_eval.data.readers.lines import numbered_lines
+from rankgate_eval.data.readers.questions import read_questions
+from rankgate_eval.errors import DatasetError
+from rankgate_eval.negatives.unanswerable import Question
+from rankgate_eval.stats.folds import spread
+
+__all__ = ["FOREIGN", "Asked", "foreign_bank", "joined", "read_asked"]
+
+FOREIGN = "foreign"
+_CONVERSATION = ("conversation", "conversation_id", "session", "session_id", "group")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Questions with the conversations they stand in.
+
+    Attributes:
+        questions: id to text.
+        groups: id to conversation, for those of which it is known.
+        sources: id to where it comes from: `questions`, `log` or `documents`.
+        notes: what a reader should know.
+    """
+
+    questions: Mapping[str, str]
+    groups: Mapping[str, str]
+    sources: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    def limited(self, limit: int | None) -> Asked:
+        """At most so many questions, evenly drawn; None: all."""
+        if limit is None:
+            return self
+        kept = spread(list(self.questions), limit)
+        return replace(self, questions={q: self.questions[q] for q in kept})
+
+    def conversations(self) -> dict[str, str]:
+        """Id to conversation; questions in the same words stand in one."""
+        known = {q: [self.groups[q]] if q in self.groups else [] for q in self.questions}
+        return document_groups(self.questions, known, texts=self.questions)
+
+
+def read_asked(file: str | Path, *, source: str = "questions") -> Asked:
+    """Questions of a file: one a line, JSON lines, or a table; a log of decisions is JSON lines.
+
+    JSON lines and tables hold the text as `question` or `query` (JSON also `text`), and perhaps
+    the conversation as `conversation`, `session` or `group`. What else is in them, gold
+    included, is not looked at.
+
+    Args:
+        file: `.jsonl`, `.csv` or `.tsv`, else one question a line; lines that begin with # and
+            empty ones are left out.
+        source: where they come from.
+
+    Raises:
+        DatasetError: rows that cannot be read, with their lines.
+        InputError: no question.
+    """
+    path = Path(file)
+    kinds = {suffix.casefold() for suffix in path.suffixes}
+    if not path.is_file():
+        raise InputError(f"no file of questions at {path}")
+    if kinds & {".jsonl", ".csv", ".tsv"}:
+        raw = read_questions(path) if ".jsonl" in kinds else read_csv(path)
+        _readable(raw)
+        rows = [
+            (row.text, next((str(row.fields[n]) for n in _CONVERSATION if row.fields.get(n)), None))
+            for row in raw.queries
+        ]
+    else:
+        raw = RawDataset(name=path.stem)
+        lines = [text.strip() for _, text in numbered_lines(path, raw)]
+        _readable(raw)
+        rows = [(text, None) for text in dict.fromkeys(lines) if not text.startswith("#")]
+    if not rows:
+        raise InputError(f"{path} has no question")
+    ids = [f"{source}:{number}" for number in range(1, len(rows) + 1)]
+    named = zip(ids, rows, strict=True)
+    return Asked(
+        questions={i: text for i, (text, _) in zip(ids, rows, strict=True)},
+        groups={i: f"{source}:{group}" for i, (_, group) in named if group is not None},
+        sources=dict.fromkeys(ids, source),
+    )
+
+
+def joined(parts: Sequence[Asked]) -> Asked:
+    """Several sources together; ids of the second and later ones get its number before them."""
+    named = [(part, "" if i == 0 else f"{i}:") for i, part in enumerate(parts)]
+    return Asked(
+        questions={f"{n}{q}": text for part, n in named for q, text in part.questions.items()},
+        groups={f"{n}{q}": group for part, n in named for q, group in part.groups.items()},
+        sources={f"{n}{q}": source for part, n in named for q, source in part.sources.items()},
+        notes=tuple(note for part in parts for note in part.notes),
+    )
+
+
+def foreign_bank(own: Iterable[str] = ()) -> list[Question]:
+    """The questions of many fields that ship with rankgate, without those in `own`."""
+    text = resources.files("rankgate_eval.negatives").joinpath("foreign.txt").read_text("utf-8")
+    known, found, field = set(own), [], ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.startswith("#"):
+            field = line.lstrip("# ").strip()
+        elif line.strip() and line.strip() not in known:
+            found.append(
+                Question(id=f"{FOREIGN}:{number}", text=line.strip(), stratum=f"{FOREIGN}:{field}")
+            )
+    return found
+
+
+def _readable(raw: RawDataset) -> None:
+    if raw.errors:
+        raise DatasetError(raw.name, raw.errors)
