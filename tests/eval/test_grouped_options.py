@@ -10,8 +10,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from rankgate.cli import build_app
-from rankgate_eval.cli.grouped import grouped
 from rankgate_eval.cli.inputs import Inputs
+from rankgate_eval.cli.options import grouped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rankgate.retrieve import DEFAULT_K
-from rankgate_eval.cli.grouped import grouped
 from rankgate_eval.cli.options import (
     JsonOption,
     LimitOption,
@@ -18,6 +17,7 @@ from rankgate_eval.cli.options import (
     SeedOption,
     SplitOption,
     debugging,
+    grouped,
     typed_command,
 )
 from rankgate_eval.cli.progress import guarded

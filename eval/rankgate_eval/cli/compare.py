@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rankgate_eval.cli.evaluate import output_folder
-from rankgate_eval.cli.grouped import grouped
 from rankgate_eval.cli.inputs import Inputs
 from rankgate_eval.cli.options import (
     BudgetOption,
@@ -24,6 +23,7 @@ from rankgate_eval.cli.options import (
     SplitOption,
     TopNOption,
     debugging,
+    grouped,
     typed_command,
 )
 from rankgate_eval.cli.progress import guarded

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rankgate_eval.cli.grouped import grouped
 from rankgate_eval.cli.inputs import Inputs
 from rankgate_eval.cli.judging import GeneratorOptions, JudgeOptions
 from rankgate_eval.cli.options import (
@@ -23,6 +22,7 @@ from rankgate_eval.cli.options import (
     SplitOption,
     TopNOption,
     debugging,
+    grouped,
     typed_command,
 )
 from rankgate_eval.cli.progress import guarded

@@ -13,7 +13,6 @@ import typer
 
 from rankgate.errors import InputError
 from rankgate_eval.cli.group import DEFAULT, DefaultCommand
-from rankgate_eval.cli.grouped import grouped
 from rankgate_eval.cli.inputs import Inputs
 from rankgate_eval.cli.options import (
     BudgetOption,
@@ -30,6 +29,7 @@ from rankgate_eval.cli.options import (
     SplitOption,
     TopNOption,
     debugging,
+    grouped,
     typed_command,
 )
 from rankgate_eval.cli.progress import guarded

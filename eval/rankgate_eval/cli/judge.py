@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rankgate_eval.cli.grouped import grouped
 from rankgate_eval.cli.inputs import Inputs
 from rankgate_eval.cli.judging import ModelOptions
 from rankgate_eval.cli.options import (
@@ -28,6 +27,7 @@ from rankgate_eval.cli.options import (
     SeedOption,
     TopNOption,
     debugging,
+    grouped,
     typed_command,
 )
 from rankgate_eval.cli.progress import Teller, guarded
