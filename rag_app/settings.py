@@ -104,7 +104,11 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(None, description="API of the LLM; none: OpenAI's own")
     openai_model: str | None = Field(None, description="name of the LLM; openai needs it")
     openai_api_key: SecretStr | None = Field(None, description="key of that API; never shown")
-    openai_timeout_s: float = Field(60, gt=0, description="seconds for one answer of the LLM")
+    openai_timeout_s: float = Field(
+        60,
+        gt=0,
+        description="seconds until the LLM begins an answer, and between two of its pieces",
+    )
     condense: Literal["auto", "rule", "off"] = Field(
         "auto",
         description="follow-up questions: auto: by the LLM where the generator is openai, else by "

@@ -232,7 +232,7 @@ class Pipeline:
                 else:
                     written = writer.answer(searched.told, context)
             except GeneratorError as exc:
-                error, exit_code = str(exc), exc.exit_code
+                error, exit_code, written = str(exc), exc.exit_code, exc.said
             timings["generate"] = _since(asked)
         else:
             written = refusal(writer.mode)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from rag_app.generate.context import Context, SourceText
 from rag_app.index.page_starts import page_at
+from rankgate.spoken import denies
 
 __all__ = ["REFUSAL", "Answer", "Generator", "Quote", "Source", "is_refusal", "refusal"]
 
@@ -109,9 +110,9 @@ def refusal(mode: str, *, read: int = 0, left_out: int = 0) -> Answer:
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a text begins with the refusal, whatever its apostrophe, case and quotes."""
+    """Whether a text begins with the refusal, or says so in a model's own words."""
     plain = text.replace("\u2019", "'").replace("\u2018", "'").lstrip(" \t\r\n\"'*_>`")
-    return plain.lower().startswith(REFUSAL.lower())
+    return plain.lower().startswith(REFUSAL.lower()) or denies(text)
 
 
 class Generator(Protocol):

@@ -6,7 +6,12 @@ RankgateError
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rankgate.errors import RankgateError
+
+if TYPE_CHECKING:
+    from rag_app.generate.answer import Answer
 
 __all__ = ["EXIT_GENERATOR", "GeneratorError"]
 
@@ -17,3 +22,5 @@ class GeneratorError(RankgateError):
     """The LLM gave no usable answer: unreachable, refused, too slow, cut off, or garbage."""
 
     exit_code = EXIT_GENERATOR
+    said: Answer | None = None
+    """What was said before it broke off; None: nothing."""

@@ -18,6 +18,7 @@ from rag_app.generate.errors import GeneratorError
 from rankgate.deadline import Deadline
 from rankgate.errors import ConfigError, MissingExtraError
 from rankgate.scorers import ScoreContext
+from rankgate.spoken import Spoken, may_deny, spoken
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -42,7 +43,7 @@ class OpenAIGenerator:
         model: its name at the API.
         base_url: of the API, such as `http://127.0.0.1:11434/v1`; None: OpenAI's own.
         api_key: None for a server that wants none. Never taken from the environment.
-        timeout_s: for one answer, repetitions included.
+        timeout_s: until an answer begins, repetitions included, and between two of its pieces.
         sleep: waits between attempts, in seconds.
 
     Raises:
@@ -122,11 +123,11 @@ class OpenAIGenerator:
                 lambda: self._ask(_said(question, context), deadline.remaining()), deadline
             )
             choice = done.choices[0]
-            text = choice.message.content or ""
+            text = spoken(choice.message.content or "")
         if choice.finish_reason == "length":
             text += " ..."
-        if not text.strip():
-            raise GeneratorError(f"{self.model} at {self.base_url} answered with nothing")
+        if not text.strip(" ."):
+            raise self._nothing()
         if is_refusal(text):
             return refusal(self.mode, read=len(context.sources), left_out=context.left_out)
         numbering = CitationNumbering(len(context.sources))
@@ -141,10 +142,25 @@ class OpenAIGenerator:
             GeneratorError: it broke off, also after some pieces.
 
         """
-        deadline = self._until(context.limits)
         numbering = CitationNumbering(len(context.sources))
-        written, head, decided, finish = "", "", False, None
+        written: list[str] = []
+        try:
+            yield from self._streamed(question, context, numbering, written)
+        except GeneratorError as exc:
+            if "".join(written).strip():
+                # What the reader has seen stays, with its sources.
+                text = "".join([*written, numbering.finish(), " ..."])
+                exc.said = self._answer(supported(text, numbering, context.sources), context)
+            raise
+
+    def _streamed(
+        self, question: str, context: Context, numbering: CitationNumbering, written: list[str]
+    ) -> Iterator[str | Answer]:
+        """The stream; `written` gets each piece before it is given."""
+        deadline = self._until(context.limits)
+        thoughts, head, decided, finish = Spoken(), "", False, None
         with self._mapped():
+            # The client's own timeout is between two pieces: a stream lives as long as words come.
             chunks, chunk = self._repeated(
                 lambda: _opened(
                     self._ask(_said(question, context), deadline.remaining(), stream=True)
@@ -155,23 +171,22 @@ class OpenAIGenerator:
                 while chunk is not None:
                     text, why = _told(chunk)
                     finish = finish if why is None else why
-                    head += text
-                    if not decided and is_refusal(head):
-                        break
-                    decided = decided or not _may_become_refusal(head)
+                    head += thoughts.feed(text)
+                    decided = decided or not (is_refusal(head) or _may_become_refusal(head))
                     if decided:
                         piece, head = numbering.feed(head), ""
-                        written += piece
+                        written.append(piece)
                         if piece:
                             yield piece
                     if context.limits.cancelled.is_set():
                         raise GeneratorError("nobody waits for the answer any more")
-                    if deadline.expired:
+                    if context.limits.deadline is not None and context.limits.deadline.expired:
                         raise GeneratorError(
-                            f"{self.model} at {self.base_url} was still writing after "
-                            f"{self.timeout_s:g} s; raise openai_timeout_s"
+                            f"{self.model} at {self.base_url} was still writing when the "
+                            "request's time was over"
                         )
                     chunk = next(chunks, None)
+        head += thoughts.finish()
         if not decided and is_refusal(head):
             yield REFUSAL
             yield refusal(self.mode, read=len(context.sources), left_out=context.left_out)
@@ -182,12 +197,13 @@ class OpenAIGenerator:
             )
         piece = numbering.feed(head) + numbering.finish()
         piece += " ..." if finish == "length" else ""
-        written += piece
-        if not written.strip():
-            raise GeneratorError(f"{self.model} at {self.base_url} answered with nothing")
+        written.append(piece)
+        whole = "".join(written)
+        if not whole.strip(" ."):
+            raise self._nothing()
         if piece:
             yield piece
-        yield self._answer(supported(written, numbering, context.sources), context)
+        yield self._answer(supported(whole, numbering, context.sources), context)
 
     def line(self, task: str, text: str, limits: ScoreContext) -> str:
         """What the LLM says to a task about a text; asked once, for at most ten seconds.
@@ -198,7 +214,12 @@ class OpenAIGenerator:
         seconds = min(_LINE_S, self._until(limits).remaining())
         with self._mapped():
             done = self._ask([_message("system", task), _message("user", text)], seconds)
-            return done.choices[0].message.content or ""
+            return spoken(done.choices[0].message.content or "")
+
+    def _nothing(self) -> GeneratorError:
+        return GeneratorError(
+            f"{self.model} at {self.base_url} answered with nothing, or with thoughts alone"
+        )
 
     def _until(self, limits: ScoreContext) -> Deadline:
         """When an answer that is begun now has to be there."""
@@ -296,7 +317,7 @@ def _told(chunk: ChatCompletionChunk) -> tuple[str, str | None]:
 
 def _may_become_refusal(head: str) -> bool:
     plain = head.replace("\u2019", "'").lstrip(_LEAD).lower()
-    return REFUSAL.lower().startswith(plain)
+    return REFUSAL.lower().startswith(plain) or may_deny(head)
 
 
 def _retry_after(exc: Exception) -> float:

@@ -174,10 +174,79 @@ def test_a_slow_server_is_given_up(server):
         generator(server, timeout_s=0.3).answer("q?", CONTEXT)
 
 
-def test_a_stream_that_trickles_on_and_on_is_given_up(server):
-    server.will(Reply(text="word " * 200, piece=5, trickles=True))
-    with pytest.raises(GeneratorError, match=r"still writing after 0\.5 s"):
-        list(generator(server, timeout_s=0.5).stream("q?", CONTEXT))
+def test_a_stream_lives_as_long_as_words_come(server):
+    server.will(Reply(text="word " * 12, piece=5, trickles=True))  # 1.2 s in all
+    text, answer = streamed(generator(server, timeout_s=0.5))
+    assert text == answer.text == ("word " * 12).strip()
+
+
+def test_silence_between_two_words_ends_a_stream_and_what_was_said_stays(server):
+    server.will(Reply(text="The gate skips [2]. And so on", piece=10, holds_after=2))
+    stream = generator(server, timeout_s=0.3).stream("q?", CONTEXT)
+    seen = []
+    with pytest.raises(GeneratorError, match=r"within 0\.3 s") as caught:
+        seen += stream
+    said = caught.value.said
+    assert said is not None and said.text == "The gate skips [1]. ..."
+    assert [s.number for s in said.sources] == [1]
+
+
+@pytest.mark.parametrize("piece", [1, 3, 500])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("<think>Draft [2]: maybe <b>no</b>.</think>\n\nIt skips [1].", "It skips [1]."),
+        ("<thinking>\nx</thinking>It skips [1].", "It skips [1]."),
+        ("It skips [1].\n<think>sure?</think>\nYes.", "It skips [1].\nYes."),
+        ("The mark `<think>` begins a thought [1].", "The mark `<think>` begins a thought [1]."),
+    ],
+)
+def test_thoughts_reach_no_reader(server, text, said, piece):
+    server.will(Reply(text=text, piece=piece))
+    assert generator(server).answer("q?", CONTEXT).text == said
+    pieces, answer = streamed(generator(server))
+    assert pieces == answer.text == said
+    assert [s.number for s in answer.sources] == [1]
+
+
+def test_nothing_but_thoughts_is_no_answer(server):
+    server.will(Reply(text="<think>and so on and so", finish="length"))
+    for ask in (generator(server).answer, lambda q, c: list(generator(server).stream(q, c))):
+        with pytest.raises(GeneratorError, match="thoughts alone"):
+            ask("q?", CONTEXT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The provided sources do not contain information about the moon.",
+        "I'm sorry, but the documents don't mention the warranty. Please ask the vendor.",
+        "Unfortunately, none of the passages answer this question.",
+        "There is no information about that in the context.",
+        "<think>Is it there? [1]</think>I couldn\u2019t find this in the sources.",
+    ],
+)
+@pytest.mark.parametrize("piece", [1, 500])
+def test_a_refusal_in_a_models_own_words_is_one(server, text, piece):
+    server.will(Reply(text=text, piece=piece))
+    assert generator(server).answer("q?", CONTEXT).refused
+    pieces, answer = streamed(generator(server))
+    assert pieces == REFUSAL and answer.refused
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The sources do not name a price, but a fee of 5 is due [1].",
+        "There is no limit to uploads [2].",
+        "The documents contain both figures [1].",
+        "I don't think the gate skips [1].",
+    ],
+)
+def test_an_answer_that_begins_like_a_denial_is_one(server, text):
+    server.will(Reply(text=text, piece=1))
+    pieces, answer = streamed(generator(server))
+    assert not answer.refused and pieces == answer.text
 
 
 def test_a_wrong_key_is_named_but_not_shown(server):

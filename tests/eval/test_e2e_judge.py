@@ -136,6 +136,25 @@ def test_fenced_and_wordy_json_is_read():
         assert scored(server, metrics=("faithfulness",))["faithfulness"].value == 1.0
 
 
+@pytest.mark.parametrize("mode", ["json", "plain"])
+def test_a_draft_in_a_thought_is_no_verdict_and_back_ticks_are_no_fence(mode):
+    """Drafts were taken for verdicts, 0.0 for 1.0; valid JSON with back-ticks was missing."""
+    verdict = {**ONE_VERDICT["statements"][0], "reason": "it says `zinc`: ```mine``` [1] {x}"}
+    draft = {**verdict, "verdict": 0}
+
+    def fault(body, count):
+        if asks(body, "StatementGeneratorOutput"):
+            return Fault(text='<think>[]</think>{"statements": ["The mine ```holds``` zinc."]}')
+        if asks(body, "NLIStatementOutput"):
+            said = json.dumps({"statements": [verdict]})
+            return Fault(text=f"<think>{json.dumps({'statements': [draft]})}</think>\n{said}")
+        return None
+
+    with serving(ScriptedServer(fault=fault)) as server:
+        assert scored(server, metrics=("faithfulness",), mode=mode)["faithfulness"].value == 1.0
+        assert len(server.requests) == 2  # nothing was asked, and paid, twice
+
+
 def test_metrics_with_a_reference_only_where_there_is_one():
     bare = AskedQuestion(id="q", text=QUESTION.text)
     with serving() as server:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rankgate.errors import InputError
+from rankgate.spoken import denies, spoken
 from rankgate_eval.answers.calls import Calls, Purpose
 from rankgate_eval.answers.endpoint import Endpoint
 from rankgate_eval.data.attribute import is_attribute_name, load_object
@@ -122,8 +123,8 @@ class ApiGenerator:
         }
         purpose = Purpose(role="generator", sample=sample, metric="answer")
         reply = await calls.chat(self.endpoint, body, salt="answer", purpose=purpose)
-        said = reply.choices[0].message.content
-        text = "" if said is None else said.strip()
+        content = reply.choices[0].message.content
+        text = "" if content is None else spoken(content)
         if not text:
             raise CallFailed("empty", f"{model.name} answered with nothing")
         return Answer(text=text, refused=is_refusal(text, self.refusals))
@@ -310,14 +311,16 @@ def prompt_of(question: str, texts: Sequence[str]) -> str:
 
 
 def is_refusal(text: str, markers: Sequence[str] = ()) -> bool:
-    """Whether an answer begins with the refusal, or with another generator's own.
+    """Whether an answer begins with the refusal, or with another generator's, or denies.
 
     Args:
         text: the answer.
         markers: beginnings of further refusals; case, quotes and apostrophes do not count.
     """
     plain = _plain(text)
-    return any(plain.startswith(_plain(m)) for m in (REFUSAL, *markers) if m.strip())
+    return denies(text) or any(
+        plain.startswith(_plain(m)) for m in (REFUSAL, *markers) if m.strip()
+    )
 
 
 def _plain(text: str) -> str:

@@ -31,7 +31,6 @@ os.environ["RAGAS_DO_NOT_TRACK"] = "true"
 import instructor
 import openai
 from instructor.core import InstructorRetryException, ResponseParsingError
-from instructor.utils import extract_json_from_codeblock
 from pydantic import ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError
 from ragas import _analytics
@@ -46,6 +45,7 @@ from ragas.metrics.collections.factual_correctness.util import NLIStatementInput
 from ragas.metrics.collections.factual_correctness.util import NLIStatementOutput as ClaimOutput
 from ragas.metrics.collections.faithfulness.util import NLIStatementInput, NLIStatementOutput
 
+from rankgate.spoken import json_values, spoken
 from rankgate_eval.answers.calls import Calls, Purpose, digest
 from rankgate_eval.answers.endpoint import Endpoint
 from rankgate_eval.errors import CallFailed
@@ -192,8 +192,7 @@ class Judging(InstructorBaseRagasLLM):  # type: ignore[misc]
             )
             message = reply.choices[0].message
             if message.content is not None:
-                # Servers without a JSON mode answer in a code fence, or with words around it.
-                message.content = extract_json_from_codeblock(message.content)
+                message.content = json_of(message.content)
             return reply
 
         ask = instructor.patch(create=create, mode=instructor.Mode[_MODES[self._mode]])
@@ -231,6 +230,16 @@ class Embeddings(BaseRagasEmbedding):  # type: ignore[misc]
             return vector
         purpose = Purpose(role="embeddings", sample=self._sample, metric="answer_relevancy")
         return await self._calls.embed(self._source, text, purpose=purpose)
+
+
+def json_of(said: str) -> str:
+    """The last JSON object of an answer: servers without a JSON mode put words around it.
+
+    The answer itself where there is none; that is instructor's to complain of.
+    """
+    words = spoken(said)
+    objects = [value for value in json_values(words) if isinstance(value, dict)]
+    return json.dumps(objects[-1], ensure_ascii=False) if objects else words
 
 
 def checked(model: Any, check: Check | None) -> Any:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rankgate.spoken import json_values, spoken
 from rankgate_eval.answers.calls import Calls, Purpose, open_store, spent_before
 from rankgate_eval.answers.endpoint import Budget, Endpoint, Prices, Usage
 from rankgate_eval.errors import BudgetReached, CallFailed
@@ -31,9 +31,6 @@ _SYSTEM = (
 )
 _AGAIN = "That could not be read. Reply with nothing but JSON: "
 _ATTEMPTS = 2
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_DECODER = json.JSONDecoder()
-_BRACKETS = 400  # more are no grades, and could nest deeper than Python reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,26 +183,11 @@ def read_grades(text: str, count: int) -> list[int] | None:
     list of grades, or of objects with a grade, alone or in an object, and an object of number to
     grade. Nothing is guessed: a list that is too short says nothing of any passage.
     """
-    spoken = _THOUGHT.sub(" ", text)
-    if re.search(r"<think(?:ing)?>", spoken, re.IGNORECASE):
-        return None  # it was still thinking
     found = None
-    for value in _values(spoken.rpartition("</think>")[2]):
+    for value in json_values(spoken(text)):
         grades = _grades(value, count)
         found = found if grades is None else grades
     return found
-
-
-def _values(text: str) -> Iterator[Any]:
-    """Every JSON object and list in a text that stands in no other; none of a heap of brackets."""
-    at = 0 if sum(map(text.count, "[{")) <= _BRACKETS else len(text)
-    while (begin := re.compile(r"[{\[]").search(text, at)) is not None:
-        try:
-            value, at = _DECODER.raw_decode(text, begin.start())
-        except ValueError:
-            at = begin.start() + 1
-            continue
-        yield value
 
 
 def _grades(value: Any, count: int) -> list[int] | None:
