@@ -63,7 +63,10 @@ def test_the_same_verb_has_the_same_name_in_both(method, own):
             "from_chroma": {"vectorstore": ...},
             "from_retrievers": {"same_by": "id", "id_key": None},
         },
-        "llama_index": {"from_chroma": {"index": ...}},
+        "llama_index": {
+            "from_chroma": {"index": ...},
+            "from_retriever": {"embed_model": None, "space": None},
+        },
     }
     for retriever in BOTH:
         more = further[retriever.__module__.partition(".")[0]].get(method, {})
@@ -159,7 +162,8 @@ def test_the_runnable():
 
 def test_the_postprocessor():
     assert parameters(llama_rankgate.RankGateRerank.__init__) == {
-        "self": ..., "top_n": None, "chroma_space": None, "on_outcome": None,
+        "self": ..., "top_n": None, "chroma_space": None, "embed_model": None,
+        "on_outcome": None,
         "events_with_content": True, "callback_manager": None, "**settings": ...,
     }  # fmt: skip
     first = next(iter(inspect.signature(llama_rankgate.RankGateRerank).parameters))

@@ -266,7 +266,7 @@ def components(index, **parts):
         RankGateRerank(**parts),
         RankGateRunnable(**parts),
         LlamaRerank(**parts),
-        LlamaRetriever.from_retriever(index, **parts),
+        LlamaRetriever.from_retrievers([index.as_retriever()], **parts),
     )
 
 

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
-from llama_index.postprocessor.rankgate.nodes import candidates_from_nodes
-from rankgate import Candidate
+from llama_index.postprocessor.rankgate.nodes import FoundNodes, found_nodes
+from rankgate import Candidate, FirstStageKind, Profile
 from rankgate.adapters.arguments import FirstStageLike
+from rankgate.adapters.embedders import embedder_name, is_chroma
 from rankgate.adapters.found import Found
+from rankgate.adapters.scores import ScoreReader
+from rankgate.adapters.stores import stored_vectors
+from rankgate.describe import Description
 from rankgate.errors import InputError
 from rankgate.retrieve import CandidateSupplier
-from rankgate.retrieve.spaces import Space
+from rankgate.retrieve.spaces import Space, chroma_space
 
 __all__ = [
     "CandidateFinder",
     "Finder",
     "FoundNodes",
     "RetrieverFinder",
+    "score_reader",
+    "with_scores",
 ]
-
-
-FoundNodes = Found[NodeWithScore]
-"""What a finder of this package gives."""
 
 
 class Finder(Protocol):
@@ -43,44 +48,115 @@ class Finder(Protocol):
 
 
 class RetrieverFinder:
-    """Any LlamaIndex retriever.
+    """Any LlamaIndex retriever, its nodes' scores made cosines where they can be.
 
     One that has `similarity_top_k` is asked for k through a shallow copy, so that the caller's
     own keeps its number. Another gives what it gives, cut to k where the caller named k.
 
     Args:
         retriever: the first stage.
-        chroma_space: its scores are Chroma's `exp(-distance)` in this space and become cosines;
-            None: they are not read, because their meaning is not known.
+        embed_model: what made the vectors that its scores compare; None: as a retriever of a
+            vector index says, and where none does the scores are not read.
+        space: `cosine`, `l2` or `ip`; None: found by looking. A wrong one is an error.
+        chroma: the scores are Chroma's `exp(-distance)`; believed where nothing can be looked at.
 
     Raises:
         InputError: not a retriever.
+        ConfigError: an unknown space.
     """
 
-    def __init__(self, retriever: BaseRetriever, *, chroma_space: Space | None = None) -> None:
+    def __init__(
+        self,
+        retriever: BaseRetriever,
+        *,
+        embed_model: BaseEmbedding | None = None,
+        space: Space | None = None,
+        chroma: bool = False,
+    ) -> None:
         if not isinstance(retriever, BaseRetriever):
             raise InputError(
                 f"retriever must be a LlamaIndex BaseRetriever, got {type(retriever).__name__}. "
                 "An index gives one: index.as_retriever()."
             )
         self.retriever = retriever
-        self.chroma_space = chroma_space
+        store = getattr(retriever, "_vector_store", None)
+        own = getattr(retriever, "_embed_model", None) if store is not None else None
+        self.embed_model = own if embed_model is None else embed_model
+        self.scores: ScoreReader | None = None
+        self._chroma_space = space if chroma and self.embed_model is None else None
+        if self._chroma_space is None and (self.embed_model is not None or space is not None):
+            self.scores = score_reader(
+                type(retriever if store is None else store).__name__,
+                self.embed_model,
+                store=store,
+                space=space,
+            )
+        mode = getattr(retriever, "_vector_store_query_mode", "default")
+        self._ordered = str(getattr(mode, "value", mode)) != "mmr"
+
+    @property
+    def profile(self) -> Profile:
+        """The embedder, and the space as far as it is known yet."""
+        space = self._chroma_space if self.scores is None else self.scores.space
+        return Profile(embedder=embedder_name(self.embed_model), space=space)
 
     def find(self, query: QueryBundle, k: int, *, asked: bool) -> FoundNodes:
         """The retriever's nodes, its own events below ours."""
         child, sized = _asking_for(self.retriever, k)
-        return self._found(child.retrieve(replace(query)), k if asked or sized else None)
+        return self._found(query, child.retrieve(replace(query)), k if asked or sized else None)
 
     async def afind(self, query: QueryBundle, k: int, *, asked: bool) -> FoundNodes:
         """`find` by the retriever's own async method."""
         child, sized = _asking_for(self.retriever, k)
-        return self._found(await child.aretrieve(replace(query)), k if asked or sized else None)
+        nodes = await child.aretrieve(replace(query))
+        size = k if asked or sized else None
+        if self.scores is None or self.scores.settled:
+            return self._found(query, nodes, size)
+        return await asyncio.to_thread(self._found, query, nodes, size)
 
-    def _found(self, nodes: Sequence[NodeWithScore], k: int | None) -> FoundNodes:
+    def _found(
+        self, query: QueryBundle, nodes: Sequence[NodeWithScore], k: int | None
+    ) -> FoundNodes:
         found = list(nodes) if k is None else list(nodes)[:k]
-        return Found(
-            candidates=candidates_from_nodes(found, chroma_space=self.chroma_space), items=found
+        return found_nodes(
+            query.query_str,
+            found,
+            scores=self.scores,
+            ordered=self._ordered,
+            chroma_space=self._chroma_space,
         )
+
+    @property
+    def kind(self) -> FirstStageKind:
+        """Which scores its candidates will carry, unless looking shows that they cannot."""
+        read = self.scores is not None or self._chroma_space is not None
+        return FirstStageKind.DENSE if read else FirstStageKind.ORDER
+
+
+def score_reader(
+    what: str,
+    embed_model: BaseEmbedding | None,
+    *,
+    store: object = None,
+    space: str | None = None,
+) -> ScoreReader:
+    """What finds out what node scores mean.
+
+    Args:
+        what: the store's name, for messages.
+        embed_model: what made its vectors.
+        store: LlamaIndex's vector store, asked for its vectors where it can be.
+        space: as the caller says.
+    """
+    configured = chroma_space(store) if space is None and is_chroma(store) else None
+    return ScoreReader(
+        what,
+        embed_query=None if embed_model is None else partial(_query_vector, embed_model),
+        embed_texts=None if embed_model is None else partial(_text_vectors, embed_model),
+        vectors_of=None if store is None else stored_vectors(store),
+        space=space,
+        configured=configured,
+    )
 
 
 class CandidateFinder:
@@ -111,6 +187,20 @@ class CandidateFinder:
             for c in candidates
         ]
         return Found(candidates=candidates, items=nodes)
+
+
+# Functions of ours, because LlamaIndex's traced methods cannot be pickled.
+def _query_vector(embed_model: BaseEmbedding, query: str) -> list[float]:
+    return embed_model.get_query_embedding(query)
+
+
+def _text_vectors(embed_model: BaseEmbedding, texts: list[str]) -> list[list[float]]:
+    return embed_model.get_text_embedding_batch(texts)
+
+
+def with_scores(said: Description, scores: ScoreReader | None) -> Description:
+    """What a component says of itself, and of the scores that it reads."""
+    return said if scores is None else replace(said, notes=(*said.notes, f"scores: {scores}"))
 
 
 def _asking_for(retriever: BaseRetriever, k: int) -> tuple[BaseRetriever, bool]:

@@ -11,7 +11,8 @@ from typing import TypeVar
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from llama_index.postprocessor.rankgate.finders import FoundNodes, RetrieverFinder
+from llama_index.postprocessor.rankgate.finders import RetrieverFinder
+from llama_index.postprocessor.rankgate.nodes import FoundNodes
 from rankgate import Candidate
 from rankgate.adapters.found import Found
 from rankgate.retrieve import RetrieverFusion, list_depth, separate_failures

@@ -4,24 +4,78 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, TextNode
 
 from rankgate import Candidate, Outcome
 from rankgate.adapters.annotations import METADATA_KEYS, annotated
+from rankgate.adapters.found import Found
+from rankgate.adapters.scores import ScoreReader
 from rankgate.errors import InputError
 from rankgate.retrieve import cosine_from_exp_distance
 from rankgate.retrieve.spaces import Space
 
 __all__ = [
     "METADATA_KEYS",
+    "FoundNodes",
     "annotated",
     "candidates_from_nodes",
+    "found_nodes",
     "nodes_from_outcome",
     "stored_nodes",
     "text_of",
 ]
+
+FoundNodes = Found[NodeWithScore]
+"""What a finder of this package gives."""
+
+_EARLIER = "rankgate_outcome"  # in the metadata of nodes that an earlier pass has scored
+
+
+def found_nodes(
+    query: str,
+    nodes: Sequence[NodeWithScore],
+    *,
+    scores: ScoreReader | None = None,
+    ordered: bool = True,
+    chroma_space: Space | None = None,
+) -> FoundNodes:
+    """Nodes as candidates, with their scores as cosines where they can be read.
+
+    Args:
+        query: what was asked.
+        nodes: best first.
+        scores: reads the node scores; None: they are not read, because nothing is known of them.
+        ordered: whether the nodes stand in the order of their scores.
+        chroma_space: the node scores are Chroma's `exp(-distance)` in this space.
+
+    Raises:
+        InputError: not a `NodeWithScore`, or a score that is not finite or no `exp(-distance)`.
+        ConfigError: the space that somebody named is not that of the scores.
+    """
+    rows = candidates_from_nodes(nodes, chroma_space=chroma_space)
+    if scores is None or chroma_space is not None or not rows:
+        return Found(candidates=rows, items=list(nodes))
+    earlier = [_EARLIER in n.node.metadata for n in nodes]
+    given = [_finite(n.score, i) for i, n in enumerate(nodes) if n.score is not None]
+    if any(earlier):
+        dense = [n.node.metadata.get("rankgate_dense") for n in nodes]
+        notes: tuple[str, ...] = ()
+    elif len(given) < len(rows):
+        dense = [None] * len(rows)
+        notes = (f"scores_unread: {scores.what} returned nodes without scores",)
+    else:
+        ids, texts = [c.id for c in rows], [c.text for c in rows]
+        reading = scores.read(query, ids, texts, given, ordered=ordered)
+        dense = [None] * len(rows) if reading.cosines is None else list(reading.cosines)
+        notes = reading.notes
+    return Found(
+        candidates=[replace(c, dense=d) for c, d in zip(rows, dense, strict=True)],
+        items=list(nodes),
+        notes=notes,
+    )
 
 
 def candidates_from_nodes(
@@ -32,7 +86,7 @@ def candidates_from_nodes(
     Args:
         nodes: best first.
         chroma_space: the node scores are Chroma's `exp(-distance)` in this space and become
-            cosines; None: the scores are not read, because their meaning is not known.
+            cosines; None: the scores are not read.
 
     Raises:
         InputError: not a `NodeWithScore`, or a score that is no `exp(-distance)`.
@@ -85,7 +139,7 @@ def stored_nodes(retrievers: Iterable[Any]) -> list[BaseNode]:
 
 def _cosine(node: NodeWithScore, position: int, space: Space) -> float | None:
     seen = node.node.metadata
-    if "rankgate_outcome" in seen:
+    if _EARLIER in seen:
         # An earlier pass has put its own score in place of Chroma's, and kept the cosine.
         earlier = seen.get("rankgate_dense")
         return None if earlier is None else float(earlier)

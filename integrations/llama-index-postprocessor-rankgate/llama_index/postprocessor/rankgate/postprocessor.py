@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from llama_index.postprocessor.rankgate.events import End, announced, top_n_of
-from llama_index.postprocessor.rankgate.nodes import candidates_from_nodes, nodes_from_outcome
+from llama_index.postprocessor.rankgate.finders import score_reader, with_scores
+from llama_index.postprocessor.rankgate.nodes import FoundNodes, found_nodes, nodes_from_outcome
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
 from rankgate.adapters.arguments import PARTS, RerankerSettings
 from rankgate.adapters.as_scorer import ScorerLike
-from rankgate.adapters.embedders import known_profile
+from rankgate.adapters.embedders import embedder_name, known_profile
 from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.adapters.scores import ScoreReader
 from rankgate.describe import Description
 from rankgate.errors import ConfigError, InputError
 from rankgate.retrieve.spaces import Space, space_named
@@ -38,8 +42,10 @@ class RankGateRerank(BaseNodePostprocessor):
     Args:
         top_n: nodes to return; None: the policy's.
         chroma_space: `cosine`, `l2` or `ip`: the nodes come from a `ChromaVectorStore` with
-            that space, whose scores are `exp(-distance)`; the gate then sees cosines. None:
-            scores of the retriever are not read, and the policy's section `order` applies.
+            that space, whose scores are `exp(-distance)`; the gate then sees cosines.
+        embed_model: what made the index's vectors: what its scores mean is found with the first
+            question, by embedding a few nodes once more, and the gate sees cosines. Without
+            either, scores are not read, and the policy's section `order` applies.
         on_outcome: called with each outcome before the nodes are returned.
         events_with_content: False keeps queries and nodes out of every event.
         callback_manager: LlamaIndex's.
@@ -70,6 +76,7 @@ class RankGateRerank(BaseNodePostprocessor):
     )
 
     _engine: LateReranker = PrivateAttr()
+    _scores: ScoreReader | None = PrivateAttr(default=None)
     _on_outcome: Callable[[Outcome], None] | None = PrivateAttr(default=None)
 
     def __init__(
@@ -77,6 +84,7 @@ class RankGateRerank(BaseNodePostprocessor):
         top_n: int | None = None,
         *,
         chroma_space: Space | None = None,
+        embed_model: BaseEmbedding | None = None,
         on_outcome: Callable[[Outcome], None] | None = None,
         events_with_content: bool = True,
         callback_manager: CallbackManager | None = None,
@@ -86,6 +94,11 @@ class RankGateRerank(BaseNodePostprocessor):
         own = {name: rest.pop(name) for name in PARTS if name in rest}
         if chroma_space is not None:
             space_named(chroma_space)
+            if embed_model is not None:
+                raise InputError(
+                    "chroma_space and embed_model both say what the scores are: give embed_model "
+                    "alone, the space is found by looking"
+                )
         if callback_manager is not None:
             rest["callback_manager"] = callback_manager
         fields = {
@@ -94,7 +107,9 @@ class RankGateRerank(BaseNodePostprocessor):
             "events_with_content": events_with_content,
         }
         super().__init__(**{**fields, **rest})
-        found = None if chroma_space is None else Profile(space=chroma_space)
+        if embed_model is not None:
+            self._scores = score_reader("the retriever", embed_model)
+        found = Profile(embedder=embedder_name(embed_model), space=chroma_space)
         self._engine = LateReranker(RerankerParts(kind=self._kind, found=found, **own))
         self._on_outcome = on_outcome
 
@@ -122,37 +137,48 @@ class RankGateRerank(BaseNodePostprocessor):
         return cls(top_n, **kwargs)
 
     def describe(self) -> Description:
-        """What is active (gate, floor, probabilities), and what is off and why."""
-        return self._engine.describe()
+        """What is active (gate, floor, probabilities) and what the scores are; what is off, why."""
+        return with_scores(self._engine.describe(), self._scores)
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         query = _query_of(query_bundle)
-        candidates = candidates_from_nodes(nodes, chroma_space=self.chroma_space)
+        found = self._found(query, nodes)
         reranker = self._engine.get()
         with self._announced(nodes, query, reranker) as end:
-            outcome = reranker.rerank(query.query_str, candidates, top_n=self.top_n)
-            return self._result(nodes, outcome, end)
+            outcome = reranker.rerank(query.query_str, found.candidates, top_n=self.top_n)
+            return self._result(nodes, outcome, found.notes, end)
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         query = _query_of(query_bundle)
-        candidates = candidates_from_nodes(nodes, chroma_space=self.chroma_space)
+        read = self._scores is None or self._scores.settled
+        found = (
+            self._found(query, nodes)
+            if read
+            else await asyncio.to_thread(self._found, query, nodes)
+        )
         reranker = await self._engine.aget()
         with self._announced(nodes, query, reranker) as end:
-            outcome = await reranker.arerank(query.query_str, candidates, top_n=self.top_n)
-            return self._result(nodes, outcome, end)
+            outcome = await reranker.arerank(query.query_str, found.candidates, top_n=self.top_n)
+            return self._result(nodes, outcome, found.notes, end)
 
     @property
     def _kind(self) -> FirstStageKind:
-        return FirstStageKind.ORDER if self.chroma_space is None else FirstStageKind.DENSE
+        unread = self.chroma_space is None and self._scores is None
+        return FirstStageKind.ORDER if unread else FirstStageKind.DENSE
+
+    def _found(self, query: QueryBundle, nodes: list[NodeWithScore]) -> FoundNodes:
+        return found_nodes(
+            query.query_str, nodes, scores=self._scores, chroma_space=self.chroma_space
+        )
 
     def _result(
-        self, nodes: list[NodeWithScore], outcome: Outcome, end: End
+        self, nodes: list[NodeWithScore], outcome: Outcome, notes: tuple[str, ...], end: End
     ) -> list[NodeWithScore]:
-        outcome = self._engine.noted(outcome, None)
+        outcome = self._engine.noted(outcome, None, *notes)
         if self._on_outcome is not None:
             self._on_outcome(outcome)
         return end([outcome], [nodes_from_outcome(outcome, nodes)])[0]
@@ -178,7 +204,7 @@ class RankGateRerank(BaseNodePostprocessor):
         scorer = parts.scorer if whole is None else whole.scorer
         lexicon = parts.lexicon if whole is None else whole.lexicon
         profile = known_profile(parts.profile, embedder=parts.embedder).to_dict()
-        needs = {"scorer": scorer, "lexicon": lexicon}
+        needs = {"scorer": scorer, "lexicon": lexicon, "embed_model": self._scores}
         return {
             **data,
             "policy": None if policy is None else policy.to_dict(),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.indices.base import BaseIndex
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
@@ -18,11 +19,16 @@ from llama_index.postprocessor.rankgate.events import End, announced, retrievals
 from llama_index.postprocessor.rankgate.finders import (
     CandidateFinder,
     Finder,
-    FoundNodes,
     RetrieverFinder,
+    with_scores,
 )
 from llama_index.postprocessor.rankgate.fused import FusedFinder, together
-from llama_index.postprocessor.rankgate.nodes import nodes_from_outcome, stored_nodes, text_of
+from llama_index.postprocessor.rankgate.nodes import (
+    FoundNodes,
+    nodes_from_outcome,
+    stored_nodes,
+    text_of,
+)
 from llama_index.postprocessor.rankgate.settings import RetrieverSettings, bundle_of
 from rankgate import (
     Action,
@@ -42,8 +48,9 @@ from rankgate.adapters.arguments import (
     as_count,
     candidates_wanted,
 )
-from rankgate.adapters.embedders import embedder_name, is_chroma
+from rankgate.adapters.embedders import is_chroma
 from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.adapters.scores import ScoreReader
 from rankgate.adapters.stores import stores_below
 from rankgate.adapters.warming import Warming
 from rankgate.describe import Description
@@ -113,17 +120,14 @@ class RankGateRetriever(BaseRetriever):
     ) -> RankGateRetriever:
         """Over whatever it is given, by the constructor that sees the most of it.
 
-        An index on a `ChromaVectorStore`, or a retriever of one: `from_chroma`. Any other index
-        or retriever: `from_retriever`. A list or mapping of retrievers: `from_retrievers`.
-        Anything else: `from_first_stage`. An outcome's `first_stage` says which scores there are.
+        An index or retriever: `from_retriever`, which reads the scores of any vector index. A
+        list or mapping of retrievers: `from_retrievers`. Anything else: `from_first_stage`. An
+        outcome's `first_stage` says which scores there are.
         """
         if isinstance(first_stage, Sequence | Mapping):
             return cls.from_retrievers(first_stage, **settings)
         if isinstance(first_stage, BaseIndex | BaseRetriever):
-            child = _retriever_of(first_stage)
-            chroma = is_chroma(getattr(child, "_vector_store", None))
-            make = cls.from_chroma if chroma else cls.from_retriever
-            return make(child, **settings)
+            return cls.from_retriever(first_stage, **settings)
         return cls.from_first_stage(first_stage, **settings)
 
     @classmethod
@@ -144,12 +148,11 @@ class RankGateRetriever(BaseRetriever):
         space: Space | None = None,
         **settings: Unpack[RetrieverSettings],
     ) -> RankGateRetriever:
-        """Over a `VectorStoreIndex` on a `ChromaVectorStore`, with its scores as cosines.
+        """`from_retriever` for a `VectorStoreIndex` on a `ChromaVectorStore` and no other.
 
         Args:
-            index: the index, or a retriever of it (`index.as_retriever(filters=...)`). Its
-                embeddings must be of unit length unless the space is cosine.
-            space: of the collection; None: read from the collection.
+            index: the index, or a retriever of it (`index.as_retriever(filters=...)`).
+            space: of the collection; None: found by looking. A wrong one is an error.
             **settings: see `RetrieverSettings`.
 
         Raises:
@@ -157,24 +160,39 @@ class RankGateRetriever(BaseRetriever):
             InputError: an argument cannot be used.
         """
         child = _retriever_of(index)
-        if space is None:
-            known = chroma_space(getattr(child, "_vector_store", None))
-        else:
-            known = space_named(space)
-        finder = RetrieverFinder(child, chroma_space=known)
-        found = Profile(embedder=embedder_name(getattr(child, "_embed_model", None)), space=known)
-        return cls._made(finder, FirstStageKind.DENSE, settings, found)
+        store = getattr(child, "_vector_store", None)
+        if space is not None:
+            space_named(space)
+        elif store is None or not is_chroma(store):
+            chroma_space(store)  # raises, and says what to give
+        finder = RetrieverFinder(child, space=space, chroma=True)
+        return cls._made(finder, finder.kind, settings, finder.profile)
 
     @classmethod
     def from_retriever(
-        cls, retriever: BaseRetriever | BaseIndex[Any], **settings: Unpack[RetrieverSettings]
+        cls,
+        retriever: BaseRetriever | BaseIndex[Any],
+        *,
+        embed_model: BaseEmbedding | None = None,
+        space: Space | None = None,
+        **settings: Unpack[RetrieverSettings],
     ) -> RankGateRetriever:
         """Over any retriever, or an index's own.
 
-        What a retriever's scores mean is not known, so only its order is read: the gate sees no
-        margins and says so (`signals_missing`), and the policy's section `order` applies.
+        What the scores of its nodes mean (direction and scale) is found with the first question,
+        from the vectors of the store or the nodes' text embedded once more, and they become the
+        cosines that the gate reads; `describe()` says what was found. Scores that fit no scale
+        that is known, and those of a retriever that names no embedder, count as an order.
+
+        Args:
+            retriever: of a vector index, or any.
+            embed_model: what made the vectors, where the retriever is not a vector index's own.
+            space: `cosine`, `l2` or `ip`; None: found by looking. A wrong one is an error.
+            **settings: see `RetrieverSettings`; the policy's section `dense` applies, or `order`
+                where the scores are not read.
         """
-        return cls._made(RetrieverFinder(_retriever_of(retriever)), FirstStageKind.ORDER, settings)
+        finder = RetrieverFinder(_retriever_of(retriever), embed_model=embed_model, space=space)
+        return cls._made(finder, finder.kind, settings, finder.profile)
 
     @classmethod
     def from_retrievers(
@@ -230,13 +248,19 @@ class RankGateRetriever(BaseRetriever):
         return cls(finder=finder, engine=engine, **rest)
 
     def describe(self) -> Description:
-        """What is active (gate, floor, probabilities), and what is off and why."""
-        return self._engine.describe()
+        """What is active (gate, floor, probabilities) and what the scores are; what is off, why."""
+        return with_scores(self._engine.describe(), self._scores)
 
     @property
     def profile(self) -> Profile:
         """What is known of the first stage: its embedder and vector space."""
-        return self._engine.profile
+        known, scores = self._engine.profile, self._scores
+        space = known.space if scores is None or known.space is not None else scores.space
+        return replace(known, space=space)
+
+    @property
+    def _scores(self) -> ScoreReader | None:
+        return getattr(self._finder, "scores", None)
 
     def warm(
         self, nodes: Iterable[BaseNode] | None = None, *, progress: Progress | None = None
