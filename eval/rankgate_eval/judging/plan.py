@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from rankgate.decide.floor import Floor
 from rankgate.errors import InputError
 from rankgate.outcome import Outcome
 from rankgate_eval.stats.ndcg import ndcg
 
-__all__ = ["READ", "Question", "Ways", "drawn_questions", "gain", "range_of_gain"]
+__all__ = ["READ", "Question", "Ways", "draw", "drawn_questions", "gain", "range_of_gain"]
 
 READ = 10
 """Ranks of either way that are kept, unless more are shown: nDCG@10 needs no more."""
@@ -173,10 +174,18 @@ def drawn_questions(
     if mean > 0.0:
         matters /= mean
     weights = at_random + (1.0 - at_random) * matters
-    # Exponential clocks: whichever rings first is the next draw.
-    order = np.argsort(rng.exponential(size=len(made)) / weights, kind="stable")
-    drawn = (replace(made[i], weight=round(float(weights[i]), 6)) for i in order.tolist())
+    weights = weights.round(6)
+    drawn = (replace(made[i], weight=float(weights[i])) for i in draw(weights, rng))
     return tuple(drawn), texts
+
+
+def draw(weights: npt.NDArray[np.float64], rng: np.random.Generator) -> list[int]:
+    """All positions in the order of drawing without replacement, in proportion to (n,) weights.
+
+    By exponential clocks: whichever rings first is the next.
+    """
+    order = np.argsort(rng.exponential(size=weights.size) / weights, kind="stable")
+    return [int(i) for i in order]
 
 
 def _on_edge(way: Ways) -> float:
