@@ -8,11 +8,10 @@ from chromadb import EphemeralClient
 from langchain.agents import create_agent
 from langchain_chroma import Chroma
 from langchain_core.embeddings import Embeddings
-from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from scripted_openai import serving, tool_call
 
-from langchain_rankgate import RankGateRetriever
+from langchain_rankgate import RankGateRetriever, create_retriever_tool
 from rankgate.encoders import TokenEncoder
 
 PASSAGES = [
@@ -41,7 +40,7 @@ def scripted(messages):
     last = messages[-1]
     if last["role"] == "tool":
         return f"According to the manuals: {last['content']}"
-    return tool_call("search_manuals", question=last["content"])
+    return tool_call("search_manuals", query=last["content"])
 
 
 def main():
@@ -52,14 +51,13 @@ def main():
         collection_configuration={"hnsw": {"space": "cosine"}},
     )
     store.add_texts(PASSAGES)
-    retriever = RankGateRetriever.from_chroma(store, top_n=1, embedder="all-MiniLM-L6-v2")
+    retriever = RankGateRetriever.from_vectorstore(store, top_n=1, embedder="all-MiniLM-L6-v2")
 
-    @tool
-    def search_manuals(question: str) -> str:
-        """Search the manuals of the household's machines."""
-        documents = retriever.invoke(question)
-        # An empty string would leave the model guessing.
-        return "\n".join(d.page_content for d in documents) or "nothing answers this question."
+    # LangChain's own tool of this name gives an empty text where nothing was found, and a model
+    # that reads nothing guesses.
+    search_manuals = create_retriever_tool(
+        retriever, "search_manuals", "Search the manuals of the household's machines."
+    )
 
     with serving(scripted) as url:
         agent = create_agent(

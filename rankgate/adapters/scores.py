@@ -216,11 +216,12 @@ class ScoreReader:
 
     @property
     def space(self) -> str | None:
-        """`cosine`, `l2` or `ip`: as found, else as given or configured."""
-        scale = self.scale
-        if scale is not None:
-            return scale.space
-        return self.configured if self.given is None else self.given
+        """`cosine`, `l2` or `ip`: as given or configured, else as found.
+
+        What is said goes first because unit vectors do not tell an inner product from a cosine.
+        """
+        said = self.configured if self.given is None else self.given
+        return self.scale.space if said is None and self.scale is not None else said
 
     def __str__(self) -> str:
         if self._by is None:
@@ -323,6 +324,9 @@ class ScoreReader:
     ) -> None:
         """Settle what the scores are, if these passages tell."""
         self._tries += 1
+        if self.configured == "cosine" and higher is False:  # of vectors of any length
+            self._scale, self._by, self._seen = "cosine distance", "scale", ", as it is configured"
+            return
         rows = np.unique(np.linspace(0, scores.size - 1, min(_LOOKED_AT, scores.size)).astype(int))
         truth = self._from_vectors(query, [ids[i] for i in rows])
         if truth is None:

@@ -44,6 +44,29 @@ class TestFromChroma(StandardTests):
         return {"vectorstore": self.make_chroma(cosines), **self.settings}
 
 
+class TestFromVectorStore(TestFromChroma):
+    @property
+    def retriever_constructor(self):
+        return RankGateRetriever.from_vectorstore
+
+
+class TestFromVectorStoreHybrid(TestFromVectorStore):
+    @property
+    def retriever_constructor_params(self):
+        return {**super().retriever_constructor_params, "hybrid": True}
+
+
+class TestFromAStoresRetriever(TestFromChroma):
+    @property
+    def retriever_constructor(self):
+        return RankGateRetriever.from_retriever
+
+    @property
+    def retriever_constructor_params(self):
+        params = super().retriever_constructor_params
+        return {"retriever": params.pop("vectorstore").as_retriever(), **params}
+
+
 class TestFromRetriever(StandardTests):
     @property
     def retriever_constructor(self):
