@@ -6,6 +6,7 @@ Reasoning models write their drafts into the answer, between `<think>` and `</th
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ _OPENS = re.compile(rf"<({'|'.join(_NAMES)})>", re.I)
 _CLOSES = re.compile(rf"</(?:{'|'.join(_NAMES)})>", re.I)
 _LONGEST = max(len(name) for name in _NAMES) + len("</>")
 _BEGINS = re.compile(r"[{\[]")
+_STEP = {"{": 1, "[": 1, "}": -1, "]": -1}
+_DEEPEST = 200  # the decoder recurses
 MOST_DENIAL = 400
 _CITES = re.compile(r"\[\d{1,3}\]")
 _TEXTS = (
@@ -146,8 +149,12 @@ def _plain(text: str) -> str:
 def json_values(text: str) -> Iterator[Any]:
     """Every JSON object and list in a text that stands in no other, whatever is around it.
 
-    Back-ticks inside a string end nothing: what is JSON is decided by a JSON decoder.
+    Back-ticks inside a string end nothing: what is JSON is decided by a JSON decoder. A heap of
+    brackets, which nobody means anything by, holds none.
     """
+    depth = itertools.accumulate(_STEP.get(c, 0) for c in text)
+    if max(depth, default=0) > _DEEPEST:
+        return
     at = 0
     while (begin := _BEGINS.search(text, at)) is not None:
         try:
@@ -155,6 +162,4 @@ def json_values(text: str) -> Iterator[Any]:
         except ValueError:
             at = begin.start() + 1
             continue
-        except RecursionError:  # nobody means anything that deep
-            return
         yield value

@@ -130,9 +130,14 @@ def fill(
             tell("asking the model", len(session.by(model_judge(model))), len(session.questions))
 
     async def all_of_them(calls: Calls) -> None:
+        tasks = [asyncio.create_task(one(question, calls)) for question in left]
         try:
-            await asyncio.gather(*(one(question, calls) for question in left))
+            await asyncio.gather(*tasks)
         finally:
+            for task in tasks:
+                task.cancel()
+            # Calls on their way have to end before their connections are closed.
+            await asyncio.gather(*tasks, return_exceptions=True)
             await endpoint.close()
 
     with open_store(folder) as kept:
