@@ -149,6 +149,8 @@ def _floor(section: Section) -> str:
     words = []
     if floor.refuse_below is not None:
         words.append(f"refuses a query below {floor.refuse_below:g}")
+    if floor.weak_below is not None:
+        words.append(f"calls what is below {floor.weak_below:g} weak evidence")
     if floor.drop_below is not None:
         words.append(f"drops a passage below {floor.drop_below:g}")
     return ", ".join(words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rankgate.decide.floor import Band
 from rankgate.decide.gate import Decision
 from rankgate.decide.signals import Signals
 from rankgate.scorers.protocol import ScorerInfo, ScoreStats
@@ -24,6 +25,7 @@ class Outcome:
         reason: a short code: why skipped, degraded or refused, or why the gate let it through.
         detail: the reason in a sentence.
         path_reason: why this path was taken; differs from `reason` where the query was refused.
+        band: what the floor says of the query in words: answer, weak (evidence), refuse.
         kept: passages for the generator, best first, at most `top_n`.
         dropped: all other candidates, in final order, each with its reason.
         decision: the gate's decision with the numbers that it saw.
@@ -40,6 +42,7 @@ class Outcome:
     reason: str
     detail: str = ""
     path_reason: str = ""
+    band: Band = Band.ANSWER
     kept: tuple[Passage, ...] = ()
     dropped: tuple[Passage, ...] = ()
     top_n: int

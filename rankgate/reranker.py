@@ -297,6 +297,7 @@ class Reranker:
             reason=ranking.refused or reason,
             detail=ranking.refusal if ranking.refused else detail,
             path_reason=reason,
+            band=ranking.band,
             kept=tuple(p for p in passages if p.dropped is None),
             dropped=tuple(p for p in passages if p.dropped is not None),
             top_n=plan.top_n,

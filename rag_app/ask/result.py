@@ -9,6 +9,7 @@ from typing import Any
 from rag_app.ask.interleaved import Interleaved
 from rag_app.ask.searched import Searched
 from rag_app.generate.answer import Answer
+from rankgate.decide.floor import Band
 from rankgate.outcome import Outcome
 from rankgate.types import Passage
 
@@ -73,6 +74,11 @@ class AnswerResult:
         return self.status == "refused"
 
     @property
+    def weak(self) -> bool:
+        """Whether it is answered, but on weak evidence, as the policy calls it."""
+        return self.status == "answered" and self.outcome.band is Band.WEAK
+
+    @property
     def passages(self) -> tuple[Passage, ...]:
         """What the reranker kept, also when the generator failed."""
         return self.outcome.kept
@@ -96,6 +102,7 @@ class AnswerResult:
         return {
             "question": self.question,
             "status": self.status,
+            "weak": self.weak,
             "answer": None if answer is None else answer.text,
             "mode": None if answer is None else answer.mode,
             "sources": [] if answer is None else [s.to_dict() for s in answer.sources],
@@ -109,6 +116,8 @@ class AnswerResult:
         """What happened, in words, a line a fact."""
         out = self.outcome
         found = [f"{_VERBS[out.status.value]} ({out.reason}): {out.detail}".rstrip(": ")]
+        if out.band is Band.WEAK:
+            found.append("Weak evidence: the best passage is below what the policy calls an answer")
         if out.refused:
             found.append(f"Order was decided by: {out.path.value}")
         found.extend(f"Also searched for: {a.text} ({a.why})" for a in self.searched.others)
@@ -157,6 +166,7 @@ class AnswerResult:
         out, answer, searched = self.outcome, self.answer, self.searched
         return {
             "status": out.status.value,
+            "band": out.band.value,
             "path": out.path.value,
             "reason": out.reason,
             "detail": out.detail,

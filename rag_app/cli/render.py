@@ -48,6 +48,8 @@ def print_result(result: AnswerResult, *, trace: bool | None = None) -> None:
     if result.answer is not None:
         # Never wrapped by us: whoever searches the output for the refusal must find it.
         typer.echo(result.answer.text)
+    if result.weak:
+        typer.echo("\nWeak evidence: read the sources before you rely on this.")
     print_evidence(result, trace=trace)
 
 

@@ -22,7 +22,7 @@ __all__ = ["answer_shape", "document_ref", "kept_shape", "passage_shape", "sourc
 _SCORES = ("dense", "bm25", "fused", "raw_score", "relevance_score", "before", "after", "dropped")
 # Of a kept answer; whatever else stands in it, now or in an older version's, is for evaluators.
 _OF_ANSWER = ("mode", "sources", "nearest_topics", "searched_for", "also_searched", "error")
-_OF_OUTCOME = ("status", "degraded", "degraded_reason")
+_OF_OUTCOME = ("status", "degraded", "degraded_reason", "band")
 
 
 def document_ref(identifier: str) -> str:
@@ -68,6 +68,7 @@ def outcome_shape(outcome: Outcome, principal: Principal) -> dict[str, Any]:
     """What the reranker did, as far as a caller may know."""
     shape: dict[str, Any] = {
         "status": outcome.status.value,
+        "band": outcome.band.value,
         "degraded": outcome.path.value == "degraded",
         # The badge "not reranked" has to say why, to everybody.
         "degraded_reason": outcome.path_reason if outcome.path.value == "degraded" else None,

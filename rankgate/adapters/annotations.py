@@ -8,7 +8,7 @@ from typing import Any
 from rankgate.outcome import Outcome
 from rankgate.types import Passage
 
-__all__ = ["BANDS", "METADATA_KEYS", "annotated", "probability_band"]
+__all__ = ["METADATA_KEYS", "annotated"]
 
 METADATA_KEYS = (
     "relevance_score",
@@ -26,15 +26,6 @@ METADATA_KEYS = (
     "rankgate_failed_retrievers",
 )
 
-BANDS = (("high", 0.75), ("medium", 0.25), ("low", 0.0))
-"""Names of probabilities with their lower edges, inclusive. Fixed, so that they mean the same
-under every policy: words for people. What is kept is the floor's business, not the band's."""
-
-
-def probability_band(probability: float) -> str:
-    """`high` from 0.75, `medium` from 0.25, `low` below."""
-    return next((name for name, edge in BANDS if probability >= edge), BANDS[-1][0])
-
 
 def annotated(
     metadata: Mapping[str, Any],
@@ -45,7 +36,8 @@ def annotated(
     """A copy of `metadata` with this pass's scores; those of an earlier pass are gone.
 
     `relevance_score` is the probability in [0, 1]. A key whose value is not known is absent,
-    so that nobody takes a missing probability for a low one. Our values are plain Python
+    so that nobody takes a missing probability for a low one. `rankgate_band` is the query's, which
+    the floor reads off the best passage: `answer`, `weak` or `refuse`. Our values are plain Python
     numbers, strings and mappings of these, so they serialise to JSON.
 
     Args:
@@ -62,7 +54,7 @@ def annotated(
     candidate, probability = passage.candidate, passage.relevance_score
     ours = {
         "relevance_score": probability,
-        "rankgate_band": None if probability is None else probability_band(probability),
+        "rankgate_band": None if probability is None else outcome.band.value,
         "rankgate_dense": _plain(candidate.dense),
         "rankgate_bm25": _plain(candidate.bm25),
         "rankgate_fused": _plain(candidate.fused),

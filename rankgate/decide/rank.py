@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.decide.floor import Band
 from rankgate.decide.logistic import sigmoid
 from rankgate.decide.relevance import RelevanceModel, relevance_features
 from rankgate.decide.rounding import beside
@@ -98,6 +99,7 @@ class Ranking:
         below: (n,) what `drop_below` took away.
         refused: `below_floor` or `all_below_floor`; "" where the query is answered.
         refusal: that in a sentence with its numbers.
+        band: what the floor says of the query in words.
         path: which stage ordered. Without scores it is `skipped`; whether that was a choice or a
             failure is the caller's to say.
         reason: why a result with scores is degraded; "" where it is not.
@@ -112,6 +114,7 @@ class Ranking:
     below: npt.NDArray[np.bool_]
     refused: str = ""
     refusal: str = ""
+    band: Band = Band.ANSWER
     path: Path
     reason: str = ""
     detail: str = ""
@@ -323,6 +326,7 @@ def _cut(
         below=below,
         refused=refused,
         refusal=refusal,
+        band=Band.REFUSE if refused else floor.band(best),
         path=path,
         reason=reason,
         detail=detail,

@@ -37,6 +37,9 @@ def policies():
         zero_floor=policy_of(
             reranked=RAW, first_stage=BY_RANK, floor=Floor(refuse_below=0.0, drop_below=0.0)
         ),
+        weak=policy_of(
+            reranked=RAW, first_stage=BY_RANK, floor=Floor(refuse_below=0.0, weak_below=0.999)
+        ),
         dropping=policy_of(reranked=RAW, first_stage=BY_RANK, floor=Floor(drop_below=0.5)),
     )
 

@@ -34,6 +34,12 @@ def test_order_is_the_engines_own(driver, policies):
     assert [j.texts for j in scorer.jobs] == [[p.text for p in FOUR]]
 
 
+def test_weak_evidence_is_said_on_every_passage(driver, policies):
+    rows = driver.call(driver.build(FOUR, scorer=FakeScorer(), policy=policies.weak))
+    assert len(rows) == 4, "it is answered all the same"
+    assert {metadata["rankgate_band"] for _, _, metadata in rows} == {"weak"}
+
+
 def test_ids_text_and_metadata_survive(driver, policies):
     rows = driver.call(driver.build(FOUR, scorer=FakeScorer(), policy=policies.fitted))
     by_id = {p.id: p for p in FOUR}
@@ -51,7 +57,7 @@ def test_our_metadata_says_what_happened(driver, policies):
     assert best["relevance_score"] == pytest.approx(1.0 / (1.0 + math.exp(-2.0)))
     assert best["rankgate_outcome"] == "reranked" and best["rankgate_reason"] == "no_gate"
     assert best["rankgate_scorer"] == "fake"
-    assert best["rankgate_band"] == "high", "a probability of 0.88"
+    assert best["rankgate_band"] == "answer"
     assert "rankgate_bm25" not in best
     assert type(best["rankgate_outcome"]) is str
     if driver.kind == "dense":

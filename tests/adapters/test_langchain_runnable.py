@@ -247,15 +247,6 @@ def test_settings_can_be_changed_but_not_to_nonsense(runnable):
         RankGateRunnable(topn=3)
 
 
-def test_bands_at_their_edges():
-    from rankgate.adapters.annotations import probability_band
-
-    values = (0.0, 0.2499, 0.25, 0.7499, 0.75, 1.0)
-    assert [probability_band(v) for v in values] == [
-        "low", "low", "medium", "medium", "high", "high",
-    ]  # fmt: skip
-
-
 def test_numpy_scores_become_plain_numbers(policies):
     import json
 

@@ -177,6 +177,21 @@ async def test_a_refusal_is_an_answer_with_a_state_of_its_own(tmp_path):
         assert 'rankgate_abstained_total{reason="below_floor"} 3.0' in text
 
 
+async def test_weak_evidence_is_answered_and_said_to_be_weak(tmp_path):
+    weak = RelevanceModel(
+        model=Logistic(features=(Feature(name="raw", weight=0.0, mean=0.0),)), scale="fake"
+    )
+    file = tmp_path / "weak.json"
+    Policy.unfitted().with_section(
+        "hybrid", reranked=weak, floor=Floor(refuse_below=0.1, weak_below=0.9)
+    ).save(file)
+    async with rig.in_process(tmp_path, files, policy=file) as client:
+        answer = (await ask(client)).json()["rankgate"]
+        assert (answer["status"], answer["retrieval"]["band"]) == ("answered", "weak")
+        found = (await client.post("/v1/search", json={"query": ASKED})).json()
+        assert found["results"] and found["retrieval"]["band"] == "weak"
+
+
 @pytest.mark.parametrize(
     ("messages", "content"),
     [

@@ -60,7 +60,10 @@ async def test_a_scorer_that_fails_degrades_the_answer_and_says_so(tmp_path):
         found = await client.post("/v1/search", json={"query": "gate"}, headers=user)
         assert found.status_code == 200 and found.json()["results"]
         assert found.json()["retrieval"] == {
-            "status": "degraded", "degraded": True, "degraded_reason": "scorer_error"
+            "status": "degraded",
+            "band": "answer",
+            "degraded": True,
+            "degraded_reason": "scorer_error",
         }  # fmt: skip
         answer = await client.post(
             "/v1/rerank", json={"query": "q", "documents": ["d"]}, headers=user

@@ -44,6 +44,7 @@ export class Turn {
     else showSanitised(this.part("text"), shape.html);
     this.sources(shape.sources ?? []);
     const retrieval = shape.retrieval ?? {};
+    this.part("weak").hidden = refused || retrieval.band !== "weak";
     this.part("degraded").hidden = !retrieval.degraded;
     if (retrieval.degraded) {
       const why = reason(retrieval.degraded_reason ?? "");
