@@ -42,7 +42,8 @@ def test_surfaces():
         "RefusedError", "__version__", "create_retriever_tool",
     ]  # fmt: skip
     assert llama_rankgate.__all__ == [
-        "RankGateOutcomeEvent", "RankGateRerank", "RankGateRetriever", "__version__",
+        "DegradedError", "RankGateOutcomeEvent", "RankGateRerank", "RankGateRetriever",
+        "RefusedError", "__version__",
     ]  # fmt: skip
 
 
@@ -87,7 +88,9 @@ def test_every_constructor_takes_the_same_settings():
         "metadata",
     }
     llama = keys(llama_settings.RetrieverSettings)
-    assert llama == {*SHARED, "events_with_content", "callback_manager"}
+    assert llama == {
+        *SHARED, "when_refused", "when_degraded", "events_with_content", "callback_manager",
+    }  # fmt: skip
 
 
 def test_nothing_is_typed_any():
@@ -163,6 +166,7 @@ def test_the_runnable():
 def test_the_postprocessor():
     assert parameters(llama_rankgate.RankGateRerank.__init__) == {
         "self": ..., "top_n": None, "chroma_space": None, "embed_model": None,
+        "when_refused": "empty", "when_degraded": "keep",
         "on_outcome": None,
         "events_with_content": True, "callback_manager": None, "**settings": ...,
     }  # fmt: skip

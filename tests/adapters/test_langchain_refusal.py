@@ -12,7 +12,7 @@ from langchain_rankgate import (
     RankGateRunnable,
     create_retriever_tool,
 )
-from langchain_rankgate.refusal import REFUSAL
+from rankgate.adapters.refusal import REFUSAL
 from rankgate.testing import FailingScorer, FakeScorer
 
 TEXTS = ["red apple", "green pear"]

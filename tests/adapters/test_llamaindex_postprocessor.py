@@ -292,6 +292,7 @@ def test_serialised_as_llamaindex_does(policies):
     data = json.loads(saved)
     assert data == rerank.to_dict() == {
         "top_n": 2, "chroma_space": "l2", "events_with_content": True,
+        "when_refused": "empty", "when_degraded": "keep",
         "class_name": "RankGateRerank", "policy": policies.dropping.to_dict(),
         "profile": {"embedder": "mine"}, "needs": ["scorer"],
     }  # fmt: skip

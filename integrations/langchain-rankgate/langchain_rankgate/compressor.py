@@ -15,12 +15,12 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation
 
 from langchain_rankgate.documents import candidates_from_documents, documents_from_outcome
-from langchain_rankgate.refusal import WhenDegraded, WhenRefused
 from langchain_rankgate.settings import Force
 from langchain_rankgate.trace import outputs_of
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
 from rankgate.adapters.as_scorer import ScorerLike
 from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.adapters.refusal import WhenDegraded, WhenRefused
 from rankgate.adapters.token_cache import TokenCacheLike
 from rankgate.describe import Description
 

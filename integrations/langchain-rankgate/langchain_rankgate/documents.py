@@ -9,9 +9,9 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from langchain_rankgate.refusal import REFUSAL, WhenDegraded, WhenRefused, shown
 from rankgate import Candidate, Outcome, Passage
 from rankgate.adapters.annotations import METADATA_KEYS, annotated
+from rankgate.adapters.refusal import REFUSAL, WhenDegraded, WhenRefused, shown
 from rankgate.errors import InputError
 
 __all__ = [

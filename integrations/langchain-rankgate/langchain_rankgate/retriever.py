@@ -29,7 +29,6 @@ from langchain_rankgate.finders import (
 )
 from langchain_rankgate.flow import Flow
 from langchain_rankgate.fused import FusedFinder, SameBy
-from langchain_rankgate.refusal import WhenDegraded, WhenRefused
 from langchain_rankgate.settings import Force, RetrieverSettings, call_settings
 from langchain_rankgate.stores import (
     HybridFinder,
@@ -42,6 +41,7 @@ from langchain_rankgate.trace import atrace, trace
 from rankgate import Candidate, FirstStageKind, Outcome, Policy, Profile
 from rankgate.adapters.arguments import PARTS, FirstStageLike
 from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.adapters.refusal import WhenDegraded, WhenRefused
 from rankgate.adapters.stores import listed, stores_below
 from rankgate.adapters.warming import Warming
 from rankgate.describe import Description

@@ -14,12 +14,12 @@ from pydantic import ConfigDict, Field
 from langchain_rankgate.documents import candidates_from_documents, documents_from_outcome
 from langchain_rankgate.finders import refuse_unknown
 from langchain_rankgate.flow import arerank_each, rerank_each
-from langchain_rankgate.refusal import WhenDegraded, WhenRefused
 from langchain_rankgate.settings import Force, call_settings
 from rankgate import FirstStageKind, Outcome, Policy, Request
 from rankgate.adapters.arguments import PARTS, RerankerSettings
 from rankgate.adapters.as_scorer import ScorerLike
 from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.adapters.refusal import WhenDegraded, WhenRefused
 from rankgate.describe import Description
 from rankgate.errors import InputError
 

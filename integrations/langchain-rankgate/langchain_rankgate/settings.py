@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from langchain_rankgate.refusal import WhenDegraded, WhenRefused
 from rankgate import Outcome
 from rankgate.adapters.arguments import CallSettings, RerankerSettings
+from rankgate.adapters.refusal import WhenDegraded, WhenRefused
 
 __all__ = ["Force", "RetrieverSettings", "call_settings"]
 

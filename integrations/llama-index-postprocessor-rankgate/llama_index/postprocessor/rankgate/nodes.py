@@ -12,6 +12,7 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, TextN
 from rankgate import Candidate, Outcome
 from rankgate.adapters.annotations import METADATA_KEYS, annotated
 from rankgate.adapters.found import Found
+from rankgate.adapters.refusal import REFUSAL, WhenDegraded, WhenRefused, shown
 from rankgate.adapters.scores import ScoreReader
 from rankgate.errors import InputError
 from rankgate.retrieve import cosine_from_exp_distance
@@ -159,6 +160,8 @@ def nodes_from_outcome(
     nodes: Sequence[NodeWithScore],
     *,
     extras: Sequence[Mapping[str, Any]] | None = None,
+    when_refused: WhenRefused = "empty",
+    when_degraded: WhenDegraded = "keep",
 ) -> list[NodeWithScore]:
     """The kept passages as new nodes, best first; none where the query was refused.
 
@@ -171,9 +174,15 @@ def nodes_from_outcome(
         outcome: of candidates in the order of `nodes`.
         nodes: copied, never changed.
         extras: further keys for each node's metadata, in the same order.
+        when_refused: what a refused query gives. With `say`, nothing found is said too.
+        when_degraded: what a query gives whose scorer failed.
+
+    Raises:
+        RefusedError: the query was refused, and `when_refused` is `raise`.
+        DegradedError: the outcome is degraded, and `when_degraded` is `raise`.
     """
     result = []
-    for p in outcome.kept:
+    for p in shown(outcome, when_refused, when_degraded):
         source = nodes[p.index]
         node = source.node.model_copy(
             update={
@@ -187,6 +196,16 @@ def nodes_from_outcome(
             }
         )
         result.append(NodeWithScore(node=node, score=p.relevance_score))
+    if not result and when_refused == "say":
+        said = {"rankgate_outcome": outcome.status.value, "rankgate_reason": outcome.reason}
+        ours = list(METADATA_KEYS)
+        words = TextNode(
+            text=REFUSAL,
+            metadata=said,
+            excluded_llm_metadata_keys=ours,
+            excluded_embed_metadata_keys=ours,
+        )
+        return [NodeWithScore(node=words)]
     return result
 
 

@@ -22,6 +22,7 @@ from rankgate.adapters.arguments import PARTS, RerankerSettings
 from rankgate.adapters.as_scorer import ScorerLike
 from rankgate.adapters.embedders import embedder_name, known_profile
 from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.adapters.refusal import WhenDegraded, WhenRefused, one_of
 from rankgate.adapters.scores import ScoreReader
 from rankgate.describe import Description
 from rankgate.errors import ConfigError, InputError
@@ -46,6 +47,10 @@ class RankGateRerank(BaseNodePostprocessor):
         embed_model: what made the index's vectors: what its scores mean is found with the first
             question, by embedding a few nodes once more, and the gate sees cosines. Without
             either, scores are not read, and the policy's section `order` applies.
+        when_refused: `empty`: no nodes. `raise`: a `RefusedError`. `mark`: the nodes that the
+            floor refused, with `rankgate_outcome` set to `refused`. `say`: one node that says so
+            in words, for a query engine or a tool, whose model would guess from nothing.
+        when_degraded: `keep`: the first stage's order, marked. `raise`: a `DegradedError`.
         on_outcome: called with each outcome before the nodes are returned.
         events_with_content: False keeps queries and nodes out of every event.
         callback_manager: LlamaIndex's.
@@ -71,6 +76,10 @@ class RankGateRerank(BaseNodePostprocessor):
         description="Vector space of the Chroma collection that gave the scores.",
     )
 
+    when_refused: WhenRefused = Field(default="empty", description="What a refused query gives.")
+    when_degraded: WhenDegraded = Field(
+        default="keep", description="What a query gives whose scorer failed."
+    )
     events_with_content: bool = Field(
         default=True, description="Whether events carry the query and the nodes."
     )
@@ -85,6 +94,8 @@ class RankGateRerank(BaseNodePostprocessor):
         *,
         chroma_space: Space | None = None,
         embed_model: BaseEmbedding | None = None,
+        when_refused: WhenRefused = "empty",
+        when_degraded: WhenDegraded = "keep",
         on_outcome: Callable[[Outcome], None] | None = None,
         events_with_content: bool = True,
         callback_manager: CallbackManager | None = None,
@@ -104,6 +115,8 @@ class RankGateRerank(BaseNodePostprocessor):
         fields = {
             "top_n": top_n,
             "chroma_space": chroma_space,
+            "when_refused": one_of("when_refused", when_refused, WhenRefused),
+            "when_degraded": one_of("when_degraded", when_degraded, WhenDegraded),
             "events_with_content": events_with_content,
         }
         super().__init__(**{**fields, **rest})
@@ -181,7 +194,10 @@ class RankGateRerank(BaseNodePostprocessor):
         outcome = self._engine.noted(outcome, None, *notes)
         if self._on_outcome is not None:
             self._on_outcome(outcome)
-        return end([outcome], [nodes_from_outcome(outcome, nodes)])[0]
+        kept = nodes_from_outcome(
+            outcome, nodes, when_refused=self.when_refused, when_degraded=self.when_degraded
+        )
+        return end([outcome], [kept])[0]
 
     def _announced(
         self, nodes: list[NodeWithScore], query: QueryBundle, reranker: Reranker

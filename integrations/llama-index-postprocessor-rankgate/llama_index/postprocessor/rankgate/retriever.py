@@ -50,6 +50,7 @@ from rankgate.adapters.arguments import (
 )
 from rankgate.adapters.embedders import is_chroma
 from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.adapters.refusal import WhenDegraded, WhenRefused, one_of
 from rankgate.adapters.scores import ScoreReader
 from rankgate.adapters.stores import stores_below
 from rankgate.adapters.warming import Warming
@@ -85,6 +86,10 @@ class RankGateRetriever(BaseRetriever):
         engine: the reranker, or what it will be made of on first use.
         k: candidates to ask for; None: the policy's K.
         top_n: nodes to return; None: the policy's.
+        when_refused: `empty`: no nodes. `raise`: a `RefusedError`. `mark`: the nodes that the
+            floor refused, with `rankgate_outcome` set to `refused`. `say`: one node that says so
+            in words, for a query engine or a tool, whose model would guess from nothing.
+        when_degraded: `keep`: the first stage's order, marked. `raise`: a `DegradedError`.
         on_outcome: called with each outcome before the nodes are returned; what it raises
             reaches the caller.
         events_with_content: False keeps queries and nodes out of the reranking's events. Those
@@ -102,6 +107,8 @@ class RankGateRetriever(BaseRetriever):
         engine: LateReranker,
         k: int | None = None,
         top_n: int | None = None,
+        when_refused: WhenRefused = "empty",
+        when_degraded: WhenDegraded = "keep",
         on_outcome: Callable[[Outcome], None] | None = None,
         events_with_content: bool = True,
         callback_manager: CallbackManager | None = None,
@@ -109,6 +116,8 @@ class RankGateRetriever(BaseRetriever):
         super().__init__(callback_manager=callback_manager)
         self.k = as_count("k", k)
         self.top_n = as_count("top_n", top_n)
+        self.when_refused = one_of("when_refused", when_refused, WhenRefused)
+        self.when_degraded = one_of("when_degraded", when_degraded, WhenDegraded)
         self.on_outcome = on_outcome
         self.events_with_content = events_with_content
         self._finder = finder
@@ -427,7 +436,13 @@ class RankGateRetriever(BaseRetriever):
             for outcome in noted:
                 self.on_outcome(outcome)
         nodes = [
-            nodes_from_outcome(o, _nodes(f), extras=f.extras)
+            nodes_from_outcome(
+                o,
+                _nodes(f),
+                extras=f.extras,
+                when_refused=self.when_refused,
+                when_degraded=self.when_degraded,
+            )
             for o, f in zip(noted, found, strict=True)
         ]
         return noted, end(noted, nodes)

@@ -9,6 +9,7 @@ from llama_index.core.schema import QueryBundle
 
 from rankgate import Outcome
 from rankgate.adapters.arguments import RerankerSettings
+from rankgate.adapters.refusal import WhenDegraded, WhenRefused
 from rankgate.errors import InputError
 
 __all__ = ["RetrieverSettings", "bundle_of"]
@@ -20,6 +21,8 @@ class RetrieverSettings(RerankerSettings, total=False):
     Attributes:
         k: candidates to ask for; default: the policy's K.
         top_n: nodes to return; default: the policy's.
+        when_refused: what a refused query gives; see `RankGateRetriever`.
+        when_degraded: what a query gives whose scorer failed.
         on_outcome: called with each outcome before the nodes are returned.
         events_with_content: False keeps queries and nodes out of the reranking's events.
         callback_manager: LlamaIndex's.
@@ -27,6 +30,8 @@ class RetrieverSettings(RerankerSettings, total=False):
 
     k: int | None
     top_n: int | None
+    when_refused: WhenRefused
+    when_degraded: WhenDegraded
     on_outcome: Callable[[Outcome], None] | None
     events_with_content: bool
     callback_manager: CallbackManager | None

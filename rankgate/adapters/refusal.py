@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from rankgate import Outcome, Passage, Path
-from rankgate.errors import RankgateError
+from rankgate.errors import InputError, RankgateError
+from rankgate.outcome import Outcome
+from rankgate.types import Passage, Path
 
 __all__ = [
     "REFUSAL",
@@ -13,6 +14,7 @@ __all__ = [
     "RefusedError",
     "WhenDegraded",
     "WhenRefused",
+    "one_of",
     "shown",
 ]
 
@@ -67,3 +69,15 @@ def shown(
     if when_refused == "raise":
         raise RefusedError(outcome)
     return outcome.passages[: outcome.top_n]
+
+
+def one_of(name: str, value: Any, choices: Any) -> Any:
+    """The value, if it is one of a `Literal`'s.
+
+    Raises:
+        InputError: it is not; the message lists them.
+    """
+    if value not in get_args(choices):
+        known = ", ".join(repr(choice) for choice in get_args(choices))
+        raise InputError(f"{name} must be one of {known}; got {value!r}")
+    return value
