@@ -213,7 +213,7 @@ def test_two_judges_together_and_kinds_are_counted():
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("q.txt", "What is zinc?\n\n  What is tin?\nwhat is  zinc?\n"),
+        ("q.txt", "What is zinc?\n\n# metals\n  What is tin?\nWhat is zinc?\n"),
         ("q.csv", "question,answer\nWhat is zinc?,a metal\nWhat is tin?,\n"),
         (
             "q.jsonl",

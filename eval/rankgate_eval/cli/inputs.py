@@ -140,6 +140,7 @@ class Inputs:
         from rankgate.errors import InputError
         from rankgate_eval.data.dataset import Dataset
         from rankgate_eval.data.loading import read_dataset
+        from rankgate_eval.data.normalise import normalised
         from rankgate_eval.data.raw import RawDataset
         from rankgate_eval.data.readers.asked import read_asked
         from rankgate_eval.data.readers.gold import GoldQuestion, assemble
@@ -157,10 +158,11 @@ class Inputs:
                     raise InputError(
                         "name where the passages come from: --corpus, --system or --collection"
                     )
-                asked = [
-                    GoldQuestion(id=row.id, text=row.text, place=row.place)
-                    for row in read_asked(self.data)
-                ]
+                once: dict[str, GoldQuestion] = {}
+                for row in read_asked(self.data):
+                    one = GoldQuestion(id=row.id, text=row.text, place=row.place)
+                    once.setdefault(normalised(row.text), one)
+                asked = list(once.values())
                 raw = assemble(RawDataset(name=Path(self.data).stem), asked, corpus=corpus)
         if raw.errors:
             raise DatasetError(raw.name, raw.errors)

@@ -7,13 +7,8 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from rankgate.errors import InputError
 from rankgate_eval.data.groups import document_groups
-from rankgate_eval.data.raw import RawDataset
-from rankgate_eval.data.readers.csv import read_csv
-from rankgate_eval.data.readers.lines import numbered_lines
-from rankgate_eval.data.readers.questions import read_questions
-from rankgate_eval.errors import DatasetError
+from rankgate_eval.data.readers.asked import read_asked as read_rows
 from rankgate_eval.negatives.unanswerable import Question
 from rankgate_eval.stats.folds import spread
 
@@ -53,39 +48,21 @@ class Asked:
 
 
 def read_asked(file: str | Path, *, source: str = "questions") -> Asked:
-    """Questions of a file: one a line, JSON lines, or a table; a log of decisions is JSON lines.
-
-    JSON lines and tables hold the text as `question` or `query` (JSON also `text`), and perhaps
-    the conversation as `conversation`, `session` or `group`. What else is in them, gold
-    included, is not looked at.
+    """Questions of a file, and their conversations where it names them.
 
     Args:
-        file: `.jsonl`, `.csv` or `.tsv`, else one question a line; lines that begin with # and
-            empty ones are left out.
+        file: as in `rankgate_eval.data.readers.asked`; rows may have `conversation`, `session` or
+            `group`.
         source: where they come from.
 
     Raises:
         DatasetError: rows that cannot be read, with their lines.
         InputError: no question.
     """
-    path = Path(file)
-    kinds = {suffix.casefold() for suffix in path.suffixes}
-    if not path.is_file():
-        raise InputError(f"no file of questions at {path}")
-    if kinds & {".jsonl", ".csv", ".tsv"}:
-        raw = read_questions(path) if ".jsonl" in kinds else read_csv(path)
-        _readable(raw)
-        rows = [
-            (row.text, next((str(row.fields[n]) for n in _CONVERSATION if row.fields.get(n)), None))
-            for row in raw.queries
-        ]
-    else:
-        raw = RawDataset(name=path.stem)
-        lines = [text.strip() for _, text in numbered_lines(path, raw)]
-        _readable(raw)
-        rows = [(text, None) for text in dict.fromkeys(lines) if not text.startswith("#")]
-    if not rows:
-        raise InputError(f"{path} has no question")
+    rows = [
+        (row.text, next((str(row.fields[n]) for n in _CONVERSATION if row.fields.get(n)), None))
+        for row in read_rows(file)
+    ]
     ids = [f"{source}:{number}" for number in range(1, len(rows) + 1)]
     named = zip(ids, rows, strict=True)
     return Asked(
@@ -118,8 +95,3 @@ def foreign_bank(own: Iterable[str] = ()) -> list[Question]:
                 Question(id=f"{FOREIGN}:{number}", text=line.strip(), stratum=f"{FOREIGN}:{field}")
             )
     return found
-
-
-def _readable(raw: RawDataset) -> None:
-    if raw.errors:
-        raise DatasetError(raw.name, raw.errors)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rankgate.errors import InputError
 from rankgate.feedback import read_feedback
-from rankgate_eval.data.normalise import normalised
 from rankgate_eval.data.raw import QueryRow, RawDataset
 from rankgate_eval.data.readers.csv import read_csv
 from rankgate_eval.data.readers.feedback import is_feedback
@@ -21,12 +20,13 @@ __all__ = ["read_asked"]
 
 
 def read_asked(file: str | Path) -> list[QueryRow]:
-    """Questions of a file, each text once, in file order; whatever gold stands there is left out.
+    """Questions of a file, in file order; whatever gold stands there is left out.
 
     Args:
         file: `.csv` or `.tsv` with a column `question` (or `query`); `.jsonl` whose rows have
-            `question`, `query`, `text` or the `turns` of a conversation; a feedback log; any
-            other is one question a line. JSON lines and lists may be gzipped.
+            `question`, `query`, `text` or the `turns` of a conversation; a feedback log, each
+            question of a session once; any other is one question a line, each once, and lines
+            that begin with # are left out. JSON lines and lists may be gzipped.
 
     Raises:
         DatasetError: rows that cannot be read.
@@ -40,15 +40,19 @@ def read_asked(file: str | Path) -> list[QueryRow]:
     if kinds & {".csv", ".tsv"}:
         raw = read_csv(path)
     elif ".jsonl" not in kinds:
+        once = {text.strip(): place for place, text in numbered_lines(path, raw)}
         raw.queries = [
-            QueryRow(id=f"q{place.line}", text=text.strip(), place=place)
-            for place, text in numbered_lines(path, raw)
+            QueryRow(id=f"q{place.line}", text=text, place=place)
+            for text, place in once.items()
+            if not text.startswith("#")
         ]
     elif is_feedback(path):
-        asked = dict.fromkeys(j.query for j in read_feedback(path).judgements)
+        asked = dict.fromkeys((j.query, j.session) for j in read_feedback(path).judgements)
         raw.queries = [
-            QueryRow(id=f"q{i}", text=text, place=Place(file=str(path)))
-            for i, text in enumerate(asked, start=1)
+            QueryRow(
+                id=f"q{i}", text=text, place=Place(file=str(path)), fields={"session": session}
+            )
+            for i, (text, session) in enumerate(asked, start=1)
         ]
     elif _are_turns(path):
         read_queries(path, raw)
@@ -56,12 +60,9 @@ def read_asked(file: str | Path) -> list[QueryRow]:
         raw = read_questions(path)
     if raw.errors:
         raise DatasetError(raw.name, raw.errors)
-    once: dict[str, QueryRow] = {}
-    for row in raw.queries:
-        once.setdefault(normalised(row.text), row)
-    if not once:
-        raise InputError(f"{path} holds no question")
-    return list(once.values())
+    if not raw.queries:
+        raise InputError(f"{path} has no question")
+    return raw.queries
 
 
 def _are_turns(path: Path) -> bool:
