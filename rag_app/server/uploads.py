@@ -6,6 +6,7 @@ data folder. What a stopped server had not ingested yet is ingested when it star
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import secrets
@@ -144,6 +145,8 @@ class Uploads:
             # Hidden until it is whole, so that no restart ingests half of it.
             part = folder / f".{secrets.token_hex(8)}.part"
             part.write_bytes(content)
+            if (folder / name).exists():
+                state.detail = "in place of the earlier file of this name"
             part.replace(folder / name)
             paths.append(folder / name)
         job = self._new(collection, states)
@@ -245,7 +248,8 @@ class Uploads:
                 _fail(file, problem.reason, problem.detail + kept)
             elif document_id(path.resolve(), store.data_dir) in indexed:
                 file.state = "done"
-                file.detail = "; ".join(report.notes.get(path.as_posix(), ()))
+                said = (file.detail, *report.notes.get(path.as_posix(), ()))
+                file.detail = "; ".join(filter(None, said))
             else:
                 _fail(file, "failed", "it is not in the index; try again")
 
@@ -273,11 +277,24 @@ def _check(name: str, content: bytes) -> None:
 
 
 def safe_name(given: str) -> str:
-    """A file name without folders, control characters and surprises; never empty."""
-    name = _UNSAFE.sub("_", given.replace("\\", "/").rsplit("/", 1)[-1]).strip(" .")
+    """A file name without folders, control characters and surprises; never empty.
+
+    A name that had to be changed ends with a mark of what it was, so that two names never
+    become one.
+    """
+    base = given.replace("\\", "/").rsplit("/", 1)[-1]
+    name = _UNSAFE.sub("_", base).strip(" .")
     stem, dot, ending = name.rpartition(".")
     if not dot:
         stem, ending = name, ""
     # 255 bytes is what file systems take; other alphabets need up to four a letter.
-    stem = stem.encode()[:150].decode("utf-8", "ignore").strip(" ._") or "document"
-    return f"{stem}.{ending[:20].lower()}" if dot else stem
+    stem = _cut(stem, 150)
+    ending = f".{ending[:20]}" if dot else ""
+    if f"{stem}{ending}" == base:
+        return base
+    mark = hashlib.sha256(base.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{_cut(stem, 150 - 9)}~{mark}{ending}"
+
+
+def _cut(stem: str, size: int) -> str:
+    return stem.encode()[:size].decode("utf-8", "ignore").strip(" ._") or "document"

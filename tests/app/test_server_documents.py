@@ -1,6 +1,7 @@
 """Documents over HTTP: upload with a fate for each file, restart, read, delete."""
 
 import asyncio
+import re
 import threading
 from pathlib import Path
 
@@ -100,7 +101,7 @@ async def test_nothing_is_done_before_it_is(client):
     ("given", "kept"),
     [
         ("../../../etc/cron.d/evil.txt", "evil.txt"),
-        ("..\\..\\windows\\evil.TXT", "evil.txt"),
+        ("..\\..\\windows\\evil.TXT", "evil.TXT"),
         ("/absolute.txt", "absolute.txt"),
         (".hidden.txt", "hidden.txt"),
         ("....txt", "txt"),
@@ -111,17 +112,37 @@ async def test_nothing_is_done_before_it_is(client):
         ("gnp\u202efdp.txt", "gnp_fdp.txt"),
         ("zero\u200bwidth.md", "zero_width.md"),
         ("C:evil.txt", "C_evil.txt"),
-        ("x" * 300 + ".txt", "x" * 150 + ".txt"),
-        ("\u6771" * 90 + ".txt", "\u6771" * 50 + ".txt"),
+        ("x" * 300 + ".txt", "x" * 141 + ".txt"),
+        ("\u6771" * 90 + ".txt", "\u6771" * 47 + ".txt"),
         ("half\ud800.txt", "half.txt"),
         ("na\u00efve caf\u00e9.md", "na\u00efve caf\u00e9.md"),
     ],
 )
 def test_names_are_made_safe(given, kept, tmp_path):
     name = safe_name(given)
-    assert name == kept
+    stem, dot, ending = kept.rpartition(".")
+    if given.replace("\\", "/").rpartition("/")[2] == kept:
+        assert name == kept
+    else:  # marked, so that it is no other file's
+        stem, ending = (stem, dot + ending) if dot else (kept, "")
+        assert re.fullmatch(f"{re.escape(stem)}~[0-9a-f]{{8}}{re.escape(ending)}", name)
     assert len(name.encode()) < 200 and not name.startswith(".")
     assert (tmp_path / name).resolve().parent == tmp_path.resolve()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("x" * 200 + "one.md", "x" * 200 + "two.md"),
+        ("q?.md", "q*.md"),
+        ("a:b.md", "a_b.md"),
+        (" a.md", "a.md"),
+        ("a.md" + "x" * 20, "a.md" + "x" * 21),
+    ],
+)
+def test_two_names_never_become_one(one, other):
+    assert safe_name(one) != safe_name(other)
+    assert safe_name(one) == safe_name(one) and safe_name(safe_name(one)) == safe_name(one)
 
 
 async def test_traversal_ends_in_the_folder_of_uploads(client, tmp_path):
@@ -137,10 +158,11 @@ async def test_traversal_ends_in_the_folder_of_uploads(client, tmp_path):
 
 async def test_a_file_of_the_same_name_replaces_the_other(client):
     await rig.upload(client, ("news.txt", b"The ferry sails at nine."))
-    await rig.upload(client, ("news.txt", b"The ferry is cancelled altogether."))
+    again = await rig.upload(client, ("news.txt", b"The ferry is cancelled altogether."))
     found = (await client.post("/v1/search", json={"query": "ferry"})).json()["results"]
     texts = [row["text"] for row in found if row["title"] == "news"]
     assert texts == ["The ferry is cancelled altogether."]
+    assert again["files"][0]["detail"] == "in place of the earlier file of this name"
     broken = await rig.upload(client, ("news.txt", b"\x00\x01\x02" * 50))
     assert fates(broken) == [("news.txt", "failed", "not_text")]
     assert "An earlier version of it is still there." in broken["files"][0]["detail"]
