@@ -8,7 +8,6 @@ scale would make of the scores. What fits none is read from the vectors, or used
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,87 +16,27 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.adapters.scales import (
+    SCALES,
+    TOLERANCE,
+    Scale,
+    best_first,
+    scales_that_fit,
+    told_apart,
+)
 from rankgate.errors import ConfigError
 from rankgate.retrieve.spaces import space_named
 
-__all__ = ["SCALES", "Reading", "Scale", "ScoreReader", "best_first", "scales_that_fit"]
+__all__ = ["Reading", "ScoreReader"]
 
 FloatArray = npt.NDArray[np.float64]
 Vector = Sequence[float] | npt.NDArray[Any]
-Geometry = Literal["cosine", "l2", "ip"]
 
-# Stores that keep vectors in 16 or 8 bits are off by less; scales differ by more.
-_TOLERANCE = 0.01
 # Passages that are embedded once more where the store gives no vectors.
 _LOOKED_AT = 8
 # Queries whose passages fit no scale before the scores are given up.
 _TRIES = 3
-# Scores at which any two scales give different cosines.
-_APART = np.array([0.2, 0.9])
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
-    """One meaning that a store's scores can have.
-
-    Attributes:
-        name: short name.
-        higher: whether higher is better.
-        space: what `inverse` gives: `cosine`, `ip` (inner product) or `l2` (squared distance).
-        inverse: from scores to that, array by array.
-    """
-
-    name: str
-    higher: bool
-    space: Geometry
-    inverse: Callable[[FloatArray], FloatArray]
-
-    def __str__(self) -> str:
-        return f"{self.name} ({'higher' if self.higher else 'lower'} is better)"
-
-    def cosines(
-        self, scores: FloatArray, *, query_norm: float = 1.0, norms: FloatArray | float = 1.0
-    ) -> FloatArray:
-        """(n,) cosines of (n,) scores; the lengths of the vectors matter to `ip` and `l2` only."""
-        with np.errstate(all="ignore"):  # what is no number fits nothing
-            value = self.inverse(scores)
-            if self.space == "cosine":
-                return value
-            product = value
-            if self.space == "l2":
-                product = (query_norm**2 + np.square(norms) - value) / 2.0
-            return np.asarray(product / (query_norm * norms), dtype=np.float64)
-
-
-def _of(name: str, higher: bool, space: Geometry, inverse: Callable[[Any], Any]) -> Scale:
-    return Scale(name=name, higher=higher, space=space, inverse=inverse)
-
-
-# The plain ones first: of those that say the same, the first is named.
-SCALES: dict[str, Scale] = {
-    scale.name: scale
-    for scale in (
-        _of("cosine similarity", True, "cosine", lambda s: s),
-        _of("cosine distance", False, "cosine", lambda s: 1.0 - s),
-        _of("squared L2 distance", False, "l2", lambda s: s),
-        _of("inner product", True, "ip", lambda s: s),
-        _of("inner product distance", False, "ip", lambda s: 1.0 - s),
-        _of("negative inner product", False, "ip", lambda s: -s),
-        _of("L2 distance", False, "l2", np.square),
-        # Relevances in [0, 1]: LangChain's (1 - d / sqrt 2, of either distance), Qdrant's and
-        # Elasticsearch's (1 + c) / 2, LlamaIndex's exp(-d), OpenSearch's 1 / (1 + d).
-        _of("relevance of squared L2", True, "l2", lambda s: (1.0 - s) * math.sqrt(2.0)),
-        _of("relevance of L2", True, "l2", lambda s: 2.0 * np.square(1.0 - s)),
-        _of("halved cosine", True, "cosine", lambda s: 2.0 * s - 1.0),
-        _of("exp(-cosine distance)", True, "cosine", lambda s: 1.0 + np.log(s)),
-        _of("exp(-squared L2)", True, "l2", lambda s: -np.log(s)),
-        _of("exp(-inner product distance)", True, "ip", lambda s: 1.0 + np.log(s)),
-        _of("1 / (1 + cosine distance)", True, "cosine", lambda s: 2.0 - 1.0 / s),
-        _of("1 / (1 + squared L2)", True, "l2", lambda s: 1.0 / s - 1.0),
-        _of("1 / (1 + L2)", True, "l2", lambda s: np.square(1.0 / s - 1.0)),
-    )
-}
-"""Every meaning that is known, by name."""
 
 # What somebody means who names a space and whose scores cannot be compared with vectors.
 _NAMED = {
@@ -107,48 +46,6 @@ _NAMED = {
     ("ip", False): "inner product distance",
     ("l2", False): "squared L2 distance",
 }
-
-
-def best_first(scores: Sequence[float]) -> bool | None:
-    """Whether higher is better, from scores in a store's own order; None: they do not tell."""
-    steps = np.diff(np.asarray(scores, dtype=np.float64))
-    falls, rises = bool((steps < 0).any()), bool((steps > 0).any())
-    return None if falls == rises else falls
-
-
-def scales_that_fit(
-    scores: FloatArray,
-    cosines: FloatArray,
-    *,
-    higher: bool | None,
-    query_norm: float = 1.0,
-    norms: FloatArray | float = 1.0,
-) -> dict[str, float]:
-    """The scales that give these cosines: name to largest error, the closest first.
-
-    Args:
-        scores: (n,) as the store gave them.
-        cosines: (n,) of the same passages, computed from vectors.
-        higher: whether higher is better; None: not known.
-        query_norm: length of the query's vector.
-        norms: (n,) lengths of the passages' vectors.
-    """
-    errors: dict[str, float] = {}
-    for scale in SCALES.values():
-        if higher is None or scale.higher is higher:
-            given = scale.cosines(scores, query_norm=query_norm, norms=norms)
-            error = float(np.max(np.abs(given - cosines)))
-            if error <= _TOLERANCE:  # NaN fails too
-                errors[scale.name] = round(error, 4)  # of equally good ones the plain one
-    return dict(sorted(errors.items(), key=lambda item: item[1]))
-
-
-def _told_apart(fits: dict[str, float]) -> bool:
-    """Whether the best of the fitting scales is the only one, but for those that say the same."""
-    best, *others = (SCALES[name] for name in fits)
-    limit = max(4.0 * fits[best.name], 0.003)
-    rivals = [s for s in others if fits[s.name] < limit]
-    return all(np.allclose(s.cosines(_APART), best.cosines(_APART)) for s in rivals)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,7 +162,7 @@ class ScoreReader:
         scale = self.scale
         if scale is not None and self._by != "vectors":
             cosines = scale.cosines(values)
-            if bool((np.abs(cosines) <= 1.0 + _TOLERANCE).all()):
+            if bool((np.abs(cosines) <= 1.0 + TOLERANCE).all()):
                 return Reading(cosines=np.clip(cosines, -1.0, 1.0).tolist())
             if scale.space != "cosine":  # vectors of other lengths than those looked at
                 self._by = "vectors"
@@ -345,7 +242,7 @@ class ScoreReader:
                 self._by = "vectors" if can_compute else "order"
             return
         found = SCALES[next(iter(fits))]
-        unit = bool((np.abs(np.append(norms, query_norm) - 1.0) <= _TOLERANCE).all())
+        unit = bool((np.abs(np.append(norms, query_norm) - 1.0) <= TOLERANCE).all())
         alike = unit and "l2" not in (self.given, found.space)  # as cosines and inner products are
         if self.given is not None and found.space != self.given and not alike:
             raise ConfigError(
@@ -356,7 +253,7 @@ class ScoreReader:
         self._scale = found.name
         if found.space != "cosine" and not unit:
             self._by = "vectors"
-        elif _told_apart(fits) or self._tries >= _TRIES:
+        elif told_apart(fits) or self._tries >= _TRIES:
             self._by = "scale"
 
     def _believe(self, higher: bool | None) -> None:

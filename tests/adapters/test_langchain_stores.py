@@ -13,6 +13,7 @@ from langchain_core.vectorstores import InMemoryVectorStore, VectorStore, Vector
 from langchain_rankgate import RankGateRetriever
 from rankgate import FirstStageKind
 from rankgate.errors import ConfigError, InputError
+from rankgate.scorers import RemoteScorer
 from rankgate.testing import FakeScorer
 
 TEXTS = [f"passage number n{i} of {'red' if i % 3 else 'green'} things" for i in range(40)]
@@ -345,6 +346,19 @@ def test_it_pickles_with_what_it_has_found(over):
         retriever = over(store, **settings)
         before = retriever.candidates(QUERY, 10)
         assert pickle.loads(pickle.dumps(retriever)).candidates(QUERY, 10) == before
+
+
+def test_no_key_goes_into_a_retrievers_pickle(policies, monkeypatch):
+    scorer = RemoteScorer("http://127.0.0.1:9", dialect="tei", model="m", api_key="sk-secret-9")
+    store = InMemoryVectorStore.from_texts(TEXTS, Random())
+    retriever = RankGateRetriever.from_vectorstore(store, scorer=scorer, policy=policies.raw)
+    with pytest.raises(ConfigError, match="Put it into an environment variable"):
+        pickle.dumps(retriever)
+    monkeypatch.setenv("MY_KEY", "sk-secret-9")
+    data = pickle.dumps(retriever)
+    assert b"sk-secret-9" not in data
+    twin = pickle.loads(data)
+    assert twin.candidates(QUERY, 3) == retriever.candidates(QUERY, 3)
 
 
 def test_a_store_of_one_passage_or_none_is_a_store(make_store, over):

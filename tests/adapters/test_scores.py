@@ -6,7 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from rankgate.adapters.scores import SCALES, ScoreReader, best_first, scales_that_fit
+from rankgate.adapters.scales import SCALES, best_first, scales_that_fit
+from rankgate.adapters.scores import ScoreReader
 from rankgate.errors import ConfigError
 
 RNG = np.random.default_rng(7)

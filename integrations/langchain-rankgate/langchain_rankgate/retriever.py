@@ -29,9 +29,9 @@ from langchain_rankgate.finders import (
 )
 from langchain_rankgate.flow import Flow
 from langchain_rankgate.fused import FusedFinder, SameBy
+from langchain_rankgate.hybrid import HybridFinder
 from langchain_rankgate.settings import Force, RetrieverSettings, call_settings
 from langchain_rankgate.stores import (
-    HybridFinder,
     StoreFinder,
     StoreSearch,
     StoreSettings,
