@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rankgate.decide.signals import Signals, compute_signals
-from rankgate.encoders import TokenEncoder, TokenVectors
+from rankgate.encoders import PackedVectors, TokenEncoder, TokenVectors
+from rankgate.encoders.packing import TOKEN_FORM, packed
 from rankgate.retrieve import BM25Index, Fusion, MemoryIndex
 from rankgate.scorers import LateInteractionScorer, ScoreContext, ScorerInfo, Scores
 from rankgate.types import Candidate
@@ -79,30 +80,33 @@ class CorpusIndex:
         self.index = MemoryIndex(data.corpus, self.bm25, matrix=self.pooled)
         self.position = self.index.position
 
-    def _encoded(self) -> list[TokenVectors]:
-        found: list[TokenVectors] = []
+    def _encoded(self) -> list[PackedVectors]:
+        found: list[PackedVectors] = []
         for start in range(0, len(self.ids), _SHARD):
-            file = self.folder / f"{self.encoder.sha256[:8]}-{start:06d}.npz"
+            file = self.folder / f"{self.encoder.sha256[:8]}-{TOKEN_FORM}-{start:06d}.npz"
             part = self.ids[start : start + _SHARD]
             if not file.exists():
-                vectors = self.encoder.encode([self.data.corpus[i] for i in part])
+                texts = [self.data.corpus[i] for i in part]
+                vectors = [packed(v) for v in self.encoder.encode(texts)]
                 temporary = file.with_suffix(".tmp.npz")
                 np.savez(
                     temporary,
-                    tokens=np.concatenate([v.tokens for v in vectors]),
-                    lengths=np.array([v.tokens.shape[0] for v in vectors]),
+                    codes=np.concatenate([v.codes for v in vectors]),
+                    scales=np.concatenate([v.scales for v in vectors]),
+                    lengths=np.array([len(v) for v in vectors]),
                     pooled=np.stack([v.pooled for v in vectors]),
                     truncated=np.array([v.truncated for v in vectors]),
                 )
                 temporary.replace(file)
                 print(f"{self.data.name}: {start + len(part)}/{len(self.ids)}", file=sys.stderr)
             with np.load(file) as loaded:
-                tokens, lengths = loaded["tokens"], loaded["lengths"]
+                codes, scales, lengths = loaded["codes"], loaded["scales"], loaded["lengths"]
                 pooled, truncated = loaded["pooled"], loaded["truncated"]
             ends = np.cumsum(lengths)
             found.extend(
-                TokenVectors(
-                    tokens=tokens[end - length : end],
+                PackedVectors(
+                    codes=codes[end - length : end],
+                    scales=scales[end - length : end],
                     pooled=pooled[i],
                     truncated=bool(truncated[i]),
                 )

@@ -36,7 +36,7 @@ from domains import CORPORA, domain_of, scorer_without, variants
 
 from rankgate import Action, Outcome, Policy, Reranker, Status
 from rankgate import Path as OutcomePath
-from rankgate.encoders import TokenEncoder, TokenVectors
+from rankgate.encoders import PackedVectors, TokenEncoder
 from rankgate.retrieve import Fusion
 from rankgate.scorers import LateInteractionScorer
 from rankgate_eval.data.dataset import Dataset
@@ -136,7 +136,7 @@ def arms(
     return {name: np.array(column) for name, column in made.items()}
 
 
-def passages_of(index: CorpusIndex, found: Retrieved) -> list[TokenVectors]:
+def passages_of(index: CorpusIndex, found: Retrieved) -> list[PackedVectors]:
     """The candidates' token vectors."""
     return [index.vectors[index.position[c.id]] for c in found.candidates]
 

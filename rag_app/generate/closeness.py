@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from rag_app.generate.context import SourceText
 from rankgate.encoders.encoder import TokenVectors
+from rankgate.encoders.packing import PackedVectors, packed
 from rankgate.encoders.token_store import TokenStore
 from rankgate.scorers.late_interaction import maxsim
 from rankgate.texts import clean_text
@@ -65,27 +66,27 @@ class Closeness:
         known = self._vectors([source.text for source, _, _ in spans])
         starts = {text: self._token_starts(text) for text in known}
         read: list[int] = []
-        ranges: list[TokenVectors] = []
+        ranges: list[PackedVectors] = []
         for i, (source, low, high) in enumerate(spans):
             vectors = known[source.text]
             shift = source.body_offset
             first, last = np.searchsorted(starts[source.text], (low + shift, high + shift))
-            part = vectors.tokens[first:last]
-            if part.shape[0] and 2 * part.shape[0] >= last - first:
+            part = vectors.part(first, last)
+            if len(part) and 2 * len(part) >= last - first:
                 read.append(i)
-                ranges.append(TokenVectors(tokens=part, pooled=vectors.pooled, truncated=False))
+                ranges.append(part)
         result = np.full((len(spans), len(questions)), np.nan)
         if read:
             for column, tokens in enumerate(asked):
                 result[read, column] = maxsim(tokens, ranges)
         return result
 
-    def _vectors(self, texts: Sequence[str]) -> dict[str, TokenVectors]:
+    def _vectors(self, texts: Sequence[str]) -> dict[str, PackedVectors]:
         unique = list(dict.fromkeys(texts))
         known = {} if self._token_store is None else self._token_store.get_many(unique)
         absent = [t for t in unique if t not in known]
         if absent:
-            known.update(zip(absent, self._reader.encode(absent), strict=True))
+            known.update(zip(absent, map(packed, self._reader.encode(absent)), strict=True))
         return known
 
     def _token_starts(self, text: str) -> npt.NDArray[np.int64]:

@@ -24,6 +24,7 @@ from rag_app.index.embeddings import Embedder, Identity, identify, load_embedder
 from rag_app.index.records import DocumentRecord, Entry
 from rag_app.index.vectors import VectorIndex
 from rag_app.names import check_name
+from rankgate.encoders.packing import packed
 from rankgate.encoders.token_store import TokenStore
 from rankgate.profile import Profile
 from rankgate.retrieve import Analyser, cosine_from_distance
@@ -338,7 +339,8 @@ class Store:
             known = self.token_store.get_many(part)
             absent = [t for t in part if t not in known]
             if absent:
-                fresh = dict(zip(absent, self.embedder.encode(absent), strict=True))
+                read = zip(absent, self.embedder.encode(absent), strict=True)
+                fresh = {text: packed(vectors) for text, vectors in read}
                 self.token_store.put_many(fresh)
                 known.update(fresh)
                 encoded += len(absent)

@@ -3,6 +3,7 @@
 from rankgate.encoders.encoder import TokenEncoder, TokenVectors
 from rankgate.encoders.head import TokenHead
 from rankgate.encoders.locate import MINILM_SHA256, ModelFiles, find_minilm
+from rankgate.encoders.packing import PackedVectors, packed
 from rankgate.encoders.query_encoder import QueryEncoder, save_query_layers
 from rankgate.encoders.shared_tokens import SharedTokens
 from rankgate.encoders.token_store import TokenStore
@@ -10,6 +11,7 @@ from rankgate.encoders.token_store import TokenStore
 __all__ = [
     "MINILM_SHA256",
     "ModelFiles",
+    "PackedVectors",
     "QueryEncoder",
     "SharedTokens",
     "TokenEncoder",
@@ -17,5 +19,6 @@ __all__ = [
     "TokenStore",
     "TokenVectors",
     "find_minilm",
+    "packed",
     "save_query_layers",
 ]

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankgate.encoders.encoder import TokenVectors
+from rankgate.encoders.packing import PackedVectors, packed, similarities
 from rankgate.errors import ConfigError
 
 __all__ = ["TokenHead"]
@@ -46,19 +47,21 @@ class TokenHead:
         if not 0.0 <= self.mix <= 1.0:
             raise ConfigError(f"mix must be in [0, 1], got {self.mix}")
 
-    def scores(self, query: FloatArray, passages: Sequence[TokenVectors]) -> FloatArray:
+    def scores(
+        self, query: FloatArray, passages: Sequence[TokenVectors | PackedVectors]
+    ) -> FloatArray:
         """(n,) in [-1, 1]; -1 for a passage without tokens, 0 where the question has none."""
         result = np.full(len(passages), -1.0, dtype=np.float32)
         if query.shape[0] == 0:
             result[:] = 0.0
             return result
-        filled = [i for i, p in enumerate(passages) if p.tokens.shape[0]]
+        compact = [packed(p) for p in passages]
+        filled = [i for i, p in enumerate(compact) if len(p)]
         if not filled:
             return result
         weights = np.full(query.shape[0], 1.0 / query.shape[0], dtype=np.float32)
-        lengths = np.array([passages[i].tokens.shape[0] for i in filled])
-        stacked = np.concatenate([passages[i].tokens for i in filled]).astype(np.float32)
-        similar = stacked @ query.T
+        lengths = np.array([len(compact[i]) for i in filled])
+        similar = similarities(query, [compact[i] for i in filled])
         half = self.window // 2
         blocks = -(-lengths // half)
         first_token = np.concatenate([[0], np.cumsum(lengths)[:-1]])

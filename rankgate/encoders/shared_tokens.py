@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rankgate.encoders.encoder import TokenEncoder, TokenVectors
+from rankgate.encoders.packing import PackedVectors
 from rankgate.encoders.token_store import TokenStore
 from rankgate.errors import ConfigError
 
@@ -47,11 +48,11 @@ class SharedTokens:
     def __reduce__(self) -> tuple[object, ...]:
         return (_reopened, (self.folder, self.encoder, self.max_bytes))
 
-    def get_many(self, texts: Sequence[str]) -> dict[str, TokenVectors]:
+    def get_many(self, texts: Sequence[str]) -> dict[str, PackedVectors]:
         """The vectors that are known, by text."""
         return self._asked(lambda store: store.get_many(texts), {})
 
-    def put_many(self, vectors: Mapping[str, TokenVectors]) -> None:
+    def put_many(self, vectors: Mapping[str, TokenVectors | PackedVectors]) -> None:
         """Keep these, where that is possible."""
         if vectors:
             self._asked(lambda store: store.put_many(vectors), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import sqlite3
 import threading
 import time
@@ -14,30 +15,34 @@ from typing import Any
 import numpy as np
 
 from rankgate.encoders.encoder import TokenEncoder, TokenVectors
+from rankgate.encoders.packing import PackedVectors, bytes_a_token, packed
 from rankgate.errors import ConfigError
 
 __all__ = ["TokenStore"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS vectors (
-    key BLOB PRIMARY KEY, tokens BLOB NOT NULL, pooled BLOB NOT NULL, truncated INTEGER NOT NULL
+CREATE TABLE IF NOT EXISTS packed (
+    key BLOB PRIMARY KEY, codes BLOB NOT NULL, scales BLOB NOT NULL, pooled BLOB NOT NULL,
+    truncated INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS uses (key BLOB PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS uses_at ON uses (at);
 """
 _FRESH_S = 60.0  # a use is written down once a minute: reading shall stay reading
 _EVICTED = 64
+_log = logging.getLogger("rankgate")
 
 
 class TokenStore:
     """Vectors by content: the key is a hash of the text, so a stale entry cannot be read.
 
-    About 0.75 KB a token at 384 dimensions. A cache: it can be deleted at any time.
+    98 bytes a token at 384 dimensions, see `packing`. A cache: it can be deleted at any time.
 
     Args:
         path: the SQLite file.
-        encoder: name and hash of the encoder; a store of another encoder is emptied.
+        encoder: name and hash of the encoder; a store of another encoder is emptied, with a
+            warning; one that holds whole vectors (up to rankgate 0.1) is packed when it is opened.
         dimension: length of a vector.
         max_bytes: room in the file; the least recently used texts go where it is short. None:
             nothing goes by itself.
@@ -61,19 +66,21 @@ class TokenStore:
         self.path = Path(path)
         self.encoder = encoder
         self.dimension = dimension
+        self._width = bytes_a_token(dimension)
         self.max_bytes = max_bytes
         self._clock = clock
         self._lock = threading.Lock()
         try:
             self._db = sqlite3.connect(self.path, check_same_thread=False)
+            # Of a new file: a passage ends in half an empty page, which would be 2 KB.
+            self._db.execute("PRAGMA page_size=1024")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(_SCHEMA)
             row = self._db.execute("SELECT value FROM meta WHERE name='encoder'").fetchone()
             if row is None or row[0] != encoder:
-                self._db.execute("DELETE FROM vectors")
-                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('encoder', ?)", (encoder,))
-                self._db.commit()
+                self._empty(None if row is None else row[0])
+            self._pack_whole_vectors()
         except sqlite3.Error as exc:
             raise ConfigError(
                 f"the token store {self.path} cannot be opened ({exc}). It is only a cache: "
@@ -109,34 +116,76 @@ class TokenStore:
     def _key(text: str) -> bytes:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
-    def put_many(self, vectors: Mapping[str, TokenVectors]) -> None:
+    def _empty(self, other: str | None) -> None:
+        kept = int(self._db.execute("SELECT count(*) FROM packed").fetchone()[0])
+        if kept:
+            _log.warning(
+                "the token store %s held %d texts of %s, not of %s: it is emptied, and filled "
+                "again as texts are read",
+                self.path,
+                kept,
+                other,
+                self.encoder,
+            )
+        with self._db:
+            self._db.execute("DELETE FROM packed")
+            self._db.execute("DELETE FROM uses")
+            self._db.execute("DROP TABLE IF EXISTS vectors")
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('encoder', ?)", (self.encoder,))
+
+    def _pack_whole_vectors(self) -> None:
+        """Take over the table of earlier versions, an eighth of its size, and give the room back.
+
+        In small transactions: two programs may open the file at once, and either may be stopped.
+        """
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name='vectors'").fetchone():
+            return
+        _log.warning("the token vectors of %s are made smaller, once", self.path)
+        some = "SELECT * FROM vectors LIMIT ?"
+        while rows := self._db.execute(some, (_EVICTED,)).fetchall():
+            with self._db:
+                for key, tokens, pooled, truncated in rows:
+                    whole = TokenVectors(
+                        tokens=np.frombuffer(tokens, dtype=np.float16).reshape(-1, self.dimension),
+                        pooled=np.frombuffer(pooled, dtype=np.float32),
+                        truncated=bool(truncated),
+                    )
+                    self._keep([_row(key, whole)])
+                    self._db.execute("DELETE FROM vectors WHERE key = ?", (key,))
+        self._db.execute("DROP TABLE vectors")
+        self._db.execute("VACUUM")
+
+    def _keep(self, rows: Sequence[tuple[bytes, bytes, bytes, bytes, int]]) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO packed VALUES (?, ?, ?, ?, ?)", rows)
+
+    def put_many(self, vectors: Mapping[str, TokenVectors | PackedVectors]) -> None:
         """Keep the vectors of these texts."""
-        rows = [
-            (self._key(t), v.tokens.tobytes(), v.pooled.tobytes(), int(v.truncated))
-            for t, v in vectors.items()
-        ]
+        rows = [_row(self._key(t), v) for t, v in vectors.items()]
         with self._lock, self._db:
-            self._db.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", rows)
+            self._keep(rows)
             if self.max_bytes is not None:
                 self._use([row[0] for row in rows])
                 self._evict(self.max_bytes)
 
-    def get_many(self, texts: Sequence[str]) -> dict[str, TokenVectors]:
+    def get_many(self, texts: Sequence[str]) -> dict[str, PackedVectors]:
         """The vectors that are known, by text; unknown texts are absent."""
         keys = {self._key(t): t for t in texts}
-        found: dict[str, TokenVectors] = {}
+        found: dict[str, PackedVectors] = {}
         listed = list(keys)
         with self._lock:
             for start in range(0, len(listed), 500):
                 part = listed[start : start + 500]
                 marks = ",".join("?" * len(part))
                 cursor = self._db.execute(
-                    f"SELECT key, tokens, pooled, truncated FROM vectors WHERE key IN ({marks})",
+                    "SELECT key, codes, scales, pooled, truncated FROM packed "
+                    f"WHERE key IN ({marks})",
                     part,
                 )
-                for key, tokens, pooled, truncated in cursor:
-                    found[keys[key]] = TokenVectors(
-                        tokens=np.frombuffer(tokens, dtype=np.float16).reshape(-1, self.dimension),
+                for key, codes, scales, pooled, truncated in cursor:
+                    known = np.frombuffer(scales, dtype=np.float16)
+                    found[keys[key]] = PackedVectors(
+                        codes=np.frombuffer(codes, dtype=np.uint8).reshape(len(known), self._width),
+                        scales=known,
                         pooled=np.frombuffer(pooled, dtype=np.float32),
                         truncated=bool(truncated),
                     )
@@ -168,7 +217,7 @@ class TokenStore:
             ).fetchall()
             if not oldest:
                 return
-            self._db.executemany("DELETE FROM vectors WHERE key = ?", oldest)
+            self._db.executemany("DELETE FROM packed WHERE key = ?", oldest)
             self._db.executemany("DELETE FROM uses WHERE key = ?", oldest)
 
     def _taken(self) -> int:
@@ -186,7 +235,7 @@ class TokenStore:
             for start in range(0, len(listed), 500):
                 part = listed[start : start + 500]
                 marks = ",".join("?" * len(part))
-                cursor = self._db.execute(f"SELECT key FROM vectors WHERE key IN ({marks})", part)
+                cursor = self._db.execute(f"SELECT key FROM packed WHERE key IN ({marks})", part)
                 for (key,) in cursor.fetchall():
                     del keys[key]
         return list(keys.values())
@@ -195,17 +244,24 @@ class TokenStore:
         """Forget these texts."""
         with self._lock, self._db:
             self._db.executemany(
-                "DELETE FROM vectors WHERE key = ?", [(self._key(t),) for t in texts]
+                "DELETE FROM packed WHERE key = ?", [(self._key(t),) for t in texts]
             )
 
     def __len__(self) -> int:
         with self._lock:
-            return int(self._db.execute("SELECT count(*) FROM vectors").fetchone()[0])
+            return int(self._db.execute("SELECT count(*) FROM packed").fetchone()[0])
 
     def close(self) -> None:
         """Close the file; closing twice does nothing."""
         with self._lock:
             self._db.close()
+
+
+def _row(
+    key: bytes, vectors: TokenVectors | PackedVectors
+) -> tuple[bytes, bytes, bytes, bytes, int]:
+    v = packed(vectors)
+    return key, v.codes.tobytes(), v.scales.tobytes(), v.pooled.tobytes(), int(v.truncated)
 
 
 def _reopened(path: Path, encoder: str, dimension: int, max_bytes: int | None) -> TokenStore:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankgate.encoders.encoder import TokenVectors
+from rankgate.encoders.packing import PackedVectors, packed
 from rankgate.encoders.token_store import TokenStore
 from rankgate.errors import ConfigError, InputError
 from rankgate.texts import clean_text
@@ -185,9 +186,9 @@ class TokenCache:
         self.dimension = encoder.dimension
         self.encoder = encoder
         self.store = store
-        self._memory: dict[str, TokenVectors] = {}
+        self._memory: dict[str, PackedVectors] = {}
 
-    def token_vectors(self, texts: Sequence[str]) -> dict[str, TokenVectors]:
+    def token_vectors(self, texts: Sequence[str]) -> dict[str, PackedVectors]:
         """The vectors of each text, by text."""
         wanted = list(dict.fromkeys(texts))
         if self.store is None:
@@ -223,8 +224,9 @@ class TokenCache:
             if progress is not None:
                 progress(start + len(part), len(absent))
 
-    def _read(self, texts: Sequence[str]) -> dict[str, TokenVectors]:
-        fresh = dict(zip(texts, self.encoder.encode(texts), strict=True))
+    def _read(self, texts: Sequence[str]) -> dict[str, PackedVectors]:
+        read = zip(texts, self.encoder.encode(texts), strict=True)
+        fresh = {text: packed(vectors) for text, vectors in read}
         if self.store is None:
             self._memory |= fresh
         else:

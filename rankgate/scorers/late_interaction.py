@@ -17,6 +17,7 @@ import numpy.typing as npt
 from rankgate.encoders.bundled import bundled_query_encoder
 from rankgate.encoders.encoder import TokenEncoder, TokenVectors
 from rankgate.encoders.head import TokenHead
+from rankgate.encoders.packing import TOKEN_FORM, PackedVectors, packed, similarities
 from rankgate.encoders.query_encoder import QueryEncoder
 from rankgate.encoders.shared_tokens import SharedTokens
 from rankgate.encoders.token_store import TokenStore
@@ -31,12 +32,13 @@ HEAD_SCALE = "maxsim-head"
 
 
 def maxsim(
-    query: npt.NDArray[np.float32], passages: Sequence[TokenVectors]
+    query: npt.NDArray[np.float32], passages: Sequence[TokenVectors | PackedVectors]
 ) -> npt.NDArray[np.float32]:
     """(n,) mean over the query's tokens of the best cosine in each passage, in [-1, 1].
 
     Only real tokens are compared: passages are laid end to end instead of being padded, so
-    nothing that is not a token can match. A passage without tokens scores -1, a query without
+    nothing that is not a token can match. They are compared as they are kept (`packing`), also
+    those that were read a moment ago. A passage without tokens scores -1, a query without
     tokens 0 against every passage.
     """
     n = len(passages)
@@ -44,12 +46,12 @@ def maxsim(
     if query.shape[0] == 0:
         result[:] = 0.0
         return result
-    filled = [i for i, p in enumerate(passages) if p.tokens.shape[0]]
+    compact = [packed(p) for p in passages]
+    filled = [i for i, p in enumerate(compact) if len(p)]
     if not filled:
         return result
-    lengths = [passages[i].tokens.shape[0] for i in filled]
-    stacked = np.concatenate([passages[i].tokens for i in filled]).astype(np.float32)
-    similarity = stacked @ query.T
+    lengths = [len(compact[i]) for i in filled]
+    similarity = similarities(query, [compact[i] for i in filled])
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     best = np.maximum.reduceat(similarity, starts, axis=0)
     result[filled] = best.mean(axis=1)
@@ -161,7 +163,7 @@ class LateInteractionScorer:
             scale=self._scale,
             weights=weights,
             backend="torch",
-            dtype="float32",
+            dtype=f"float32/{TOKEN_FORM}",
             max_length=self.encoder.max_length,
         )
 
@@ -177,7 +179,7 @@ class LateInteractionScorer:
         return reader.encode(queries, should_stop=should_stop)
 
     def compare(
-        self, query: TokenVectors, passages: Sequence[TokenVectors]
+        self, query: TokenVectors, passages: Sequence[TokenVectors | PackedVectors]
     ) -> npt.NDArray[np.float32]:
         """(n,) scores of passages that have been read by `encoder`, in [-1, 1]."""
         asked = query.tokens.astype(np.float32)
@@ -196,7 +198,7 @@ class LateInteractionScorer:
             return []
         cleaned = [checked_texts(job.query, job.texts) for job in jobs]
         jobs = [Job(query=query, texts=texts) for query, texts in cleaned]
-        known: dict[str, TokenVectors] = {}
+        known: dict[str, PackedVectors] = {}
         texts = list(dict.fromkeys(t for job in jobs for t in job.texts))
         if self.token_store is not None:
             known = self.token_store.get_many(texts)
@@ -206,12 +208,13 @@ class LateInteractionScorer:
         )
         absent = [t for t in texts if t not in known]
         # Fresh texts become known in input order, so what is read in time is a prefix.
-        fresh = self.encoder.encode(absent, should_stop=lambda: ctx.should_stop)
+        encoded = self.encoder.encode(absent, should_stop=lambda: ctx.should_stop)
+        fresh = [packed(v) for v in encoded]
         read = dict(zip(absent, fresh, strict=False))
         if isinstance(self.token_store, SharedTokens):
             self.token_store.put_many(read)
         known.update(read)
-        tokens = sum(v.tokens.shape[0] + 2 for v in (*queries, *fresh))
+        tokens = sum(len(v.tokens) + 2 for v in queries) + sum(len(v) + 2 for v in fresh)
         return [
             self._scores(
                 job,
@@ -226,7 +229,7 @@ class LateInteractionScorer:
         self,
         job: Job,
         query: TokenVectors | None,
-        known: dict[str, TokenVectors],
+        known: dict[str, PackedVectors],
         shared: ScoreStats,
     ) -> Scores:
         n = len(job.texts)

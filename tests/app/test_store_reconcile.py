@@ -13,6 +13,7 @@ import pytest
 from rag_app.errors import StoreError, StoreLockedError, UnknownDocumentError
 from rag_app.index.store import Store
 from rag_app.ingest.ingestion import ingest
+from rankgate.encoders import packed
 from rankgate.errors import InputError
 from rankgate.retrieve import Fusion, fuse_candidates
 
@@ -268,5 +269,5 @@ def test_with_the_real_encoder(tmp_path):
         assert not any(v.truncated for v in kept.values())
         fresh = store.embedder.encode(texts)
         for text, vectors in zip(texts, fresh, strict=True):
-            assert kept[text].tokens.shape == vectors.tokens.shape
+            assert np.array_equal(kept[text].codes, packed(vectors).codes)
             np.testing.assert_allclose(kept[text].pooled, vectors.pooled, atol=1e-5)

@@ -8,6 +8,7 @@ import pytest
 
 from rankgate import Deadline, ScoreContext
 from rankgate.encoders import MINILM_SHA256, TokenStore, TokenVectors, find_minilm
+from rankgate.encoders.packing import packed, rotation, unpacked
 from rankgate.errors import ModelNotFoundError, WeightsMismatchError
 from rankgate.scorers import LateInteractionScorer
 from rankgate.scorers.late_interaction import maxsim
@@ -29,11 +30,10 @@ def test_maxsim_equals_the_definition_and_never_matches_padding():
     rng = np.random.default_rng(1)
     query = vectors_of(rng, 4).tokens.astype(np.float32)
     passages = [vectors_of(rng, n) for n in (3, 1, 0, 7)]
+    kept = [unpacked([packed(p)], 8) @ rotation(8).T for p in passages]
     expected = [
-        np.mean([max(float(q @ t) for t in p.tokens.astype(np.float32)) for q in query])
-        if len(p.tokens)
-        else -1.0
-        for p in passages
+        np.mean([max(min(float(q @ t), 1.0) for t in rows) for q in query]) if len(rows) else -1.0
+        for rows in kept
     ]
     assert maxsim(query, passages) == pytest.approx(expected, abs=1e-6)
     opposite = TokenVectors(tokens=-query[:1].astype(np.float16), pooled=query[0], truncated=False)

@@ -178,7 +178,7 @@ def state_of(trainer):
 
 def test_it_learns_the_layers_and_the_scale_at_its_own_pace(tmp_path, tiny):
     trainer = QueryTraining(
-        tmp_path / "run", tiny, prior=False, epochs=6, learning_rate=1e-3, evaluate_every=24
+        tmp_path / "run", tiny, prior=False, epochs=6, learning_rate=3e-4, evaluate_every=24
     )
     before = state_of(trainer)
     result = trainer.run()

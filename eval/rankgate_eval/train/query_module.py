@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from rankgate.encoders.encoder import TokenVectors
+from rankgate.encoders.packing import PackedVectors, packed, rotation, unpacked
 
 __all__ = ["QueryModule"]
 
@@ -57,7 +58,7 @@ class QueryModule(torch.nn.Module):
         return torch.nn.functional.normalize(hidden, dim=-1)
 
     def window_scores(
-        self, query: torch.Tensor, passages: Sequence[TokenVectors], *, window: int
+        self, query: torch.Tensor, passages: Sequence[TokenVectors | PackedVectors], *, window: int
     ) -> torch.Tensor:
         """(n,) what `TokenHead.scores` gives as it comes, times the scale, with gradients.
 
@@ -69,19 +70,21 @@ class QueryModule(torch.nn.Module):
         if not query.shape[0]:
             return torch.zeros(len(passages))
         nothing = torch.full((len(passages),), -1.0) * self.scale.detach()
-        filled = [i for i, p in enumerate(passages) if p.tokens.shape[0]]
+        compact = [packed(p) for p in passages]
+        filled = [i for i, p in enumerate(compact) if len(p)]
         if not filled:
             return nothing
         half, count = window // 2, query.shape[0]
-        lengths = np.array([passages[i].tokens.shape[0] for i in filled])
+        lengths = np.array([len(compact[i]) for i in filled])
         blocks = -(-lengths // half)
         starts = np.concatenate([[0], np.cumsum(blocks)[:-1]])
         block_of = torch.from_numpy(
             np.concatenate([np.arange(n) // half + s for n, s in zip(lengths, starts, strict=True)])
         )
         owner = torch.from_numpy(np.repeat(np.arange(len(filled)), blocks))
-        tokens = np.concatenate([passages[i].tokens for i in filled]).astype(np.float32)
-        similar = torch.from_numpy(tokens) @ query.T
+        tokens = unpacked([compact[i] for i in filled], query.shape[1])
+        turned = query @ torch.from_numpy(rotation(query.shape[1]).copy())
+        similar = (torch.from_numpy(tokens) @ turned.T).clamp(-1.0, 1.0)
         low = similar.detach().min() - 1.0
         best = low.expand(owner.shape[0], count).scatter_reduce(
             0, block_of[:, None].expand(-1, count), similar, "amax"
