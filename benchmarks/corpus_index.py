@@ -147,5 +147,5 @@ class CorpusIndex:
             raw=self.scorer.compare(
                 self.scorer.read_queries([text])[0] if asked is None else asked, passages
             ),
-            signals=compute_signals(text, candidates, lexicon=lexicon),
+            signals=compute_signals(text, candidates, lexicon=lexicon, lexical=False),
         )

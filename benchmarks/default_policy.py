@@ -24,7 +24,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 from domains import domain_of, scorer_without
-from policy_rows import CORPORA, LEFT_OUT, PER_CORPUS, RETRIEVAL, Found, load, rows_of
+from policy_rows import (
+    CORPORA,
+    DENSE_LIST,
+    LEFT_OUT,
+    PER_CORPUS,
+    RETRIEVAL,
+    SOURCES,
+    Found,
+    load,
+    rows_of,
+)
 from policy_search import VETO, quality, search_floor, search_gate
 
 from rankgate import FirstStageKind, Floor, Gate, Policy, Profile, RelevanceModel, Section
@@ -91,9 +101,12 @@ def policy(
     sections: dict[FirstStageKind, Section] = {}
     report: dict[str, Any] = {}
     for kind in FirstStageKind:
-        some = found["hybrid" if kind == "order" else kind]
         views = {
-            name: rows_of(some, kind, info.scale, left_out, at_home=at_home)
+            name: [
+                row
+                for source in SOURCES.get(kind, (kind,))
+                for row in rows_of(found[source], kind, info.scale, left_out, at_home=at_home)
+            ]
             for name, at_home in (("stranger", False), ("at_home", True))
         }
         sections[FirstStageKind(kind)], report[kind] = section(views, kind, info, encoder, args)
@@ -129,13 +142,14 @@ def section(
     floor has to hold for misspelt and misheard questions too; nothing else is fitted on them.
     """
     asked = views["stranger"]
-    rows = [r for r in asked if r.corpus in CORPORA]
-    views = {name: [r for r in v if r.corpus in CORPORA] for name, v in views.items()}
+    clean = {*CORPORA, *(f"{name}{DENSE_LIST}" for name in CORPORA)}
+    rows = [r for r in asked if r.corpus in clean]
+    views = {name: [r for r in v if r.corpus in clean] for name, v in views.items()}
     reranked, first = fit_section(rows, kind)
     held: dict[str, Any] = {}
     corpora = sorted({r.corpus for r in rows})
     for name in corpora:  # each corpus by models that have not seen it
-        other = [r for r in rows if r.corpus != name]
+        other = [r for r in rows if r.corpus.split(",")[0] != name.split(",")[0]]
         mine = [r for r in rows if r.corpus == name and r.answerable]
         re_out, fi_out = fit_section(other, kind)
         shown = {
@@ -152,19 +166,15 @@ def section(
             },
         }
     gate, gate_note = Gate(), {}
-    if kind != "order":
-        searched = search_gate(views, reranked, first, kind, args.max_loss)
-        if searched is not None:
-            conditions, gate_note = searched
-            gate = Gate(
-                rules=(Rule(name="clear_winner", conditions=conditions),),
-                veto=VETO,
-                provenance=gate_note,
-            )
-    # Rank alone says nothing about relevance: a probability made of it would be a lie, and
-    # without one a policy with a refusal floor never skips.
-    judge = None if kind == "order" else first
-    threshold, floor_note = search_floor(asked, reranked, judge, args.false_refusals)
+    searched = search_gate(views, reranked, first, kind, args.max_loss)
+    if searched is not None:
+        conditions, gate_note = searched
+        gate = Gate(
+            rules=(Rule(name="clear_winner", conditions=conditions),),
+            veto=VETO,
+            provenance=gate_note,
+        )
+    threshold, floor_note = search_floor(asked, reranked, first, args.false_refusals)
     profile = Profile(
         scorer=info.id,
         scale=info.scale,
@@ -179,7 +189,7 @@ def section(
         profile=profile,
         gate=gate,
         reranked=RelevanceModel(model=reranked, scale=info.scale),
-        first_stage=None if judge is None else RelevanceModel(model=judge),
+        first_stage=RelevanceModel(model=first),
         floor=Floor(refuse_below=threshold),
         top_n=TOP_N,
     )

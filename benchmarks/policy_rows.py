@@ -36,12 +36,14 @@ CORPORA = ("covid-qa", "mtrag", "nq-oracle", "pubmedqa", "xquad-en", "medquad")
 PER_CORPUS = 250
 # Each gets a policy of its own that knows nothing of it: the estimate for a stranger's corpus.
 LEFT_OUT = ("encyclopedia", "biomedicine", "mtrag")
-# `order` sees the hybrid candidates without their scores.
 RETRIEVAL = {
     "hybrid": Fusion(),
     "dense": Fusion(bm25_weight=0.0),
     "bm25": Fusion(dense_weight=0.0),
 }
+# `order` sees the candidates of both without their scores: it knows not what ordered them.
+SOURCES = {"order": ("hybrid", "dense")}
+DENSE_LIST = ", dense list"
 _NEAR_DUPLICATE = 0.95
 
 
@@ -51,7 +53,8 @@ def view(found: Retrieved, kind: str) -> Retrieved:
     if kind == "hybrid":
         return found
     candidates = tuple(replace(c, **dict.fromkeys(unknown[kind])) for c in found.candidates)
-    return replace(found, candidates=candidates, signals=compute_signals(found.query, candidates))
+    signals = compute_signals(found.query, candidates, lexical=kind == "order")
+    return replace(found, candidates=candidates, signals=signals)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,7 @@ class Found:
 
     Attributes:
         corpus: name of the corpus.
+        kind: of the first stage that found them.
         asked: how its questions were asked: "", or the label of those that were spoilt.
         retrieved: the candidates.
         gold: ids of the passages that answer; empty for a question from elsewhere.
@@ -68,6 +72,7 @@ class Found:
     """
 
     corpus: str
+    kind: str
     asked: str
     retrieved: Retrieved
     gold: frozenset[str]
@@ -117,7 +122,8 @@ def rows_of(
                 gold=one.gold,
                 query_id=r.query_id,
                 stratum=one.stratum,
-                corpus=one.asked or one.corpus,
+                corpus=(one.asked or one.corpus)
+                + (DENSE_LIST if kind == "order" and one.kind == "dense" else ""),
             )
         )
     return result
@@ -185,6 +191,7 @@ def load(
                         found[kind].append(
                             Found(
                                 corpus=name,
+                                kind=kind,
                                 asked="" if clean else label,
                                 retrieved=r,
                                 gold=gold,

@@ -41,6 +41,12 @@ _GRIDS = {
     "hybrid": (("top1_agrees", (1.0,)), _DENSE, _TERMS, _TERMS_15),
     "dense": (_DENSE, _TOP),
     "bm25": (_TERMS, _TERMS_15),
+    "order": (
+        ("lexical_top1_agrees", (1.0,)),
+        ("coverage_top1", (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
+        ("lexical_margin_12", _TERMS[1]),
+        ("lexical_margin_15", _TERMS_15[1]),
+    ),
 }
 """Signal and its thresholds, by kind of first stage; 0: the signal is not looked at."""
 

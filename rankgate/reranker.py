@@ -246,9 +246,10 @@ class Reranker:
             lexicon=self.lexicon,
             remaining_ms=None if deadline is None else deadline.remaining() * 1000.0,
             breaker_open=bool(getattr(self.scorer, "is_open", False)),
+            lexical=section.reads_texts,
         )
         seen = time.perf_counter()
-        plan.decision = section.gate.decide(plan.signals, may_skip=section.may_skip)
+        plan.decision = section.decide(plan.signals)
         if request.force is not None:
             try:
                 wish = Action(request.force)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -16,7 +16,7 @@ from rankgate.errors import PolicyError
 __all__ = ["Action", "Condition", "Decision", "Gate", "Rule"]
 
 _OPERATORS = {">=": operator.ge, "<=": operator.le}
-_SIGNAL_NAMES = frozenset(f.name for f in fields(Signals))
+_SIGNAL_NAMES = frozenset(Signals(candidates=0, query_words=0).values())
 _VETOES = ("negation", "temporal", "conditional")
 
 
@@ -161,7 +161,7 @@ class Gate:
             return Decision(
                 action=Action.RERANK,
                 reason="floor_needs_score",
-                detail="no first-stage relevance model is fitted, so the floor needs the scorer",
+                detail="the floor needs a probability, which the scorer alone can give here",
             )
         if signals.candidates == 1:
             return Decision(

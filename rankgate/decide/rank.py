@@ -69,16 +69,17 @@ class CandidateList:
         """
         head = candidates[:k]
         read = np.empty(0, dtype=np.intp)
+        columns = relevance_features(head, signals)
         read_columns: Mapping[str, FloatArray] = {}
         if scores is not None and scores.scored.any():
             read = np.flatnonzero(scores.scored)
-            some = [head[i] for i in read.tolist()]
-            read_columns = relevance_features(some, signals, scores.values[read])
+            raw = scores.values[read].astype(np.float64)
+            read_columns = {"raw": raw, **{name: known[read] for name, known in columns.items()}}
         return cls(
             n=len(candidates),
             within=len(head),
             rank=np.array([c.rank for c in candidates], dtype=np.int64),
-            columns=relevance_features(head, signals),
+            columns=columns,
             scores=scores if read.size else None,
             read=read,
             read_columns=read_columns,
@@ -175,7 +176,7 @@ def rank(
         signals: of the first K candidates, where they are known already.
     """
     if signals is None:
-        signals = compute_signals(query, candidates[: section.k])
+        signals = compute_signals(query, candidates[: section.k], lexical=section.reads_texts)
     listed = CandidateList.of(candidates, scores, k=section.k, signals=signals)
     return rank_list(listed, section, top_n=top_n)
 
@@ -235,9 +236,11 @@ def _logits(
 
 
 def _by_first_stage(listed: CandidateList, section: Section, notes: list[str]) -> Ordered:
-    """By the first-stage model's logit where one applies, else as the first stage said."""
-    found = _logits(section.first_stage, listed.columns, listed.within, None, notes)
-    key = np.zeros(listed.within) if found is None else found
+    """By the first-stage model's logit where one applies and orders, else as it came."""
+    model = section.first_stage
+    found = _logits(model, listed.columns, listed.within, None, notes)
+    orders = found is not None and model is not None and model.orders
+    key = found if found is not None and orders else np.zeros(listed.within)
     head = np.lexsort((np.arange(listed.within), listed.rank[: listed.within], -key))
     logits = np.full(listed.n, np.nan)
     if found is not None:
@@ -297,8 +300,8 @@ def _cut(
 ) -> Ranking:
     """Refuse, drop what is below the floor, then what is beyond top_n.
 
-    What stands behind a dropped passage goes too, since nobody read it and found it better;
-    except where only a part was read in time, which says nothing of the rest.
+    What nobody read goes where anything is dropped, since nobody found it better; except where
+    only a part was read in time, which says nothing of the rest.
     """
     floor = section.floor
     probabilities = [None if np.isnan(v) else sigmoid(v) for v in logits.tolist()]
@@ -307,7 +310,7 @@ def _cut(
         notes.append("floor_not_applied: no relevance model applied to this result")
     below = np.array([floor.drops(p) for p in probabilities], dtype=np.bool_)
     if not partial:
-        below = np.logical_or.accumulate(below)
+        below |= np.isnan(logits) & below.any()
     place = np.cumsum(~below)
     kept = ~below & (place <= (section.top_n if top_n is None else top_n))
     refused = refusal = ""

@@ -17,37 +17,37 @@ import numpy.typing as npt
 from rankgate.decide.logistic import Logistic
 from rankgate.decide.signals import Signals
 from rankgate.errors import PolicyError
+from rankgate.retrieve.lexical import coverage
 from rankgate.types import Candidate
 
 __all__ = ["FEATURE_NAMES", "RelevanceModel", "relevance_features"]
 
 FloatArray = npt.NDArray[np.float64]
 
-FEATURE_NAMES = frozenset(("raw", "dense", "bm25_log", "bm25_per_word"))
+FEATURE_NAMES = frozenset(("raw", "dense", "bm25_log", "bm25_per_word", "coverage"))
 
 
-def relevance_features(
-    candidates: Sequence[Candidate],
-    signals: Signals,
-    raw: npt.NDArray[np.float32] | None = None,
-) -> dict[str, FloatArray]:
-    """Columns of (n,) features for the candidates of one query; unknown ones are absent.
+def relevance_features(candidates: Sequence[Candidate], signals: Signals) -> dict[str, FloatArray]:
+    """Columns of (n,) features for the candidates of one query, before a scorer's `raw`.
+
+    Unknown ones are absent.
 
     Each is a passage's own: no other passage of the list, and no place in it, moves it. What
     stands out of a bad list would else look relevant, and the best of a short one irrelevant.
 
-    `raw` is the scorer's value, `dense` the cosine, `bm25_log` log(1 + BM25), `bm25_per_word` BM25
-    by the query's number of words, since BM25 is a sum over them.
+    `dense` is the cosine, `bm25_log` log(1 + BM25), `bm25_per_word` BM25 by the query's number of
+    words, since BM25 is a sum over them; `coverage` the share of the query's words that stand in
+    the passage, where the signals name those words.
     """
     columns: dict[str, FloatArray] = {}
-    if raw is not None:
-        columns["raw"] = raw.astype(np.float64)
     if candidates and all(c.dense is not None for c in candidates):
         columns["dense"] = np.array([c.dense for c in candidates], dtype=np.float64)
     if candidates and all(c.bm25 is not None for c in candidates):
         b = np.maximum(np.array([c.bm25 for c in candidates], dtype=np.float64), 0.0)
         columns["bm25_log"] = np.log1p(b)
         columns["bm25_per_word"] = b / max(1, signals.query_words)
+    if candidates and signals.terms is not None:
+        columns["coverage"] = coverage(signals.terms, [c.text for c in candidates])
     return columns
 
 
@@ -78,6 +78,15 @@ class RelevanceModel:
         reads_raw = "raw" in self.model.names
         if reads_raw and self.scale is None:
             raise PolicyError("a relevance model that reads raw scores must name their scale")
+
+    @property
+    def orders(self) -> bool:
+        """Whether its logit orders a list that no scorer read.
+
+        Not where it knows the passages' words alone: the first stage that found them knew those
+        and more, so its order stays, and the probability is for the floor.
+        """
+        return not set(self.model.names) <= {"coverage"}
 
     def missing(self, columns: Mapping[str, FloatArray]) -> tuple[str, ...]:
         """Features that the model needs and `columns` lacks."""

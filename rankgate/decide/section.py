@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rankgate.decide.floor import Floor
-from rankgate.decide.gate import Gate
+from rankgate.decide.gate import Decision, Gate
 from rankgate.decide.relevance import RelevanceModel
+from rankgate.decide.signals import LEXICAL_SIGNALS, Signals
 from rankgate.errors import PolicyError
 from rankgate.profile import Profile
 from rankgate.retrieve.depth import DEFAULT_K
@@ -63,3 +64,22 @@ class Section:
     def may_skip(self) -> bool:
         """Whether the gate may skip: a floor that judges needs a probability on either path."""
         return not self.floor.judges or self.first_stage is not None
+
+    def decide(self, signals: Signals) -> Decision:
+        """What the gate decides, where the floor leaves it the choice.
+
+        A single passage that only its own words would judge is read: that costs next to nothing,
+        and whoever answers in other words would be refused.
+        """
+        first = self.first_stage
+        by_words = signals.candidates == 1 and first is not None and not first.orders
+        alone = by_words and self.floor.judges
+        return self.gate.decide(signals, may_skip=self.may_skip and not alone)
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether gate or models read what the candidates' own texts tell."""
+        models = (self.gate.model, *(m.model for m in (self.reranked, self.first_stage) if m))
+        read = {c.signal for rule in self.gate.rules for c in rule.conditions}
+        read |= {name for model in models if model is not None for name in model.names}
+        return not read.isdisjoint((*LEXICAL_SIGNALS, "coverage"))

@@ -10,13 +10,25 @@ import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.retrieve.lexical import Term, coverage, list_scores, terms_of
 from rankgate.types import Candidate
 
-__all__ = ["Signals", "compute_signals", "query_words"]
+__all__ = ["LEXICAL_SIGNALS", "Signals", "compute_signals", "query_words"]
+
+LEXICAL_SIGNALS = (
+    "coverage_top1",
+    "lexical_margin_12",
+    "lexical_margin_15",
+    "lexical_entropy",
+    "lexical_top1_agrees",
+    "lexical_correlation_10",
+)
+"""Read from the candidates' own texts, for first stages that bring an order and no scores."""
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 _NEGATION = frozenset(
@@ -53,6 +65,12 @@ class Signals:
         overlap_10: share of the two top tens that is common, in [0, 1].
         rank_correlation_10: Spearman's rho of the two lists over the union of their top tens,
             in [-1, 1]; 0 where a list does not distinguish them.
+        coverage_top1: share of the query's words that stand in the first candidate, in [0, 1].
+        lexical_margin_12, ...: of BM25 over the candidates alone, see `rankgate.retrieve.lexical`,
+            as shares of the top score.
+        lexical_top1_agrees: 1.0 where the first candidate is also that list's best, else 0.0.
+        lexical_correlation_10: Spearman's rho of that list and the order in which candidates came.
+        terms: what coverage looks for, for relevance models; no signal of its own.
         negation, temporal, conditional, number: 1.0 where the query has such a marker.
         remaining_ms: time left when the gate looked.
         breaker_open: whether the scorer's breaker refuses calls.
@@ -74,6 +92,13 @@ class Signals:
     top1_agrees: float | None = None
     overlap_10: float | None = None
     rank_correlation_10: float | None = None
+    coverage_top1: float | None = None
+    lexical_margin_12: float | None = None
+    lexical_margin_15: float | None = None
+    lexical_entropy: float | None = None
+    lexical_top1_agrees: float | None = None
+    lexical_correlation_10: float | None = None
+    terms: tuple[Term, ...] | None = None
     negation: float = 0.0
     temporal: float = 0.0
     conditional: float = 0.0
@@ -85,6 +110,8 @@ class Signals:
         """Every signal by name, as a number or None."""
         out: dict[str, float | None] = {}
         for f in fields(self):
+            if f.name == "terms":
+                continue
             value = getattr(self, f.name)
             out[f.name] = None if value is None else float(value)
         return out
@@ -148,6 +175,26 @@ def _column(values: Sequence[float | None]) -> npt.NDArray[np.float64] | None:
     return np.asarray(values, dtype=np.float64)
 
 
+def _of_texts(query: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """What the candidates' own texts tell, and the terms that were looked for."""
+    terms, texts = terms_of(query), [c.text for c in candidates]
+    if not texts:
+        return {"terms": terms}
+    scores = list_scores(terms, texts)
+    came = -np.array([c.rank for c in candidates], dtype=np.float64)
+    first = int(came.argmax())
+    margin_12, _, margin_15, entropy = _shape(scores, relative=True)
+    return {
+        "terms": terms,
+        "coverage_top1": float(coverage(terms, texts[first : first + 1])[0]),
+        "lexical_margin_12": margin_12,
+        "lexical_margin_15": margin_15,
+        "lexical_entropy": entropy,
+        "lexical_top1_agrees": float(scores[first] == scores.max() > 0.0),
+        "lexical_correlation_10": _agreement(came, scores)[2],
+    }
+
+
 def compute_signals(
     query: str,
     candidates: Sequence[Candidate],
@@ -155,6 +202,7 @@ def compute_signals(
     lexicon: Collection[str] | None = None,
     remaining_ms: float | None = None,
     breaker_open: bool = False,
+    lexical: bool = True,
 ) -> Signals:
     """Compute every signal once.
 
@@ -164,6 +212,8 @@ def compute_signals(
         lexicon: lower-cased words that the corpus contains; None: unknown words not judged.
         remaining_ms: time left, for the gate's eyes.
         breaker_open: whether the scorer would refuse the call.
+        lexical: whether the candidates' texts are read too; False where nothing asks for it, since
+            it takes a millisecond or two.
     """
     words = query_words(query)
     unknown = None
@@ -177,6 +227,7 @@ def compute_signals(
     agree: tuple[float | None, float | None, float | None] = (None, None, None)
     if dense is not None and bm25 is not None:
         agree = _agreement(dense, bm25)
+    texts = _of_texts(query, candidates) if lexical else {}
     known = set(words)
     return Signals(
         candidates=len(candidates),
@@ -195,6 +246,7 @@ def compute_signals(
         top1_agrees=agree[0],
         overlap_10=agree[1],
         rank_correlation_10=agree[2],
+        **texts,
         negation=float(not known.isdisjoint(_NEGATION)),
         temporal=float(not known.isdisjoint(_TEMPORAL) or bool(_YEAR.search(query))),
         conditional=float(not known.isdisjoint(_CONDITIONAL)),

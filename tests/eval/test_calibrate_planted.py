@@ -182,11 +182,11 @@ def test_a_floor_held_down_by_few_questions_says_how_many_would_do():
     assert str(check.numbers["room"]["needed"]) in check.reason
 
 
-def test_ranks_alone_are_no_probability_and_a_floor_makes_the_gate_rest():
+def test_words_that_tell_nothing_are_no_probability_and_a_floor_makes_the_gate_rest():
     options = FitOptions(kind=FirstStageKind.ORDER, folds=3)
     found, numbers = judged(options=options, queries=130, kind="order", per_document=1)
     assert found.parts.first_stage is None
-    assert "ranks are no probability" in found.checks["first_stage"].reason
+    assert "its probability neither" in found.checks["first_stage"].reason
     assert found.parts.floor.refuse_below is not None
     assert found.parts.gate.model is None
     assert numbers["gate"]["skip_rate"]["count"] == 0

@@ -104,15 +104,13 @@ def test_the_sigmoid_is_a_probability_and_rises(a, b):
 @given(candidates=candidate_lists(min_size=1), data=st.data())
 def test_features_are_finite_and_move_with_their_candidates(candidates, data):
     n = len(candidates)
-    raw = np.array(data.draw(st.lists(st.floats(-50, 50, width=32), min_size=n, max_size=n)))
-    raw = raw.astype(np.float32)
     signals = compute_signals("red cat", candidates)
-    columns = relevance_features(candidates, signals, raw)
+    columns = relevance_features(candidates, signals)
     assert set(columns) <= FEATURE_NAMES
     for name, column in columns.items():
         assert column.shape == (n,) and np.isfinite(column).all(), name
     order = data.draw(st.permutations(range(n)))
-    moved = relevance_features([candidates[i] for i in order], signals, raw[list(order)])
+    moved = relevance_features([candidates[i] for i in order], signals)
     for name, column in columns.items():
         np.testing.assert_allclose(moved[name], column[list(order)], atol=1e-6, err_msg=name)
 

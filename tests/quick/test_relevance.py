@@ -5,15 +5,19 @@ import pytest
 
 from rankgate import Floor, RelevanceModel
 from rankgate.decide.logistic import Feature, Logistic, sigmoid
-from rankgate.decide.relevance import relevance_features
+from rankgate.decide.rank import CandidateList
 from rankgate.decide.signals import compute_signals
 from rankgate.errors import PolicyError
+from rankgate.scorers import Scores
 from rankgate.testing import candidates_of
 
 
 def columns(dense=None, bm25=None, raw=None, n=3):
     c = candidates_of([str(i) for i in range(n)], dense=dense, bm25=bm25)
-    return relevance_features(c, compute_signals("two words", c), raw)
+    signals = compute_signals("two words", c, lexical=False)
+    scores = None if raw is None else Scores.full(raw, "s")
+    listed = CandidateList.of(c, scores, k=n, signals=signals)
+    return listed.columns if raw is None else listed.read_columns
 
 
 def test_features_of_three_candidates():

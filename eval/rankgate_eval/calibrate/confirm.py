@@ -232,7 +232,7 @@ def _constant(row: Row) -> bool:
 
 def _check_first_stage(served: Sequence[Served], parts: FittedParts, options: FitOptions) -> Check:
     if parts.first_stage is None:
-        reason = "the first stage gives no scores, and its ranks are no probability"
+        reason = parts.notes.get("first_stage", "not fitted")
         return Check(passed=False, reason=reason)
     return _check_model(
         served,

@@ -18,7 +18,6 @@ from rankgate.decide.floor import Floor
 from rankgate.decide.gate import Gate
 from rankgate.decide.logistic import Logistic
 from rankgate.errors import InputError
-from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.floor_fit import Threshold, fit_floor
 from rankgate_eval.calibrate.gate_fit import (
     FrontierPoint,
@@ -120,8 +119,6 @@ def fit_parts(
     foldings, unit = [folds for folds, _ in drawn], drawn[0][1]
     notes: dict[str, str] = {}
     kind = options.kind
-    # Rank alone says nothing about relevance: a probability made of it would be a lie.
-    judges_first = kind is not FirstStageKind.ORDER and "first_stage" not in without
     reranked_how, reranked_by = None, None
     if "reranked" not in without:
         variants = (("raw",),) if raw_alone else variants_of(kind, scored=True)
@@ -129,7 +126,7 @@ def fit_parts(
             rows, foldings, scored=True, variants=variants, prior=options.prior
         )
     first_how, first_by = None, None
-    if judges_first:
+    if "first_stage" not in without:
         variants = variants_of(kind, scored=False)
         first_how, first_by = _best_variant(
             rows, foldings, scored=False, variants=variants, prior=options.prior

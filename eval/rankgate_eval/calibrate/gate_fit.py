@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankgate.decide.logistic import Feature, Logistic, sigmoid
-from rankgate.decide.signals import Signals
+from rankgate.decide.signals import LEXICAL_SIGNALS, Signals
 from rankgate.errors import InputError
 from rankgate_eval.stats.fits import fit_logistic
 
@@ -46,6 +46,7 @@ GATE_SIGNALS = (
     "top1_agrees",
     "overlap_10",
     "rank_correlation_10",
+    *LEXICAL_SIGNALS,
     "unknown_share",
     "query_words",
     "negation",
@@ -54,9 +55,10 @@ GATE_SIGNALS = (
     "number",
 )
 """What the gate may be fitted on. Not remaining_ms and breaker_open: they are not the query's;
-not bm25_top1, which grows with the number of words."""
+not bm25_top1, which grows with the number of words. Those that the candidates' texts give are
+for first stages without scores, which know the same better."""
 
-_BINARY = ("top1_agrees", "negation", "temporal", "conditional", "number")
+_BINARY = ("top1_agrees", "lexical_top1_agrees", "negation", "temporal", "conditional", "number")
 _RARE = 10  # a marker that fewer queries have, or lack, tells nothing yet
 _RIDGE = 1.0
 _POINTS = 41
@@ -89,7 +91,10 @@ def gate_signals(signals: Sequence[Signals], *, lexicon: bool) -> tuple[str, ...
     """
     rows = [s.values() for s in signals if s.candidates]
     chosen = []
+    scored = any(row["dense_top1"] is not None or row["bm25_top1"] is not None for row in rows)
     for name in GATE_SIGNALS:
+        if name in LEXICAL_SIGNALS and scored:
+            continue
         if name == "unknown_share" and not lexicon:
             continue
         values = [row[name] for row in rows]

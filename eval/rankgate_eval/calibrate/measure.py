@@ -91,7 +91,9 @@ def brier_gain(
     if not used:
         return None
     p = np.array([p.best for p, _ in used], dtype=np.float64)
-    y = np.array([bool(r.relevant[q.order[0]]) for q, r in used], dtype=np.float64)
+    y = np.array(
+        [bool(r.relevant[q.order[q.probabilities.argmax()]]) for q, r in used], dtype=np.float64
+    )
     # A fold may lack a kind; what it then has is all that can be measured.
     unanswerable = [not r.answerable for _, r in used]
     w = np.ones(len(used))

@@ -35,7 +35,7 @@ _FIRST_STAGE: dict[FirstStageKind, tuple[str, ...]] = {
     FirstStageKind.HYBRID: ("dense", "bm25_per_word"),
     FirstStageKind.DENSE: ("dense",),
     FirstStageKind.BM25: ("bm25_per_word",),
-    FirstStageKind.ORDER: (),
+    FirstStageKind.ORDER: ("coverage",),
 }
 
 _READ = 10  # best candidates of a query, on which the probability is fitted

@@ -28,7 +28,8 @@ class Placed:
 
     Attributes:
         order: (n,) positions among the candidates, best first.
-        probabilities: (m,) of the first m of `order`, falling; empty without a model.
+        probabilities: (m,) of the first m of `order`; empty without a model. Falling, unless the
+            model judges an order that is the first stage's own.
         ndcg10: of the order.
     """
 
@@ -39,7 +40,7 @@ class Placed:
     @property
     def best(self) -> float | None:
         """What the floor reads."""
-        return float(self.probabilities[0]) if self.probabilities.size else None
+        return float(self.probabilities.max()) if self.probabilities.size else None
 
 
 Placings = Sequence[Sequence[Placed]]
@@ -101,12 +102,17 @@ class Served:
 
     def handed(self, placed: Placed) -> Handed:
         """What this path hands over."""
-        ids = placed.order[: self.top_n].tolist()
-        known: list[float | None] = [*placed.probabilities[: self.top_n].tolist()]
+        ids = placed.order.tolist()
+        known: list[float | None] = [*placed.probabilities.tolist()]
         known += [None] * (len(ids) - len(known))
-        kept = next((i for i, p in enumerate(known) if self.floor.drops(p)), len(ids))
+        dropped = [self.floor.drops(p) for p in known]
+        # As the engine: what nobody read goes where anything is dropped.
+        gone = [d or (p is None and any(dropped)) for d, p in zip(dropped, known, strict=True)]
+        kept = [i for i, g in enumerate(gone) if not g][: self.top_n]
         refused = not self.answers_on(placed)
-        return Handed(ids=ids[:kept], probabilities=known[:kept], refused=refused)
+        return Handed(
+            ids=[ids[i] for i in kept], probabilities=[known[i] for i in kept], refused=refused
+        )
 
     def answers_on(self, placed: Placed) -> bool:
         """Whether anything would be handed on from this path."""
@@ -163,7 +169,7 @@ def serve(row: Row, section: Section, *, before: Served | None = None) -> Served
         reranked = skipped if scored is None else scored
     else:
         skipped, reranked = before.skipped, before.reranked
-    decision = section.gate.decide(row.signals, may_skip=section.may_skip)
+    decision = section.decide(row.signals)
     return Served(
         row=row,
         reranked=reranked,

@@ -227,7 +227,9 @@ class Miner:
         return Mined(
             query=query,
             candidates=tuple(candidates),
-            signals=compute_signals(query.text, candidates, lexicon=self.index.bm25.lexicon),
+            signals=compute_signals(
+                query.text, candidates, lexicon=self.index.bm25.lexicon, lexical=False
+            ),
             negatives=(*known, *mined),
             doubted=frozenset(doubted),
             excluded=excluded,
