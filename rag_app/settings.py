@@ -166,6 +166,11 @@ class Settings(BaseSettings):
         description="keep thumbs, opened sources and questions asked again, with question and "
         "passages, on disk",
     )
+    question_log: bool = Field(
+        False,
+        description="keep every question, with its words and what became of it, in "
+        "question_log.jsonl, for `rankgate calibrate --from-log`",
+    )
 
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
     _file: Path | None = PrivateAttr(default=None)

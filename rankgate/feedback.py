@@ -24,6 +24,7 @@ __all__ = [
     "FeedbackLog",
     "Judgement",
     "append_feedback",
+    "append_rows",
     "feedback_schema",
     "read_feedback",
 ]
@@ -197,12 +198,17 @@ def append_feedback(file: str | Path, judgements: Iterable[Judgement]) -> None:
     Raises:
         InputError: a judgement that the schema does not allow; nothing is written then.
     """
-    rows = [json.dumps(j.to_dict(), ensure_ascii=False) for j in judgements]
-    if not rows:
+    append_rows(file, [j.to_dict() for j in judgements])
+
+
+def append_rows(file: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append JSON lines in one write, for the owner's eyes alone; see `append_feedback`."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode(
+        "utf-8", "replace"
+    )
+    if not text:
         return
-    path = Path(file)
-    text = "".join(row + "\n" for row in rows).encode("utf-8", "replace")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = os.open(Path(file), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "r+b", buffering=0) as stream:
         size = stream.seek(0, os.SEEK_END)
         if size:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import queue
 import random
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from rag_app.quality.measurements import opened
 from rankgate import Reranker
 from rankgate.bounds import clopper_pearson
+from rankgate.decide.fidelity import Handed, skipping_changes
 from rankgate.decide.gate import Action
 from rankgate.outcome import Outcome
 from rankgate.types import Path as Way
@@ -52,6 +54,9 @@ CREATE TABLE IF NOT EXISTS shadow (
 );
 """
 _COLUMNS = "top1_changed, set_changed, answer_changed, harmed, lost"
+# Later than the table; NULL in rows that are older. `drawn`: the chance that the row had of being
+# looked at. `promised`: what the policy's calibration guarantees of `changed`; NULL: nothing.
+_ADDED = {"changed": "INTEGER", "drawn": "REAL", "promised": "REAL"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +71,8 @@ class AuditRow:
             been among the first `top_n` and was not; None where no model applies.
         lost: relevant passages missed, expected: the sum of the probabilities that reranking's
             first `top_n` have, less that of those shown; >= 0. None as above.
+        changed: whether a calibration without labels calls it changed; see
+            `rankgate.decide.fidelity`.
     """
 
     top1_changed: bool
@@ -73,6 +80,7 @@ class AuditRow:
     answer_changed: bool
     harmed: bool | None
     lost: float | None
+    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +98,10 @@ class AuditSummary:
         low, high: exact 95% interval of that share (Clopper and Pearson 1934,
             doi:10.1093/biomet/26.4.404).
         lost: mean of `AuditRow.lost`; None as `harm`.
+        changed: share of the skipped questions for which skipping changed what is handed over, each
+            question looked at counting for as many as the share drawn stood for; None: none yet.
+        changed_low, changed_high: its 95% interval, exact where the share drawn never changed.
+        promised: that the calibration guarantees to be the most; None where it does not say.
         dropped: chosen since the start, but the server was busy.
         failed: chosen since the start, but reranking failed.
     """
@@ -106,8 +118,17 @@ class AuditSummary:
     low: float
     high: float
     lost: float | None
+    changed: float | None
+    changed_low: float
+    changed_high: float
+    promised: float | None
     dropped: int
     failed: int
+
+    @property
+    def broken(self) -> bool:
+        """Whether more is changed than was promised, beyond chance."""
+        return self.promised is not None and self.changed_low > self.promised
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -120,6 +141,7 @@ class _Job:
     collection: str
     outcome: Outcome
     until: float
+    drawn: float
 
 
 class SkipAudit:
@@ -159,6 +181,9 @@ class SkipAudit:
         self._stop = threading.Event()
         _take_over(folder / "shadow.sqlite", self.path)
         self._db = opened(self.path, version=_VERSION, schema=_SCHEMA)
+        there = {row[1] for row in self._db.execute("PRAGMA table_info(shadow)")}
+        for column in _ADDED.keys() - there:
+            self._db.execute(f"ALTER TABLE shadow ADD COLUMN {column} {_ADDED[column]}")
         self._thread = threading.Thread(target=self._work, name="rankgate-skip-audit", daemon=True)
         if rate > 0:
             self._thread.start()
@@ -183,6 +208,7 @@ class SkipAudit:
             collection=pipeline.settings.collection,
             outcome=outcome,
             until=time.monotonic() + self._patience_s,
+            drawn=self.rate,
         )
         try:
             self._queue.put_nowait(job)
@@ -201,13 +227,20 @@ class SkipAudit:
             last = self._db.execute("SELECT policy FROM shadow ORDER BY id DESC LIMIT 1").fetchone()
             policy = None if last is None else str(last[0])
             rows = self._db.execute(
-                f"SELECT {_COLUMNS} FROM shadow WHERE policy = ? ORDER BY id DESC LIMIT ?",
+                f"SELECT {_COLUMNS}, {', '.join(_ADDED)} FROM shadow WHERE policy = ? "
+                "ORDER BY id DESC LIMIT ?",
                 (policy, _LATEST),
             ).fetchall()
             dropped, failed = self._dropped, self._failed
         judged = [r for r in rows if r[3] is not None]
         harmed = sum(r[3] for r in judged)
         low, high = clopper_pearson(harmed, len(judged))
+        weighed = [(1.0 / r[6], r[5]) for r in rows if r[6]]
+        total = math.fsum(w for w, _ in weighed)
+        # Equal weights count whole; of others Kish's number (Survey Sampling, 1965).
+        effective = total**2 / math.fsum(w * w for w, _ in weighed) if weighed else 0.0
+        changed = math.fsum(w for w, c in weighed if c) / total if weighed else None
+        span = clopper_pearson(min((changed or 0.0) * effective, effective), effective)
         return AuditSummary(
             policy=policy,
             rate=self.rate,
@@ -221,6 +254,10 @@ class SkipAudit:
             low=low,
             high=high,
             lost=sum(r[4] for r in judged) / len(judged) if judged else None,
+            changed=changed,
+            changed_low=span[0],
+            changed_high=span[1],
+            promised=rows[0][7] if rows else None,
             dropped=dropped,
             failed=failed,
         )
@@ -266,8 +303,8 @@ class SkipAudit:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._lock, self._db:
             self._db.execute(
-                f"INSERT INTO shadow (time, collection, policy, {_COLUMNS}) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO shadow (time, collection, policy, {_COLUMNS}, {', '.join(_ADDED)}) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     now,
                     job.collection,
@@ -277,6 +314,9 @@ class SkipAudit:
                     row.answer_changed,
                     row.harmed,
                     row.lost,
+                    row.changed,
+                    job.drawn,
+                    _promised(job),
                 ),
             )
 
@@ -307,7 +347,24 @@ def compared(skipped: Outcome, reranked: Outcome) -> AuditRow:
         answer_changed=skipped.refused != reranked.refused,
         harmed=harmed,
         lost=lost,
+        changed=skipping_changes(_handed(reranked), _handed(skipped)),
     )
+
+
+def _handed(outcome: Outcome) -> Handed:
+    first = outcome.passages[: outcome.top_n]
+    return Handed(
+        ids=[p.candidate.id for p in first],
+        probabilities=[p.relevance_score for p in first],
+        refused=outcome.refused,
+    )
+
+
+def _promised(job: _Job) -> float | None:
+    """What the calibration guarantees of the skipped questions."""
+    gate = job.reranker.policy.section(job.outcome.first_stage).gate
+    claims = gate.provenance.get("fidelity", {}).get("claims", ())
+    return float(claims[0]["allowed"]) if claims else None
 
 
 def _take_over(old: Path, new: Path) -> None:

@@ -1,6 +1,7 @@
 """OpenAI's chat interface: whole answers, streams, usage, errors in OpenAI's shape."""
 
 import json
+from pathlib import Path
 
 import ingest_files as files
 import pytest
@@ -175,6 +176,20 @@ async def test_a_refusal_is_an_answer_with_a_state_of_its_own(tmp_path):
         assert found["results"] == [] and found["retrieval"]["status"] == "refused"
         text = (await client.get("/metrics")).text
         assert 'rankgate_abstained_total{reason="below_floor"} 3.0' in text
+
+
+async def test_questions_are_logged_where_somebody_said_so_and_calibration_reads_them(tmp_path):
+    from rankgate_eval.calibrate.unlabelled import read_asked
+
+    for told in (False, True):
+        folder = tmp_path / str(told)
+        folder.mkdir()
+        async with rig.in_process(folder, files, question_log=told) as client:
+            await ask(client)
+            file = Path(client.settings.data_dir) / "question_log.jsonl"
+            assert file.exists() is told
+    assert file.stat().st_mode & 0o077 == 0, "the words of questions are the owner's"
+    assert list(read_asked(file, source="log").questions.values()) == [ASKED]
 
 
 async def test_weak_evidence_is_answered_and_said_to_be_weak(tmp_path):

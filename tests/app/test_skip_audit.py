@@ -63,6 +63,40 @@ def test_what_reranking_would_have_changed(shown, better, top1, changed, harmed,
     assert not row.answer_changed
 
 
+def test_questions_drawn_at_another_share_count_for_what_they_stood_for(tmp_path):
+    made = SkipAudit(tmp_path, rate=0.0)
+    with closing(sqlite3.connect(made.path)) as db, db:
+        for changed, drawn in [(1, 0.1), *[(0, 1.0)] * 90]:
+            db.execute(
+                "INSERT INTO shadow (time, collection, policy, top1_changed, set_changed, "
+                "answer_changed, changed, drawn, promised) VALUES ('t', 'c', 'p', 0, 0, 0, ?, ?, "
+                "0.05)",
+                (changed, drawn),
+            )
+    found = made.summary()
+    made.close()
+    assert found.changed == pytest.approx(10.0 / 100.0)
+    assert found.changed_low < 0.05 < found.changed_high, "one question of many is not ten"
+    assert not found.broken
+    assert replace(found, changed_low=0.06).broken
+
+
+def test_rows_of_an_older_rankgate_are_kept_and_count_for_no_share(tmp_path):
+    first = SkipAudit(tmp_path, rate=0.0)
+    first.close()
+    with closing(sqlite3.connect(first.path)) as db, db:
+        for column in ("changed", "drawn", "promised"):
+            db.execute(f"ALTER TABLE shadow DROP COLUMN {column}")
+        db.execute(
+            "INSERT INTO shadow (time, collection, policy, top1_changed, set_changed, "
+            "answer_changed, harmed, lost) VALUES ('t', 'c', 'p', 1, 1, 0, 1, 0.5)"
+        )
+    again = SkipAudit(tmp_path, rate=0.0)
+    found = again.summary()
+    again.close()
+    assert (found.n, found.harmed, found.changed, found.promised) == (1, 1, None, None)
+
+
 def test_without_a_relevance_model_harm_is_unknown_not_zero():
     row = compared(outcome("abcd", {}), outcome("acbd", {}))
     assert row == AuditRow(

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from command_kit import invoke
 from rankgate.decide.floor import Floor
 from rankgate.decide.section import Section
 from rankgate.errors import InputError
+from rankgate.feedback import Judgement, append_feedback
 from rankgate.policy import Policy
 from rankgate.reranker import Reranker
 from rankgate.scorers import ScorerInfo
@@ -248,6 +250,28 @@ def test_sources_are_read_and_conversations_known(tmp_path):
     assert set(found.sources.values()) == {"questions", "log"}
     assert of["a"] == of["b"] != of["c"]
     assert of["Why?"] == of["why?"], "the same words are one question"
+
+
+def test_a_feedback_log_gives_its_questions_and_not_its_verdicts(tmp_path):
+    file = tmp_path / "feedback.jsonl"
+    append_feedback(
+        file,
+        [
+            Judgement(
+                query=query,
+                passage_id="p",
+                passage_text="t",
+                relevant=True,
+                source="thumb",
+                time=datetime.now(UTC),
+                session="visit",
+            )
+            for query in ("how", "how", "who")
+        ],
+    )
+    found = read_asked(file, source="log")
+    assert sorted(found.questions.values()) == ["how", "who"]
+    assert len(set(found.conversations().values())) == 1
 
 
 def test_questions_that_cannot_be_read_are_named(tmp_path):

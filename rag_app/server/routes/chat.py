@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -28,6 +29,7 @@ from rag_app.server.routes.sse import DONE, EventStream, event
 from rag_app.server.shapes import Text, answer_shape
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import RankgateError
+from rankgate.live.question_log import QUESTION_LOG, log_question
 from rankgate.scorers import ScoreContext
 
 __all__ = ["router"]
@@ -308,6 +310,16 @@ class _Asked:
                     conversation=self.conversation,
                     turn=turn,
                 )
+        if server.settings.question_log:
+            try:
+                log_question(
+                    Path(server.settings.data_dir) / QUESTION_LOG,
+                    own,
+                    session=None if self.conversation is None else str(self.conversation),
+                    collection=collection,
+                )
+            except OSError:  # a full disk is no reason to withhold an answer
+                logger.warning("a question could not be logged", exc_info=True)
         server.traffic.add(own, policy, collection)
         # Looked at once nobody waits, this question included.
         server.skip_audit.offer(pipeline, own)
