@@ -26,7 +26,7 @@ from rankgate.scorers.protocol import (
 from rankgate.scorers.wrappers.traits import is_pointwise
 from rankgate.texts import checked_texts
 
-__all__ = ["ScorerLike", "TakenScorer", "as_scorer"]
+__all__ = ["Predicts", "Ranks", "ScorerLike", "ScoresPairs", "TakenScorer", "as_scorer"]
 
 _CHUNK = 8
 _NAMES = ("model_name", "model_name_or_path", "model_id", "endpoint_name", "name_or_path", "model")

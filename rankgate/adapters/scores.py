@@ -8,6 +8,7 @@ scale would make of the scores. What fits none is read from the vectors, or used
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from rankgate.adapters.scales import (
 )
 from rankgate.errors import ConfigError
 from rankgate.retrieve.spaces import space_named
+
+logger = logging.getLogger("rankgate")
 
 __all__ = ["Reading", "ScoreReader"]
 
@@ -227,7 +230,10 @@ class ScoreReader:
         rows = np.unique(np.linspace(0, scores.size - 1, min(_LOOKED_AT, scores.size)).astype(int))
         truth = self._from_vectors(query, [ids[i] for i in rows])
         if truth is None:
-            truth = self._embedded(query, [texts[i] for i in rows])
+            try:
+                truth = self._embedded(query, [texts[i] for i in rows])
+            except Exception as exc:  # whatever an embedder raises: the search itself has worked
+                logger.warning("%s: passages cannot be embedded to look: %s", self.what, exc)
         if truth is None:
             self._believe(higher)
             return

@@ -11,7 +11,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore, VectorStoreRetriever
 
 from langchain_rankgate import RankGateRetriever
-from rankgate import FirstStageKind
+from rankgate import FirstStageKind, Policy, ScorerInfo
 from rankgate.errors import ConfigError, InputError
 from rankgate.scorers import RemoteScorer
 from rankgate.testing import FakeScorer
@@ -36,6 +36,25 @@ class Random(Embeddings):
 
     def embed_documents(self, texts):
         return [self.embed_query(t) for t in texts]
+
+
+class MiniLM(Embeddings):
+    """all-MiniLM-L6-v2, as users have it."""
+
+    model_name = "sentence-transformers/all-MiniLM-L6-v2"
+
+    def __init__(self, encoder):
+        self.encoder = encoder
+
+    def embed_query(self, text):
+        return self.encoder.embed([text])[0].tolist()
+
+    def embed_documents(self, texts):
+        return self.encoder.embed(list(texts)).tolist()
+
+
+def dimensions(embeddings):
+    return len(embeddings.embed_query("how long"))
 
 
 def in_memory(embeddings):
@@ -67,7 +86,7 @@ def faiss(strategy, **more):
             from langchain_community.vectorstores.utils import DistanceStrategy
 
         inner = strategy == "MAX_INNER_PRODUCT"
-        index = (library.IndexFlatIP if inner else library.IndexFlatL2)(24)
+        index = (library.IndexFlatIP if inner else library.IndexFlatL2)(dimensions(embeddings))
         return FAISS(
             embeddings, index, InMemoryDocstore(), {},
             distance_strategy=DistanceStrategy[strategy], **more,
@@ -83,7 +102,8 @@ def qdrant(distance):
         from qdrant_client.models import Distance, VectorParams
 
         client = QdrantClient(":memory:")
-        client.create_collection("c", VectorParams(size=24, distance=Distance[distance]))
+        size = dimensions(embeddings)
+        client.create_collection("c", VectorParams(size=size, distance=Distance[distance]))
         return QdrantVectorStore(client, "c", embeddings, distance=Distance[distance])
 
     return make
@@ -156,6 +176,23 @@ async def test_every_store_gives_true_cosines_and_keeps_its_order(make_store, ov
     assert retriever.profile.space in ("cosine", "l2", "ip")
     if type(store).__name__ == "Chroma":  # before the first question as after it
         assert over(store).profile.space == retriever.profile.space
+
+
+@pytest.mark.model
+def test_over_real_embeddings_the_default_policys_cosines_are_read(make_store, encoder):
+    """Gate and floor of `dense` are on, over whatever store, as soon as its embedder is known."""
+    store = make_store(MiniLM(encoder), texts=TEXTS[:12])
+    default = Policy.default()
+    usual = default.section(FirstStageKind.DENSE).profile
+    names = ("scale", "weights", "dtype", "max_length")
+    info = ScorerInfo(id=usual.scorer, **{name: getattr(usual, name) for name in names})
+    retriever = RankGateRetriever.from_vectorstore(store, scorer=FakeScorer(info=info))
+    outcome = retriever.retrieve_outcome(QUERY)
+    assert outcome.first_stage is FirstStageKind.DENSE and outcome.policy == default.name
+    assert outcome.notes == ()
+    found = [p.candidate for p in outcome.passages]
+    expected = true_cosines(MiniLM(encoder), found)
+    assert [c.dense for c in found] == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("space", ["cosine", "l2", "ip"])

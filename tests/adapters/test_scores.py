@@ -179,6 +179,21 @@ def test_where_nothing_can_be_compared_the_order_tells_the_direction():
     assert reading.cosines is None and reading.notes[0].startswith("scores_unread: ")
 
 
+def test_an_embedder_that_fails_leaves_what_was_said(caplog):
+    """The search has worked: a look that cannot be had fails no question."""
+
+    def broken(texts):
+        raise ConnectionError("no route")
+
+    store = Store("cosine similarity")
+    told = store.reader("embed_query", embed_texts=broken, space="cosine")
+    ids, reading = store.read(told, "q0")
+    assert reading.cosines == pytest.approx(store.truth("q0", ids), abs=1e-6)
+    assert "cannot be embedded to look: no route" in caplog.text
+    _, reading = store.read(store.reader("embed_query", embed_texts=broken), "q0")
+    assert reading.cosines is None and reading.notes
+
+
 def test_scores_of_no_known_scale_are_an_order_or_vectors():
     store = Store("cosine similarity")
     store.score = lambda q, d: 17.0 + math.tanh(cos(q, d))
