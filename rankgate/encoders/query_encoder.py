@@ -13,19 +13,17 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from rankgate.encoders.bert import layer_shapes
 from rankgate.encoders.encoder import TokenEncoder, TokenVectors
 from rankgate.encoders.locate import file_sha256
-from rankgate.errors import (
-    ConfigError,
-    MissingExtraError,
-    ModelNotFoundError,
-    WeightsMismatchError,
-)
-
-if TYPE_CHECKING:
-    import torch
+from rankgate.errors import ConfigError, ModelNotFoundError, WeightsMismatchError
 
 __all__ = ["QueryEncoder", "save_query_layers"]
 
@@ -69,7 +67,6 @@ class QueryEncoder:
             ModelNotFoundError: no such file.
             WeightsMismatchError: another file, or layers for another encoder.
             ConfigError: not a file of such layers.
-            MissingExtraError: torch is not installed.
         """
         source = Path(file)
         if not source.is_file():
@@ -93,17 +90,17 @@ class QueryEncoder:
                 f"{source} was tuned for the encoder {about.get('encoder', '')[:12]}, and the one "
                 f"in use is {encoder.sha256[:12]}: use that encoder, or train for this one"
             )
-        body = encoder.copied_model()
-        names = {n for n, _ in body.named_parameters() if "encoder.layer." in n}
-        if set(state) != names:
-            wrong = sorted(set(state) ^ names)[0]
+        wanted = layer_shapes(encoder.shape)
+        if set(state) != set(wanted):
+            wrong = sorted(set(state) ^ set(wanted))[0]
             raise ConfigError(f"{source} does not hold the layers of the encoder: {wrong}")
-        try:
-            body.load_state_dict({n: t.float() for n, t in state.items()}, strict=False)
-        except RuntimeError as exc:  # torch's word for shapes that differ
-            raise ConfigError(f"{source} holds layers of another shape: {exc}") from exc
-        reader = TokenEncoder(encoder.files, body.eval(), encoder.tokenizer)
-        return cls(source, sha256, encoder, reader)
+        other = next((n for n, dims in wanted.items() if state[n].shape != dims), None)
+        if other is not None:
+            raise ConfigError(
+                f"{source} holds layers of another shape: {other} is {state[other].shape}, "
+                f"expected {wanted[other]}"
+            )
+        return cls(source, sha256, encoder, encoder.with_layers(state))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # With the hash: what is loaded elsewhere must be the same file.
@@ -134,28 +131,26 @@ def _kept(file: Path, sha256: str, encoder: TokenEncoder) -> QueryEncoder:
     return QueryEncoder._parsed(file, sha256, encoder)
 
 
-def save_query_layers(state: Mapping[str, torch.Tensor], file: str | Path, *, encoder: str) -> str:
+def save_query_layers(state: Mapping[str, npt.ArrayLike], file: str | Path, *, encoder: str) -> str:
     """Write the layers of a tuned copy of the encoder, in float16; the file's sha256.
 
     Args:
-        state: of the copy; what is no layer (embeddings, pooler) is left out.
+        state: of the copy, as numpy takes it; what is no layer (embeddings, pooler) is left out.
         file: to write.
         encoder: sha256 of the encoder that was copied.
 
     Raises:
         ConfigError: no layers, values that are not finite in float16, or more than 30 MB.
     """
-    import torch
-    from safetensors.torch import save
-
-    layers = {
-        n: t.detach().to(dtype=torch.float16, device="cpu").contiguous()
-        for n, t in state.items()
-        if "encoder.layer." in n
-    }
+    with np.errstate(over="ignore"):  # what is too large is found below
+        layers = {
+            n: np.ascontiguousarray(values, dtype=np.float16)
+            for n, values in state.items()
+            if "encoder.layer." in n
+        }
     if not layers:
         raise ConfigError("the state holds no encoder.layer.* tensor")
-    wild = next((n for n, t in layers.items() if not bool(torch.isfinite(t).all())), None)
+    wild = next((n for n, values in layers.items() if not np.isfinite(values).all()), None)
     if wild is not None:
         raise ConfigError(f"{wild} holds values that are not finite in float16")
     raw = _in_order(save(layers, metadata={"format": _FORMAT, "encoder": encoder}))
@@ -177,16 +172,12 @@ def _in_order(raw: bytes) -> bytes:
     return raw[:8] + text.ljust(end - 8) + raw[end:]
 
 
-def _read(source: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _read(source: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
     try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError as exc:
-        raise MissingExtraError("the query encoder", "torch") from exc
-    try:
-        with safe_open(str(source), framework="pt") as data:
+        with safe_open(str(source), framework="np") as data:
             about = dict(data.metadata() or {})
             state = {name: data.get_tensor(name) for name in data.keys()}
-    except (SafetensorError, OSError) as exc:
+    except (SafetensorError, OSError, TypeError) as exc:  # TypeError: a type that numpy lacks
         raise ConfigError(f"{source} is not a query encoder: {exc}") from exc
     if about.get("format") != _FORMAT:
         raise ConfigError(f"{source} has format {about.get('format')!r}, not {_FORMAT!r}")

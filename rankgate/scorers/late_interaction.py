@@ -19,6 +19,7 @@ from rankgate.encoders.encoder import TokenEncoder, TokenVectors
 from rankgate.encoders.head import TokenHead
 from rankgate.encoders.packing import TOKEN_FORM, PackedVectors, packed, similarities
 from rankgate.encoders.query_encoder import QueryEncoder
+from rankgate.encoders.runtime import backend
 from rankgate.encoders.shared_tokens import SharedTokens
 from rankgate.encoders.token_store import TokenStore
 from rankgate.errors import ConfigError, WeightsMismatchError
@@ -162,7 +163,7 @@ class LateInteractionScorer:
             + "".join(f"+{name}-{sha256[:8]}" for name, sha256 in parts),
             scale=self._scale,
             weights=weights,
-            backend="torch",
+            backend=backend(),
             dtype=f"float32/{TOKEN_FORM}",
             max_length=self.encoder.max_length,
         )

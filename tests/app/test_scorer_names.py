@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from tiny_models import build_encoder
+from tiny_models import build_encoder, layers_of
 
 from rag_app.ask.scorer import scorer_for
 from rag_app.cli.checks import diagnose
@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
 def test_a_file_behind_late_interaction_reads_the_questions(folder, tmp_path):
     encoder = TokenEncoder.load(folder)
     file = tmp_path / "mine.safetensors"
-    sha256 = save_query_layers(encoder.copied_model().state_dict(), file, encoder=encoder.sha256)
+    sha256 = save_query_layers(layers_of(encoder), file, encoder=encoder.sha256)
     store = TokenStore(tmp_path / "t.sqlite", encoder="tiny", dimension=encoder.dimension)
     settings = Settings(scorer=f"late-interaction:{file}", embedder_path=folder)
     scorer = innermost(scorer_for(settings, store))
@@ -119,7 +119,7 @@ def looked_at(folder, file, tmp_path):
 def test_doctor_reads_question_layers(folder, tmp_path):
     encoder = TokenEncoder.load(folder)
     file = tmp_path / "mine.st"
-    sha256 = save_query_layers(encoder.copied_model().state_dict(), file, encoder=encoder.sha256)
+    sha256 = save_query_layers(layers_of(encoder), file, encoder=encoder.sha256)
     found = looked_at(folder, file, tmp_path)
     assert found.verdict == "ok"
     assert f"questions by {file} (sha256 {sha256[:12]}...)" in found.detail
@@ -127,7 +127,7 @@ def test_doctor_reads_question_layers(folder, tmp_path):
 
 def test_doctor_names_layers_that_are_missing_damaged_or_anothers(folder, tmp_path):
     encoder = TokenEncoder.load(folder)
-    state = encoder.copied_model().state_dict()
+    state = layers_of(encoder)
     save_query_layers(state, tmp_path / "foreign", encoder="0" * 64)
     save_query_layers(state, tmp_path / "whole", encoder=encoder.sha256)
     (tmp_path / "cut").write_bytes((tmp_path / "whole").read_bytes()[:-1])
@@ -147,7 +147,7 @@ def test_doctor_names_layers_that_are_missing_damaged_or_anothers(folder, tmp_pa
 
 def test_collections_share_the_layers_of_a_file(folder, tmp_path, monkeypatch):
     encoder = TokenEncoder.load(folder)
-    state = encoder.copied_model().state_dict()
+    state = layers_of(encoder)
     save_query_layers(state, tmp_path / "mine.st", encoder=encoder.sha256)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to("mine.st")

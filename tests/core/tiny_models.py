@@ -65,6 +65,13 @@ def build_encoder(folder: Path, *, max_length: int = 64) -> Path:
     return _build(folder, BertModel, seed=3, max_length=max_length, initializer_range=0.3)
 
 
+def layers_of(encoder: Any) -> dict[str, Any]:
+    """Every tensor of a saved encoder by its name, as numpy arrays."""
+    from safetensors.numpy import load_file
+
+    return load_file(str(encoder.files.folder / "model.safetensors"))
+
+
 def _build(folder: Path, kind: Any, *, seed: int, max_length: int, **config: Any) -> Path:
     """A BERT of two narrow layers with random weights, and the tokenizer."""
     import torch

@@ -84,23 +84,14 @@ def test_what_is_trained_saved_and_loaded_is_what_the_scorer_computes(tiny, tmp_
         assert b == pytest.approx(expected, abs=1e-3), "the same layers; tokens in float16"
 
 
-def test_the_encoder_and_its_word_embeddings_are_shared_and_never_change(tiny):
-    model = tiny.copied_model()  # with the encoder's own word embeddings
-    shared = list(model.embeddings.parameters())
-    flags = [p.requires_grad for p in model.parameters()]
-    before = {n: t.clone() for n, t in model.state_dict().items()}
+def test_the_encoder_never_changes_and_word_embeddings_are_not_trained(tiny):
+    before = [v.tokens for v in tiny.encode(["red cat"])]
     ranker = load_query_ranker(encoder=tiny)
     bent(ranker)
     (body,) = ranker.module._body
-    copied = list(body.embeddings.parameters())
-    assert [p.data_ptr() for p in copied] == [p.data_ptr() for p in shared], "one memory"
-    assert not any(p.requires_grad for p in copied)
-    now = tiny.copied_model()
-    assert [p.requires_grad for p in now.parameters()] == flags
-    assert all(p.grad is None for p in now.parameters())
-    after = now.state_dict()
-    assert all(torch.equal(before[n], after[n]) for n in before)
+    assert not any(p.requires_grad for p in body.embeddings.parameters())
     assert not any("embeddings" in n for n in ranker.module.state_dict()), "not in checkpoints"
+    assert np.array_equal([v.tokens for v in tiny.encode(["red cat"])], before)
 
 
 def test_dropout_stays_off_whatever_the_trainer_says(tiny):

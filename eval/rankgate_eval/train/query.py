@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rankgate.encoders.bundled import bundled_query_encoder
-from rankgate.encoders.encoder import TokenEncoder
+from rankgate.encoders.encoder import TokenEncoder, without_progress_bar
 from rankgate.encoders.head import TokenHead
 from rankgate.encoders.query_encoder import QueryEncoder, save_query_layers
 from rankgate.encoders.token_store import TokenStore
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from rankgate_eval.train.query_module import QueryModule
 
-__all__ = ["QUERY_FILE", "QueryRanker", "load_query_ranker"]
+__all__ = ["QUERY_FILE", "QueryRanker", "load_query_ranker", "torch_body"]
 
 QUERY_FILE = "query-encoder.safetensors"
 _MARK = "rankgate_model.json"
@@ -117,11 +117,23 @@ class QueryRanker:
     def save(self, folder: Path) -> None:
         """The layers as the scorer takes them, and beside them the scale to go on with."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_query_layers(
-            self.module.state_dict(), folder / QUERY_FILE, encoder=self.encoder.sha256
-        )
+        state = {
+            name: values.numpy(force=True) for name, values in self.module.state_dict().items()
+        }
+        save_query_layers(state, folder / QUERY_FILE, encoder=self.encoder.sha256)
         mark = {"format": 1, "kind": "query", "scale": self.scale}
         (folder / _MARK).write_text(json.dumps(mark, indent=1) + "\n", "utf-8")
+
+
+def torch_body(encoder: TokenEncoder) -> Any:
+    """The encoder's transformer as a torch module, in float32, to be trained."""
+    import torch
+    from transformers import AutoModel
+
+    with without_progress_bar():
+        return AutoModel.from_pretrained(
+            str(encoder.files.folder), local_files_only=True, dtype=torch.float32
+        ).eval()
 
 
 def load_query_ranker(
@@ -151,7 +163,7 @@ def load_query_ranker(
     from rankgate_eval.train.query_module import QueryModule
 
     reader = TokenEncoder.load() if encoder is None else encoder
-    module = QueryModule(reader.copied_model())
+    module = QueryModule(torch_body(reader))
     if start == "minilm":
         return QueryRanker(module, reader, store=store)
     layers, scale = _located(start, reader)

@@ -23,7 +23,7 @@ class QueryModule(torch.nn.Module):
     that were read without.
 
     Args:
-        body: a copy of the encoder's transformer (`TokenEncoder.copied_model`).
+        body: a copy of the encoder's transformer (`rankgate_eval.train.query.torch_body`).
     """
 
     # The slope lies near 25 and the layers' weights near 0.05: one rate cannot suit both.
