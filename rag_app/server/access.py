@@ -6,6 +6,7 @@ With keys a request carries one as its bearer token, or, from the page, in a sig
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import secrets
@@ -15,8 +16,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Response
 from itsdangerous import BadSignature, URLSafeTimedSerializer
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import HTTPConnection
 
+from rag_app.errors import StoreError
 from rag_app.server.errors import ApiError
 from rag_app.server.keys import KeyStore, Principal, Role
 
@@ -28,7 +31,6 @@ __all__ = [
     "SignedIn",
     "is_local",
     "need_evaluator",
-    "unauthorised",
 ]
 
 COOKIE = "rankgate_session"
@@ -53,15 +55,18 @@ class Access:
     def __init__(self, folder: Path, *, may_be_open: bool = True) -> None:
         self.keys = KeyStore(folder)
         self._may_be_open = may_be_open
+        # At once, not with the first request that brings a key.
+        self._may_be_open = may_be_open and not self.keys.expected
         self._signer = URLSafeTimedSerializer(_secret(folder / "session.secret"), salt="session")
 
     @property
     def open(self) -> bool:
-        """Whether no key is configured, and none was since the server started.
+        """Whether no key is configured, and none ever was.
 
-        Revoking the last key, or losing the file, shuts people out; it lets nobody in.
+        Revoking the last key, or losing or damaging the file, shuts people out; it lets nobody
+        in, after a restart neither.
         """
-        if self._may_be_open and self.keys.any():
+        if self._may_be_open and self.keys.expected:
             self._may_be_open = False
         return self._may_be_open
 
@@ -69,6 +74,11 @@ class Access:
         """The caller; None where they have to say who they are."""
         if self.open:
             return LOCAL
+        with contextlib.suppress(StoreError, SQLAlchemyError):  # unusable keys are nobody's
+            return self._holder(request)
+        return None
+
+    def _holder(self, request: HTTPConnection) -> Principal | None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self.keys.authenticate(token.strip())
@@ -103,6 +113,14 @@ class Access:
         )
         return record
 
+    def unauthorised(self) -> ApiError:
+        """What a caller without a valid key gets; where keys are lost, how to get them back."""
+        try:
+            lost = self.keys.expected and not self.keys.any()
+        except (StoreError, SQLAlchemyError):
+            lost = True
+        return _lost() if lost else _unauthorised()
+
     def sign_out(self, response: Response) -> None:
         """Take the cookie away."""
         response.delete_cookie(COOKIE, path="/")
@@ -136,14 +154,23 @@ def _secret(file: Path) -> str:
     return made
 
 
-def unauthorised() -> ApiError:
-    """What a caller without a valid key gets."""
+def _unauthorised(
+    words: str = "send it as `Authorization: Bearer rk-...`. Whoever runs the server makes one "
+    "with `rankgate keys create`.",
+) -> ApiError:
     return ApiError(
         401,
         "invalid_api_key",
-        "this server wants an API key: send it as `Authorization: Bearer rk-...`. Whoever runs "
-        "the server makes one with `rankgate keys create`.",
+        f"this server wants an API key: {words}",
         headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def _lost() -> ApiError:
+    return _unauthorised(
+        "but its keys are gone or damaged. Whoever runs it brings keys.sqlite back from a backup, "
+        "or moves it away and makes new ones with `rankgate keys create`; deleting keys.expected "
+        "in the data folder lets everybody on that machine in without one."
     )
 
 
@@ -155,7 +182,7 @@ def _signed_in(request: Request) -> Principal:
     access: Access = request.app.state.access
     principal = access.recognise(request)
     if principal is None:
-        raise unauthorised()
+        raise access.unauthorised()
     request.state.principal = principal
     return principal
 

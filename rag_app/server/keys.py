@@ -117,6 +117,7 @@ class KeyStore:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "keys.sqlite"
+        self.marker = folder / "keys.expected"
         self._engine = create_engine(f"sqlite:///{self.path}")
         self._made = False
 
@@ -163,6 +164,7 @@ class KeyStore:
             session.flush()
             record = row.record()
             session.commit()
+        self._expect()
         return record, f"{_PREFIX}-{identifier}-{secret}"
 
     def all(self) -> list[Principal]:
@@ -178,7 +180,26 @@ class KeyStore:
         if not self.path.exists():
             return False
         with self._session() as session:
-            return bool(session.scalar(select(func.count()).select_from(_Row)))
+            found = bool(session.scalar(select(func.count()).select_from(_Row)))
+        if found and not self.marker.exists():
+            self._expect()  # a folder of a version that left no mark
+        return found
+
+    @property
+    def expected(self) -> bool:
+        """Whether there ever was a key, or should be one: then their loss opens nothing."""
+        try:
+            return self.marker.exists() or (self.path.exists() and self.any())
+        except (StoreError, SQLAlchemyError):  # damaged: so there was one
+            return True
+
+    def _expect(self) -> None:
+        if not self.marker.exists():
+            self.marker.write_text(
+                "This server has API keys. Delete this file to let everybody on this machine in "
+                "without one.\n",
+                "utf-8",
+            )
 
     def revoke(self, identifier: str) -> None:
         """Delete a key; it stops working with the next request.

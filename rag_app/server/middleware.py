@@ -23,7 +23,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rag_app.server.access import COOKIE, Access, unauthorised
+from rag_app.server.access import COOKIE, Access
 from rag_app.server.errors import ApiError, error_body
 
 __all__ = ["JsonLines", "RequestChecks", "log_to_stderr"]
@@ -147,7 +147,7 @@ class RequestChecks:
         asked = HTTPConnection(scope)
         found = await loop.run_in_executor(self._key_thread, self.access.recognise, asked)
         if found is None:
-            return unauthorised()
+            return self.access.unauthorised()
         state["principal"] = found
         return None
 

@@ -285,6 +285,39 @@ async def test_revoking_the_last_key_lets_nobody_in(tmp_path):
         assert (await client.get("/v1/models")).status_code == 401
 
 
+@pytest.mark.parametrize("damage", ["revoked", "gone", "empty", "zeros", "a folder"])
+async def test_once_there_were_keys_their_loss_opens_nothing(tmp_path, damage):
+    """Also after a restart, and before any request has brought a key."""
+    async with rig.in_process(tmp_path, files) as client:
+        folder, secret = client.settings.data_dir, rig.key(client.settings)
+    file = folder / "keys.sqlite"
+    if damage == "revoked":
+        KeyStore(folder).revoke(secret.split("-")[1])
+    else:
+        file.unlink()
+    if damage == "empty":
+        file.touch()
+    if damage == "zeros":
+        file.write_bytes(b"\0" * 9000)
+    if damage == "a folder":
+        file.mkdir()
+    async with rig.in_process(tmp_path, files) as client:
+        for headers in ({}, rig.bearer(secret)):
+            answer = await client.get("/v1/models", headers=headers)
+            assert answer.status_code == 401
+            assert "keys create" in answer.json()["error"]["message"]
+            assert "keys.expected" in answer.json()["error"]["message"]
+
+
+async def test_deleting_the_mark_opens_a_server_again(tmp_path):
+    async with rig.in_process(tmp_path, files) as client:
+        folder, secret = client.settings.data_dir, rig.key(client.settings)
+    KeyStore(folder).revoke(secret.split("-")[1])
+    (folder / "keys.expected").unlink()
+    async with rig.in_process(tmp_path, files) as client:
+        assert (await client.get("/v1/models")).status_code == 200
+
+
 async def test_an_address_of_the_network_is_never_open(tmp_path):
     async with rig.in_process(tmp_path, files, host="0.0.0.0") as client:
         assert (await client.get("/v1/models")).status_code == 401

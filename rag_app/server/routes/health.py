@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from rag_app.ask.pipeline import EmptyIndexError
-from rag_app.server.access import need_evaluator, unauthorised
+from rag_app.server.access import need_evaluator
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import RankgateError
 
@@ -55,7 +55,7 @@ async def metrics(request: Request, server: Server) -> Response:
     if not server.settings.metrics_open:
         known = await asyncio.to_thread(server.access.recognise, request)
         if known is None:
-            raise unauthorised()
+            raise server.access.unauthorised()
         request.state.principal = known
         need_evaluator(known)
     server.metrics.in_flight.set(server.workers.taken)
