@@ -32,6 +32,7 @@ from pydantic_settings import (
 )
 
 from rag_app.names import check_name
+from rankgate.adapters.token_cache import TOKEN_CACHE_VARIABLE
 from rankgate.errors import ConfigError, InputError
 from rankgate.scorers.build import ScorerName
 
@@ -383,7 +384,10 @@ def _at_home(name: str) -> Path:
 
 
 def _refuse_unknown_variables(known: Iterable[str]) -> None:
-    names = {f"{ENV_PREFIX}{field}".upper() for field in known} | {_CONFIG_VARIABLE}
+    names = {f"{ENV_PREFIX}{field}".upper() for field in known} | {
+        _CONFIG_VARIABLE,
+        TOKEN_CACHE_VARIABLE,  # of the LangChain and LlamaIndex components
+    }
     for variable in os.environ:
         if variable.upper().startswith(ENV_PREFIX) and variable.upper() not in names:
             raise ConfigError(_unknown("environment variable", variable, names))
