@@ -303,6 +303,32 @@ def test_the_bank_names_fields_and_leaves_out_ones_own():
     assert len(foreign_bank([bank[0].text])) == len(bank) - 1
 
 
+def test_a_model_writes_questions_and_what_it_cannot_is_counted():
+    import httpx
+
+    from rankgate_eval.answers.endpoint import Endpoint, Model
+    from rankgate_eval.calibrate.unlabelled.written import written_questions
+
+    def answered(request):
+        text = json.loads(request.content)["messages"][-1]["content"]
+        said = "" if "snow" in text else '<think>hm</think>"Why does\nit rain?"'
+        message = {"role": "assistant", "content": said}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
+        made = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
+        return httpx.Response(200, json={**made, "choices": [choice], "usage": usage})
+
+    endpoint = Endpoint(
+        Model(name="m", base_url="http://127.0.0.1:1/v1"), transport=httpx.MockTransport(answered)
+    )
+    found = written_questions(
+        {"a": "rain falls", "b": "snow falls"}, endpoint, documents={"a": "d", "b": "d"}
+    )
+    assert list(found.questions.values()) == ["Why does it rain?"]
+    assert list(found.groups.values()) == ["documents:d"]
+    assert "1 it could not write" in found.notes[0]
+
+
 def test_questions_like_the_log_weigh_more():
     planted = rows()[:400]
     own = [row for row in planted if row.answerable]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rankgate_eval.answers.judge import Judge
     from rankgate_eval.judging import Session
 
-__all__ = ["GeneratorOptions", "JudgeOptions", "ModelOptions"]
+__all__ = ["GeneratorOptions", "JudgeOptions", "ModelOptions", "endpoint_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class JudgeOptions:
         embeddings: Any = LocalEmbeddings()
         if self.embeddings_model is not None:
             url = self.embeddings_base_url
-            embeddings = _endpoint(
+            embeddings = endpoint_of(
                 "embeddings",
                 self.embeddings_model,
                 self.judge_base_url if url is None else url,
@@ -88,7 +88,7 @@ class JudgeOptions:
                 timeout,
             )
         return Judge(
-            endpoint=_endpoint(
+            endpoint=endpoint_of(
                 "judge",
                 self.judge_model,
                 self.judge_base_url,
@@ -143,7 +143,7 @@ class GeneratorOptions:
         if self.generator_model is None:
             raise ConfigError("--generator openai needs --generator-model")
         url, key = self.generator_base_url, self.generator_api_key_env
-        endpoint = _endpoint(
+        endpoint = endpoint_of(
             "generator",
             self.generator_model,
             judge.judge_base_url if url is None else url,
@@ -210,7 +210,7 @@ class ModelOptions:
             raise ConfigError("--llm-judge needs --judge-model and --judge-base-url")
         refuse_own_scorer(self.judge_model, str(session.made.get("scorer", "")))
         known = Prices() if self.prices is None else Prices.load(self.prices)
-        endpoint = _endpoint(
+        endpoint = endpoint_of(
             "judge",
             self.judge_model,
             self.judge_base_url,
@@ -249,9 +249,19 @@ class ModelOptions:
             typer.echo(f"  Stopped: {found.stopped}.", err=True)
 
 
-def _endpoint(
-    role: str, model: str, url: str | None, key: str | None, params: str | None, timeout: float
+def endpoint_of(
+    role: str,
+    model: str,
+    url: str | None,
+    key: str | None,
+    params: str | None = None,
+    timeout: float = 120.0,
 ) -> Endpoint:
+    """A model at the address that an option names.
+
+    Raises:
+        ConfigError: no address, a key's variable that is not set, or parameters that are no JSON.
+    """
     from rankgate_eval.answers.endpoint import Endpoint, Model
     from rankgate_eval.answers.judge import DEFAULT_PARAMETERS
 

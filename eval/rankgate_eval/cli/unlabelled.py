@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rankgate_eval.cli.inputs import Inputs
+from rankgate_eval.cli.judging import endpoint_of
 from rankgate_eval.cli.options import debugging, typed_command
-from rankgate_eval.cli.progress import guarded
+from rankgate_eval.cli.progress import Teller, guarded
 
 if TYPE_CHECKING:
     from rankgate.types import FirstStageKind
@@ -60,6 +61,22 @@ class UnlabelledOptions:
             help="Folder of your documents (.md, .html, .py): headings and first sentences are "
             "asked as questions; repeatable.",
         ),
+    ] = None
+    llm: Annotated[
+        str | None,
+        typer.Option(
+            "--llm",
+            help="Model that writes the questions about --documents, passages of which leave this "
+            "machine for it.",
+        ),
+    ] = None
+    llm_base_url: Annotated[
+        str | None,
+        typer.Option("--llm-base-url", help="Of an OpenAI-compatible API, such as .../v1."),
+    ] = None
+    llm_api_key_env: Annotated[
+        str | None,
+        typer.Option("--llm-api-key-env", help="Environment variable that holds its key."),
     ] = None
     verdict: Annotated[
         Path | None,
@@ -134,7 +151,7 @@ def calibrate_without(
     )
     with guarded(debug=debugging(ctx)) as tell, contextlib.ExitStack() as stack:
         known_base = None if base is None else Policy.load(base)
-        asked = _asked(unlabelled).limited(limit)
+        asked = _asked(unlabelled, tell).limited(limit)
         passages = stack.enter_context(_passages(inputs, unlabelled))
         data = Dataset(
             name=_name(inputs, unlabelled),
@@ -182,21 +199,34 @@ def calibrate_without(
             typer.echo("\nWritten: " + ", ".join(str(path) for path in written))
 
 
-def _asked(unlabelled: UnlabelledOptions) -> Asked:
+def _asked(unlabelled: UnlabelledOptions, tell: Teller) -> Asked:
+    from rankgate.errors import InputError
     from rankgate_eval.calibrate.unlabelled import joined, read_asked
     from rankgate_eval.calibrate.unlabelled.shift import LOG
 
     parts = [read_asked(file) for file in unlabelled.questions or []]
     parts += [read_asked(file, source=LOG) for file in unlabelled.from_log or []]
-    parts += [_pseudo(folder) for folder in unlabelled.documents or []]
+    if unlabelled.llm is not None and not unlabelled.documents:
+        raise InputError("--llm writes questions about --documents, and none are given")
+    parts += [_pseudo(folder, unlabelled, tell) for folder in unlabelled.documents or []]
     return joined(parts)
 
 
-def _pseudo(folder: Path) -> Asked:
+def _pseudo(folder: Path, unlabelled: UnlabelledOptions, tell: Teller) -> Asked:
     from rankgate_eval.calibrate.unlabelled import Asked
     from rankgate_eval.train.readers import read_documents
 
-    made = read_documents(folder).queries
+    corpus = read_documents(folder)
+    made = corpus.queries
+    if unlabelled.llm is not None:
+        from rankgate_eval.calibrate.unlabelled.written import written_questions
+
+        return written_questions(
+            corpus.passages,
+            endpoint_of("llm", unlabelled.llm, unlabelled.llm_base_url, unlabelled.llm_api_key_env),
+            documents={p: q.group for q in made for p in q.positives},
+            tell=tell,
+        )
     return Asked(
         questions={q.id: q.text for q in made},
         groups={q.id: f"documents:{q.group}" for q in made},

@@ -249,8 +249,6 @@ def _scaled(
         why = "the scorer's best scores do not tell your questions from those without an answer"
         return replace(section, reranked=None, first_stage=None), {"floor": why}
     section = replace(section, reranked=RelevanceModel(model=raw, scale=scale), first_stage=None)
-    if kind is FirstStageKind.ORDER:
-        return section, {}
     marked = [_marked(row, serve(row, section)) for row in rows]
     try:
         weighed = fit_relevance(marked, variants_of(kind, scored=False)[0], scored=False).model
