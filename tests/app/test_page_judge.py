@@ -258,3 +258,11 @@ def test_the_desk_is_accessible_and_fits(eyes, served, width):
         found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
         assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
+
+
+def test_without_the_evaluation_it_is_said_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("rag_app.quality.judging.GROUP", "rankgate.nothing")
+    with kit.serving(tmp_path) as server:
+        kit.small_collection(server, tmp_path)
+        found = httpx.get(f"{server.url}/v1/judge/sessions")
+        assert found.status_code == 409 and "rankgate[eval]" in found.json()["error"]["message"]

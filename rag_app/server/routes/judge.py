@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, Literal, Self
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rag_app.quality.judging import UnknownSessionError
@@ -13,10 +13,20 @@ from rag_app.server.access import Evaluator, Principal
 from rag_app.server.errors import ApiError
 from rag_app.server.shapes import Text
 from rag_app.server.state import Server, ServerState
+from rankgate.errors import MissingExtraError
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/judge", tags=["judge"])
+
+def _available(server: Server, principal: Evaluator) -> None:
+    """Judging is the evaluation's, which may not be installed."""
+    try:
+        server.judging.core  # noqa: B018 - loaded here
+    except MissingExtraError as exc:
+        raise ApiError(409, "judging_off", str(exc)) from exc
+
+
+router = APIRouter(prefix="/v1/judge", tags=["judge"], dependencies=[Depends(_available)])
 
 _PER_PERSON = 100
 
