@@ -285,6 +285,8 @@ def test_faiss_filters_among_enough(over):
     [
         ({"search_type": "nearest"}, "search_type must be"),
         ({"search_type": "similarity_score_threshold"}, "score_threshold"),
+        ({"search_kwargs": {"k": 0}}, "must be a whole number of at least 1, got 0"),
+        ({"search_kwargs": 5}, "search_kwargs must be a mapping"),
         ({"hybrid": True, "search_type": "mmr"}, "hybrid=True fuses whole lists"),
         ({"hybrid": True, "filter": {"n": {"$gt": 1}}}, "BM25 beside it cannot apply it"),
         ({"space": "jaccard"}, "unknown vector space"),
@@ -320,6 +322,16 @@ class Scored(Plain):
 
 
 ROWS = [("a red thing", 0.9), ("a green thing", 0.4), ("a whale", 0.1)]
+
+
+class Diverse(Plain):
+    def max_marginal_relevance_search(self, query, k=4, fetch_k=20, lambda_mult=0.5, **kwargs):
+        return self.similarity_search(query, k)
+
+
+def test_mmr_without_scores_is_an_order(over):
+    outcome = over(Diverse(ROWS), search_type="mmr").retrieve_outcome("red thing")
+    assert outcome.first_stage is FirstStageKind.ORDER and len(outcome.passages) == 3
 
 
 @pytest.mark.parametrize(("store", "why"), [(Plain, "no scores"), (Scored, "cannot be told")])
@@ -361,11 +373,18 @@ async def test_bm25_stands_beside_every_store_that_lists_its_passages(make_store
     retriever.refresh()
 
 
-def test_a_hybrid_filter_holds_for_both_lists(over):
-    store = STORES["chroma-cosine"](Random())
-    store.add_texts(TEXTS, metadatas=[{"colour": t.split()[4]} for t in TEXTS])
-    found = over(store, hybrid=True, filter={"colour": "green"}).candidates(QUERY)
+@pytest.mark.parametrize("settings", [{}, {"hybrid": True}, {"search_type": "mmr"}])
+def test_a_filter_of_equal_values_holds_over_every_store(make_store, over, settings):
+    store = make_store(Random())
+    retriever = over(store, filter={"colour": "green"}, **settings)
+    found = retriever.candidates(QUERY)
     assert {c.metadata["colour"] for c in found} == {"green"}
+    assert len(found) == sum("green" in t for t in TEXTS)
+
+
+def test_a_hybrid_filter_of_the_stores_own_is_refused(over):
+    store = STORES["chroma-cosine"](Random())
+    store.add_texts(TEXTS)
     with pytest.raises(InputError, match="cannot apply it"):
         over(store, hybrid=True).invoke(QUERY, where_document={"$contains": "red"})
 

@@ -16,6 +16,7 @@ from langchain_rankgate.documents import candidates_from_documents, document_id
 from langchain_rankgate.finders import FoundDocuments, RetrieverFinder, refuse_unknown
 from langchain_rankgate.settings import RetrieverSettings
 from rankgate import Profile
+from rankgate.adapters.arguments import as_count
 from rankgate.adapters.embedders import chroma_embedder, is_chroma
 from rankgate.adapters.found import Found
 from rankgate.adapters.scores import Reading, ScoreReader
@@ -44,7 +45,8 @@ class StoreSearch(TypedDict, total=False):
         search_type: `similarity`, `similarity_score_threshold` or `mmr`.
         search_kwargs: further arguments of every search, such as `k`, `filter`,
             `score_threshold`, `fetch_k` and `lambda_mult`.
-        filter: of every search; the same as in `search_kwargs`.
+        filter: of every search; the same as in `search_kwargs`. A mapping of metadata keys to
+            values is turned into what a store in memory and Qdrant take; else as the store has it.
         space: `cosine`, `l2` or `ip`; None: found by looking. A wrong one is an error.
     """
 
@@ -91,10 +93,12 @@ class StoreFinder:
             )
         self.vectorstore = vectorstore
         self.search_type = search_type
-        self.search_kwargs = dict(search_kwargs or {})
+        if search_kwargs is not None and not isinstance(search_kwargs, Mapping):
+            raise InputError(f"search_kwargs must be a mapping, got {search_kwargs!r}")
+        self.search_kwargs = {} if search_kwargs is None else dict(search_kwargs)
         if filter is not None:
             self.search_kwargs["filter"] = filter
-        self.k = self.search_kwargs.pop("k", None)
+        self.k = as_count("search_kwargs['k']", self.search_kwargs.pop("k", None))
         if search_type == "similarity_score_threshold" and "score_threshold" not in (
             self.search_kwargs
         ):
@@ -129,7 +133,8 @@ class StoreFinder:
         store = self.vectorstore
         if self.search_type == "mmr":
             near, diverse = self._diversified(size, arguments)
-            rows = store.similarity_search_with_score(query, **near)
+            scored = self._method() == "similarity_search_with_score"
+            rows = store.similarity_search_with_score(query, **near) if scored else []
             chosen = store.max_marginal_relevance_search(query, **diverse)
             return self._found(query, chosen, _scores_of(chosen, rows))
         search = getattr(store, self._method())
@@ -143,7 +148,8 @@ class StoreFinder:
         store = self.vectorstore
         if self.search_type == "mmr":
             near, diverse = self._diversified(size, arguments)
-            rows = await store.asimilarity_search_with_score(query, **near)
+            scored = self._method() == "similarity_search_with_score"
+            rows = await store.asimilarity_search_with_score(query, **near) if scored else []
             chosen = await store.amax_marginal_relevance_search(query, **diverse)
             scores = _scores_of(chosen, rows)
         else:
@@ -170,6 +176,8 @@ class StoreFinder:
         if "fetch_k" in named and arguments.get("filter") is not None:
             # FAISS filters afterwards, and of 20 by default.
             arguments.setdefault("fetch_k", max(20, 10 * size))
+        if isinstance(arguments.get("filter"), Mapping):
+            arguments["filter"] = _own_filter(self.vectorstore, arguments["filter"])
         return size, arguments
 
     def _check(self, arguments: Mapping[str, Any]) -> None:
@@ -179,7 +187,7 @@ class StoreFinder:
     def _method(self) -> str:
         """The search that tells most, of those that the store has."""
         own = type(self.vectorstore)
-        if self.search_type == "similarity":
+        if self.search_type != "similarity_score_threshold":
             if own.similarity_search_with_score is not VectorStore.similarity_search_with_score:
                 return "similarity_search_with_score"
             hook = "_similarity_search_with_relevance_scores"
@@ -237,6 +245,24 @@ def finder_of(given: RetrieverLike | VectorStore) -> StoreFinder | RetrieverFind
             search_kwargs=given.search_kwargs,
         )
     return RetrieverFinder(given)
+
+
+def _own_filter(store: VectorStore, equal: Mapping[str, Any]) -> Any:
+    """A mapping of metadata keys to values in the form that the store takes."""
+    names = _class_names(store)
+    if "InMemoryVectorStore" in names:
+        return lambda document: all(document.metadata.get(k) == v for k, v in equal.items())
+    if "QdrantVectorStore" in names:
+        from qdrant_client import models
+
+        within = getattr(store, "metadata_payload_key", "metadata")
+        return models.Filter(
+            must=[
+                models.FieldCondition(key=f"{within}.{k}", match=models.MatchValue(value=v))
+                for k, v in equal.items()
+            ]
+        )
+    return equal
 
 
 def _apart(rows: Sequence[Any]) -> tuple[list[Document], list[float] | None]:
