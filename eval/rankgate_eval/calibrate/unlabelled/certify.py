@@ -167,16 +167,15 @@ def certify(
     if held is None:
         if seen:
             failed = next(b for b in seen[0] if not b.holds)
-            why = (
-                f"already the strictest setting fails: {failed.failures} of {failed.n} "
-                f"{failed.name} (below {failed.upper:.1%} at {options.confidence:.0%}, "
-                f"{failed.allowed:.1%} asked)"
-            )
+            why = f"already the strictest setting fails: {_failing(failed, options)}"
             notes.setdefault("gate", why)
             notes.setdefault("floor", why)
         served, chosen, bounds = unset, section, seen[0] if seen else ()
     else:
         served, chosen, bounds = under(held), sections[held], seen[held]
+        if path.settings[held].threshold is None and len(seen) > held + 1:
+            failed = next(b for b in seen[held + 1] if not b.holds)
+            notes.setdefault("gate", f"off, since with one {_failing(failed, options)}")
     return Certified(
         section=chosen,
         setting=None if held is None else path.settings[held],
@@ -186,6 +185,14 @@ def certify(
         drawing=drawing,
         notes=notes,
         made=made,
+    )
+
+
+def _failing(bound: Bound, options: FidelityOptions) -> str:
+    """The claim that does not hold, in numbers."""
+    return (
+        f"{bound.failures} of {bound.n} {bound.name} (below {bound.upper:.1%} at "
+        f"{options.confidence:.0%}, {bound.allowed:.1%} asked)"
     )
 
 
