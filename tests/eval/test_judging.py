@@ -270,3 +270,35 @@ def test_nothing_found_is_a_question_too():
     assert session.by_id["q0"].shown == ()
     session.add(Verdict(question="q0", judge="ann", kind=Kind.UNANSWERABLE))
     assert isinstance(empty, Ways)
+
+
+def test_a_feedback_log_gives_the_questions_of_each_session_once(tmp_path):
+    from datetime import UTC, datetime
+
+    from rankgate.feedback import Judgement, append_feedback
+    from rankgate_eval.calibrate.unlabelled import read_asked as read_unlabelled
+
+    file = tmp_path / "feedback.jsonl"
+    said = [("What is zinc?", "a", "p1"), ("What is zinc?", "a", "p2"), ("What is tin?", "b", "p1")]
+    append_feedback(
+        file,
+        [
+            Judgement(
+                query=query,
+                passage_id=passage,
+                passage_text="metal",
+                relevant=True,
+                source="thumb",
+                time=datetime.now(UTC),
+                session=session,
+            )
+            for query, session, passage in said
+        ],
+    )
+    assert [(r.text, r.fields["session"]) for r in read_asked(file)] == [
+        ("What is zinc?", "a"),
+        ("What is tin?", "b"),
+    ]
+    asked = read_unlabelled(file, source="log")
+    assert list(asked.questions.values()) == ["What is zinc?", "What is tin?"]
+    assert list(asked.groups.values()) == ["log:a", "log:b"]
