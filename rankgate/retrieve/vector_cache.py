@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from rankgate.encoders.encoder import TokenVectors
 from rankgate.encoders.packing import PackedVectors, packed
+from rankgate.encoders.shared_tokens import SharedTokens
 from rankgate.encoders.token_store import TokenStore
 from rankgate.errors import ConfigError, InputError
 from rankgate.texts import clean_text
@@ -180,7 +181,9 @@ class TokenCache:
         store: keeps them on disk; None: in memory, for as long as this lives.
     """
 
-    def __init__(self, encoder: TokenReader, store: TokenStore | None = None) -> None:
+    def __init__(
+        self, encoder: TokenReader, store: TokenStore | SharedTokens | None = None
+    ) -> None:
         self.name = encoder.name
         self.sha256 = encoder.sha256
         self.dimension = encoder.dimension
