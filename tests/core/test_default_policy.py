@@ -22,10 +22,11 @@ def test_every_kind_of_first_stage_has_a_section_with_model_and_floor(kind):
     assert section.profile.scorer == (
         f"late-interaction/all-MiniLM-L6-v2+query-{QUERY_SHA256[:8]}+head-{window[:8]}"
     )
-    if kind is FirstStageKind.ORDER:
-        assert section.first_stage is None and not section.may_skip
-    else:
-        assert section.gate.rules and section.may_skip
+    assert section.gate.rules and section.may_skip
+    # Words judge a list that brings no scores; what brings scores is not read for them.
+    assert section.reads_texts is (kind is FirstStageKind.ORDER)
+    assert section.first_stage is not None
+    assert section.first_stage.orders is (kind is not FirstStageKind.ORDER)
 
 
 def test_it_says_how_it_was_made_and_reads_no_test_split():
