@@ -158,7 +158,8 @@ def test_over_another_or_nobodys_no_cosine_is_read_and_it_is_said(
         again.retrieve_outcome("red")
     used = retriever.engine.get().policy.section(DENSE)
     order = Policy.default().section(ORDER)
-    assert (used.reranked, used.first_stage, used.gate) == (order.reranked, None, order.gate)
+    assert (used.reranked, used.first_stage) == (order.reranked, order.first_stage)
+    assert used.gate == order.gate and used.may_skip
     assert used.floor == order.floor and used.floor != Policy.default().section(DENSE).floor
     (note,) = [n for n in outcome.notes if n.startswith(code)]
     assert said in note and "'order', which reads no cosine" in note

@@ -47,6 +47,9 @@ def test_another_embedder_keeps_a_floor_that_reads_no_cosine(kind, caplog):
     assert (section.reranked, section.floor) == (order.reranked, order.floor)
     assert reranker.notes and all(n.startswith("embedder_differs") for n in reranker.notes)
     assert "in use is 'te-3'" in caplog.text and "scorer" not in reranker.notes[0].split(";")[0]
+    said = str(reranker.describe())
+    assert "skips where clear_winner (lexical_top1_agrees" in said and "note: embedder_dif" in said
+    assert "skipped from coverage" in said and "gate: off" not in said
     found = candidates_of(["a", "b"], dense=[0.9, 0.8])
     if kind != "hybrid":
         assert reranker.rerank("q", found).notes[: len(reranker.notes)] == reranker.notes
@@ -138,3 +141,24 @@ def test_a_description_says_what_is_on_and_off_and_why():
             scorer=FakeScorer().info,
         )  # fmt: skip
         assert told.sections[0].gate.startswith(expected)
+
+
+@pytest.mark.parametrize("kind", ["dense", "order"])
+def test_over_an_unknown_embedder_the_gate_skips_and_the_floor_refuses_at_every_k(kind):
+    """One answer among texts of another kind, from 1 candidate to 200."""
+    answer = "The warranty of the pump is two years long."
+    others = [f"Recipe {i}: peel {i} onions and stir the soup." for i in range(199)]
+    reranker = Reranker(usual_scorer(), first_stage=kind, profile=Profile(embedder="te-3"))
+
+    def ask(texts):
+        cosines = [0.3] * len(texts) if kind == "dense" else None
+        found = candidates_of(texts, dense=cosines)
+        return reranker.rerank("how long is the warranty of the pump?", found)
+
+    for n in range(200):
+        outcome = ask([answer, *others[:n]])
+        assert not outcome.refused and outcome.kept[0].candidate.text == answer, n
+        assert outcome.status == ("skipped" if n else "reranked"), n
+    nonsense = reranker.rerank("asdf qwer zxcv", candidates_of(others[:5]), force="skip")
+    if kind == "order":
+        assert nonsense.refused and nonsense.path == "skipped"
