@@ -121,15 +121,13 @@ class Session:
             "passages": found.passages,
             "questions": [asdict(q) for q in found.questions],
         }
+        if path.exists():
+            raise InputError(f"{path} is there already: go on with it, or name another file")
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(json.dumps(head, ensure_ascii=False) + "\n", "utf-8")
-            os.link(temporary, path)
-        except FileExistsError as exc:
-            raise InputError(
-                f"{path} is there already: name another file, or go on with it"
-            ) from exc
+            temporary.replace(path)
         except OSError as exc:
             raise InputError(f"{path} cannot be written: {exc}") from exc
         finally:
