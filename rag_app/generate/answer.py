@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from rag_app.generate.context import Context, SourceText
 from rag_app.index.page_starts import page_at
-from rankgate.spoken import denies
+from rankgate.judge.spoken import denies
 
 __all__ = ["REFUSAL", "Answer", "Generator", "Quote", "Source", "is_refusal", "refusal"]
 

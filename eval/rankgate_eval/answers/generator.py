@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rankgate.errors import InputError
-from rankgate.spoken import denies, spoken
+from rankgate.judge.spoken import denies, spoken
 from rankgate_eval.answers.calls import Calls, Purpose
 from rankgate_eval.answers.endpoint import Endpoint
 from rankgate_eval.data.attribute import is_attribute_name, load_object

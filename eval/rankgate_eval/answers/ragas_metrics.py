@@ -45,7 +45,7 @@ from ragas.metrics.collections.factual_correctness.util import NLIStatementInput
 from ragas.metrics.collections.factual_correctness.util import NLIStatementOutput as ClaimOutput
 from ragas.metrics.collections.faithfulness.util import NLIStatementInput, NLIStatementOutput
 
-from rankgate.spoken import json_values, spoken
+from rankgate.judge.spoken import json_values, spoken
 from rankgate_eval.answers.calls import Calls, Purpose, digest
 from rankgate_eval.answers.endpoint import Endpoint
 from rankgate_eval.errors import CallFailed

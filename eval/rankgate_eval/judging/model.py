@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankgate.spoken import json_values, spoken
+from rankgate.judge.spoken import json_values, spoken
 from rankgate_eval.answers.calls import Calls, Purpose, open_store, spent_before
 from rankgate_eval.answers.endpoint import Budget, Endpoint, Prices, Usage
 from rankgate_eval.errors import BudgetReached, CallFailed

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from rankgate.spoken import spoken
+from rankgate.judge.spoken import spoken
 from rankgate_eval.answers.calls import Calls, Purpose, open_store
 from rankgate_eval.answers.endpoint import Endpoint
 from rankgate_eval.calibrate.reading import Report

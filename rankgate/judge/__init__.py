@@ -1,0 +1,1 @@
+"""Reads what language models say; imported by application and evaluation, imports no framework."""
