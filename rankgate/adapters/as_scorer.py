@@ -21,7 +21,6 @@ from rankgate.scorers.protocol import (
     ScorerInfo,
     Scores,
     ScoreStats,
-    check_scores,
 )
 from rankgate.scorers.wrappers.traits import is_pointwise
 from rankgate.texts import checked_texts
@@ -184,8 +183,7 @@ class TakenScorer:
             scored[start : start + step] = True
             calls += 1
         stats = ScoreStats(pairs=int(scored.sum()), calls=calls)
-        made = Scores(values=values, scale=self._info.scale, scored=scored, stats=stats)
-        return check_scores(made, n)
+        return Scores(values=values, scale=self._info.scale, scored=scored, stats=stats)
 
     def score_many(self, jobs: Sequence[Job], context: ScoreContext | None = None) -> list[Scores]:
         """`score` for several queries, one after the other."""
@@ -231,6 +229,12 @@ def _numbers(found: Any, n: int, who: str) -> npt.NDArray[np.float32]:
         raise BadScoresError(
             f"scorer {who} was given {n} texts and returned numbers of the shape {values.shape}; "
             "it must return one number for each text, in their order"
+        )
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        raise BadScoresError(
+            f"scorer {who}: score {bad[0]} of {n} is {values[bad[0]]}; every text needs a finite "
+            "number"
         )
     return values
 
