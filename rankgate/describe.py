@@ -49,6 +49,7 @@ class Description:
     Attributes:
         policy: its name.
         scorer: who scores.
+        backend: what runs it, such as onnxruntime; "": not said.
         embedder: what made the vectors of the first stage; None: not known.
         fitted_on: the policy's own word on its data; "" without any.
         sections: one for each kind of first stage that can come.
@@ -61,6 +62,7 @@ class Description:
     fitted_on: str
     sections: tuple[SectionDescription, ...]
     notes: tuple[str, ...] = ()
+    backend: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -69,7 +71,7 @@ class Description:
     def __str__(self) -> str:
         lines = [
             f"policy {self.policy}{self.fitted_on and f' ({self.fitted_on})'}",
-            f"scorer {self.scorer}",
+            f"scorer {self.scorer}{self.backend and f', on {self.backend}'}",
             f"embedder {'not known' if self.embedder is None else self.embedder}",
         ]
         for s in self.sections:
@@ -103,6 +105,7 @@ def describe(
     return Description(
         policy=policy.name,
         scorer=scorer.id,
+        backend=scorer.backend,
         embedder=profile.embedder,
         fitted_on=_fitted_on(policy.provenance),
         sections=tuple(describe_section(k, policy.section(k)) for k in kinds),
