@@ -32,8 +32,6 @@ PRIVATE = {
     ("app/test_operations_docs.py", "_labelnames"): "as its neighbour",
     ("core/test_bundled_weights.py", "_FOLDER"): "a package's own files cannot be damaged",
     ("core/test_late_interaction.py", "_checked"): "as the bundled weights",
-    ("core/test_query_encoder.py", "_reader"): SHARED,
-    ("core/test_query_encoder.py", "_model"): SHARED,
     ("eval/test_training_query.py", "_body"): SHARED,
     ("eval/test_training_draws.py", "_NEAR"): TABLE,
 }
