@@ -110,15 +110,20 @@ def certify(
     members: dict[str, list[int]] = {}
     for i in order:
         members.setdefault(rows[i].group, []).append(i)
-    if len(members) < 2 or not any(kind_of_row(row) == OWN for row in rows):
+    asked = {rows[i].group for i in order if kind_of_row(rows[i]) == OWN}
+    if len(asked) < 2:
         raise InputError(
             "calibration without labels needs questions of at least two conversations, got "
-            f"{len(members)} and {sum(kind_of_row(r) == OWN for r in rows)} questions"
+            f"{len(asked)}"
         )
-    # By conversation, whatever its size: a guarantee stands on conversations.
-    halves = group_folds(list(members), {}, folds=2, seed=seed)[0]
-    first = [i for g in halves.train for i in members[g]]
-    second = [i for g in halves.held_out for i in members[g]]
+    first, second = [], []
+    # By conversation, whatever its size: a guarantee stands on conversations. One's own and the
+    # foreign ones each in halves, so that neither half lacks a kind.
+    for part in ([g for g in members if g in asked], [g for g in members if g not in asked]):
+        if len(part) > 1:
+            halves = group_folds(part, {}, folds=2, seed=seed)[0]
+            first += [i for g in halves.train for i in members[g]]
+            second += [i for g in halves.held_out for i in members[g]]
     fitting = [rows[i] for i in first]
     notes: dict[str, str] = {}
     made = section.reranked is None
@@ -164,12 +169,26 @@ def certify(
         ),
         confidence=options.confidence,
     )
+<<<<<<< HEAD
     if held is None:
         if seen:
             failed = next(b for b in seen[0] if not b.holds)
             why = f"already the strictest setting fails: {_failing(failed, options)}"
             notes.setdefault("gate", why)
+=======
+    if len(seen) > (0 if held is None else held + 1):
+        failed = next(b for b in seen[-1] if not b.holds)
+        why = (
+            f"{'already the strictest' if held is None else 'the next'} setting fails: "
+            f"{failed.failures} of {failed.n} {failed.name} (below {failed.upper:.1%} at "
+            f"{options.confidence:.0%}, {failed.allowed:.1%} asked)"
+        )
+        if held is None:
+>>>>>>> 02c8607 (Halves hold each kind of question alike; a gate that fails its test says so; dev table without labels)
             notes.setdefault("floor", why)
+        if options.gate and (held is None or path.settings[held].threshold is None):
+            notes.setdefault("gate", f"off: {why}")
+    if held is None:
         served, chosen, bounds = unset, section, seen[0] if seen else ()
     else:
         served, chosen, bounds = under(held), sections[held], seen[held]

@@ -36,7 +36,8 @@ def table_lines(report: Mapping[str, Any]) -> list[str]:
         lines += [f"  not shown: {_claim(claim)}" for claim in promised["failed"]]
     lines += [
         "",
-        f"Of your {data['asked']} questions, by the half that fitted nothing:",
+        f"Of your {data['asked']} questions, by the half that fitted nothing, "
+        "one of a conversation:",
         f"  answered by the first stage alone   {_share(shares['skipped'])}",
         f"  refused                             {_share(shares['refused'])}",
         f"  answered as weak evidence           {_share(shares['weak'])}",
@@ -70,4 +71,4 @@ def _claim(claim: Mapping[str, Any]) -> str:
 
 def _share(found: Mapping[str, Any]) -> str:
     low, high = found["interval"]
-    return f"{found['share']:.1%} [{low:.1%}, {high:.1%}] of {found['n']} conversations"
+    return f"{found['share']:.1%} [{low:.1%}, {high:.1%}] of {found['n']}"
