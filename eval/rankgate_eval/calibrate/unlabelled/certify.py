@@ -169,26 +169,12 @@ def certify(
         ),
         confidence=options.confidence,
     )
-<<<<<<< HEAD
     if held is None:
         if seen:
             failed = next(b for b in seen[0] if not b.holds)
             why = f"already the strictest setting fails: {_failing(failed, options)}"
             notes.setdefault("gate", why)
-=======
-    if len(seen) > (0 if held is None else held + 1):
-        failed = next(b for b in seen[-1] if not b.holds)
-        why = (
-            f"{'already the strictest' if held is None else 'the next'} setting fails: "
-            f"{failed.failures} of {failed.n} {failed.name} (below {failed.upper:.1%} at "
-            f"{options.confidence:.0%}, {failed.allowed:.1%} asked)"
-        )
-        if held is None:
->>>>>>> 02c8607 (Halves hold each kind of question alike; a gate that fails its test says so; dev table without labels)
             notes.setdefault("floor", why)
-        if options.gate and (held is None or path.settings[held].threshold is None):
-            notes.setdefault("gate", f"off: {why}")
-    if held is None:
         served, chosen, bounds = unset, section, seen[0] if seen else ()
     else:
         served, chosen, bounds = under(held), sections[held], seen[held]
