@@ -12,8 +12,8 @@ import pytest
 from e2e_server import Fault
 
 from rankgate_eval.answers import AskedQuestion
-from rankgate_eval.answers.calls import Calls
 from rankgate_eval.answers.judge import load_ragas
+from rankgate_eval.paid.calls import Calls
 
 
 @pytest.fixture(autouse=True)

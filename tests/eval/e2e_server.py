@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from rankgate_eval.answers.calls import digest
 from rankgate_eval.answers.rehearsal import scripted_reply
+from rankgate_eval.paid.calls import digest
 
 __all__ = ["Fault", "ScriptedServer", "serving"]
 

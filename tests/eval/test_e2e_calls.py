@@ -18,9 +18,9 @@ from waiting import until
 from rankgate.errors import ConfigError, InputError
 from rankgate.scorers.remote.secret import Secret
 from rankgate_eval.answers import Prices
-from rankgate_eval.answers.calls import Calls, Purpose, digest, open_store, spent_before
-from rankgate_eval.answers.endpoint import Budget, Usage, most_tokens
 from rankgate_eval.errors import BudgetReached, CallFailed, EndpointError
+from rankgate_eval.paid.calls import Calls, Purpose, digest, open_store, spent_before
+from rankgate_eval.paid.endpoint import Budget, Usage, most_tokens
 
 PURPOSE = Purpose(role="judge", sample="q", metric="faithfulness")
 

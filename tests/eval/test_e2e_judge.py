@@ -12,9 +12,9 @@ from e2e_server import Fault, ScriptedServer, serving
 
 from rankgate.errors import ConfigError, InputError
 from rankgate_eval.answers import AskedQuestion
-from rankgate_eval.answers.calls import Calls
 from rankgate_eval.answers.judge import refuse_own_scorer
 from rankgate_eval.errors import EndpointError
+from rankgate_eval.paid.calls import Calls
 
 planted, home = kit.planted, kit.home
 scored, plain, asks = kit.scored, kit.plain, kit.asks

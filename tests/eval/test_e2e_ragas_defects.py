@@ -15,8 +15,8 @@ import openai
 import pytest
 from e2e_server import ScriptedServer, serving
 
-from rankgate_eval.answers.calls import Calls, open_store
 from rankgate_eval.answers.judge import load_ragas
+from rankgate_eval.paid.calls import Calls, open_store
 
 planted, home = kit.planted, kit.home
 scored, plain, asks, reply = kit.scored, kit.plain, kit.asks, kit.reply

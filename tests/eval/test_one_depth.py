@@ -17,6 +17,7 @@ from rag_app.ask.first_stage import HybridFirstStage
 from rag_app.ask.pipeline import Pipeline
 from rag_app.settings import Settings as AppSettings
 from rankgate import Policy, Reranker
+from rankgate.decide.signals import LEXICAL_SIGNALS
 from rankgate.encoders import TokenVectors
 from rankgate.retrieve import DEFAULT_K, LIST_DEPTH, Fusion, MemoryIndex
 from rankgate.testing import FakeScorer
@@ -90,8 +91,10 @@ def seen(candidates):
 
 
 def told(signals):
-    # The clock is the application's alone.
-    return {k: v for k, v in signals.values().items() if k != "remaining_ms" and v is not None}
+    # The clock is the application's alone; it reads the candidates' texts only where a part of the
+    # policy's section does, and a fit has to be able to choose from all.
+    own = {"remaining_ms", *LEXICAL_SIGNALS}
+    return {k: v for k, v in signals.values().items() if k not in own and v is not None}
 
 
 def assert_same(found, expected):

@@ -306,8 +306,8 @@ def test_the_bank_names_fields_and_leaves_out_ones_own():
 def test_a_model_writes_questions_and_what_it_cannot_is_counted():
     import httpx
 
-    from rankgate_eval.answers.endpoint import Endpoint, Model
     from rankgate_eval.calibrate.unlabelled.written import written_questions
+    from rankgate_eval.paid.endpoint import Endpoint, Model
 
     def answered(request):
         text = json.loads(request.content)["messages"][-1]["content"]

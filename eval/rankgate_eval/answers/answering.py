@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rankgate.errors import InputError
-from rankgate_eval.answers.calls import Calls, Purpose
 from rankgate_eval.answers.generator import REFUSAL, Answer, Generator, InProcess
 from rankgate_eval.answers.judge import Judge
 from rankgate_eval.answers.keyless import (
@@ -26,6 +25,7 @@ from rankgate_eval.answers.keyless import (
 )
 from rankgate_eval.answers.questions import AskedQuestion, Handed, Sample, Score
 from rankgate_eval.errors import CallFailed
+from rankgate_eval.paid.calls import Calls, Purpose
 
 __all__ = [
     "Arm",

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 from rankgate.errors import InputError
 from rankgate.judge.spoken import denies, spoken
-from rankgate_eval.answers.calls import Calls, Purpose
-from rankgate_eval.answers.endpoint import Endpoint
 from rankgate_eval.data.attribute import is_attribute_name, load_object
 from rankgate_eval.errors import CallFailed
+from rankgate_eval.paid.calls import Calls, Purpose
+from rankgate_eval.paid.endpoint import Endpoint
 
 __all__ = [
     "REFUSAL",

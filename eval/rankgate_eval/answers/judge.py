@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rankgate.errors import ConfigError, InputError, MissingExtraError
-from rankgate_eval.answers.calls import Calls, Purpose
-from rankgate_eval.answers.endpoint import Endpoint
 from rankgate_eval.answers.questions import AskedQuestion, Score
 from rankgate_eval.errors import CallFailed, EndpointError
+from rankgate_eval.paid.calls import Calls, Purpose
+from rankgate_eval.paid.endpoint import Endpoint
 
 __all__ = [
     "DEFAULT_PARAMETERS",

@@ -46,9 +46,9 @@ from ragas.metrics.collections.factual_correctness.util import NLIStatementOutpu
 from ragas.metrics.collections.faithfulness.util import NLIStatementInput, NLIStatementOutput
 
 from rankgate.judge.spoken import json_values, spoken
-from rankgate_eval.answers.calls import Calls, Purpose, digest
-from rankgate_eval.answers.endpoint import Endpoint
 from rankgate_eval.errors import CallFailed
+from rankgate_eval.paid.calls import Calls, Purpose, digest
+from rankgate_eval.paid.endpoint import Endpoint
 
 __all__ = ["SAMPLING_TEMPERATURE", "Embeddings", "Judging", "build_metrics", "collections"]
 

@@ -18,10 +18,10 @@ import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rankgate_eval.answers.calls import Calls, cost_of, digest
-from rankgate_eval.answers.endpoint import Prices
 from rankgate_eval.answers.generator import REFUSAL, Answer, is_refusal, local_key
 from rankgate_eval.answers.keyless import answer_words, containment
+from rankgate_eval.paid.calls import Calls, cost_of, digest
+from rankgate_eval.paid.endpoint import Prices
 
 if TYPE_CHECKING:
     import httpx

@@ -17,8 +17,6 @@ from rankgate_eval.answers.answering import (
     ranking_arm,
     system_arm,
 )
-from rankgate_eval.answers.calls import Calls, open_store, spent_before
-from rankgate_eval.answers.endpoint import Budget, Endpoint, Prices
 from rankgate_eval.answers.generator import ApiGenerator, Generator
 from rankgate_eval.answers.judge import Judge
 from rankgate_eval.answers.questions import AskedQuestion, Handed
@@ -29,6 +27,8 @@ from rankgate_eval.answers.rehearsal import (
     typical_answer,
 )
 from rankgate_eval.answers.result import Comparison, EndToEnd, summarise
+from rankgate_eval.paid.calls import Calls, open_store, spent_before
+from rankgate_eval.paid.endpoint import Budget, Endpoint, Prices
 
 __all__ = ["KEPT", "Spending", "compare_answers", "rehearse"]
 

@@ -85,7 +85,6 @@ def end_to_end(
     """Say whether answers get better behind the reranker, and what judging that costs."""
     with guarded(debug=debugging(ctx)) as tell:
         from rankgate.types import FirstStageKind
-        from rankgate_eval.answers.endpoint import Prices
         from rankgate_eval.answers.handover import check_arms, hand_over
         from rankgate_eval.answers.judge import refuse_own_scorer
         from rankgate_eval.answers.questions import (
@@ -96,6 +95,7 @@ def end_to_end(
         from rankgate_eval.answers.result import Comparison
         from rankgate_eval.answers.run import Spending, compare_answers, rehearse
         from rankgate_eval.evaluation import as_policy
+        from rankgate_eval.paid.endpoint import Prices
         from rankgate_eval.verdict.fairness import shared_questions
 
         # Everything that may be wrong with the options, before anything takes time.
@@ -192,7 +192,7 @@ def _made(
     name: str, split: str | None, available: int, handed: Any, asked: list[AskedQuestion]
 ) -> dict[str, Any]:
     """How it was made; no date, so that a resumed run writes what an unbroken one does."""
-    from rankgate_eval.answers.calls import digest
+    from rankgate_eval.paid.calls import digest
     from rankgate_eval.verdict.provenance import git_state, hardware, package_version
 
     commit, changed = git_state()

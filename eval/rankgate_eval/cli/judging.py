@@ -16,10 +16,10 @@ from rankgate_eval.cli.progress import Teller
 
 if TYPE_CHECKING:
     from rankgate.scorers.remote.secret import Secret
-    from rankgate_eval.answers.endpoint import Endpoint
     from rankgate_eval.answers.generator import Generator
     from rankgate_eval.answers.judge import Judge
     from rankgate_eval.judging import Session
+    from rankgate_eval.paid.endpoint import Endpoint
 
 __all__ = ["GeneratorOptions", "JudgeOptions", "ModelOptions", "endpoint_of"]
 
@@ -202,9 +202,9 @@ class ModelOptions:
             EndpointError: nothing can work there.
             Exit: somebody said no.
         """
-        from rankgate_eval.answers.endpoint import Prices
         from rankgate_eval.answers.judge import refuse_own_scorer
         from rankgate_eval.judging.model import estimate, fill
+        from rankgate_eval.paid.endpoint import Prices
 
         if self.judge_model is None:
             raise ConfigError("--llm-judge needs --judge-model and --judge-base-url")
@@ -262,8 +262,8 @@ def endpoint_of(
     Raises:
         ConfigError: no address, a key's variable that is not set, or parameters that are no JSON.
     """
-    from rankgate_eval.answers.endpoint import Endpoint, Model
     from rankgate_eval.answers.judge import DEFAULT_PARAMETERS
+    from rankgate_eval.paid.endpoint import Endpoint, Model
 
     if url is None:
         raise ConfigError(

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from rankgate.judge.spoken import json_values, spoken
-from rankgate_eval.answers.calls import Calls, Purpose, open_store, spent_before
-from rankgate_eval.answers.endpoint import Budget, Endpoint, Prices, Usage
 from rankgate_eval.errors import BudgetReached, CallFailed
 from rankgate_eval.judging.plan import Question
 from rankgate_eval.judging.session import GRADES, Kind, Session, Verdict, model_judge
+from rankgate_eval.paid.calls import Calls, Purpose, open_store, spent_before
+from rankgate_eval.paid.endpoint import Budget, Endpoint, Prices, Usage
 
 __all__ = ["Filled", "estimate", "fill", "read_grades"]
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rankgate.judge.spoken import spoken
-from rankgate_eval.answers.calls import Calls, Purpose, open_store
-from rankgate_eval.answers.endpoint import Endpoint
 from rankgate_eval.calibrate.reading import Report
 from rankgate_eval.calibrate.unlabelled.sources import Asked
 from rankgate_eval.errors import CallFailed
+from rankgate_eval.paid.calls import Calls, Purpose, open_store
+from rankgate_eval.paid.endpoint import Endpoint
 from rankgate_eval.stats.folds import spread
 
 __all__ = ["written_questions"]

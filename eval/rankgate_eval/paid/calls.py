@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from rankgate.errors import ConfigError, InputError, MissingExtraError
-from rankgate_eval.answers.endpoint import (
+from rankgate_eval.errors import BudgetReached, CallFailed, EndpointError
+from rankgate_eval.paid.endpoint import (
     Budget,
     Endpoint,
     Prices,
@@ -31,7 +32,6 @@ from rankgate_eval.answers.endpoint import (
     chat_tokens,
     most_tokens,
 )
-from rankgate_eval.errors import BudgetReached, CallFailed, EndpointError
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
