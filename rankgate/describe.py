@@ -170,6 +170,10 @@ def _probabilities(section: Section) -> str:
 
 def _fitted_on(provenance: Mapping[str, Any]) -> str:
     data = provenance.get("data")
+    if isinstance(data, Mapping) and isinstance(data.get("name"), str):  # of one calibration
+        split = data.get("split")
+        labels = f", {data['asked']} questions without labels" if "asked" in data else ""
+        return f"fitted on {data['name']}{'' if split is None else f', split {split}'}{labels}"
     if isinstance(data, Mapping):
         return f"fitted on {', '.join(map(str, data))}"
     return "" if data is None else f"fitted on {data}"

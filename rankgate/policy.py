@@ -93,7 +93,8 @@ class Policy:
                 f"policy {self.name!r} was fitted for {section.profile.blame(actual)}: "
                 f"{'; '.join(differences)}. Its probabilities and thresholds mean nothing here. "
                 f"Refit: rankgate calibrate DATA --first-stage {FirstStageKind(kind).value} "
-                "--out policy.json"
+                "--out policy.json, with --scorer and --system for your own (without labels: "
+                "--questions FILE). A function imported under another name is another scorer."
             )
         return section
 

@@ -4,30 +4,46 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+from rankgate.decide.floor import Band
 from rankgate.errors import InputError, RankgateError
 from rankgate.outcome import Outcome
 from rankgate.types import Passage, Path
 
 __all__ = [
     "REFUSAL",
+    "WEAK",
     "DegradedError",
     "RefusedError",
     "WhenDegraded",
     "WhenRefused",
     "one_of",
+    "said",
     "shown",
 ]
 
 WhenRefused = Literal["empty", "raise", "mark", "say"]
 """`empty`: no documents. `raise`: a `RefusedError`. `mark`: the documents that would have been
 returned without a floor, each with `rankgate_outcome` set to `refused`, for whoever decides.
-`say`: one document whose text is `REFUSAL`, for a model that reads it."""
+`say`: one document whose text is `REFUSAL`, for a model that reads it; weak evidence is preceded
+by one whose text is `WEAK`."""
 
 WhenDegraded = Literal["keep", "raise"]
 """`keep`: the first stage's order, each document with `rankgate_outcome` set to `degraded`.
 `raise`: a `DegradedError`, for `with_fallbacks` or `with_retry`."""
 
 REFUSAL = "No relevant document was found for this question. Say that the information is not there."
+
+
+WEAK = "Weak evidence: what follows may not hold the answer. Say so, and add nothing to it."
+
+
+def said(outcome: Outcome, when_refused: WhenRefused, *, empty: bool) -> str | None:
+    """What a model is told in words, with `say`, before what is returned; None: nothing."""
+    if when_refused != "say":
+        return None
+    if empty:
+        return REFUSAL
+    return WEAK if outcome.band is Band.WEAK else None
 
 
 class _OutcomeError(RankgateError):

@@ -71,6 +71,9 @@ class TokenStore:
         self._clock = clock
         self._lock = threading.Lock()
         try:
+            # Vectors tell what a text says, so they are their owner's alone; SQLite gives the
+            # files beside it the same mode.
+            self.path.touch(mode=0o600)
             self._db = sqlite3.connect(self.path, check_same_thread=False)
             # Of a new file: a passage ends in half an empty page, which would be 2 KB.
             self._db.execute("PRAGMA page_size=1024")
@@ -81,7 +84,7 @@ class TokenStore:
             if row is None or row[0] != encoder:
                 self._empty(None if row is None else row[0])
             self._pack_whole_vectors()
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, OSError) as exc:
             raise ConfigError(
                 f"the token store {self.path} cannot be opened ({exc}). It is only a cache: "
                 "delete the file, and it is filled again."

@@ -255,7 +255,7 @@ def _remote(
             f"{'url' if what else 'model'}=. The model is part of what a score means."
         )
     if api_key is None and where == _HOSTED.get(parts.kind):
-        raise ConfigError(f"{text!r} needs a key: give api_key=")
+        raise ConfigError(f"{text!r} needs a key: rankgate.load({text!r}, api_key=...)")
     return RemoteScorer(where, dialect=parts.kind, model=what, api_key=api_key)
 
 

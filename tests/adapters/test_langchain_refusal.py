@@ -1,5 +1,7 @@
 """What a refusal and a failed scorer give: documents, errors, words, and a line in the trace."""
 
+from dataclasses import replace
+
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
@@ -12,7 +14,7 @@ from langchain_rankgate import (
     RankGateRunnable,
     create_retriever_tool,
 )
-from rankgate.adapters.refusal import REFUSAL
+from rankgate.adapters.refusal import REFUSAL, WEAK
 from rankgate.testing import FailingScorer, FakeScorer
 
 TEXTS = ["red apple", "green pear"]
@@ -82,6 +84,18 @@ def test_a_tool_leaves_the_retriever_and_other_choices_alone(policies):
     assert retriever.invoke(QUERY) == []
     marked = create_retriever_tool(over(policies.refusing, when_refused="mark"), "docs", "finds")
     assert marked.invoke({"query": QUERY}) == "\n\n".join(TEXTS)
+
+
+def test_weak_evidence_is_said_before_its_documents(policies):
+    """Only a metadata key told it once, which a tool's text drops."""
+    section = policies.refusing.section("order")
+    weak = policies.refusing.with_section(
+        "order", floor=replace(section.floor, refuse_below=0.0, weak_below=1.0)
+    )
+    assert [d.page_content for d in over(weak).invoke(QUERY)] == TEXTS
+    first, *rest = over(weak, when_refused="say").invoke(QUERY)
+    assert first.page_content == WEAK and [d.page_content for d in rest] == TEXTS
+    assert create_retriever_tool(over(weak), "docs", "finds").invoke(QUERY).startswith(WEAK)
 
 
 def test_say_says_it_when_nothing_was_found_either(policies):

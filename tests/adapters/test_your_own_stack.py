@@ -36,7 +36,7 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     assert "no_policy" in said
     # Calibrated: all four claims, by questions that nobody judged.
     assert "skipped questions whose passages or refusal skipping changes: at most 5.0%" in said
-    assert "foreign questions that are answered: at most 5.0%" in said
+    assert "foreign questions that are answered without the words weak evidence: at most" in said
     assert "your questions that are refused: at most 5.0%" in said
     # Served by the same file in LangChain over Chroma and LlamaIndex over FAISS.
     assert "how loud is the oven? skipped" in said and "['oven-noise']" in said

@@ -2,16 +2,18 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import jsonschema
 import pytest
 
-from rankgate import Floor, Gate, Policy, Profile, RelevanceModel, Section
+from rankgate import Floor, Gate, Policy, Profile, RelevanceModel, Reranker, Section
 from rankgate.decide.gate import Condition, Rule
 from rankgate.decide.logistic import Feature, Logistic
 from rankgate.errors import PolicyError, ProfileMismatchError
 from rankgate.policy import policy_schema
 from rankgate.retrieve import Fusion
+from rankgate.testing import FakeScorer
 
 FULL = Policy(
     name="full",
@@ -142,3 +144,20 @@ def test_may_skip_only_with_a_first_stage_model_under_a_refusal_floor():
     bare = FULL.with_section("hybrid", first_stage=None)
     assert not bare.section("hybrid").may_skip
     assert bare.with_section("hybrid", floor=Floor()).section("hybrid").may_skip
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"name": "faq", "split": "dev", "judged": 90}, "fitted on faq, split dev"),
+        (
+            {"name": "log", "split": None, "asked": 200, "conversations": 150},
+            "fitted on log, 200 questions without labels",
+        ),
+        ({"covid-qa": {}, "medquad": {}}, "fitted on covid-qa, medquad"),
+    ],
+)
+def test_a_description_names_what_a_policy_was_fitted_on(data, said):
+    policy = replace(Policy.unfitted(), provenance={"data": data})
+    found = Reranker(FakeScorer(), policy=policy).describe()
+    assert found.fitted_on == said and f"({said})" in str(found)

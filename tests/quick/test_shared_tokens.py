@@ -46,6 +46,14 @@ def test_what_is_put_is_found_by_another_that_opens_the_folder(tmp_path):
     assert not SharedTokens(tmp_path / "deep" / "down", reader("other", "b" * 64)).get_many(["a"])
 
 
+def test_files_in_somebodys_open_folder_are_their_owners_alone(tmp_path):
+    tmp_path.chmod(0o755)
+    shared = SharedTokens(tmp_path, reader())
+    shared.put_many({"a": vectors("a")})
+    assert {p.stat().st_mode & 0o777 for p in tmp_path.iterdir()} == {0o600}
+    assert len(list(tmp_path.iterdir())) > 1  # SQLite's own beside it
+
+
 def test_two_processes_fill_one_folder_at_once(tmp_path):
     spawn = multiprocessing.get_context("spawn")
     folder = tmp_path / "made" / "by whoever is first"

@@ -46,6 +46,7 @@ _EPILOG = (
 )
 _KEYS = "0 no  1 partly  2 fully  n none left  u nowhere  s skip  b back  q leave"
 _WIDEST = 96
+_FEW = 10  # labels, before which no mean is shown
 
 
 def judge(
@@ -373,7 +374,9 @@ def standing_lines(found: Standing) -> list[str]:
         )
     for name, gain in found.gains.items():
         lines.append(
-            f"  {name:<10} with minus without {gain.mean:+.3f}, "
+            # Of so few a mean is no finding, and would be read as one.
+            f"  {name:<10} with minus without "
+            f"{f'{gain.mean:+.3f}' if found.people >= _FEW else 'not to be told yet'}, "
             f"{gain.level:.0%} interval [{gain.low:+.3f}, {gain.high:+.3f}]"
         )
     for pair in found.agreements:

@@ -123,7 +123,8 @@ def collect(
                 raise SystemFailedError(
                     f"the system under test failed on {len(failed)} of the {len(found)} queries "
                     f"asked so far, more than {max_failures:.0%} of all {total}. First: query "
-                    f"{first.query_id!r}: {first.error}. Mend it, or raise max_failures."
+                    f"{first.query_id!r}: {first.error}. Mend it "
+                    "(or, from Python, raise max_failures)."
                 )
         if progress is not None:
             progress(len(found), total)

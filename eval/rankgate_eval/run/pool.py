@@ -188,8 +188,8 @@ def score_pool(
                 raise SystemFailedError(
                     f"the scorer {scorer.info.id} failed on {len(failed)} of the {len(pool)} "
                     f"queries scored so far, more than {max_failures:.0%} of all {total}. First: "
-                    f"query {first.query_id!r}: {first.scorer_error}. Mend it, or raise "
-                    "max_failures."
+                    f"query {first.query_id!r}: {first.scorer_error}. Mend it "
+                    "(or, from Python, raise max_failures)."
                 )
         if progress is not None:
             progress(len(pool), total)

@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 
 from rankgate import Candidate, Outcome, Passage
 from rankgate.adapters.annotations import METADATA_KEYS, annotated
-from rankgate.adapters.refusal import REFUSAL, WhenDegraded, WhenRefused, shown
+from rankgate.adapters.refusal import WhenDegraded, WhenRefused, said, shown
 from rankgate.errors import InputError
 
 __all__ = [
@@ -128,9 +128,10 @@ def documents_from_outcome(
             source = documents[p.index]
         metadata = annotated(source.metadata, outcome, p, extra)
         result.append(source.model_copy(update={"metadata": metadata}))
-    if not result and when_refused == "say":
-        said = {"rankgate_outcome": outcome.status.value, "rankgate_reason": outcome.reason}
-        return [Document(page_content=REFUSAL, metadata=said)]
+    words = said(outcome, when_refused, empty=not result)
+    if words is not None:
+        why = {"rankgate_outcome": outcome.status.value, "rankgate_reason": outcome.reason}
+        result.insert(0, Document(page_content=words, metadata=why))
     return result
 
 

@@ -155,7 +155,7 @@ def claims_of(
     if options.floor:
         claims += [
             Claim(
-                name=f"{kind} questions that are answered",
+                name=f"{kind} questions that are answered without the words weak evidence",
                 allowed=options.false_answers,
                 among=kinds == kind,
                 failed=~seen.refused & ~seen.weak,
@@ -248,9 +248,9 @@ def lay_path(fitted: Forecast, options: FidelityOptions, *, base: Floor) -> Laid
     if options.gate and lowest is None:
         own = fitted.kinds == OWN
         notes["gate"] = (
-            f"no threshold leaves {least:.0f} conversations to skip in, of the "
-            f"{_conversations(fitted.groups[own])} at hand, with at most {options.changed:.1%} "
-            "changed"
+            f"too few: of the {_conversations(fitted.groups[own])} conversations that it was "
+            f"fitted on, it would have to skip in {least:.0f} with at most {options.changed:.1%} "
+            "changed, and no threshold does"
         )
     return Laid(settings=tuple(settings), notes=notes)
 

@@ -12,7 +12,7 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, TextN
 from rankgate import Candidate, Outcome
 from rankgate.adapters.annotations import METADATA_KEYS, annotated
 from rankgate.adapters.found import Found
-from rankgate.adapters.refusal import REFUSAL, WhenDegraded, WhenRefused, shown
+from rankgate.adapters.refusal import WhenDegraded, WhenRefused, said, shown
 from rankgate.adapters.scores import ScoreReader
 from rankgate.errors import InputError
 from rankgate.retrieve import cosine_from_exp_distance
@@ -196,16 +196,16 @@ def nodes_from_outcome(
             }
         )
         result.append(NodeWithScore(node=node, score=p.relevance_score))
-    if not result and when_refused == "say":
-        said = {"rankgate_outcome": outcome.status.value, "rankgate_reason": outcome.reason}
+    words = said(outcome, when_refused, empty=not result)
+    if words is not None:
         ours = list(METADATA_KEYS)
-        words = TextNode(
-            text=REFUSAL,
-            metadata=said,
+        node = TextNode(
+            text=words,
+            metadata={"rankgate_outcome": outcome.status.value, "rankgate_reason": outcome.reason},
             excluded_llm_metadata_keys=ours,
             excluded_embed_metadata_keys=ours,
         )
-        return [NodeWithScore(node=words)]
+        result.insert(0, NodeWithScore(node=node))
     return result
 
 
