@@ -34,14 +34,17 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     )
     # Before: no gate, no floor, and it says so.
     assert "no_policy" in said
-    # Calibrated: all four claims, by questions that nobody judged.
-    assert "skipped questions whose passages or refusal skipping changes: at most 5.0%" in said
-    assert "foreign questions that are answered without the words weak evidence: at most" in said
-    assert "your questions that are refused: at most 5.0%" in said
+    # Calibrated: all four claims, by questions that nobody judged; the shell wraps its lines.
+    whole = said.replace("\n", "")
+    assert "skipped questions whose passages or refusal skipping changes: at most 5.0%" in whole
+    assert "foreign questions that are answered without the words weak evidence: at most" in whole
+    assert "your questions that are refused: at most 5.0%" in whole
     # Served by the same file in LangChain over Chroma and LlamaIndex over FAISS.
     assert "how loud is the oven? skipped" in said and "['oven-noise']" in said
-    assert "who was the first king of spain refused below_floor []" in said
-    assert "['The oven is as loud as" in said and "No relevant document was found" in said
+    asked = [line for line in said.splitlines() if line.startswith("who was the first king")]
+    # Either guaranteed end: no question without an answer gets one without a word.
+    assert len(asked) == 2 and all(("weak" in a.lower()) or ("refuse" in a) for a in asked)
+    assert "'The oven is as loud as" in said
     assert "FaissVectorStore: squared L2 distance (lower is better)" in said
     last = said.splitlines()[-1]
     assert last.startswith("skipped ") and float(last.split("refused ")[1].split("%")[0]) < 5.0
