@@ -258,6 +258,17 @@ def test_another_number_of_candidates_than_the_policys_is_noted(policies):
     assert "60 candidates were asked for, the policy was fitted for 50" in notes[0]
 
 
+@pytest.mark.parametrize(("own", "noted"), [(None, False), (4, True), (50, False)])
+def test_a_stores_own_number_is_noted_like_a_callers(policies, store_of, own, noted):
+    """A policy for 50 served 4 candidates without a word."""
+    search = {} if own is None else {"search_kwargs": {"k": own}}
+    retriever = RankGateRetriever.from_retriever(
+        store_of().as_retriever(**search), scorer=FakeScorer(), policy=policies.fitted
+    )
+    notes = retriever.retrieve_outcome("t").notes
+    assert any(n.startswith("k_differs") for n in notes) == noted, notes
+
+
 # --- describe ----------------------------------------------------------------------------------
 
 

@@ -31,7 +31,14 @@ FoundDocuments = Found[Document]
 
 
 class Finder(Protocol):
-    """A first stage, as the retriever sees it."""
+    """A first stage, as the retriever sees it.
+
+    Attributes:
+        k: how many candidates it finds where no caller says; None: as many as the policy wants,
+            or a number that nobody can see.
+    """
+
+    k: int | None
 
     def find(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
@@ -68,6 +75,8 @@ class RetrieverFinder:
     The child's own number of results stands unless the caller names k; then k is handed on
     where the child's signature takes it, and the list is cut to k in any case.
     """
+
+    k: int | None = None
 
     def __init__(self, retriever: RetrieverLike) -> None:
         self.retriever = retriever
@@ -143,6 +152,8 @@ class CandidateFinder:
     Raises:
         InputError: neither.
     """
+
+    k: int | None = None
 
     def __init__(self, first_stage: FirstStageLike) -> None:
         self.supplier = CandidateSupplier(first_stage)

@@ -70,7 +70,8 @@ class Flow:
         return self._noted((await self.engine.get().arerank_many(requests))[0], found)
 
     def _noted(self, outcome: Outcome, found: FoundDocuments) -> Outcome:
-        return self.engine.noted(outcome, self.settings.k, *found.notes)
+        k = self.finder.k if self.settings.k is None else self.settings.k
+        return self.engine.noted(outcome, k, *found.notes)
 
     def find_each(
         self, queries: Sequence[str], callbacks: Sequence[Callbacks], at_once: int | None

@@ -42,6 +42,7 @@ class HybridFinder:
                 "passages out: use search_type='similarity'"
             )
         self.dense = dense
+        self.k = dense.k
         self.engine = engine
         self._index: tuple[dict[str, Candidate], MemoryIndex] | None = None
         _equal_values(dense.search_kwargs)
@@ -63,7 +64,7 @@ class HybridFinder:
         if self.index() is None:
             return Found(candidates=[])
         lists = _Lists(self, query, _equal_values(arguments), kwargs)
-        size = k if asked or self.dense.k is None else self.dense.k
+        size = k if asked or self.k is None else self.k
         fusion = self.engine.get().policy.section(FirstStageKind.HYBRID).fusion
         return Found(candidates=hybrid_candidates(lists, k=size, fusion=fusion, fetch=lists.fetch))
 
