@@ -246,3 +246,9 @@ def test_rows_and_frame():
     frame = result.to_frame()
     assert frame.loc["q1", "policy:ndcg@10"] == 1.0 and len(frame) == 120
     assert frame["rerank:ndcg@10"].mean() == result.arms["rerank"].metrics["ndcg@10"].mean
+
+
+def test_a_field_that_no_question_has_is_an_error_that_names_those_there_are():
+    """A misspelt --field was taken without a word."""
+    with pytest.raises(InputError, match=r"no question has the field 'topics'; fields: .*topic"):
+        run(w.world(), FakeScorer(), fields=("topics",))

@@ -53,7 +53,7 @@ def check_data(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for result.json, check.json, report.")
+        Path | None, typer.Option("--out", help="Folder for result.json and check.json.")
     ] = None,
     first_stage: Annotated[
         str | None,

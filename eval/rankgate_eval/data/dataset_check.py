@@ -17,7 +17,13 @@ from rankgate_eval.finding import Finding, Place
 
 __all__ = ["DatasetReport", "check_dataset"]
 
-_BEFORE_NUMBERS = (*SHARING, "unjudged_queries", "graded_0_queries", "unanswerable_but_judged")
+_BEFORE_NUMBERS = (
+    *SHARING,
+    "unjudged_queries",
+    "graded_0_queries",
+    "unanswerable_but_judged",
+    "gold_only_corpus",
+)
 
 _SHOWN_ERRORS = 20
 _SHOWN_A_KIND = 5

@@ -100,7 +100,7 @@ def mixture_sentence(found: ReliabilityResult | None) -> str:
     mixed = f"{percent(found.unanswerable)} of the questions unanswerable"
     alone = "The data hold no unanswerable question, so this is of answerable questions alone"
     if found.unanswerable > 0.0:
-        alone = f"Weighted to {mixed}" if found.claimed is not None else f"As the data are, {mixed}"
+        alone = f"Weighted to {mixed}" if found.claimed is not None else f"Taken with {mixed}"
     if found.claimed is None:
         return f"{alone}. The policy does not say for which share its probabilities were fitted."
     if math.isclose(found.claimed, found.unanswerable, abs_tol=5e-4):

@@ -151,6 +151,12 @@ def run_experiment(
         PolicyError: the policy does not fit first stage or scorer.
     """
     judged, unanswerable = choose_queries(data, split, settings.limit)
+    have = {name for q in judged for name in data.fields.get(q, {})}
+    absent = [name for name in settings.fields if name not in have]
+    if absent:
+        raise InputError(
+            f"no question has the field {absent[0]!r}; fields: {', '.join(sorted(have)) or 'none'}"
+        )
     k, top_n = sizes(settings.k, settings.top_n, policy, stage)
     depth = max(k, settings.depth)
     say = _silent if tell is None else tell

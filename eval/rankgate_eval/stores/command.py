@@ -17,7 +17,9 @@ _HINT = """Next, questions: a line of questions.jsonl for each, with words quote
 that answer it, or with their ids:
   {{"question": "...", "spans": ["words of a passage"], "answer": "..."}}
   {{"question": "...", "passage_ids": ["{example}"]}}
-and a question that nothing answers without any. 50 questions about 20 documents at least. Then:
+and, for each that nothing answers:
+  {{"question": "...", "answerability": "unanswerable"}}
+50 questions about 20 documents at least. Then:
   rankgate eval questions.jsonl {then} --out report"""
 
 
