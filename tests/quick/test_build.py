@@ -64,7 +64,7 @@ def test_what_is_no_name_lists_the_forms(text):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("cohere:rerank-v3.5", {}, "needs a key: give api_key="),
+        ("cohere:rerank-v3.5", {}, "needs a key: rankgate.load"),
         ("tei:http://127.0.0.1:1", {}, "the model that the server runs"),
         ("tei:model", {}, "the URL of the server"),
         ("late-interaction", {"api_key": "k"}, "are for remote scorers"),
