@@ -28,8 +28,10 @@ from rankgate_eval.run.experiment import (
     Experiment,
     Teller,
     choose_queries,
+    passages_kept,
     run_experiment,
 )
+from rankgate_eval.run.metrics import check_depth
 from rankgate_eval.run.scorer_choice import choose_scorer, reads_tokens
 from rankgate_eval.run.system import (
     CollectionStage,
@@ -210,7 +212,11 @@ def evaluate(
     if not isinstance(data, Dataset):
         data, report = load_dataset(data)
     chosen, source = as_policy(policy)
-    choose_queries(data, split, asked.limit)  # an unknown split is told before anything is encoded
+    # What is wrong with the question is told before anything is encoded.
+    choose_queries(data, split, asked.limit, fields=asked.fields)
+    if asked.k is not None:
+        kept = [passages_kept(None, None)] if chosen is None else _kept(chosen)
+        check_depth(asked.k, min(kept) if asked.top_n is None else asked.top_n)
     with open_under_test(
         data,
         stage=stage,
@@ -268,6 +274,10 @@ def _written(e: Experiment, folder: Path | None) -> list[str]:
     except InputError as exc:
         return [f"No run files of the arms were written: {exc}."]
     return []
+
+
+def _kept(policy: Policy) -> list[int]:
+    return [section.top_n for section in policy.sections.values()]
 
 
 def as_policy(policy: Policy | str | Path | None) -> tuple[Policy | None, str]:

@@ -171,7 +171,27 @@ def test_nobody_answers_at_all():
     with serving() as server:
         url = server.url
     server.url = url  # gone
-    assert ask(server, ["a"], max_retries=1) == ["connection"]
+    # At once: a run of twenty questions took twelve minutes to say that nothing was judged.
+    with pytest.raises(EndpointError, match=r"cannot be reached .*is the server running"):
+        ask(server, ["a", "b"], max_retries=1)
+
+
+def test_a_server_that_goes_away_later_costs_the_calls_that_it_misses():
+    async def run():
+        calls, said = Calls({}), []
+        with serving(echo()) as server:
+            target = planted.endpoint(server.url, max_retries=0)
+            body = {"model": "judge", "messages": [{"role": "user", "content": "a"}]}
+            await calls.chat(target, body, purpose=PURPOSE)
+            await target.close()  # the next call has to connect anew, and there is nobody
+        try:
+            await calls.chat(target, {**body, "seed": 2}, purpose=PURPOSE)
+        except CallFailed as exc:
+            said.append(exc.reason)
+        await target.close()
+        return said
+
+    assert asyncio.run(run()) == ["connection"]
 
 
 def test_a_server_that_never_works_is_not_asked_about_every_sample():

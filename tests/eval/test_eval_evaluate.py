@@ -252,3 +252,16 @@ def test_a_field_that_no_question_has_is_an_error_that_names_those_there_are():
     """A misspelt --field was taken without a word."""
     with pytest.raises(InputError, match=r"no question has the field 'topics'; fields: .*topic"):
         run(w.world(), FakeScorer(), fields=("topics",))
+
+
+@pytest.mark.parametrize("wrong", [{"k": 3}, {"k": 4, "top_n": 9}, {"fields": ("topics",)}])
+def test_what_is_wrong_with_the_question_is_said_before_anything_is_read(wrong):
+    asked = []
+
+    def stage(query, k):
+        asked.append(query)
+        return []
+
+    with pytest.raises(InputError, match=r"at least top_n|no question has the field"):
+        evaluate(w.world(), stage=stage, scorer=FakeScorer(), **wrong)
+    assert not asked

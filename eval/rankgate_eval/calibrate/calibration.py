@@ -33,6 +33,7 @@ from rankgate_eval.calibrate.record import (
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.fingerprint import fingerprint, question_marks
 from rankgate_eval.negatives.unanswerable import REMOVED, Question
+from rankgate_eval.run.metrics import check_depth
 from rankgate_eval.run.system import FirstStage
 from rankgate_eval.verdict.provenance import git_state, package_version
 
@@ -142,8 +143,7 @@ def calibrate(
         folds=folds,
         seed=seed,
     )
-    if k < top_n:
-        raise InputError(f"k ({k}) must be at least top_n ({top_n}): the reranker picks from k")
+    check_depth(k, top_n)
     material = read_material(
         data,
         stage=stage,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +20,12 @@ from rankgate_eval.cli.options import (
     typed_command,
 )
 from rankgate_eval.cli.progress import guarded
-from rankgate_eval.cli.unlabelled import CalibrateInputs, UnlabelledOptions, calibrate_without
+from rankgate_eval.cli.unlabelled import (
+    CalibrateInputs,
+    UnlabelledOptions,
+    calibrate_without,
+    write_calibration,
+)
 
 if TYPE_CHECKING:
     from rankgate_eval.calibrate import Question
@@ -131,6 +135,7 @@ def calibrate_data(
     from rankgate_eval.calibrate import calibrate
     from rankgate_eval.calibrate.table import table_lines
     from rankgate_eval.run.experiment import choose_queries
+    from rankgate_eval.run.metrics import check_depth
 
     if max_loss is not None and skip_rate is not None:
         raise InputError("give --max-loss or --skip-rate, not both")
@@ -185,6 +190,7 @@ def calibrate_data(
     with guarded(debug=debugging(ctx)) as tell:
         known_base = None if base is None else Policy.load(base)
         dataset, _ = inputs.read()
+        check_depth(k, top_n)
         choose_queries(dataset, split, None)  # a split without judgements is told before encoding
         questions, notes = _questions(dataset, foreign or [], unanswerable or [], split)
         searched = FirstStageKind.HYBRID if kind in (None, FirstStageKind.ORDER) else kind
@@ -219,18 +225,8 @@ def calibrate_data(
                 notes=notes,
                 tell=tell,
             )
-        found.policy.save(out)
-        written = [out]
-        if report is not None:
-            target = report / "calibration.json" if report.is_dir() else report
-            target.write_text(json.dumps(found.report, indent=1, allow_nan=False) + "\n", "utf-8")
-            written.append(target)
         tell.end()
-        if as_json:
-            typer.echo(json.dumps(found.report, indent=1, allow_nan=False))
-        else:
-            typer.echo("\n".join(table_lines(found)))
-            typer.echo("\nWritten: " + ", ".join(str(path) for path in written))
+        write_calibration(found, table_lines(found), out=out, report=report, as_json=as_json)
     if found.harmful:
         raise typer.Exit(1)
 

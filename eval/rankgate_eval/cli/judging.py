@@ -25,8 +25,8 @@ __all__ = ["GeneratorOptions", "JudgeOptions", "ModelOptions", "endpoint_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeOptions:
-    """Options of the judge and its embeddings."""
+class JudgeAddress:
+    """Options that say which model judges, and where."""
 
     judge_model: Annotated[
         str | None, typer.Option("--judge-model", help="The judge's name at its API.")
@@ -39,13 +39,36 @@ class JudgeOptions:
         str | None,
         typer.Option("--judge-api-key-env", help="Environment variable that holds its key."),
     ] = None
-    judge_mode: Annotated[
-        str, typer.Option("--judge-mode", help="json, schema, tools or plain.")
-    ] = "json"
     judge_params: Annotated[
         str | None,
         typer.Option("--judge-params", help="JSON of parameters to set; null leaves one out."),
     ] = None
+
+    def judge_endpoint(self, timeout: float) -> Endpoint:
+        """The judge's endpoint.
+
+        Raises:
+            ConfigError: an option is missing or wrong.
+        """
+        if self.judge_model is None:
+            raise ConfigError("a model that judges needs --judge-model and --judge-base-url")
+        return endpoint_of(
+            "judge",
+            self.judge_model,
+            self.judge_base_url,
+            self.judge_api_key_env,
+            self.judge_params,
+            timeout,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeOptions(JudgeAddress):
+    """Options of the judge and its embeddings."""
+
+    judge_mode: Annotated[
+        str, typer.Option("--judge-mode", help="json, schema, tools or plain.")
+    ] = "json"
     embeddings_model: Annotated[
         str | None,
         typer.Option(
@@ -88,14 +111,7 @@ class JudgeOptions:
                 timeout,
             )
         return Judge(
-            endpoint=endpoint_of(
-                "judge",
-                self.judge_model,
-                self.judge_base_url,
-                self.judge_api_key_env,
-                self.judge_params,
-                timeout,
-            ),
+            endpoint=self.judge_endpoint(timeout),
             embeddings=embeddings,
             mode=self.judge_mode,
             strictness=self.strictness,
@@ -155,7 +171,7 @@ class GeneratorOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelOptions:
+class ModelOptions(JudgeAddress):
     """Options of the model that judges what people have no time for."""
 
     llm_judge: Annotated[
@@ -165,21 +181,6 @@ class ModelOptions:
             help="Have a model judge every question; people's labels rectify what it says.",
         ),
     ] = False
-    judge_model: Annotated[
-        str | None, typer.Option("--judge-model", help="The model's name at its API.")
-    ] = None
-    judge_base_url: Annotated[
-        str | None,
-        typer.Option("--judge-base-url", help="Of an OpenAI-compatible API, such as .../v1."),
-    ] = None
-    judge_api_key_env: Annotated[
-        str | None,
-        typer.Option("--judge-api-key-env", help="Environment variable that holds its key."),
-    ] = None
-    judge_params: Annotated[
-        str | None,
-        typer.Option("--judge-params", help="JSON of parameters to set; null leaves one out."),
-    ] = None
     prices: Annotated[
         Path | None, typer.Option("--prices", help="TOML or JSON: prices a million tokens.")
     ] = None
@@ -210,14 +211,7 @@ class ModelOptions:
             raise ConfigError("--llm-judge needs --judge-model and --judge-base-url")
         refuse_own_scorer(self.judge_model, str(session.made.get("scorer", "")))
         known = Prices() if self.prices is None else Prices.load(self.prices)
-        endpoint = endpoint_of(
-            "judge",
-            self.judge_model,
-            self.judge_base_url,
-            self.judge_api_key_env,
-            self.judge_params,
-            self.timeout,
-        )
+        endpoint = self.judge_endpoint(self.timeout)
         calls, usage, cost = estimate(session, self.judge_model, known)
         said = "unknown, for want of --prices" if cost is None else f"{cost:.4f} {known.currency}"
         typer.echo(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,9 +18,11 @@ from rankgate_eval.cli.progress import Teller, guarded
 
 if TYPE_CHECKING:
     from rankgate.types import FirstStageKind
+    from rankgate_eval.calibrate import Calibration
     from rankgate_eval.calibrate.unlabelled import Asked
+    from rankgate_eval.calibrate.unlabelled.calibration import Unlabelled
 
-__all__ = ["CalibrateInputs", "UnlabelledOptions", "calibrate_without"]
+__all__ = ["CalibrateInputs", "UnlabelledOptions", "calibrate_without", "write_calibration"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,16 +189,28 @@ def calibrate_without(
                 command=typed_command(),
                 tell=tell,
             )
-        found.policy.save(out)
-        plain = json.dumps(found.report, indent=1, allow_nan=False)
-        written = [out]
-        if report is not None:
-            written.append(report / "calibration.json" if report.is_dir() else report)
-            written[-1].write_text(plain + "\n", "utf-8")
         tell.end()
-        typer.echo(plain if as_json else "\n".join(table_lines(found.report)))
-        if not as_json:
-            typer.echo("\nWritten: " + ", ".join(str(path) for path in written))
+        write_calibration(found, table_lines(found.report), out=out, report=report, as_json=as_json)
+
+
+def write_calibration(
+    found: Calibration | Unlabelled,
+    table: Sequence[str],
+    *,
+    out: Path,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """The policy, the report where one is wanted, and what stands on the terminal."""
+    found.policy.save(out)
+    plain = json.dumps(found.report, indent=1, allow_nan=False)
+    written = [out]
+    if report is not None:
+        written.append(report / "calibration.json" if report.is_dir() else report)
+        written[-1].write_text(plain + "\n", "utf-8")
+    typer.echo(plain if as_json else "\n".join(table))
+    if not as_json:
+        typer.echo("\nWritten: " + ", ".join(str(path) for path in written))
 
 
 def _asked(unlabelled: UnlabelledOptions, tell: Teller) -> Asked:

@@ -275,6 +275,7 @@ class Endpoint:
         self.model = model
         self._transport = transport
         self._client: openai.AsyncOpenAI | None = None
+        self._reached = False
 
     async def chat(self, body: Mapping[str, Any]) -> Reply:
         """One chat completion.
@@ -321,10 +322,18 @@ class Endpoint:
         except openai.APITimeoutError as exc:
             raise CallFailed("timeout", f"{where}: after {self.model.timeout_s:g} s") from exc
         except openai.APIStatusError as exc:
+            self._reached = True
             # Not `from exc`: what the server said may hold the key, and a traceback would show it.
             raise self._complaint(where, exc.status_code, exc.response.text) from None
         except openai.APIConnectionError as exc:
+            if isinstance(exc.__cause__, httpx.ConnectError) and not self._reached:
+                # Nobody was there, retries included: the next question would find nobody either.
+                raise EndpointError(
+                    f"{where} cannot be reached ({exc.__cause__}): is the server running, and is "
+                    "the address right?"
+                ) from exc
             raise CallFailed("connection", f"{where}: {exc.__cause__ or exc}") from exc
+        self._reached = True
         return _read(response.text, bound)
 
     def _complaint(self, where: str, status: int, text: str) -> CallFailed | EndpointError:

@@ -18,6 +18,7 @@ from rankgate.scorers.wrappers.traits import innermost
 from rankgate.scorers.wrappers.windowed import windows_read
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.collect import Collected, collect, reached_depth
+from rankgate_eval.run.metrics import check_depth
 from rankgate_eval.run.orderings import Arms, run_arms
 from rankgate_eval.run.pool import Pooled, score_pool
 from rankgate_eval.run.standards import Standards
@@ -150,13 +151,7 @@ def run_experiment(
         SystemFailedError: first stage or scorer failed too often.
         PolicyError: the policy does not fit first stage or scorer.
     """
-    judged, unanswerable = choose_queries(data, split, settings.limit)
-    have = {name for q in judged for name in data.fields.get(q, {})}
-    absent = [name for name in settings.fields if name not in have]
-    if absent:
-        raise InputError(
-            f"no question has the field {absent[0]!r}; fields: {', '.join(sorted(have)) or 'none'}"
-        )
+    judged, unanswerable = choose_queries(data, split, settings.limit, fields=settings.fields)
     k, top_n = sizes(settings.k, settings.top_n, policy, stage)
     depth = max(k, settings.depth)
     say = _silent if tell is None else tell
@@ -250,12 +245,12 @@ def read_questions(
 
 
 def choose_queries(
-    data: Dataset, split: str | None, limit: int | None
+    data: Dataset, split: str | None, limit: int | None, *, fields: Collection[str] = ()
 ) -> tuple[list[str], list[str]]:
     """Judged and unanswerable queries of a split, at most `limit` of each, evenly spread.
 
     Raises:
-        InputError: no such split, or none of its queries is judged.
+        InputError: no such split, none of its queries is judged, or none has one of the `fields`.
     """
     judged, unanswerable = data.judged(split), data.unanswerable(split)
     if not judged:
@@ -263,6 +258,12 @@ def choose_queries(
         raise InputError(
             f"{data.name} has no judged query{where}; without a relevant passage nothing can be "
             f"measured (splits: {', '.join(data.splits) or 'none'})"
+        )
+    have = {name for q in judged for name in data.fields.get(q, {})}
+    absent = [name for name in fields if name not in have]
+    if absent:
+        raise InputError(
+            f"no question has the field {absent[0]!r}; fields: {', '.join(sorted(have)) or 'none'}"
         )
     return spread(judged, limit), spread(unanswerable, limit)
 
@@ -302,8 +303,7 @@ def sizes(
     kept = passages_kept(top_n, policy, stage)
     if kept < 1:
         raise InputError(f"top_n must be at least 1, got {kept}")
-    if read < kept:
-        raise InputError(f"k ({read}) must be at least top_n ({kept}): the reranker picks from k")
+    check_depth(read, kept)
     return read, kept
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "Headroom",
     "Measurement",
     "attainable_recall",
+    "check_depth",
     "headroom",
     "judged_queries",
     "measure",
@@ -219,6 +220,16 @@ def attainable_recall(
     return best
 
 
+def check_depth(k: int, top_n: int) -> None:
+    """Refuse to keep more passages than are read.
+
+    Raises:
+        InputError: `k` is below `top_n`.
+    """
+    if k < top_n:
+        raise InputError(f"k ({k}) must be at least top_n ({top_n}): the reranker picks from k")
+
+
 def headroom(
     qrels: Qrels, rankings: Rankings, query_ids: Sequence[str], *, k: int, top_n: int
 ) -> Headroom:
@@ -228,8 +239,7 @@ def headroom(
         InputError: `k` or `top_n` is below 1, or `k` is below `top_n`.
     """
     _positive((k, top_n), "k and top_n")
-    if k < top_n:
-        raise InputError(f"k ({k}) must be at least top_n ({top_n}): the reranker picks from k")
+    check_depth(k, top_n)
     judged, _ = judged_queries(qrels, query_ids)
     return Headroom(
         query_ids=tuple(judged),

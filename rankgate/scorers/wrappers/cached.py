@@ -83,7 +83,7 @@ class Cached(Around):
 
     def steps(self, jobs: Sequence[Job], context: ScoreContext) -> Steps[list[Scores]]:
         """Look up, score what is missing in one call, remember."""
-        if is_pointwise(self.inner):
+        if self.pointwise:
             # A disk is a file to wait for; memory is not.
             slow = self.disk is not None
             look_up = partial(self._look_up, jobs)

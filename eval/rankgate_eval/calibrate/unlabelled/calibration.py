@@ -12,7 +12,6 @@ import numpy as np
 from rankgate.bounds import clopper_pearson
 from rankgate.decide.rank import rank_list
 from rankgate.decide.section import Section
-from rankgate.errors import InputError
 from rankgate.policy import Policy
 from rankgate.retrieve import DEFAULT_K
 from rankgate.scorers import Scorer
@@ -31,6 +30,7 @@ from rankgate_eval.calibrate.unlabelled.sources import Asked, foreign_bank
 from rankgate_eval.calibrate.unlabelled.trust import Trust
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.fingerprint import question_marks
+from rankgate_eval.run.metrics import check_depth
 from rankgate_eval.run.pool import read_pool
 from rankgate_eval.run.system import FirstStage, IndexStage
 from rankgate_eval.run.system_choice import kind_of
@@ -99,8 +99,7 @@ def calibrate_unlabelled(
         PolicyError: `base` does not fit the scorer.
         SystemFailedError: first stage or scorer failed on too many questions.
     """
-    if k < top_n:
-        raise InputError(f"k ({k}) must be at least top_n ({top_n}): the reranker picks from k")
+    check_depth(k, top_n)
     wanted = FidelityOptions() if options is None else options
     report: Report = (lambda what, done, total: None) if tell is None else tell
     remembering = Cached(scorer)

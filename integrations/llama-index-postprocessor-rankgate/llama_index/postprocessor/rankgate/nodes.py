@@ -128,13 +128,20 @@ def stored_nodes(retrievers: Iterable[Any]) -> list[BaseNode]:
             found += [TextNode(id_=c.id, text=c.text) for c in child.passages()]
             continue
         docs = getattr(getattr(child, "_docstore", None), "docs", None)
-        store = getattr(child, "_vector_store", None)
-        try:
-            found += docs.values() if docs else store.get_nodes(None)  # type: ignore[union-attr]
-        except (AttributeError, NotImplementedError) as exc:
-            raise InputError(
-                f"{type(child).__name__} cannot list its nodes: give them, warm(nodes)"
-            ) from exc
+        listing = getattr(getattr(child, "_vector_store", None), "get_nodes", None)
+        why: Exception | None = None
+        if docs:
+            found += docs.values()
+            continue
+        if listing is not None:
+            try:
+                found += listing(None)
+                continue
+            except NotImplementedError as exc:  # of the base class: this store has no listing
+                why = exc
+        raise InputError(
+            f"{type(child).__name__} cannot list its nodes: give them, warm(nodes)"
+        ) from why
     return found
 
 
