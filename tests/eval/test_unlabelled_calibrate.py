@@ -183,6 +183,38 @@ def test_the_path_is_laid_down_on_what_is_served(seed):
         assert (getattr(predicted, name) == getattr(seen, name)).all(), name
 
 
+def test_what_fitted_never_judges():
+    """The stated error holds for conversations that fitted nothing: spoiling those that judge
+    moves every bound and not one weight."""
+
+    def certified(planted):
+        return certify(
+            planted,
+            Section(top_n=5),
+            FidelityOptions(),
+            kind=FirstStageKind.HYBRID,
+            scale="planted",
+        )
+
+    planted = rows()
+    before = certified(planted)
+    judged = {(s.row.query_id, s.row.stratum) for s in before.served}
+    assert 0.4 < len(judged) / len(planted) < 0.6
+    spoilt = [
+        replace(row, listed=replace(row.listed, scores=None))
+        if (row.query_id, row.stratum) in judged
+        else row
+        for row in planted
+    ]
+    after = certified(spoilt)
+    assert before.setting is not None and after.tested[1] == before.tested[1]  # one path
+    for model in ("reranked", "first_stage"):
+        assert getattr(after.section, model) == getattr(before.section, model)
+    assert after.bounds != before.bounds
+    fitted = {row.group for row in planted} - {s.row.group for s in before.served}
+    assert fitted and all(s.row.group not in fitted for s in after.served)
+
+
 def test_a_scorer_that_knows_nothing_gets_no_floor_and_no_lie():
     found = certify(
         rows(scorer="constant"),

@@ -62,6 +62,17 @@ def test_candidates_beyond_k_stay_behind_unread():
     assert scorer.jobs[0].texts == ["a", "b"]
 
 
+def test_the_gate_sees_nothing_beyond_k():
+    """The fits look at K candidates; a passage behind them once moved the margins that serve."""
+    scores = {"dense": [0.9, 0.5, 0.4, 0.95], "bm25": [3.0, 2.0, 1.0, 9.0]}
+    reranker = Reranker(FakeScorer(TABLE), policy=policy(k=3))
+    whole = reranker.rerank("q", abcd(**scores)).signals
+    first = reranker.rerank(
+        "q", candidates_of(list("abc"), **{n: v[:3] for n, v in scores.items()})
+    )
+    assert whole == first.signals and whole.dense_top1 == 0.9
+
+
 def test_several_queries_share_one_call_and_keep_their_own_results():
     scorer = FakeScorer()
     reranker = Reranker(scorer, policy=policy())
