@@ -250,7 +250,8 @@ def choose_queries(
     """Judged and unanswerable queries of a split, at most `limit` of each, evenly spread.
 
     Raises:
-        InputError: no such split, none of its queries is judged, or none has one of the `fields`.
+        InputError: no such split, none of its queries is judged, or none of its queries has one of the
+            `fields`.
     """
     judged, unanswerable = data.judged(split), data.unanswerable(split)
     if not judged:
@@ -259,7 +260,7 @@ def choose_queries(
             f"{data.name} has no judged query{where}; without a relevant passage nothing can be "
             f"measured (splits: {', '.join(data.splits) or 'none'})"
         )
-    have = {name for q in judged for name in data.fields.get(q, {})}
+    have = {name for q in (*judged, *unanswerable) for name in data.fields.get(q, {})}
     absent = [name for name in fields if name not in have]
     if absent:
         raise InputError(
