@@ -22,7 +22,7 @@ from rag_app.ask.standalone import stands_alone
 from rag_app.generate.answer import is_refusal
 from rag_app.generate.errors import GeneratorError
 from rag_app.generate.markdown_html import plain_text
-from rag_app.generate.sentences import clean
+from rankgate.judge.sentences import clean
 from rankgate.scorers import ScoreContext
 
 __all__ = ["Exchange", "Writer", "condense", "history_of"]

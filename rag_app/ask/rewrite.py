@@ -17,8 +17,8 @@ from rag_app.ask.first_stage import AlsoSearched
 from rag_app.ask.searched import Searched
 from rag_app.generate.errors import GeneratorError
 from rag_app.generate.markdown_html import plain_text
-from rag_app.generate.sentences import clean
-from rag_app.generate.words import content_words
+from rankgate.judge.sentences import clean
+from rankgate.judge.words import content_words
 from rankgate.retrieve import BM25Index
 from rankgate.scorers import ScoreContext
 

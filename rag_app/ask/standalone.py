@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from rag_app.generate.words import content_words
+from rankgate.judge.words import content_words
 
 __all__ = ["stands_alone"]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from rag_app.generate.answer import Quote, Source
 from rag_app.generate.context import SourceText
-from rag_app.generate.sentences import boundaries, clean, other_lines, split_sentences
-from rag_app.generate.words import content_words, overlap
+from rankgate.judge.sentences import boundaries, clean, other_lines, split_sentences
+from rankgate.judge.words import content_words, overlap
 
 __all__ = ["CitationNumbering", "Cited", "cite", "locate", "supported"]
 

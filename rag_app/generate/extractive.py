@@ -20,9 +20,9 @@ from rag_app.generate.answer import Answer, Quote, Source, refusal
 from rag_app.generate.closeness import Closeness, TokenReader
 from rag_app.generate.context import Context, SourceText
 from rag_app.generate.lead_in import completed
-from rag_app.generate.sentences import Sentence, other_lines, split_sentences
-from rag_app.generate.words import asks_for_number, content_words, has_number
 from rankgate.encoders.token_store import TokenStore
+from rankgate.judge.sentences import Sentence, other_lines, split_sentences
+from rankgate.judge.words import asks_for_number, content_words, has_number
 
 __all__ = ["ExtractiveGenerator"]
 

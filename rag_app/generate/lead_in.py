@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from rag_app.generate.sentences import Sentence, clean
+from rankgate.judge.sentences import Sentence, clean
 
 __all__ = ["completed"]
 

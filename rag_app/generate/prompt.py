@@ -7,7 +7,7 @@ import re
 from rag_app.generate.answer import REFUSAL
 from rag_app.generate.context import Context, SourceText
 from rag_app.generate.markdown_html import plain_text
-from rag_app.generate.sentences import clean
+from rankgate.judge.sentences import clean
 
 __all__ = ["SYSTEM", "human", "source_block"]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from rag_app.ask.conversations import Turn
 from rag_app.ask.standalone import stands_alone
-from rag_app.generate.words import content_words
+from rankgate.judge.words import content_words
 
 __all__ = ["WITHIN", "asked_again", "mended_spelling"]
 

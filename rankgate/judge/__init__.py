@@ -1,3 +1,6 @@
-"""Reads what language models say; imported by application and evaluation, imports no framework."""
+"""Reads statements: their sentences and words, what models say, whether passages support it.
+
+Imported by application and evaluation; imports no framework.
+"""
 
 __all__: list[str] = []

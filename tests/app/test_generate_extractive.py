@@ -14,8 +14,8 @@ from rag_app.generate.answer import REFUSAL, is_refusal
 from rag_app.generate.closeness import Closeness, TokenReader
 from rag_app.generate.context import build_context
 from rag_app.generate.extractive import ExtractiveGenerator
-from rag_app.generate.sentences import clean
 from rankgate.encoders import TokenStore, TokenVectors
+from rankgate.judge.sentences import clean
 from rankgate.scorers.late_interaction import maxsim
 
 INDEX = fake_index.FakeIndex()

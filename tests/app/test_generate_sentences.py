@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_app.generate.lead_in import completed
-from rag_app.generate.sentences import clean, other_lines, split_sentences
+from rankgate.judge.sentences import clean, other_lines, split_sentences
 
 
 def shown(text):
