@@ -250,8 +250,8 @@ def choose_queries(
     """Judged and unanswerable queries of a split, at most `limit` of each, evenly spread.
 
     Raises:
-        InputError: no such split, none of its queries is judged, or none of its queries has one of the
-            `fields`.
+        InputError: no such split, none of its queries is judged, or none of its queries has one
+            of the `fields`.
     """
     judged, unanswerable = data.judged(split), data.unanswerable(split)
     if not judged:
