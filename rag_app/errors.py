@@ -16,16 +16,6 @@ from __future__ import annotations
 
 from rankgate.errors import ConfigError, InputError, RankgateError
 
-__all__ = [
-    "NothingToIngestError",
-    "ParseError",
-    "RequestOverError",
-    "StoreError",
-    "StoreLockedError",
-    "StoreMismatchError",
-    "UnknownDocumentError",
-]
-
 
 class StoreError(ConfigError):
     """The data folder cannot be used as it is; the message says how to mend it."""

@@ -6,8 +6,6 @@ import re
 
 from rankgate.errors import InputError
 
-__all__ = ["UnknownCollectionError", "check_name"]
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
 

@@ -36,8 +36,6 @@ from rankgate.adapters.token_cache import TOKEN_CACHE_VARIABLE
 from rankgate.errors import ConfigError, InputError
 from rankgate.scorers.build import ScorerName
 
-__all__ = ["CONFIG_FILE", "ENV_PREFIX", "Origin", "Settings"]
-
 CONFIG_FILE = "rankgate.toml"
 ENV_PREFIX = "RANKGATE_"
 _CONFIG_VARIABLE = f"{ENV_PREFIX}CONFIG"

@@ -19,15 +19,6 @@ from rankgate.errors import InputError, RankgateError
 if TYPE_CHECKING:
     from rankgate_eval.finding import Finding
 
-__all__ = [
-    "BudgetReached",
-    "CallFailed",
-    "DatasetError",
-    "EndpointError",
-    "EvalError",
-    "SystemFailedError",
-]
-
 
 class EvalError(RankgateError):
     """Base of what only the evaluation raises."""

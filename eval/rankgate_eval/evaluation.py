@@ -21,8 +21,8 @@ from rankgate_eval.data.dataset_check import DatasetReport
 from rankgate_eval.data.fingerprint import fingerprint
 from rankgate_eval.data.loading import load_dataset
 from rankgate_eval.data.readers.run import write_run
-from rankgate_eval.result.parts import DataResult, Made
 from rankgate_eval.result.result import Result
+from rankgate_eval.result.rows import DataResult, Made
 from rankgate_eval.run.experiment import (
     EvalSettings,
     Experiment,
@@ -50,8 +50,6 @@ from rankgate_eval.verdict.provenance import (
     policy_made,
     scorer_made,
 )
-
-__all__ = ["UnderTest", "as_policy", "evaluate", "open_under_test"]
 
 
 class UnderTest(contextlib.ExitStack):

@@ -19,8 +19,6 @@ from rankgate.profile import Profile
 from rankgate.retrieve import Fusion
 from rankgate.types import Candidate
 
-__all__ = ["OpenCollection", "open_collection"]
-
 _PART = 500
 
 

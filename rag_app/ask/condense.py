@@ -25,8 +25,6 @@ from rag_app.generate.markdown_html import plain_text
 from rankgate.judge.sentences import clean
 from rankgate.scorers import ScoreContext
 
-__all__ = ["Exchange", "Writer", "condense", "history_of"]
-
 # Earlier turns of the user that say what is talked about, at most.
 _EARLIER = 2
 _BESIDE = 0.5

@@ -23,15 +23,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 from rag_app.errors import StoreError
 from rankgate.errors import InputError
 
-__all__ = [
-    "Conversation",
-    "Conversations",
-    "Turn",
-    "UnknownConversationError",
-    "export_json",
-    "export_markdown",
-]
-
 _VERSION = 1
 _TITLE = 80
 

@@ -17,8 +17,6 @@ from rankgate.types import Candidate
 if TYPE_CHECKING:
     from rag_app.index.store import Store
 
-__all__ = ["AlsoSearched", "HybridFirstStage"]
-
 # A document is replaced in milliseconds; twice in a row within one query is bad luck already.
 _ATTEMPTS = 5
 

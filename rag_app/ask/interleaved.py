@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from rag_app.index.store import Store
     from rag_app.settings import Settings
 
-__all__ = ["Interleaved", "Rival", "mixed", "rival_for"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interleaved:

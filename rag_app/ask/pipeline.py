@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from rag_app.index.store import Store
     from rag_app.settings import Settings
 
-__all__ = ["AnswerResult", "EmptyIndexError", "Pipeline", "answer"]
-
 
 class EmptyIndexError(ConfigError):
     """There is nothing to answer from yet."""

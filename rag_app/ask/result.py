@@ -13,8 +13,6 @@ from rankgate.decide.floor import Band
 from rankgate.outcome import Outcome
 from rankgate.types import Passage
 
-__all__ = ["AnswerResult", "passage_row", "placed", "where"]
-
 _TOPICS = 3
 _VERBS = {
     "reranked": "Reranked",

@@ -22,8 +22,6 @@ from rankgate.judge.words import content_words
 from rankgate.retrieve import BM25Index
 from rankgate.scorers import ScoreContext
 
-__all__ = ["Spelling", "rewrite"]
-
 _WEIGHT = 1.0
 _LLM_WEIGHT = 0.5
 # Letters alone, apostrophes within: identifiers, numbers, codes and paths are never guessed at.

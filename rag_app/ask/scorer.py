@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from rag_app.settings import Settings
     from rankgate.encoders.token_store import TokenStore
 
-__all__ = ["reranker_for", "scorer_for"]
-
 _MEGABYTE = 2**20
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from rag_app.ask.first_stage import AlsoSearched
 
-__all__ = ["Searched"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searched:

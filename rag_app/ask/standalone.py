@@ -13,8 +13,6 @@ from itertools import pairwise
 
 from rankgate.judge.words import content_words
 
-__all__ = ["stands_alone"]
-
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 # They say that a turn goes on, and nothing else.
 _OPENING = frozenset(

@@ -18,8 +18,6 @@ from rag_app.cli.options import (
 )
 from rag_app.cli.render import busy, print_json, print_result
 
-__all__ = ["EXIT_REFUSED", "register"]
-
 EXIT_REFUSED = 3
 _EPILOG = (
     "Exit codes: 0 answered, or refused because the documents do not say (a right answer, too); "

@@ -10,8 +10,6 @@ import typer
 from rag_app.cli.options import ConfigOption, DataDirOption, JsonOption, load_settings
 from rag_app.cli.render import busy, print_json
 
-__all__ = ["register"]
-
 _EPILOG = (
     "Exit codes: 0 the copy is whole; 2 there is none: no data folder, the target is there "
     "already, or something cannot be read."

@@ -22,9 +22,8 @@ from rag_app.cli.render import busy, print_evidence
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rag_app.ask.pipeline import AnswerResult, Pipeline
-
-__all__ = ["register"]
+    from rag_app.ask.pipeline import Pipeline
+    from rag_app.ask.result import AnswerResult
 
 _EPILOG = (
     "A question is understood after those before it, as on the page; /new begins another "
@@ -96,7 +95,7 @@ def _answered(
 ) -> AnswerResult:
     """Answer one question after those before it, the text as it is written."""
     from rag_app.ask.condense import Exchange
-    from rag_app.ask.pipeline import AnswerResult
+    from rag_app.ask.result import AnswerResult
 
     history = [
         Exchange(question=b.question, answer="" if b.answer is None else b.answer.text)

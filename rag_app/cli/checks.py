@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from rag_app.index.store import Store
     from rag_app.settings import Settings
 
-__all__ = ["Check", "diagnose"]
-
 _PACKAGES = (
     "numpy",
     "bm25s",

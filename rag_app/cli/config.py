@@ -13,8 +13,6 @@ from rag_app.cli.options import (
 )
 from rag_app.cli.render import print_json
 
-__all__ = ["register"]
-
 _EPILOG = "Exit codes: 0 ok; 2 a setting is unknown or wrong (the message names it)."
 
 

@@ -16,9 +16,7 @@ from rag_app.cli.render import busy, print_evidence, print_json
 from rankgate.errors import InputError
 
 if TYPE_CHECKING:
-    from rag_app.ask.pipeline import AnswerResult
-
-__all__ = ["QUESTIONS", "DemoQuestion", "register"]
+    from rag_app.ask.result import AnswerResult
 
 _EPILOG = "Exit codes: 0 ok; 2 there is no docs folder here, or a setting is wrong."
 

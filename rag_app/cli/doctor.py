@@ -13,8 +13,6 @@ from rag_app.cli.options import (
 )
 from rag_app.cli.render import busy, print_json
 
-__all__ = ["EXIT_PROBLEMS", "register"]
-
 EXIT_PROBLEMS = 1
 _EPILOG = "Exit codes: 0 healthy; 1 at least one problem; 2 a setting or its file is wrong."
 _MARKS = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from rag_app.quality.trust import Trust
     from rankgate.live.drift import Rate
 
-__all__ = ["EXIT_DRIFTED", "register"]
-
 _EPILOG = (
     "Works while a server runs. The words of questions and passages are in what is written: read "
     "it before you hand it on. Exit codes: 0 ok; 2 wrong usage, setting or file, or no feedback."

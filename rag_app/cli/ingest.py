@@ -21,8 +21,6 @@ from rag_app.cli.render import print_json
 if TYPE_CHECKING:
     from rag_app.ingest.report import IngestReport, Progress
 
-__all__ = ["EXIT_PARTLY", "register"]
-
 EXIT_PARTLY = 4
 _EPILOG = (
     "Exit codes: 0 all files are in; 4 some could not be read and were passed over (each is named "

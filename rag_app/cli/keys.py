@@ -12,8 +12,6 @@ from rag_app.cli.render import print_json
 if TYPE_CHECKING:
     from rag_app.server.keys import Principal
 
-__all__ = ["register"]
-
 group = typer.Typer(no_args_is_help=True, help="API keys of the server: make, list, revoke.")
 
 

@@ -13,19 +13,6 @@ from rankgate.errors import MissingExtraError
 if TYPE_CHECKING:
     from rag_app.settings import Settings
 
-__all__ = [
-    "CollectionOption",
-    "ConfigOption",
-    "DataDirOption",
-    "Force",
-    "ForceOption",
-    "GeneratorName",
-    "GeneratorOption",
-    "JsonOption",
-    "TopNOption",
-    "load_settings",
-]
-
 
 class Force(StrEnum):
     """Overruling the gate."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from rag_app.generate.answer import Source
     from rankgate.types import Passage
 
-__all__ = ["busy", "place", "print_evidence", "print_json", "print_result", "print_trace"]
-
 _QUOTE_WIDTH = 300
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from rag_app.ask.result import AnswerResult
     from rankgate.types import Passage
 
-__all__ = ["register"]
-
 _EPILOG = "Exit codes: 0 ok, also where everything was refused; 2 wrong usage, setting or file."
 _REASONS = {
     "below_floor": "below the floor",

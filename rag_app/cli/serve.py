@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from rag_app.server.collections import Collections
     from rag_app.settings import Settings
 
-__all__ = ["register", "run_server", "server_config"]
-
 
 def serve(
     host: Annotated[

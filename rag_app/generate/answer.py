@@ -10,8 +10,6 @@ from rag_app.generate.context import Context, SourceText
 from rag_app.index.page_starts import page_at
 from rankgate.judge.spoken import denies
 
-__all__ = ["REFUSAL", "Answer", "Generator", "Quote", "Source", "is_refusal", "refusal"]
-
 REFUSAL = "I don't have this information"
 
 

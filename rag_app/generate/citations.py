@@ -15,8 +15,6 @@ from rag_app.generate.context import SourceText
 from rankgate.judge.sentences import boundaries, clean, other_lines, split_sentences
 from rankgate.judge.words import content_words, overlap
 
-__all__ = ["CitationNumbering", "Cited", "cite", "locate", "supported"]
-
 # [1]  [1, 2]  [1-3]  [Source 2]; three digits at most, so that [2024] stays a year.
 _INNER = r"(?:sources?\s*)?\d{1,3}(?:\s*(?:,|;|-|\u2013|and)\s*(?:sources?\s*)?\d{1,3})*"
 _MARKER = rf"[\[\u3010]\s*({_INNER})\s*[\]\u3011]"

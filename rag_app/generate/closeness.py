@@ -20,8 +20,6 @@ from rankgate.encoders.token_store import TokenStore
 from rankgate.scorers.late_interaction import maxsim
 from rankgate.texts import clean_text
 
-__all__ = ["Closeness", "TokenReader"]
-
 
 @runtime_checkable
 class TokenReader(Protocol):

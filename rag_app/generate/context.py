@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from rankgate.scorers import ScoreContext
 from rankgate.types import Passage
 
-__all__ = ["Context", "SourceText", "build_context"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceText:

@@ -13,8 +13,6 @@ from rankgate.errors import RankgateError
 if TYPE_CHECKING:
     from rag_app.generate.answer import Answer
 
-__all__ = ["EXIT_GENERATOR", "GeneratorError"]
-
 EXIT_GENERATOR = 5
 
 

@@ -24,8 +24,6 @@ from rankgate.encoders.token_store import TokenStore
 from rankgate.judge.sentences import Sentence, other_lines, split_sentences
 from rankgate.judge.words import asks_for_number, content_words, has_number
 
-__all__ = ["ExtractiveGenerator"]
-
 _MOST = 3
 # Weights of what a sentence counts by, chosen on dev data: benchmarks/extractive.py.
 _OVERLAP_WEIGHT = 0.25

@@ -15,8 +15,6 @@ from rag_app.generate.extractive import ExtractiveGenerator
 from rankgate.encoders.token_store import TokenStore
 from rankgate.types import Candidate, Passage
 
-__all__ = ["BareExtractive", "extractive"]
-
 
 class BareExtractive:
     """The extractive generator over bare texts: no store, no probabilities, no budget.

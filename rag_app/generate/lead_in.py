@@ -7,8 +7,6 @@ from dataclasses import replace
 
 from rankgate.judge.sentences import Sentence, clean
 
-__all__ = ["completed"]
-
 _LINES = 3
 _CHARACTERS = 240
 _FENCE = re.compile(r"\s*(```|~~~)")

@@ -11,8 +11,6 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-__all__ = ["answer_html", "plain_text"]
-
 _TAGS = frozenset(
     "p br strong em code pre blockquote ul ol li table thead tbody tr th td h3 h4 h5 h6 hr a span "
     "del".split()

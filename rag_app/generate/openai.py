@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from rag_app.settings import Settings
 
-__all__ = ["OPENAI_URL", "OpenAIGenerator"]
-
 OPENAI_URL = "https://api.openai.com/v1"
 _ATTEMPTS = 3
 _FIRST_PAUSE_S = 0.5

@@ -9,8 +9,6 @@ from rag_app.generate.context import Context, SourceText
 from rag_app.generate.markdown_html import plain_text
 from rankgate.judge.sentences import clean
 
-__all__ = ["SYSTEM", "human", "source_block"]
-
 SYSTEM = f"""\
 You answer questions from numbered sources, and from nothing else.
 

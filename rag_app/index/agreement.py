@@ -14,8 +14,6 @@ from rankgate.errors import ConfigError
 if TYPE_CHECKING:
     from rag_app.settings import Settings
 
-__all__ = ["agreed_record", "check_chunking", "chunking_of"]
-
 
 def chunking_of(settings: Settings) -> str:
     """`200/40`: tokens a chunk, and of overlap."""

@@ -15,8 +15,6 @@ from pathlib import Path
 from rag_app.errors import StoreError
 from rankgate.errors import InputError
 
-__all__ = ["Backup", "back_up"]
-
 _MANIFEST = "manifest.sqlite"
 # Made again by whoever opens the copy, or only of this machine.
 _LEFT_OUT = frozenset({"chroma", "bm25", "lock", "lock.pid"})

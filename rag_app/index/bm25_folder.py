@@ -14,8 +14,6 @@ from pathlib import Path
 from rankgate.errors import ConfigError
 from rankgate.retrieve import Analyser, BM25Index
 
-__all__ = ["built_bm25", "fingerprint", "kept_bm25"]
-
 logger = logging.getLogger("rankgate")
 
 

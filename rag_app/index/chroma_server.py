@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import httpx
     from chromadb.api.client import Client
 
-__all__ = ["collection_on_server", "connect", "disconnect"]
-
 _ID_FILE = "chroma.id"
 _HEARTBEAT = "/api/v2/heartbeat"
 _CONNECT_S = 5.0

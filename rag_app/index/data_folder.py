@@ -9,8 +9,6 @@ from rag_app.errors import StoreError
 from rag_app.index.lock import DataLock
 from rag_app.index.manifest import Manifest
 
-__all__ = ["DataFolder"]
-
 
 class DataFolder:
     """Held by one process at a time; a context manager.

@@ -12,8 +12,6 @@ from rankgate.retrieve import TokenReader
 if TYPE_CHECKING:
     from rag_app.settings import Settings
 
-__all__ = ["Embedder", "Identity", "Tokenizer", "identify", "load_embedder", "pipeline_version"]
-
 # Raised whenever the same file would be parsed to another text or other blocks.
 PARSER_VERSION = 2
 # Raised whenever the same document would be cut differently.

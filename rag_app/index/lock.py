@@ -9,8 +9,6 @@ from filelock import FileLock, Timeout
 
 from rag_app.errors import StoreError, StoreLockedError
 
-__all__ = ["DataLock"]
-
 
 class DataLock:
     """Holds `folder` until `release`, or until this process ends, however it ends.

@@ -24,8 +24,6 @@ from rag_app.index.page_starts import SCHEMA as _PAGES
 from rag_app.index.page_starts import forget_pages, page_turns, write_pages
 from rag_app.index.records import CollectionRecord, DocumentRecord, Entry, Passage, chunk_row
 
-__all__ = ["Manifest"]
-
 R = TypeVar("R")
 
 _VERSION = 2

@@ -9,8 +9,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-__all__ = ["SCHEMA", "forget_pages", "page_at", "page_turns", "write_pages"]
-
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS page_start (
     collection TEXT NOT NULL, document_id TEXT NOT NULL, start INTEGER NOT NULL,

@@ -8,16 +8,6 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-__all__ = [
-    "Chunk",
-    "CollectionRecord",
-    "DocumentRecord",
-    "Entry",
-    "Passage",
-    "chunk_row",
-    "shown_name",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionRecord:

@@ -33,8 +33,6 @@ from rankgate.retrieve.spaces import space_named
 if TYPE_CHECKING:
     from rag_app.settings import Settings
 
-__all__ = ["Store"]
-
 logger = logging.getLogger("rankgate")
 
 FloatArray = npt.NDArray[np.float32]

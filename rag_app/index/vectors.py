@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from rag_app.settings import Settings
 
-__all__ = ["VectorIndex"]
-
 logger = logging.getLogger("rankgate")
 
 _BATCH = 1000

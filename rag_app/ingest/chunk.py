@@ -16,8 +16,6 @@ from rankgate.errors import ConfigError
 if TYPE_CHECKING:
     from rag_app.index.embeddings import Tokenizer
 
-__all__ = ["Chunker"]
-
 _MIN_PREFIX = 24
 # A chunk may end early, at a paragraph's end, once it is this full.
 _FULL_ENOUGH = 0.6

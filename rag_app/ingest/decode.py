@@ -8,8 +8,6 @@ import re
 
 from rag_app.ingest.document import ParseFailure
 
-__all__ = ["KINDS", "check_type", "clean", "decode"]
-
 KINDS = {
     ".md": "md",
     ".markdown": "md",

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-__all__ = ["MAX_HEADING", "Block", "BlockKind", "Limits", "ParseFailure", "ParsedDocument"]
-
 BlockKind = Literal["heading", "text", "code", "table"]
 MAX_HEADING = 300
 """Characters of a heading; what is longer is a paragraph, which every passage below repeated."""

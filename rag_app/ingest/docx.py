@@ -10,8 +10,6 @@ from rag_app.ingest.decode import clean
 from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
 from rag_app.ingest.html import Parts, collect, read_tree
 
-__all__ = ["parse"]
-
 _STYLES = """
 p[style-name='Title'] => h1:fresh
 p[style-name='Subtitle'] => p:fresh

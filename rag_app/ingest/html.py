@@ -21,8 +21,6 @@ from rag_app.ingest.document import (
     ParseFailure,
 )
 
-__all__ = ["Parts", "collect", "parse", "read_tree"]
-
 _DECLARATION = re.compile(r"\s{0,9}<\?xml[^>]{0,200}\?>")
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = frozenset(

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from rag_app.index.embeddings import Embedder
     from rag_app.settings import Settings
 
-__all__ = ["document_id", "ingest", "ingest_into"]
-
 # A file changed this shortly before it was read may change again within the same tick of the
 # file system's clock, so its time proves nothing.
 _FRESH_NS = 2_000_000_000

@@ -8,8 +8,6 @@ from rag_app.ingest.decode import clean, decode
 from rag_app.ingest.document import MAX_HEADING, Block, BlockKind, Limits, ParsedDocument
 from rag_app.ingest.plain import lines as line_spans
 
-__all__ = ["parse", "plain_heading", "scan"]
-
 _ATX = re.compile(r" {0,3}(#{1,6})(?=[ \t]|$)")
 _SETEXT = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")

@@ -19,8 +19,6 @@ import rag_app
 from rag_app.errors import ParseError
 from rag_app.ingest.document import Limits, ParsedDocument
 
-__all__ = ["ParserProcess"]
-
 _START_S = 60.0
 
 

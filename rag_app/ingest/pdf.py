@@ -17,8 +17,6 @@ from typing import Any
 from rag_app.ingest.decode import clean
 from rag_app.ingest.document import MAX_HEADING, Block, Limits, ParsedDocument, ParseFailure
 
-__all__ = ["parse"]
-
 _LIGATURES = str.maketrans(
     {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl",
      "\ufb05": "st", "\ufb06": "st"}

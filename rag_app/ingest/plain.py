@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from rag_app.ingest.decode import clean, decode
 from rag_app.ingest.document import Block, Limits, ParsedDocument, ParseFailure
 
-__all__ = ["lines", "paragraphs", "parse"]
-
 _MOST = 200_000
 
 

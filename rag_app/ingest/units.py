@@ -14,8 +14,6 @@ from rag_app.ingest.plain import lines
 if TYPE_CHECKING:
     from rag_app.index.embeddings import Tokenizer
 
-__all__ = ["TokenIndex", "Unit", "sentences", "units_of"]
-
 _PIECE = 20_000
 _PARTS = 5
 # English has four to five characters a token. A stretch far above that is one that the

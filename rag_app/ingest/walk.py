@@ -12,8 +12,6 @@ from pathlib import Path
 from rag_app.errors import NothingToIngestError
 from rag_app.ingest.decode import KINDS
 
-__all__ = ["Found", "Walk", "walk"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:

@@ -21,8 +21,6 @@ from typing import Any
 from rag_app.ingest.decode import check_type
 from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
 
-__all__ = ["main"]
-
 _PARSERS = {
     "md": "rag_app.ingest.markdown",
     "txt": "rag_app.ingest.plain",

@@ -16,8 +16,6 @@ from rankgate.errors import InputError
 from rankgate.scorers import ScoreContext
 from rankgate.types import Candidate, FirstStageKind, Path
 
-__all__ = ["Comparison", "compare"]
-
 _HYBRID = FirstStageKind.HYBRID
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from rag_app.quality.skip_audit import SkipAudit
     from rag_app.settings import Settings
 
-__all__ = ["Report", "find_report", "reports", "summary", "watched"]
-
 _STATUSES = ("reranked", "skipped", "degraded", "refused")
 _STAGES = ("retrieve", "rerank", "generate", "total")
 # A percentile that fewer samples than this cannot carry is not shown.

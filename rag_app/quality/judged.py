@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from rag_app.index.store import Store
     from rag_app.settings import Settings
 
-__all__ = ["judge", "note_reask"]
-
 logger = logging.getLogger("rankgate.server")
 
 

@@ -24,8 +24,6 @@ from rankgate.feedback import FEEDBACK_FILE, read_feedback
 from rankgate.scorers import ScoreContext
 from rankgate.types import FirstStageKind
 
-__all__ = ["GROUP", "Judging", "UnknownSessionError"]
-
 logger = logging.getLogger("rankgate.server")
 
 GROUP = "rankgate.judging"

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from rag_app.errors import StoreError
 
-__all__ = ["opened"]
-
 
 def opened(path: Path, *, version: int, schema: str) -> sqlite3.Connection:
     """Open or make such a file; the connection may be used by several threads, one at a time.

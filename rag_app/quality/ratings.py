@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["REASONS", "RatingCounts", "Ratings"]
-
 REASONS = ("sources", "beside_the_point", "incomplete", "outdated")
 """Why a thumb went down; only `sources` speaks about the passages."""
 

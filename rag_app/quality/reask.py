@@ -18,8 +18,6 @@ from rag_app.ask.conversations import Turn
 from rag_app.ask.standalone import stands_alone
 from rankgate.judge.words import content_words
 
-__all__ = ["WITHIN", "asked_again", "mended_spelling"]
-
 WITHIN = timedelta(minutes=10)
 """Later than this, the same question is a new need."""
 

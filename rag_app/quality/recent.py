@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 
 from rag_app.ask.result import AnswerResult
 
-__all__ = ["Handled", "Recent"]
-
 _KEPT = 2000
 
 

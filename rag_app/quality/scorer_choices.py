@@ -17,8 +17,6 @@ from rankgate.scorers.wrappers.traits import innermost
 if TYPE_CHECKING:
     from rag_app.ask.pipeline import Pipeline
 
-__all__ = ["ScorerChoice", "choice_named", "scorer_choices"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScorerChoice:

@@ -33,8 +33,6 @@ from rankgate.types import Path as Way
 if TYPE_CHECKING:
     from rag_app.ask.pipeline import Pipeline
 
-__all__ = ["AuditRow", "AuditSummary", "SkipAudit", "compared"]
-
 logger = logging.getLogger("rankgate.server")
 
 _VERSION = 1

@@ -22,8 +22,6 @@ from rankgate.live.promise import Counted, Expected, Promise, promise_of
 from rankgate.outcome import Outcome
 from rankgate.types import Path as Way
 
-__all__ = ["TRAFFIC_FILE", "Traffic", "Watched"]
-
 logger = logging.getLogger("rankgate.server")
 
 TRAFFIC_FILE = "traffic.sqlite"

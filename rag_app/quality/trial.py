@@ -20,8 +20,6 @@ from rag_app.quality.measurements import opened
 from rankgate import Policy
 from rankgate.live.interleave import Preference, preference
 
-__all__ = ["TRIAL_FILE", "Standing", "Trial"]
-
 logger = logging.getLogger("rankgate.server")
 
 TRIAL_FILE = "interleaving.sqlite"

@@ -13,8 +13,6 @@ from rankgate.feedback import FeedbackLog, Judgement
 from rankgate.live.promise import Promise
 from rankgate.live.reliability import Reliability, measure_reliability
 
-__all__ = ["LEAST_RATED", "Trust", "trust_of"]
-
 LEAST_RATED = 20
 """Rated answers below which nothing is said."""
 

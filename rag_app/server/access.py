@@ -23,16 +23,6 @@ from rag_app.errors import StoreError
 from rag_app.server.errors import ApiError
 from rag_app.server.keys import KeyStore, Principal, Role
 
-__all__ = [
-    "COOKIE",
-    "Access",
-    "Evaluator",
-    "Principal",
-    "SignedIn",
-    "is_local",
-    "need_evaluator",
-]
-
 COOKIE = "rankgate_session"
 _SESSION_S = 14 * 24 * 3600
 _SECRET_LENGTH = 32

@@ -44,8 +44,6 @@ from rag_app.server.workers import Workers
 if TYPE_CHECKING:
     from rag_app.settings import Settings
 
-__all__ = ["create_app", "forgetting"]
-
 logger = logging.getLogger("rankgate.server")
 
 _DAY_S = 24 * 3600.0

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from rag_app.index.records import Passage
     from rag_app.settings import Settings
 
-__all__ = ["CollectionInfo", "Collections"]
-
 T = TypeVar("T")
 
 

@@ -24,8 +24,6 @@ from rag_app.generate.errors import GeneratorError
 from rag_app.names import UnknownCollectionError
 from rankgate.errors import ConfigError, InputError, RankgateError, ScorerError
 
-__all__ = ["ApiError", "add_error_handlers", "error_body", "error_response", "mapped", "told"]
-
 logger = logging.getLogger("rankgate.server")
 
 

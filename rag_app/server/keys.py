@@ -27,8 +27,6 @@ from rankgate.errors import InputError
 if TYPE_CHECKING:
     from rag_app.server.collections import Collections
 
-__all__ = ["KeyStore", "Principal", "Role"]
-
 _PREFIX = "rk"
 
 

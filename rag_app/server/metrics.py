@@ -9,8 +9,6 @@ from rag_app.quality.recent import Recent
 from rankgate.outcome import Outcome
 from rankgate.types import Path
 
-__all__ = ["Metrics"]
-
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 

@@ -26,8 +26,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rag_app.server.access import COOKIE, Access
 from rag_app.server.errors import ApiError, error_body
 
-__all__ = ["JsonLines", "RequestChecks", "log_to_stderr"]
-
 logger = logging.getLogger("rankgate.access")
 
 _SAFE = ("GET", "HEAD", "OPTIONS")

@@ -10,8 +10,6 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-__all__ = ["describe"]
-
 _ERROR: dict[str, Any] = {
     "title": "Error",
     "description": "OpenAI's shape; the second message is for clients of Cohere's interface.",

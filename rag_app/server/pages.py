@@ -27,12 +27,11 @@ from rag_app.ingest.decode import KINDS
 from rag_app.names import UnknownCollectionError
 from rag_app.quality import figures
 from rag_app.server import words
-from rag_app.server.access import Access, Evaluator, Principal, SignedIn
+from rag_app.server.access import Access, Evaluator, SignedIn
 from rag_app.server.errors import ApiError, mapped
+from rag_app.server.keys import Principal
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import RankgateError
-
-__all__ = ["add_pages", "local_target"]
 
 _WEB = Path(__file__).resolve().parents[1] / "web"
 # Reports bring their style with them, and run nothing; no page of ours may be touched by one.

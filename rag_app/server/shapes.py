@@ -13,11 +13,9 @@ from rag_app.generate.answer import Source
 from rag_app.generate.markdown_html import answer_html
 from rag_app.index.records import Passage as StoredPassage
 from rag_app.index.records import shown_name
-from rag_app.server.access import Principal
+from rag_app.server.keys import Principal
 from rankgate.outcome import Outcome
 from rankgate.types import Passage
-
-__all__ = ["answer_shape", "document_ref", "kept_shape", "passage_shape", "source_shape"]
 
 _SCORES = ("dense", "bm25", "fused", "raw_score", "relevance_score", "before", "after", "dropped")
 # Of a kept answer; whatever else stands in it, now or in an older version's, is for evaluators.

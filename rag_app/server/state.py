@@ -13,9 +13,10 @@ from rag_app.quality.judging import Judging
 from rag_app.quality.skip_audit import SkipAudit
 from rag_app.quality.traffic import Traffic
 from rag_app.quality.trial import Trial
-from rag_app.server.access import Access, Principal
+from rag_app.server.access import Access
 from rag_app.server.collections import Collections
 from rag_app.server.errors import ApiError
+from rag_app.server.keys import Principal
 from rag_app.server.metrics import Metrics
 from rag_app.server.uploads import Uploads
 from rag_app.server.workers import Workers
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from rag_app.ask.pipeline import Pipeline
     from rag_app.settings import Settings
     from rankgate import Scorer
-
-__all__ = ["Server", "ServerState"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

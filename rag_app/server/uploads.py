@@ -28,8 +28,6 @@ from rag_app.names import check_name
 from rag_app.server.collections import Collections
 from rankgate.errors import InputError, RankgateError
 
-__all__ = ["FileState", "Job", "Uploads", "safe_name"]
-
 logger = logging.getLogger("rankgate.server")
 
 _REMEMBERED = 200

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-__all__ = ["REASONS", "STAGES", "STATUSES", "VERDICTS", "milliseconds", "percent", "reason", "when"]
-
 STATUSES = {
     "reranked": "Reranked",
     "skipped": "Skipped",

@@ -20,8 +20,6 @@ from rag_app.server.errors import ApiError
 from rankgate.deadline import Deadline
 from rankgate.scorers import ScoreContext
 
-__all__ = ["Workers"]
-
 T = TypeVar("T")
 
 _END = object()

@@ -6,8 +6,6 @@ import re
 
 from bm25s.stopwords import STOPWORDS_EN
 
-__all__ = ["asks_for_number", "content_words", "has_number", "overlap"]
-
 _WORD = re.compile(r"\w+")
 _STOP = frozenset(STOPWORDS_EN) | frozenset(
     "what which who whom whose when where why how does do did done can could should would may "

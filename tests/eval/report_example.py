@@ -9,20 +9,11 @@ from rankgate_eval.result.parts import (
     BudgetResult,
     Change,
     CurvePoint,
-    DataResult,
-    Diagnosed,
     Estimate,
     Frontier,
     FrontierPoint,
     HeadroomResult,
     LatencyResult,
-    Listed,
-    Made,
-    Moved,
-    MovedList,
-    PolicyMade,
-    QueryLists,
-    QueryRow,
     Rate,
     RecallCurve,
     Refusals,
@@ -30,10 +21,21 @@ from rankgate_eval.result.parts import (
     ReliabilityResult,
     StrataResult,
     StratumRow,
+)
+from rankgate_eval.result.result import ARMS, Result
+from rankgate_eval.result.rows import (
+    DataResult,
+    Diagnosed,
+    Listed,
+    Made,
+    Moved,
+    MovedList,
+    PolicyMade,
+    QueryLists,
+    QueryRow,
     UnanswerableRow,
     WorstQuery,
 )
-from rankgate_eval.result.result import ARMS, Result
 
 ORDER = ("first_stage", "tuned_first_stage", "rerank", "policy", "skipped")
 METRICS = ("ndcg@5", "ndcg@10", "recall@5", "recall@100", "map")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from planted import plant
 
-from rankgate_eval.result.parts import DataResult, Made, PolicyMade
+from rankgate_eval.result.rows import DataResult, Made, PolicyMade
 from rankgate_eval.run.experiment import EvalSettings, run_experiment
 from rankgate_eval.run.system import as_first_stage
 from rankgate_eval.verdict.analysis import analyse

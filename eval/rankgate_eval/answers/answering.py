@@ -27,17 +27,6 @@ from rankgate_eval.answers.questions import AskedQuestion, Handed, Sample, Score
 from rankgate_eval.errors import CallFailed
 from rankgate_eval.paid.calls import Calls, Purpose
 
-__all__ = [
-    "Arm",
-    "Samples",
-    "SystemAnswer",
-    "SystemUnderTest",
-    "as_system",
-    "make_samples",
-    "ranking_arm",
-    "system_arm",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemAnswer:

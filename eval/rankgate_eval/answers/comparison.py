@@ -27,21 +27,6 @@ from rankgate_eval.stats.significance import (
 from rankgate_eval.stats.strata import compare_strata, stratify
 from rankgate_eval.verdict.inversions import find_movements
 
-__all__ = [
-    "Pairs",
-    "agreement",
-    "changed_contexts",
-    "described",
-    "measure",
-    "needs_reference",
-    "paired",
-    "refusal_changes",
-    "refusals",
-    "strata_of",
-    "tally",
-    "wrong_refusals",
-]
-
 _SAME = 0.01  # judgings that differ by less are called equal
 _OF_WORDS = frozenset({"containment", "token_f1", "string_similarity"})
 

@@ -22,18 +22,6 @@ from rankgate_eval.errors import CallFailed
 from rankgate_eval.paid.calls import Calls, Purpose
 from rankgate_eval.paid.endpoint import Endpoint
 
-__all__ = [
-    "REFUSAL",
-    "Answer",
-    "ApiGenerator",
-    "Generator",
-    "InProcess",
-    "LocalGenerator",
-    "choose_generator",
-    "is_refusal",
-    "local_key",
-]
-
 _GROUP = "rankgate.generators"
 REFUSAL = "I don't have this information"
 

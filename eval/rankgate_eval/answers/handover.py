@@ -25,8 +25,6 @@ from rankgate_eval.run.pool import Pooled
 from rankgate_eval.run.system import FirstStage
 from rankgate_eval.run.system_choice import kind_of, profile_of
 
-__all__ = ["ARMS", "HandOver", "check_arms", "hand_over"]
-
 ARMS = ("first_stage", "rerank", "policy")
 """The ranking arms, in the order in which they are shown."""
 

@@ -22,16 +22,6 @@ from rankgate_eval.errors import CallFailed, EndpointError
 from rankgate_eval.paid.calls import Calls, Purpose
 from rankgate_eval.paid.endpoint import Endpoint
 
-__all__ = [
-    "DEFAULT_PARAMETERS",
-    "METRICS",
-    "NEEDS_REFERENCE",
-    "Judge",
-    "LocalEmbeddings",
-    "load_ragas",
-    "refuse_own_scorer",
-]
-
 DEFAULT_PARAMETERS = {"temperature": 0.0, "max_tokens": 8192}
 """Ragas' own default of 1,024 tokens cuts long lists of verdicts off."""
 

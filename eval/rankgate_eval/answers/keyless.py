@@ -7,15 +7,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-__all__ = [
-    "KEYLESS_METRICS",
-    "answer_words",
-    "containment",
-    "context_precision",
-    "string_similarity",
-    "token_f1",
-]
-
 KEYLESS_METRICS = ("containment", "token_f1", "string_similarity", "context_precision_qrels")
 """In the order in which they are shown; all in [0, 1], higher is better."""
 

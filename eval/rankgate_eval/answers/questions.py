@@ -22,18 +22,6 @@ from rankgate_eval.data.readers.questions import gold_questions
 from rankgate_eval.errors import DatasetError
 from rankgate_eval.finding import Finding
 
-__all__ = [
-    "KINDS",
-    "AskedQuestion",
-    "Handed",
-    "Sample",
-    "Score",
-    "kind_of_answer",
-    "questions_of",
-    "read_own_questions",
-    "sample_questions",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedQuestion:

@@ -50,8 +50,6 @@ from rankgate_eval.errors import CallFailed
 from rankgate_eval.paid.calls import Calls, Purpose, digest
 from rankgate_eval.paid.endpoint import Endpoint
 
-__all__ = ["SAMPLING_TEMPERATURE", "Embeddings", "Judging", "build_metrics", "collections"]
-
 # Somebody may have imported Ragas before us and made it remember another answer.
 _analytics.do_not_track.cache_clear()
 # It logs failed calls as errors, which without a handler go to the terminal; ours are counted.

@@ -26,17 +26,6 @@ from rankgate_eval.paid.endpoint import Prices
 if TYPE_CHECKING:
     import httpx
 
-__all__ = [
-    "RehearsalGenerator",
-    "bag_vector",
-    "best_sentence",
-    "estimate_of",
-    "scripted_reply",
-    "scripted_transport",
-    "sentences",
-    "typical_answer",
-]
-
 _ANSWER = 400
 _ASSUMPTIONS = (
     "nothing is refused, every reply can be used at once, no call is repeated",

@@ -17,8 +17,6 @@ from rankgate_eval.answers.questions import AskedQuestion, Sample, kind_of_answe
 from rankgate_eval.answers.verdict import AnswerStandards, decide
 from rankgate_eval.result.call import Call
 
-__all__ = ["Comparison", "EndToEnd", "summarise"]
-
 _KEYLESS_NOTE = (
     "No language model judged anything here: answers are compared with reference answers word by "
     "word, and passages with the data set's judgements."

@@ -30,8 +30,6 @@ from rankgate_eval.answers.result import Comparison, EndToEnd, summarise
 from rankgate_eval.paid.calls import Calls, open_store, spent_before
 from rankgate_eval.paid.endpoint import Budget, Endpoint, Prices
 
-__all__ = ["KEPT", "Spending", "compare_answers", "rehearse"]
-
 KEPT = "calls"
 """The folder of kept answers in the folder of a run."""
 

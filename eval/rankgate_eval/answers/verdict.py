@@ -20,8 +20,6 @@ from rankgate_eval.result.call import Call
 from rankgate_eval.stats.significance import Difference, holm, needed_for_all
 from rankgate_eval.verdict.verdict import Verdict
 
-__all__ = ["AnswerStandards", "decide"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerStandards:

@@ -37,8 +37,6 @@ from rankgate_eval.run.metrics import check_depth
 from rankgate_eval.run.system import FirstStage
 from rankgate_eval.verdict.provenance import git_state, package_version
 
-__all__ = ["Calibration", "base_section", "calibrate", "fit_material", "origin"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:

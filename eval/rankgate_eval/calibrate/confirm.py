@@ -35,8 +35,6 @@ from rankgate_eval.calibrate.serve import Placed, Served, place_by_first_stage, 
 from rankgate_eval.stats.ndcg import ndcg
 from rankgate_eval.stats.significance import Difference
 
-__all__ = ["Check", "Judged", "check_parts", "fit_checked", "section_of"]
-
 _LEAST_SKIPPED = 0.02
 _FAR = 0.1  # beyond the interval of what the fresh half skips: then the promise was luck
 _SLIP = 1.0 - ndcg([0.0, 1.0], 1)  # nDCG@10 of an answer that slips from rank 1 to 2

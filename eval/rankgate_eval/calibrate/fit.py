@@ -39,8 +39,6 @@ from rankgate_eval.calibrate.serve import Placings, place_by_first_stage, place_
 from rankgate_eval.stats.folds import group_folds
 from rankgate_eval.stats.significance import compare
 
-__all__ = ["PARTS", "FittedParts", "fit_parts", "row_folds"]
-
 FloatArray = npt.NDArray[np.float64]
 
 PARTS = ("reranked", "first_stage", "gate", "floor")

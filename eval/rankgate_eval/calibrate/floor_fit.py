@@ -27,16 +27,6 @@ from rankgate_eval.calibrate.options import FitOptions
 from rankgate_eval.calibrate.rows import Row
 from rankgate_eval.calibrate.serve import Placed, Placings
 
-__all__ = [
-    "Threshold",
-    "fit_floor",
-    "fit_threshold",
-    "independent",
-    "most_wrongs",
-    "needed_for",
-    "needed_to_wrong",
-]
-
 FloatArray = npt.NDArray[np.float64]
 _DROP_PAYS = 0.1  # share of the irrelevant kept passages that drop_below must take away
 _LAXEST = 0.2  # false refusals beyond which a floor is not offered

@@ -19,8 +19,6 @@ from rankgate_eval.run.metrics import measure
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.run.system import IndexStage
 
-__all__ = ["TunedFusion", "fusion_numbers", "tune_fusion"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunedFusion:

@@ -18,18 +18,6 @@ from rankgate.decide.signals import LEXICAL_SIGNALS, Signals
 from rankgate.errors import InputError
 from rankgate_eval.stats.fits import fit_logistic
 
-__all__ = [
-    "GATE_SIGNALS",
-    "HARM_MARGIN",
-    "FrontierPoint",
-    "choose_threshold",
-    "fit_harm",
-    "frontier",
-    "gate_signals",
-    "harm_of",
-    "thinned",
-]
-
 FloatArray = npt.NDArray[np.float64]
 
 HARM_MARGIN = 0.01

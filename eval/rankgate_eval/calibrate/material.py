@@ -26,15 +26,6 @@ from rankgate_eval.run.system import FirstStage, IndexStage
 from rankgate_eval.run.system_choice import profile_of
 from rankgate_eval.stats.folds import spread
 
-__all__ = [
-    "LEAST_JUDGED",
-    "Material",
-    "depth_of",
-    "profile_under",
-    "read_material",
-    "unbound",
-]
-
 LEAST_JUDGED = 100
 """Judged queries below which nothing is fitted."""
 

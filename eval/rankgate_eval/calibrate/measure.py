@@ -15,17 +15,6 @@ from rankgate_eval.calibrate.rows import Row
 from rankgate_eval.calibrate.serve import Placed, Served, place_by_first_stage, place_by_scores
 from rankgate_eval.stats.significance import Difference, compare, rates_interval
 
-__all__ = [
-    "brier_gain",
-    "clusters_of",
-    "compared",
-    "describe",
-    "difference",
-    "raw_ndcg10",
-    "separation",
-    "share",
-]
-
 FloatArray = npt.NDArray[np.float64]
 
 

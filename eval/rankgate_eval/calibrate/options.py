@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from rankgate.errors import InputError
 from rankgate.types import FirstStageKind
 
-__all__ = ["FitOptions"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitOptions:

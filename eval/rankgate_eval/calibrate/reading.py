@@ -23,8 +23,6 @@ from rankgate_eval.run.pool import Pooled, read_pool
 from rankgate_eval.run.system import FirstStage, IndexStage
 from rankgate_eval.run.system_choice import kind_of
 
-__all__ = ["Reading", "Report", "read_rows"]
-
 Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
 

@@ -19,15 +19,6 @@ from rankgate_eval.calibrate.options import FitOptions
 from rankgate_eval.calibrate.rows import Row
 from rankgate_eval.calibrate.serve import Served, place_by_first_stage, serve
 
-__all__ = [
-    "drawn_note",
-    "mixture_of",
-    "numbers_of",
-    "parts_of",
-    "plain_data",
-    "reranker_numbers",
-]
-
 
 def parts_of(
     judged: Judged | None, obstacle: str, shaped: Section, scale: str

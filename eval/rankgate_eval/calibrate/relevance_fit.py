@@ -23,12 +23,6 @@ from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.rows import Row, Seen, evidence
 from rankgate_eval.stats.fits import corpus_shares, fit_listwise, fit_logistic
 
-__all__ = [
-    "FittedRelevance",
-    "fit_relevance",
-    "variants_of",
-]
-
 FloatArray = npt.NDArray[np.float64]
 
 _FIRST_STAGE: dict[FirstStageKind, tuple[str, ...]] = {

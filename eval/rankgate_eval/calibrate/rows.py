@@ -16,8 +16,6 @@ from rankgate_eval.negatives.unanswerable import NEAR_MISS, REMOVED
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.stats.ndcg import ndcg
 
-__all__ = ["ANSWERABLE", "Row", "Seen", "evidence", "ndcg10", "pooled_row", "row_of"]
-
 FloatArray = npt.NDArray[np.float64]
 
 ANSWERABLE = "answerable"

@@ -17,8 +17,6 @@ from rankgate.decide.relevance import RelevanceModel
 from rankgate.decide.section import Section
 from rankgate_eval.calibrate.rows import Row, ndcg10
 
-__all__ = ["Placed", "Placings", "Served", "place_by_first_stage", "place_by_scores", "serve"]
-
 FloatArray = npt.NDArray[np.float64]
 
 

@@ -8,8 +8,6 @@ from typing import Any
 from rankgate_eval.calibrate.calibration import Calibration
 from rankgate_eval.calibrate.fit import PARTS
 
-__all__ = ["table_lines"]
-
 _NAMES = {
     "reranked": "relevance, reranked",
     "first_stage": "relevance, first stage",

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from rankgate_eval.calibrate import Question
     from rankgate_eval.data.dataset import Dataset
 
-__all__ = ["calibrate_data", "register"]
-
 _EPILOG = (
     "Exit codes: 0 a policy was written, also where parts of it are null or stay as they were; "
     "1 it was written, but the reranker is worse than the first stage; 2 wrong usage, setting or "

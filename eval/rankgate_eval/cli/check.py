@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from rankgate_eval.result.result import Result
     from rankgate_eval.verdict.check import CheckResult
 
-__all__ = ["check_data", "register"]
-
 _EPILOG = (
     "Exit codes: 0 not worse beyond the margin; 1 worse; 2 wrong usage, setting or data; 3 not "
     "enough data to exclude a loss of the margin; 70 a crash. Split, kind of index, K, top_n, "

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from rankgate_eval.comparison.points import Comparison
     from rankgate_eval.data.dataset import Dataset
 
-__all__ = ["compare_data", "register"]
-
 _EPILOG = "Exit codes: 0 ok, whichever is to be taken; 2 wrong usage, setting or data; 70 a crash."
 
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from rankgate_eval.answers.questions import AskedQuestion
     from rankgate_eval.answers.result import EndToEnd
 
-__all__ = ["end_to_end", "register"]
-
 _EPILOG = (
     "Without --judge-model nothing is judged by a language model: answers are compared with "
     "reference answers. Exit codes: 0 ship, or ship behind the gate, or a dry run; 1 don't ship; "

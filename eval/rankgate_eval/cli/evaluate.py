@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from rankgate_eval.result.result import Result
     from rankgate_eval.verdict.runs import RunsResult
 
-__all__ = ["evaluate_data", "output_folder", "register"]
-
 _EPILOG = (
     "Exit codes: 0 ship, or ship behind the gate; 1 don't ship; 2 wrong usage, setting or data; "
     "3 not enough data; 4 no fair test, because the policy was fitted on these questions; "

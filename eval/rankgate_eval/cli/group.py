@@ -16,8 +16,6 @@ from typer.core import TyperCommand, TyperGroup
 from rankgate_eval.cli import judge
 from rankgate_eval.stores import command as export_corpus
 
-__all__ = ["DEFAULT", "MODULES", "DefaultCommand", "EvalGroup", "register"]
-
 DEFAULT = "DATA"
 MODULES = ("evaluate", "compare", "check", "end_to_end")
 """Each has `register(group)`; a further command is a further module."""

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from rankgate_eval.data.dataset_check import DatasetReport
     from rankgate_eval.evaluation import UnderTest
 
-__all__ = ["Inputs", "MinGradeOption"]
-
 MinGradeOption = Annotated[
     int,
     typer.Option("--min-grade", min=1, help="Least grade that is relevant; lower ones count as 0."),

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from rankgate_eval.data.dataset import Dataset
     from rankgate_eval.judging import Question, Session, Standing
 
-__all__ = ["judge", "register", "standing_lines"]
-
 _EPILOG = (
     "Keys: 0 not relevant, 1 partly, 2 fully; n none of those left; u nowhere in these documents; "
     "s skip; b back; q leave. Every answer is kept at once, and the same command goes on where it "

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from rankgate_eval.judging import Session
     from rankgate_eval.paid.endpoint import Endpoint
 
-__all__ = ["GeneratorOptions", "JudgeOptions", "ModelOptions", "endpoint_of"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeAddress:

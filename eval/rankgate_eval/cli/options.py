@@ -14,25 +14,6 @@ import typer
 
 from rankgate.retrieve import DEFAULT_K
 
-__all__ = [
-    "BudgetOption",
-    "FieldOption",
-    "FirstStageOption",
-    "JsonOption",
-    "KOption",
-    "LimitOption",
-    "OutOption",
-    "PolicyOption",
-    "PriorOption",
-    "ScorerOption",
-    "SeedOption",
-    "SplitOption",
-    "TopNOption",
-    "debugging",
-    "grouped",
-    "typed_command",
-]
-
 SplitOption = Annotated[
     str | None, typer.Option("--split", help="Of the data set; without it all queries.")
 ]

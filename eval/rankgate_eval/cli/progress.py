@@ -13,8 +13,6 @@ import typer
 from rankgate.errors import RankgateError
 from rankgate_eval.errors import DatasetError
 
-__all__ = ["EXIT_CRASH", "EXIT_USAGE", "Teller", "guarded"]
-
 EXIT_USAGE = 2
 EXIT_CRASH = 70
 _PATIENCE = 2.0

@@ -11,8 +11,6 @@ from rankgate_eval.result.parts import Estimate
 from rankgate_eval.result.result import ARMS, Result
 from rankgate_eval.verdict.runs import RunsResult
 
-__all__ = ["VERDICTS", "runs_lines", "summary_lines", "table_lines", "wrapped"]
-
 VERDICTS = {
     "ship": "SHIP: the reranker pays on this data",
     "ship_behind_gate": "SHIP BEHIND THE GATE: the reranker pays where the gate lets it run",

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from rankgate_eval.train.course import TrainingSettings
     from rankgate_eval.train.run import Trained
 
-__all__ = ["EXIT_NOT_BETTER", "register", "train"]
-
 EXIT_NOT_BETTER = 6
 # Not the evaluation's folder: questions are kept here, and there they would spoil latencies.
 _CACHE = Path(".rankgate") / "train"

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from rankgate_eval.calibrate.unlabelled import Asked
     from rankgate_eval.calibrate.unlabelled.calibration import Unlabelled
 
-__all__ = ["CalibrateInputs", "UnlabelledOptions", "calibrate_without", "write_calibration"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrateInputs(Inputs):

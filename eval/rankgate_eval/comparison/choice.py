@@ -17,21 +17,6 @@ from rankgate_eval.stats.significance import Difference, compare, holm
 from rankgate_eval.verdict.sections import change
 from rankgate_eval.verdict.verdict import Over
 
-__all__ = [
-    "ARMS",
-    "RULE",
-    "SHIPS",
-    "Choice",
-    "Columns",
-    "Tested",
-    "against",
-    "choose",
-    "in_words",
-    "order_name",
-    "pairs_of",
-    "sentence_of",
-]
-
 ARMS: Mapping[str, str] = {
     "first_stage": "the first stage",
     "tuned_first_stage": "the tuned first stage",

@@ -10,8 +10,6 @@ from rankgate.errors import InputError
 from rankgate_eval.comparison.points import Cost
 from rankgate_eval.run.pool import Pooled
 
-__all__ = ["UNITS", "Tariff", "cost_of", "parse_tariffs"]
-
 UNITS: Mapping[str, int] = {"searches": 1000, "documents": 1000, "tokens": 1_000_000}
 """What is billed, and how many of it the price is for."""
 _QUERIES = 1000

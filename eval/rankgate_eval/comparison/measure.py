@@ -51,8 +51,6 @@ from rankgate_eval.verdict.recall import measure_recall
 from rankgate_eval.verdict.sections import change, estimate
 from rankgate_eval.verdict.verdict import Evidence, judge
 
-__all__ = ["DEFAULT_KS", "compare_scorers", "readable"]
-
 DEFAULT_KS = (5, 10, 20, 30, 50, 75, 100)
 
 

@@ -11,8 +11,6 @@ from pydantic_core import to_jsonable_python
 from rankgate_eval.result.call import Call
 from rankgate_eval.result.parts import Change, Estimate, LatencyResult, RecallCurve
 
-__all__ = ["Comparison", "Cost", "Pair", "Point"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:

@@ -20,8 +20,6 @@ from rankgate_eval.run.experiment import EvalSettings, Teller, prepare
 from rankgate_eval.run.pool import Pooled, score_pool
 from rankgate_eval.run.system import FirstStage, IndexStage
 
-__all__ = ["Lists", "Reader", "Unread", "retrieve", "timed"]
-
 _TIMED = 100
 _SAME = 1e-3
 

@@ -19,8 +19,6 @@ from rankgate_eval.report.safe_text import prose
 from rankgate_eval.report.tables import bullets, table
 from rankgate_eval.result.parts import Change
 
-__all__ = ["costs_in_words", "csv_text", "markdown", "pair_rows", "point_rows", "recall_rows"]
-
 _NOTHING = "-"
 
 

@@ -10,8 +10,6 @@ from typing import Any
 
 from rankgate.errors import InputError
 
-__all__ = ["is_attribute_name", "load_object"]
-
 
 def is_attribute_name(name: str) -> bool:
     """Whether it has the form `package.module:attribute`."""

@@ -14,8 +14,6 @@ from rankgate_eval.data.kinds import Kind, Unjudged, kind_of, unjudged_as
 from rankgate_eval.data.raw import RawDataset
 from rankgate_eval.data.readers.beir import read_beir
 
-__all__ = ["Dataset"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:

@@ -15,8 +15,6 @@ from rankgate_eval.data.splits_check import SHARING, check_splits
 from rankgate_eval.errors import DatasetError
 from rankgate_eval.finding import Finding, Place
 
-__all__ = ["DatasetReport", "check_dataset"]
-
 _BEFORE_NUMBERS = (
     *SHARING,
     "unjudged_queries",

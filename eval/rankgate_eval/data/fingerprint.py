@@ -15,8 +15,6 @@ from rankgate.errors import InputError
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.normalise import normalised
 
-__all__ = ["MOST_MARKS", "fingerprint", "question_marks"]
-
 MOST_MARKS = 2000
 
 

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping
 
 from rankgate_eval.data.normalise import normalised
 
-__all__ = ["document_groups"]
-
 
 def document_groups(
     queries: Iterable[str],

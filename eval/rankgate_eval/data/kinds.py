@@ -8,8 +8,6 @@ from typing import Any
 
 from rankgate.errors import InputError
 
-__all__ = ["Kind", "Unjudged", "answerable_in_words", "kind_of", "unjudged_as"]
-
 _ANSWERABILITY = {"answerable": True, "partial": True, "unanswerable": False}
 
 

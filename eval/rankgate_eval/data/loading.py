@@ -18,8 +18,6 @@ from rankgate_eval.data.readers.questions import read_questions
 from rankgate_eval.data.readers.trec import read_qrels, read_trec
 from rankgate_eval.errors import DatasetError
 
-__all__ = ["is_qrels", "load_dataset", "load_judgements", "read_dataset"]
-
 
 def read_dataset(
     source: str | Path,

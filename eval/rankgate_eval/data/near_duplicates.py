@@ -15,8 +15,6 @@ from rankgate.errors import InputError
 from rankgate.retrieve import Progress
 from rankgate_eval.data.normalise import normalised_words
 
-__all__ = ["near_duplicates", "removals"]
-
 # Three words stand in every longer passage: containment needs a passage that says something.
 _MIN_CONTAINED = 8
 _CHUNK = 256

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["normalised", "normalised_words"]
-
 _SPACE = re.compile(r"\s+")
 _WORD = re.compile(r"\w+")
 

@@ -9,8 +9,6 @@ from typing import Any
 from rankgate.errors import InputError
 from rankgate_eval.finding import Finding, Place
 
-__all__ = ["JudgementRow", "PassageRow", "QueryRow", "RawDataset", "SplitRow"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassageRow:

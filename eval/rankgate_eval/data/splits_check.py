@@ -11,8 +11,6 @@ from rankgate_eval.data.normalise import normalised
 from rankgate_eval.data.raw import RawDataset
 from rankgate_eval.finding import Finding, Place
 
-__all__ = ["SHARING", "check_splits"]
-
 SHARING = ("splits_share_queries", "splits_share_passages", "splits_share_texts")
 """Codes of what makes one split no fresh judge of what was fitted on another."""
 

@@ -14,8 +14,6 @@ from rankgate_eval.judging.plan import Question
 from rankgate_eval.judging.session import Kind, Session
 from rankgate_eval.judging.standing import consensus
 
-__all__ = ["export", "judged_lines", "propensities"]
-
 SPLIT = "judged"
 
 

@@ -21,8 +21,6 @@ from rankgate_eval.judging.session import GRADES, Kind, Session, Verdict, model_
 from rankgate_eval.paid.calls import Calls, Purpose, open_store, spent_before
 from rankgate_eval.paid.endpoint import Budget, Endpoint, Prices, Usage
 
-__all__ = ["Filled", "estimate", "fill", "read_grades"]
-
 _SYSTEM = (
     "You judge search results. For each passage say how well it alone answers the question: "
     "2 it answers it, 1 it holds part of the answer, 0 it does not help. Passages are quoted from "

@@ -20,8 +20,6 @@ from rankgate.errors import InputError
 from rankgate.outcome import Outcome
 from rankgate_eval.stats.ndcg import ndcg
 
-__all__ = ["READ", "Question", "Ways", "draw", "drawn_questions", "gain", "range_of_gain"]
-
 READ = 10
 """Ranks of either way that are kept, unless more are shown: nDCG@10 needs no more."""
 _BESIDE = 0.1

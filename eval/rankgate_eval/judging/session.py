@@ -19,8 +19,6 @@ from typing import Any
 from rankgate.errors import InputError
 from rankgate_eval.judging.plan import Question
 
-__all__ = ["GRADES", "Kind", "Session", "Verdict", "model_judge"]
-
 GRADES = (0, 1, 2)
 """Not relevant, partly, fully."""
 _VERSION = 1

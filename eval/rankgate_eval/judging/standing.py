@@ -14,8 +14,6 @@ from rankgate_eval.judging.plan import gain, range_of_gain
 from rankgate_eval.judging.session import GRADES, Kind, Session, Verdict
 from rankgate_eval.stats.betting import Estimate, drawn_mean
 
-__all__ = ["PLANNED", "Agreement", "Standing", "consensus", "kappa", "standing"]
-
 PLANNED = 100
 """Questions that a person is asked for: what the interval's stakes are chosen for."""
 

@@ -14,8 +14,6 @@ from rankgate_eval.run.orderings import run_arms
 from rankgate_eval.run.system import FirstStage
 from rankgate_eval.run.system_choice import kind_of, profile_of
 
-__all__ = ["Answered", "read_ways"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Mention", "Mentions"]
-
 # A name inside a sentence: at its start every word has a capital letter.
 _NAME = re.compile(
     r"(?<=[a-z0-9,;)] )[A-Z][\w'-]+(?: (?:(?:of|the|of the|de|la|van|von) )?[A-Z][\w'-]+){0,3}"

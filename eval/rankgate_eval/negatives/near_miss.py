@@ -19,8 +19,6 @@ from rankgate_eval.negatives.mentions import Mention, Mentions
 from rankgate_eval.negatives.unanswerable import NEAR_MISS, Question
 from rankgate_eval.stats.folds import spread
 
-__all__ = ["near_miss_questions"]
-
 _LEAST_REST = 2  # words beside what was changed, or the new question is another question
 _TOGETHER = 0.6  # of those words in a passage with the new name: it may answer
 _TRIES = 10

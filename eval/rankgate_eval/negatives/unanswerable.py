@@ -22,20 +22,6 @@ from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.near_duplicates import near_duplicates, removals
 from rankgate_eval.run.system import FirstStage, IndexStage
 
-__all__ = [
-    "NEAR_MISS",
-    "NEGATIVES",
-    "REMOVED",
-    "Question",
-    "WithoutStage",
-    "foreign_questions",
-    "hidden_passages",
-    "questions_data",
-    "read_questions",
-    "stage_without",
-]
-
-
 REMOVED, NEAR_MISS = "removed", "near_miss"
 NEGATIVES = (REMOVED, NEAR_MISS)
 """Strata of questions that can be made of the data set's own."""

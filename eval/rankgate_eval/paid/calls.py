@@ -36,8 +36,6 @@ from rankgate_eval.paid.endpoint import (
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
 
-__all__ = ["Calls", "Purpose", "Store", "digest", "open_store", "spent_before"]
-
 Store = MutableMapping[str, str]
 """Key of a call to what was answered, as JSON."""
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import httpx
     import openai
 
-__all__ = ["Budget", "Endpoint", "Model", "Price", "Prices", "Reply", "Usage", "most_tokens"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:

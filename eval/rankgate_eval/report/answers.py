@@ -14,8 +14,6 @@ from rankgate.errors import ConfigError
 from rankgate_eval.report.flatten import flatten
 from rankgate_eval.report.words import comparison_name
 
-__all__ = ["Answers", "ChangedQuestion", "Counts", "Measured", "Passage", "Side", "read_answers"]
-
 _MOVES = {
     "lift": "a relevant passage came in",
     "inversion": "a relevant passage left",

@@ -19,8 +19,6 @@ from rankgate_eval.report.numbers import (
 from rankgate_eval.report.safe_text import clip, prose
 from rankgate_eval.report.tables import bullets, table
 
-__all__ = ["answers_markdown", "terminal_lines"]
-
 _SHOWN = 20
 _LONG = 400
 

@@ -17,23 +17,9 @@ from rankgate_eval.report.numbers import (
 )
 from rankgate_eval.report.safe_text import clip
 from rankgate_eval.report.words import metric_name, primary_change
-from rankgate_eval.result.parts import Moved, Rate, ReliabilityResult, StratumRow
+from rankgate_eval.result.parts import Rate, ReliabilityResult, StratumRow
 from rankgate_eval.result.result import BASELINES, Result
-
-__all__ = [
-    "Figure",
-    "arm_faults",
-    "budget_sentence",
-    "figures",
-    "fusion_words",
-    "grouped_strata",
-    "judged_words",
-    "made_facts",
-    "metric_order",
-    "mixture_sentence",
-    "sorted_inversions",
-    "sorted_lifts",
-]
+from rankgate_eval.result.rows import Moved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

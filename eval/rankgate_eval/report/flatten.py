@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["flatten"]
-
 
 def flatten(data: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """`a.b.c` and its value for every leaf, in the order given; a list of leaves is one row."""

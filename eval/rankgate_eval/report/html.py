@@ -29,8 +29,6 @@ from rankgate_eval.report.safe_text import clean, clip
 from rankgate_eval.result.parts import StratumRow
 from rankgate_eval.result.result import BASELINES, Result
 
-__all__ = ["render_html"]
-
 _EQUALS = re.compile(r"\b([np]) = (?=\d)")
 _NEGATIVE = re.compile(r"(?<![\w.\-])-(?=\d+\.\d)")
 _FIRST = 50  # questions in the page itself, for who allows no script

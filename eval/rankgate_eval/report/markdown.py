@@ -20,10 +20,9 @@ from rankgate_eval.report.numbers import (
 from rankgate_eval.report.safe_text import clip, code, prose
 from rankgate_eval.report.tables import bullets as _bullets
 from rankgate_eval.report.tables import table as _table
-from rankgate_eval.result.parts import Change, LatencyResult, Moved, Rate, ReliabilityResult
+from rankgate_eval.result.parts import Change, LatencyResult, Rate, ReliabilityResult
 from rankgate_eval.result.result import BASELINES, Result
-
-__all__ = ["render_markdown", "summarise"]
+from rankgate_eval.result.rows import Moved
 
 _MOVED = 30
 _LISTED = 5  # passages of a list of a worst query

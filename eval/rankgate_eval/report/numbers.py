@@ -4,18 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = [
-    "NOT_MEASURED",
-    "count_noun",
-    "interval",
-    "milliseconds",
-    "percent",
-    "probability",
-    "score",
-    "signed",
-    "signed_interval",
-]
-
 NOT_MEASURED = "not measured"
 _MINUS = "\N{MINUS SIGN}"
 

@@ -19,10 +19,8 @@ from markupsafe import Markup
 from rankgate_eval.report import numbers, words
 from rankgate_eval.report.safe_text import clip
 from rankgate_eval.result.frame import query_rows
-from rankgate_eval.result.parts import QueryLists, QueryRow, UnanswerableRow
 from rankgate_eval.result.result import Result
-
-__all__ = ["Column", "page_data", "queries_csv", "question_rows", "shown_cells", "shown_columns"]
+from rankgate_eval.result.rows import QueryLists, QueryRow, UnanswerableRow
 
 Cell = str | int | float | bool | None
 Row = Mapping[str, Cell]

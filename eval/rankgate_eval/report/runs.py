@@ -10,8 +10,6 @@ from rankgate_eval.report.safe_text import prose
 from rankgate_eval.report.tables import bullets, table
 from rankgate_eval.verdict.runs import RunsResult
 
-__all__ = ["headline", "run_rows", "write_runs"]
-
 
 def headline(result: RunsResult) -> str:
     """Which run to take, in a sentence."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["clean", "clip", "code", "prose"]
-
 # Overrides and isolates turn what follows around, past the end of the text that holds them. The
 # marks U+200E and U+200F stay: right-to-left writing needs them and they move nothing else.
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

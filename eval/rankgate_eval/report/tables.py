@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 
 from rankgate_eval.report.numbers import NOT_MEASURED
 
-__all__ = ["bullets", "table"]
-
 
 def bullets(lines: Iterable[str]) -> str:
     """One line a bullet."""

@@ -16,20 +16,6 @@ from rankgate_eval.report.numbers import (
 from rankgate_eval.result.parts import Change
 from rankgate_eval.result.result import BASELINES, Result
 
-__all__ = [
-    "ARM_NAMES",
-    "ARM_WORDS",
-    "DEFINITIONS",
-    "VERDICTS",
-    "arm_name",
-    "change_words",
-    "comparison_name",
-    "lead",
-    "metric_name",
-    "primary_change",
-    "score_kind",
-]
-
 VERDICTS = {
     "ship": "Ship",
     "ship_behind_gate": "Ship behind the gate",

@@ -9,8 +9,6 @@ from rankgate.errors import MissingExtraError
 from rankgate_eval.report.markdown import render_markdown
 from rankgate_eval.result.result import Result
 
-__all__ = ["Paths", "write_report"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paths:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["Call"]
-
 
 class Call(StrEnum):
     """What to do."""

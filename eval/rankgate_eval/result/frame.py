@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rankgate.errors import MissingExtraError
-from rankgate_eval.result.parts import QueryRow
-
-__all__ = ["query_frame", "query_rows"]
+from rankgate_eval.result.rows import QueryRow
 
 
 def query_rows(rows: Sequence[QueryRow]) -> list[dict[str, Any]]:

@@ -1,7 +1,4 @@
-"""The parts of a result, each what one section of the report shows.
-
-Numbers are defined here, lists of queries and passages in `result_rows`; both are named here.
-"""
+"""The parts of a result that are numbers, each what one section of the report shows."""
 
 from __future__ import annotations
 
@@ -14,50 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from rankgate_eval.result.rows import (
     STRICT,
-    DataResult,
-    Diagnosed,
-    Listed,
-    Made,
-    Moved,
-    MovedList,
-    PolicyMade,
-    QueryLists,
-    QueryRow,
-    UnanswerableRow,
-    WorstQuery,
 )
-
-__all__ = [
-    "ArmResult",
-    "BudgetResult",
-    "BudgetStatus",
-    "Change",
-    "CurvePoint",
-    "DataResult",
-    "Diagnosed",
-    "Estimate",
-    "ExpectedResult",
-    "Frontier",
-    "FrontierPoint",
-    "HeadroomResult",
-    "LatencyResult",
-    "Listed",
-    "Made",
-    "Moved",
-    "MovedList",
-    "PolicyMade",
-    "QueryLists",
-    "QueryRow",
-    "Rate",
-    "RecallCurve",
-    "Refusals",
-    "ReliabilityBin",
-    "ReliabilityResult",
-    "StrataResult",
-    "StratumRow",
-    "UnanswerableRow",
-    "WorstQuery",
-]
 
 Interval = tuple[float, float]
 

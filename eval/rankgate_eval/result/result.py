@@ -22,23 +22,23 @@ from rankgate_eval.result.parts import (
     ArmResult,
     BudgetResult,
     Change,
-    DataResult,
-    Diagnosed,
     Frontier,
     HeadroomResult,
-    Made,
-    MovedList,
-    QueryRow,
     RecallCurve,
     Refusals,
     ReliabilityResult,
     StrataResult,
+)
+from rankgate_eval.result.rows import (
+    STRICT,
+    DataResult,
+    Diagnosed,
+    Made,
+    MovedList,
+    QueryRow,
     UnanswerableRow,
     WorstQuery,
 )
-from rankgate_eval.result.rows import STRICT
-
-__all__ = ["ARMS", "BASELINES", "VERSION", "Result", "result_schema"]
 
 VERSION: Literal[2] = 2
 FORMAT: Literal["rankgate-eval-result"] = "rankgate-eval-result"

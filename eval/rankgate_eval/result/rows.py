@@ -9,21 +9,6 @@ from typing import Any
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-__all__ = [
-    "STRICT",
-    "DataResult",
-    "Diagnosed",
-    "Listed",
-    "Made",
-    "Moved",
-    "MovedList",
-    "PolicyMade",
-    "QueryLists",
-    "QueryRow",
-    "UnanswerableRow",
-    "WorstQuery",
-]
-
 STRICT = ConfigDict(
     extra="forbid",
     allow_inf_nan=False,

@@ -14,8 +14,6 @@ from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.errors import SystemFailedError
 from rankgate_eval.run.system import FirstStage
 
-__all__ = ["Collected", "FirstStageResult", "collect", "reached_depth"]
-
 logger = logging.getLogger("rankgate")
 
 

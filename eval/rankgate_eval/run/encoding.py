@@ -14,8 +14,6 @@ from rankgate.retrieve import Encoder, MemoryIndex, Progress, TokenCache
 from rankgate.types import FirstStageKind
 from rankgate_eval.data.dataset import Dataset
 
-__all__ = ["DEFAULT_CACHE", "build_index"]
-
 DEFAULT_CACHE = Path(".rankgate") / "eval"
 
 

@@ -25,20 +25,6 @@ from rankgate_eval.run.standards import Standards
 from rankgate_eval.run.system import CollectionStage, FirstStage, IndexStage
 from rankgate_eval.run.system_choice import kind_of, profile_of
 
-__all__ = [
-    "EvalSettings",
-    "Experiment",
-    "Teller",
-    "choose_queries",
-    "corpus_lexicon",
-    "passages_kept",
-    "prepare",
-    "read_questions",
-    "run_experiment",
-    "sizes",
-    "spread",
-]
-
 Teller = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
 

@@ -25,16 +25,6 @@ from rankgate_eval.stats.folds import group_folds
 from rankgate_eval.stats.ndcg import ndcg
 from rankgate_eval.stats.significance import compare
 
-__all__ = [
-    "FUSION_GRID",
-    "CrossfitFusion",
-    "FittedSum",
-    "FusionFit",
-    "crossfit_fusion",
-    "fit_fusion",
-    "order_by_fusion",
-]
-
 FloatArray = npt.NDArray[np.float64]
 
 _SUMMED = ("dense", "bm25_per_word")

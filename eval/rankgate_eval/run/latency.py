@@ -10,12 +10,6 @@ import numpy.typing as npt
 from rankgate.errors import InputError
 from rankgate_eval.result.parts import BudgetResult, BudgetStatus, LatencyResult
 
-__all__ = [
-    "check_budget",
-    "samples_needed",
-    "summarise_latency",
-]
-
 
 def samples_needed(quantile: float, *, confidence: float = 0.95) -> int:
     """Fewest samples whose maximum exceeds the true quantile with `confidence`.

@@ -18,18 +18,6 @@ import numpy.typing as npt
 from rankgate.errors import InputError
 from rankgate_eval.stats.ndcg import ndcg
 
-__all__ = [
-    "METRICS",
-    "Headroom",
-    "Measurement",
-    "attainable_recall",
-    "check_depth",
-    "headroom",
-    "judged_queries",
-    "measure",
-    "recall_curve",
-]
-
 FloatArray = npt.NDArray[np.float64]
 Qrels = Mapping[str, Mapping[str, int]]
 Rankings = Mapping[str, Sequence[str]]

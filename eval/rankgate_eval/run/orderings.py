@@ -24,8 +24,6 @@ from rankgate_eval.run.fusion_fit import CrossfitFusion, crossfit_fusion
 from rankgate_eval.run.metrics import measure
 from rankgate_eval.run.pool import Pooled
 
-__all__ = ["Arms", "ReplayScorer", "path_counts", "run_arms", "served_order"]
-
 Order = tuple[str, ...]
 
 

@@ -26,8 +26,6 @@ from rankgate_eval.errors import SystemFailedError
 from rankgate_eval.run.collect import Collected, FirstStageResult, collect
 from rankgate_eval.run.system import FirstStage
 
-__all__ = ["Pooled", "read_pool", "score_pool"]
-
 logger = logging.getLogger("rankgate")
 
 

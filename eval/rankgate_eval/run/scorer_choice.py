@@ -12,8 +12,6 @@ from rankgate.scorers import Scorer
 from rankgate.scorers.build import DEFAULT_SCORER, MEASURED, SCORER_FORMS, ScorerName, load
 from rankgate_eval.data.attribute import is_attribute_name, load_object
 
-__all__ = ["DEFAULT_SCORER", "choose_scorer", "reads_tokens"]
-
 
 def choose_scorer(name: str | None = None, *, token_store: TokenStore | None = None) -> Scorer:
     """The scorer of that name, with what has a part in its scores and no other wrapper.

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from rankgate.errors import InputError
 
-__all__ = ["Standards"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standards:

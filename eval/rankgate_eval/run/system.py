@@ -18,16 +18,6 @@ from rankgate_eval.data.readers.run import Run
 from rankgate_eval.stores.collections import OpenedCollection, open_collection
 from rankgate_eval.stores.listing import document_keys
 
-__all__ = [
-    "CallableStage",
-    "CollectionStage",
-    "FirstStage",
-    "IndexStage",
-    "LangChainStage",
-    "RunStage",
-    "as_first_stage",
-]
-
 
 @runtime_checkable
 class FirstStage(Protocol):

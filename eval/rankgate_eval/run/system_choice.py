@@ -21,8 +21,6 @@ from rankgate_eval.run.system import (
     as_first_stage,
 )
 
-__all__ = ["choose_system", "index_kind", "index_stage", "kind_of", "profile_of"]
-
 
 def choose_system(name: str, data: Dataset, *, id_key: str | None = None) -> FirstStage:
     """The user's own first stage, named as `module:attribute`.

@@ -12,8 +12,6 @@ from rankgate_eval.result.parts import ExpectedResult, ReliabilityBin, Reliabili
 from rankgate_eval.result.rows import UnanswerableRow
 from rankgate_eval.run.experiment import Experiment
 
-__all__ = ["reliability_of"]
-
 
 def reliability_of(
     e: Experiment, unanswerable: Sequence[UnanswerableRow], *, top: int

@@ -20,8 +20,6 @@ import numpy.typing as npt
 
 from rankgate.errors import InputError
 
-__all__ = ["Estimate", "drawn_mean"]
-
 FloatArray = npt.NDArray[np.float64]
 
 _MOST_STAKED = 0.95

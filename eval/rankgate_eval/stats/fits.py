@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from rankgate.errors import InputError
 
-__all__ = ["corpus_shares", "fit_listwise", "fit_logistic"]
-
 FloatArray = npt.NDArray[np.float64]
 
 

@@ -9,8 +9,6 @@ from typing import Literal
 
 from rankgate.errors import InputError
 
-__all__ = ["Fold", "group_folds", "spread"]
-
 # Above this share of all queries in one document group, whole groups leave too little to fit on.
 _LARGEST_GROUP = 0.5
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ndcg"]
-
 _DISCOUNTS = 1.0 / np.log2(np.arange(2, 1002))
 
 

@@ -17,19 +17,6 @@ import numpy.typing as npt
 
 from rankgate.errors import InputError, MissingExtraError
 
-__all__ = [
-    "Difference",
-    "McNemar",
-    "bootstrap_interval",
-    "compare",
-    "holm",
-    "least_mean",
-    "mcnemar_exact",
-    "needed_for_all",
-    "queries_needed",
-    "rates_interval",
-]
-
 FloatArray = npt.NDArray[np.float64]
 _WITHIN_REACH = 100_000  # queries that somebody might judge
 _WORST = -1.0  # difference of two metrics in [0, 1]

@@ -17,15 +17,6 @@ from rankgate.decide.signals import Signals, compute_signals, query_words
 from rankgate.errors import InputError
 from rankgate_eval.stats.significance import Difference, compare, holm
 
-__all__ = [
-    "StrataReport",
-    "Stratum",
-    "StratumResult",
-    "compare_strata",
-    "question_type",
-    "stratify",
-]
-
 _QUESTION_WORDS = {
     "what": "what",
     "which": "what",

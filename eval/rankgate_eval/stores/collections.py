@@ -13,8 +13,6 @@ from rankgate.profile import Profile
 from rankgate.retrieve import Fusion
 from rankgate.types import Candidate
 
-__all__ = ["GROUP", "OpenedCollection", "open_collection"]
-
 GROUP = "rankgate.collections"
 
 

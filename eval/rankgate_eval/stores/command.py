@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["export_corpus", "register"]
-
 _EPILOG = (
     "Exit codes: 0 ok; 2 wrong usage, setting or store. What the file is for: docs/evaluation.md, "
     "'Your ingested index'."

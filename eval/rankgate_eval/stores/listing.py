@@ -12,8 +12,6 @@ from typing import Any
 from rankgate.errors import InputError, MissingExtraError
 from rankgate.types import Candidate
 
-__all__ = ["chroma_folder", "document_keys", "write_corpus"]
-
 _DOCUMENT = ("document_id", "document", "source", "file_path", "file_name", "ref_doc_id", "name")
 _SHOWN = ("title", "heading", "page", "source", "name")
 

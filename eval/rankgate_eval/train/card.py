@@ -12,8 +12,6 @@ from rankgate_eval.stats.significance import Difference
 from rankgate_eval.train.course import TrainingResult, TrainingSettings
 from rankgate_eval.train.mining import MarginRule
 
-__all__ = ["DataUse", "TrainingCard"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataUse:

@@ -12,17 +12,6 @@ from typing import Any
 from rankgate.errors import ConfigError, InputError
 from rankgate.retrieve import DEFAULT_K
 
-__all__ = [
-    "HistoryPoint",
-    "Report",
-    "RunFolder",
-    "TrainingJob",
-    "TrainingResult",
-    "TrainingSettings",
-    "full_settings",
-    "query_settings",
-]
-
 _LEAST = 50
 _AT_LEAST_ONE = (
     "lists", "epochs", "batch", "micro_batch", "evaluate_every", "checkpoint_every", "negatives",

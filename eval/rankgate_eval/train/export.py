@@ -27,8 +27,6 @@ from rankgate.scorers import CrossEncoderScorer
 from rankgate.scorers.onnx import OnnxScorer
 from rankgate.scorers.pairs import PairEncoder
 
-__all__ = ["Exported", "export_onnx", "quantise"]
-
 Lists = Sequence[tuple[str, Sequence[str]]]
 Quality = Callable[[Path], float]
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")

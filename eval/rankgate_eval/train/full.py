@@ -29,8 +29,6 @@ from rankgate_eval.train.looks import DevSet, Score
 from rankgate_eval.train.plan import TrainingPlan
 from rankgate_eval.train.trainer import Course, arguments, look_at, run_course
 
-__all__ = ["ChoosingLoss", "load_cross_encoder", "scores_of", "train_cross_encoder"]
-
 # Softmax over such labels is one for the passage that answers: the list loss of `trainer`.
 _ANSWERS, _NOT, _OPEN, _DOUBTED = 40.0, 0.0, -1.0, -2.0
 

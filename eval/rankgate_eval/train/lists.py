@@ -19,19 +19,6 @@ from rankgate_eval.train.course import TrainingSettings
 from rankgate_eval.train.looks import JudgedList, fit_order, list_features
 from rankgate_eval.train.mining import Mined, TrainingCorpus
 
-__all__ = [
-    "FirstStagePrior",
-    "ListBuilder",
-    "TrainingList",
-    "all_lists",
-    "corpus_shares",
-    "epoch_plan",
-    "held_out_lists",
-    "spoil",
-    "with_speech_errors",
-    "with_typos",
-]
-
 _WORD = re.compile(r"[A-Za-z]+")
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 # What sounds alike, both ways: the errors that a recogniser makes with ordinary words.

@@ -21,20 +21,6 @@ from rankgate_eval.stats.fits import corpus_shares, fit_listwise
 from rankgate_eval.stats.ndcg import ndcg
 from rankgate_eval.train.mining import Mined
 
-__all__ = [
-    "DevSet",
-    "JudgedList",
-    "ListwiseOrder",
-    "Look",
-    "Score",
-    "fit_order",
-    "judge",
-    "judged_list",
-    "list_features",
-    "ndcg_at_10",
-    "raw_scores",
-]
-
 FloatArray = npt.NDArray[np.float64]
 
 

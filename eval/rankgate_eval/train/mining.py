@@ -20,8 +20,6 @@ from rankgate.errors import InputError
 from rankgate.retrieve import DEFAULT_K, Analyser, BM25Index, Embedder, MemoryIndex
 from rankgate.types import Candidate, FirstStageKind
 
-__all__ = ["MarginRule", "Mined", "Miner", "TrainingCorpus", "TrainingQuery"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingQuery:

@@ -18,8 +18,6 @@ from rankgate_eval.train.looks import DevSet, JudgedList, judged_list
 from rankgate_eval.train.mining import MarginRule, Mined, Miner, TrainingCorpus
 from rankgate_eval.train.sources import Source, part_by_group
 
-__all__ = ["TrainingPlan", "make_plan"]
-
 _KEPT_SHARE = 0.15
 _MINED_AT_ONCE = 64
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from rankgate_eval.train.query_module import QueryModule
 
-__all__ = ["QUERY_FILE", "QueryRanker", "load_query_ranker", "torch_body"]
-
 QUERY_FILE = "query-encoder.safetensors"
 _MARK = "rankgate_model.json"
 

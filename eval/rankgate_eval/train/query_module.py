@@ -11,8 +11,6 @@ import torch
 from rankgate.encoders.encoder import TokenVectors
 from rankgate.encoders.packing import PackedVectors, packed, rotation, unpacked
 
-__all__ = ["QueryModule"]
-
 
 class QueryModule(torch.nn.Module):
     """The layers of a sentence encoder that read questions, and the slope of their scores.

@@ -25,17 +25,6 @@ from rankgate.errors import InputError
 from rankgate.retrieve import Analyser
 from rankgate_eval.train.mining import TrainingCorpus, TrainingQuery
 
-__all__ = [
-    "READERS",
-    "Section",
-    "documents_corpus",
-    "html_sections",
-    "markdown_sections",
-    "python_sections",
-    "read_documents",
-    "read_triples",
-]
-
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$")
 _FENCE = re.compile(r"^(```|~~~)")
 _SPACES = re.compile(r"\s+")

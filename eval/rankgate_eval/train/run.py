@@ -26,8 +26,6 @@ from rankgate_eval.train.query import QUERY_FILE, QueryRanker, load_query_ranker
 from rankgate_eval.train.sources import Source
 from rankgate_eval.verdict.provenance import git_state, hardware, now, package_version
 
-__all__ = ["METHODS", "Trained", "check_method", "run_training"]
-
 METHODS = ("query", "full")
 
 

@@ -23,8 +23,6 @@ from rankgate_eval.data.readers.feedback import is_feedback
 from rankgate_eval.train.mining import TrainingCorpus, TrainingQuery
 from rankgate_eval.train.readers import read_documents, read_triples
 
-__all__ = ["Source", "load_source", "load_sources", "part_by_group"]
-
 _DEV_SHARE = 0.3
 
 

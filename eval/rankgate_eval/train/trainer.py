@@ -39,18 +39,6 @@ from rankgate_eval.train.looks import DevSet, Score
 from rankgate_eval.train.plan import TrainingPlan
 from rankgate_eval.train.query import QueryRanker
 
-__all__ = [
-    "Course",
-    "arguments",
-    "list_loss",
-    "list_scores",
-    "look_at",
-    "mean_list_loss",
-    "rate_at",
-    "run_course",
-    "train_query_layers",
-]
-
 
 def list_loss(scores: Sequence[torch.Tensor]) -> torch.Tensor:
     """Mean over lists of -log softmax of the first score (ListNet with one relevant passage).

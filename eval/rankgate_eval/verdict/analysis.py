@@ -16,16 +16,9 @@ import numpy.typing as npt
 from rankgate.types import Path
 from rankgate_eval.data.fingerprint import fingerprint
 from rankgate_eval.result.call import Call
-from rankgate_eval.result.parts import (
-    ArmResult,
-    DataResult,
-    Diagnosed,
-    HeadroomResult,
-    Made,
-    QueryLists,
-    QueryRow,
-)
+from rankgate_eval.result.parts import ArmResult, HeadroomResult
 from rankgate_eval.result.result import ARMS, BASELINES, Result
+from rankgate_eval.result.rows import DataResult, Diagnosed, Made, QueryLists, QueryRow
 from rankgate_eval.run.collect import reached_depth
 from rankgate_eval.run.experiment import Experiment
 from rankgate_eval.run.latency import check_budget, summarise_latency
@@ -54,8 +47,6 @@ from rankgate_eval.verdict.sections import (
     strata_result,
 )
 from rankgate_eval.verdict.verdict import Evidence, Over, judge
-
-__all__ = ["PAIRS", "analyse"]
 
 PAIRS = (
     *(("policy", arm) for arm in BASELINES),

@@ -15,8 +15,6 @@ from rankgate_eval.result.result import Result
 from rankgate_eval.stats.significance import compare, least_mean
 from rankgate_eval.verdict.sections import change
 
-__all__ = ["CheckResult", "QueryMove", "compare_results"]
-
 _MARGIN = 0.02
 _EXIT_CODES = {"pass": 0, "fail": 1, "not_enough_data": 3}
 

@@ -14,8 +14,6 @@ from rankgate_eval.result.rows import Diagnosed
 from rankgate_eval.stats.significance import Difference
 from rankgate_eval.verdict.recall import RISING, find_knee
 
-__all__ = ["Limits", "Observations", "diagnose"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

@@ -10,8 +10,6 @@ from rankgate.policy import Policy
 from rankgate.types import FirstStageKind
 from rankgate_eval.data.fingerprint import MOST_MARKS, question_marks
 
-__all__ = ["SharedQuestions", "shared_questions"]
-
 _FEW = 0.02
 """Share of the questions that two honest samples may have in common, such as "opening hours"."""
 _ADVICE = "Its numbers here are too good; evaluate on questions that it has not seen."

@@ -11,8 +11,6 @@ from rankgate.outcome import Outcome
 from rankgate_eval.result.parts import Frontier, FrontierPoint
 from rankgate_eval.verdict.sections import interval
 
-__all__ = ["measure_frontier"]
-
 _SIGNALS = ("dense_margin_12", "bm25_margin_12")
 FloatArray = npt.NDArray[np.float64]
 

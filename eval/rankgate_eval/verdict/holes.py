@@ -10,8 +10,6 @@ import numpy.typing as npt
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.verdict.sections import interval
 
-__all__ = ["holes_warning"]
-
 _METRIC = "judged@10"
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from rankgate.errors import InputError
 from rankgate_eval.run.metrics import judged_queries
 
-__all__ = ["Move", "Movements", "find_movements"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:

@@ -8,12 +8,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from rankgate.outcome import Outcome
 from rankgate.types import Candidate
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.result.parts import Listed, Moved, MovedList, QueryLists, WorstQuery
+from rankgate_eval.result.rows import Listed, Moved, MovedList, QueryLists, WorstQuery
 from rankgate_eval.run.orderings import Arms
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.verdict.inversions import Move, find_movements
-
-__all__ = ["listed_snippets", "moved_lists", "query_lists", "snippet", "worst_queries"]
 
 _SNIPPET = 200
 _LISTED = 10

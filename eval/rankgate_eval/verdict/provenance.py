@@ -15,17 +15,7 @@ from typing import Any
 from rankgate.policy import Policy
 from rankgate.scorers import ScorerInfo
 from rankgate.types import FirstStageKind
-from rankgate_eval.result.parts import PolicyMade
-
-__all__ = [
-    "git_state",
-    "hardware",
-    "now",
-    "package_version",
-    "policy_made",
-    "run_record",
-    "scorer_made",
-]
+from rankgate_eval.result.rows import PolicyMade
 
 
 def package_version() -> str:

@@ -12,15 +12,6 @@ from rankgate_eval.run.metrics import recall_curve
 from rankgate_eval.run.system import FirstStage, IndexStage
 from rankgate_eval.verdict.sections import interval
 
-__all__ = [
-    "DEPTHS",
-    "KNEE_METHOD",
-    "RISING",
-    "alternative_recall",
-    "find_knee",
-    "measure_recall",
-]
-
 DEPTHS = (1, 2, 3, 5, 10, 15, 20, 30, 50, 75, 100, 150, 200)
 RISING = 0.02
 """Recall that a doubling of depth must bring to be worth reading."""

@@ -8,11 +8,10 @@ from rankgate.decide.floor import Floor
 from rankgate.outcome import Outcome
 from rankgate.types import Path
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.result.parts import Change, Rate, Refusals, UnanswerableRow
+from rankgate_eval.result.parts import Change, Rate, Refusals
+from rankgate_eval.result.rows import UnanswerableRow
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.verdict.sections import rate
-
-__all__ = ["count_refusals", "floor_sentence", "unanswerable_rows"]
 
 
 def unanswerable_rows(

@@ -27,8 +27,6 @@ from rankgate_eval.stats.strata import StrataReport, compare_strata, stratify
 from rankgate_eval.verdict.sections import change, estimate, strata_result
 from rankgate_eval.verdict.verdict import Evidence, Over, Verdict, judge
 
-__all__ = ["ComparedRun", "RunsResult", "compare_runs"]
-
 FloatArray = npt.NDArray[np.float64]
 
 

@@ -19,14 +19,6 @@ from rankgate_eval.result.parts import (
 from rankgate_eval.stats.significance import Difference, bootstrap_interval
 from rankgate_eval.stats.strata import StrataReport
 
-__all__ = [
-    "change",
-    "estimate",
-    "interval",
-    "rate",
-    "strata_result",
-]
-
 
 def interval(
     values: npt.ArrayLike, clusters: Sequence[str], *, resamples: int, seed: int

@@ -20,9 +20,6 @@ from rankgate_eval.run.standards import Standards
 from rankgate_eval.stats.significance import Difference, needed_for_all
 from rankgate_eval.stats.strata import StrataReport, StratumResult
 
-__all__ = ["Evidence", "Over", "Verdict", "judge"]
-
-
 _UNGATED = ["The gate skipped no query: the reranker may run on all of them."]
 
 

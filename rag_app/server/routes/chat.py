@@ -23,16 +23,15 @@ from rag_app.ask.conversations import Conversation
 from rag_app.ask.pipeline import Pipeline
 from rag_app.ask.result import AnswerResult
 from rag_app.quality.judged import note_reask
-from rag_app.server.access import Principal, SignedIn
+from rag_app.server.access import SignedIn
 from rag_app.server.errors import ApiError, error_body, told
+from rag_app.server.keys import Principal
 from rag_app.server.routes.sse import DONE, EventStream, event
 from rag_app.server.shapes import Text, answer_shape
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import RankgateError
 from rankgate.live.question_log import QUESTION_LOG, log_question
 from rankgate.scorers import ScoreContext
-
-__all__ = ["router"]
 
 logger = logging.getLogger("rankgate.server")
 

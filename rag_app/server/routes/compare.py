@@ -11,15 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from rag_app.ask.result import AnswerResult
 from rag_app.quality.comparison import compare
 from rag_app.quality.scorer_choices import scorer_choices
-from rag_app.server.access import Evaluator, Principal
+from rag_app.server.access import Evaluator
 from rag_app.server.errors import ApiError
+from rag_app.server.keys import Principal
 from rag_app.server.shapes import Text, answer_shape, passage_shape
 from rag_app.server.state import Server, ServerState
 from rankgate import Floor
 from rankgate.errors import PolicyError
 from rankgate.scorers import ScoreContext
-
-__all__ = ["router"]
 
 router = APIRouter(prefix="/v1", tags=["compare"])
 

@@ -14,11 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from rag_app.ask.conversations import Conversation, Turn, export_json, export_markdown
 from rag_app.generate.markdown_html import answer_html
 from rag_app.quality.ratings import Ratings
-from rag_app.server.access import Principal, SignedIn
+from rag_app.server.access import SignedIn
+from rag_app.server.keys import Principal
 from rag_app.server.shapes import Text, kept_shape
 from rag_app.server.state import Server, ServerState
-
-__all__ = ["router"]
 
 router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
 

@@ -13,13 +13,12 @@ from fastapi.responses import FileResponse
 
 from rag_app.index.records import DocumentRecord
 from rag_app.index.store import Store
-from rag_app.server.access import Principal, SignedIn
+from rag_app.server.access import SignedIn
 from rag_app.server.errors import ApiError
+from rag_app.server.keys import Principal
 from rag_app.server.shapes import document_ref
 from rag_app.server.state import Server, ServerState
 from rag_app.server.uploads import Job
-
-__all__ = ["router"]
 
 router = APIRouter(prefix="/v1", tags=["documents"])
 

@@ -12,12 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rag_app.ask.conversations import Conversation, Turn, UnknownConversationError
 from rag_app.quality.judged import judge
 from rag_app.quality.ratings import Ratings
-from rag_app.server.access import Principal, SignedIn
+from rag_app.server.access import SignedIn
 from rag_app.server.errors import ApiError
+from rag_app.server.keys import Principal
 from rag_app.server.shapes import Text
 from rag_app.server.state import Server, ServerState
-
-__all__ = ["router"]
 
 router = APIRouter(prefix="/v1", tags=["feedback"])
 

@@ -14,8 +14,6 @@ from rag_app.server.access import need_evaluator
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import RankgateError
 
-__all__ = ["router"]
-
 router = APIRouter(tags=["health"])
 
 logger = logging.getLogger("rankgate.server")

@@ -9,13 +9,12 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rag_app.quality.judging import UnknownSessionError
-from rag_app.server.access import Evaluator, Principal
+from rag_app.server.access import Evaluator
 from rag_app.server.errors import ApiError
+from rag_app.server.keys import Principal
 from rag_app.server.shapes import Text
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import MissingExtraError
-
-__all__ = ["router"]
 
 
 def _available(server: Server, principal: Evaluator) -> None:

@@ -23,8 +23,6 @@ from rankgate.scorers import ScoreContext
 from rankgate.scorers.protocol import Job
 from rankgate.scorers.steps import score_many
 
-__all__ = ["router"]
-
 router = APIRouter(tags=["rerank"])
 
 _MAX_DOCUMENTS = 1000

@@ -7,13 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_app.server.access import Principal, SignedIn
+from rag_app.server.access import SignedIn
+from rag_app.server.keys import Principal
 from rag_app.server.shapes import Text, outcome_shape, passage_shape
 from rag_app.server.state import Server, ServerState
 from rankgate.decide.gate import Action
 from rankgate.scorers import ScoreContext
-
-__all__ = ["router"]
 
 router = APIRouter(prefix="/v1", tags=["search"])
 

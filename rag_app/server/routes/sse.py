@@ -9,8 +9,6 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
-__all__ = ["DONE", "EventStream", "event"]
-
 DONE = b"data: [DONE]\n\n"
 """What ends a stream of OpenAI's that is whole."""
 

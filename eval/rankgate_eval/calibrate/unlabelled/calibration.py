@@ -36,8 +36,6 @@ from rankgate_eval.run.system import FirstStage, IndexStage
 from rankgate_eval.run.system_choice import kind_of
 from rankgate_eval.verdict.provenance import git_state, package_version
 
-__all__ = ["Unlabelled", "calibrate_unlabelled"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unlabelled:

@@ -38,8 +38,6 @@ from rankgate_eval.calibrate.unlabelled.path import (
 from rankgate_eval.stats.fits import fit_logistic
 from rankgate_eval.stats.folds import group_folds
 
-__all__ = ["Certified", "certify", "kind_of_row", "looks"]
-
 FloatArray = npt.NDArray[np.float64]
 
 _RIDGE = 1e-3

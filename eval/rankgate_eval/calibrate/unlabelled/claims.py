@@ -24,8 +24,6 @@ import numpy.typing as npt
 
 from rankgate.bounds import share_below
 
-__all__ = ["Bound", "Claim", "Drawing", "bound_of", "last_that_holds"]
-
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 

@@ -22,8 +22,6 @@ from rankgate.errors import InputError
 from rankgate_eval.calibrate.floor_fit import needed_for
 from rankgate_eval.calibrate.unlabelled.claims import Claim, Drawing
 
-__all__ = ["FidelityOptions", "Forecast", "Observed", "Setting", "claims_of", "lay_path", "needed"]
-
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 

@@ -18,8 +18,6 @@ from rankgate_eval.calibrate.gate_fit import gate_signals
 from rankgate_eval.calibrate.rows import Row
 from rankgate_eval.stats.fits import fit_logistic
 
-__all__ = ["LOG", "shift_weights"]
-
 FloatArray = npt.NDArray[np.float64]
 
 LOG = "log"

@@ -12,8 +12,6 @@ from rankgate_eval.data.readers.asked import read_asked as read_rows
 from rankgate_eval.negatives.unanswerable import Question
 from rankgate_eval.stats.folds import spread
 
-__all__ = ["FOREIGN", "Asked", "foreign_bank", "joined", "read_asked"]
-
 FOREIGN = "foreign"
 _CONVERSATION = ("conversation", "conversation_id", "session", "session_id", "group")
 

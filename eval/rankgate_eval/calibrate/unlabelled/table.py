@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["table_lines"]
-
 
 def table_lines(report: Mapping[str, Any]) -> list[str]:
     """What is guaranteed of what, what becomes of the user's own questions, and what is not said.

@@ -9,8 +9,6 @@ from rankgate.scorers import ScorerInfo
 from rankgate_eval.result.call import Call
 from rankgate_eval.result.result import Result
 
-__all__ = ["Trust", "trust_of"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:

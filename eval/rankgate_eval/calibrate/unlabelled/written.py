@@ -14,8 +14,6 @@ from rankgate_eval.paid.calls import Calls, Purpose, open_store
 from rankgate_eval.paid.endpoint import Endpoint
 from rankgate_eval.stats.folds import spread
 
-__all__ = ["written_questions"]
-
 _SYSTEM = (
     "Write one question that somebody who does not know this passage might ask and that it "
     "answers, in the passage's language and in other words than its own. The passage is quoted; "

@@ -16,8 +16,6 @@ from rankgate_eval.data.readers.questions import read_questions
 from rankgate_eval.errors import DatasetError
 from rankgate_eval.finding import Place
 
-__all__ = ["read_asked"]
-
 
 def read_asked(file: str | Path) -> list[QueryRow]:
     """Questions of a file, in file order; whatever gold stands there is left out.

@@ -10,8 +10,6 @@ from rankgate_eval.data.readers.lines import numbered_lines, present
 from rankgate_eval.data.readers.passages import read_passages, read_queries
 from rankgate_eval.finding import Place
 
-__all__ = ["read_beir", "read_qrels_table"]
-
 
 def read_beir(
     folder: str | Path, *, queries: str | None = None, qrels: str | None = None

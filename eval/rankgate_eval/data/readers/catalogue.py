@@ -10,8 +10,6 @@ from rankgate_eval.data.raw import JudgementRow, RawDataset
 from rankgate_eval.data.readers.passages import add_passages, add_queries
 from rankgate_eval.finding import Place
 
-__all__ = ["PREFIX", "catalogue_name", "read_catalogue"]
-
 PREFIX = "ir_datasets:"
 
 

@@ -10,8 +10,6 @@ from rankgate_eval.data.raw import RawDataset
 from rankgate_eval.data.readers.gold import GoldQuestion, assemble
 from rankgate_eval.finding import Place
 
-__all__ = ["read_csv"]
-
 _COLUMNS = {
     "id": ("id", "_id", "query_id", "question_id"),
     "question": ("question", "query"),

@@ -11,8 +11,6 @@ from rankgate_eval.data.raw import JudgementRow, PassageRow, QueryRow, RawDatase
 from rankgate_eval.data.readers.gold import GoldQuestion, assemble
 from rankgate_eval.finding import Place
 
-__all__ = ["is_feedback", "read_feedback"]
-
 
 def is_feedback(file: Path) -> bool:
     """Whether the first row of JSON lines is a judgement of the log."""

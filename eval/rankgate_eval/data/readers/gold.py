@@ -14,8 +14,6 @@ from rankgate_eval.data.readers.passages import read_passages
 from rankgate_eval.data.readers.spans import SpanFinder
 from rankgate_eval.finding import Place
 
-__all__ = ["GoldQuestion", "assemble"]
-
 # A span in more passages than this does not say which of them was meant.
 _TOO_COMMON = 10
 

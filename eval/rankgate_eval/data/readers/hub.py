@@ -17,8 +17,6 @@ from rankgate_eval.data.readers.lines import identifier, json_objects
 from rankgate_eval.data.readers.passages import add_passages, add_queries
 from rankgate_eval.finding import Place
 
-__all__ = ["is_hub_folder", "read_hub"]
-
 _JUDGEMENTS = ("qrels", "default", "data")
 _ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
 # `test-00000-of-00003.parquet` is a third of the split `test`.

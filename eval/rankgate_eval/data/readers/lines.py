@@ -12,8 +12,6 @@ from typing import Any
 from rankgate_eval.data.raw import RawDataset
 from rankgate_eval.finding import Place
 
-__all__ = ["identifier", "json_objects", "numbered_lines", "present"]
-
 _BOM = b"\xef\xbb\xbf"
 
 

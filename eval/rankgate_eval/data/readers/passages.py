@@ -10,8 +10,6 @@ from rankgate_eval.data.raw import PassageRow, QueryRow, RawDataset, SplitRow
 from rankgate_eval.data.readers.lines import identifier, json_objects
 from rankgate_eval.finding import Place
 
-__all__ = ["add_passages", "add_queries", "read_answer_fields", "read_passages", "read_queries"]
-
 Rows = Iterable[tuple[Place, dict[str, Any]]]
 
 

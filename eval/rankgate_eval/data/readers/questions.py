@@ -10,8 +10,6 @@ from rankgate_eval.data.readers.gold import GoldQuestion, assemble
 from rankgate_eval.data.readers.lines import identifier, json_objects
 from rankgate_eval.finding import Place
 
-__all__ = ["gold_questions", "read_questions"]
-
 _TEXT = ("question", "query", "text")
 _ID = ("_id", "id", "query_id")
 _LISTS = {

@@ -16,8 +16,6 @@ from rankgate_eval.data.readers.lines import numbered_lines
 from rankgate_eval.errors import DatasetError
 from rankgate_eval.finding import Finding, Place
 
-__all__ = ["Run", "read_run", "write_run"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from rankgate_eval.data.normalise import normalised
 
-__all__ = ["SpanFinder"]
-
 
 class SpanFinder:
     """All passages as one normalised string, so that a span is found by one search.

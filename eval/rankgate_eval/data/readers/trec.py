@@ -8,8 +8,6 @@ from rankgate_eval.data.raw import JudgementRow, QueryRow, RawDataset
 from rankgate_eval.data.readers.lines import numbered_lines
 from rankgate_eval.data.readers.passages import read_passages, read_queries
 
-__all__ = ["read_qrels", "read_trec"]
-
 
 def read_trec(
     *, corpus: str | Path, queries: str | Path, qrels: str | Path, name: str | None = None

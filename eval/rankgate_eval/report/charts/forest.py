@@ -13,8 +13,6 @@ from markupsafe import Markup
 
 from rankgate_eval.report.charts.plot import bounds, marker, ticks
 
-__all__ = ["Forest"]
-
 _HEIGHT = 33.0
 
 

@@ -10,8 +10,6 @@ from rankgate_eval.report.charts.plot import Plot, bounds, ticks
 from rankgate_eval.report.numbers import percent, signed, signed_interval
 from rankgate_eval.result.parts import FrontierPoint
 
-__all__ = ["gate_frontier"]
-
 _TOP = 14.0
 _BOTTOM = 250.0
 

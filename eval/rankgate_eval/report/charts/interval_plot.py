@@ -10,8 +10,6 @@ from markupsafe import Markup
 from rankgate_eval.report.charts.plot import Plot, bounds, ticks
 from rankgate_eval.report.numbers import interval, score
 
-__all__ = ["IntervalRow", "interval_plot"]
-
 _ROW = 50.0
 _AXIS = 26.0
 

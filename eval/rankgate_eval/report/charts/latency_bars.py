@@ -10,8 +10,6 @@ from rankgate_eval.report.charts.plot import Plot, ticks
 from rankgate_eval.report.numbers import milliseconds
 from rankgate_eval.result.parts import LatencyResult
 
-__all__ = ["latency_bars"]
-
 _ROW = 50.0
 
 

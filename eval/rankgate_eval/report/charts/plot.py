@@ -13,8 +13,6 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-__all__ = ["MARKS", "Plot", "bounds", "marker", "ticks"]
-
 MARKS = {
     "dot": '<circle r="4.5"/>',
     "ring": '<circle r="4"/>',

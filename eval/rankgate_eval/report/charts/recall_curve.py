@@ -11,8 +11,6 @@ from rankgate_eval.report.charts.plot import Plot, ticks
 from rankgate_eval.report.numbers import interval, score
 from rankgate_eval.result.parts import CurvePoint
 
-__all__ = ["recall_curve"]
-
 _TOP = 56.0
 _BOTTOM = 276.0
 _SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)

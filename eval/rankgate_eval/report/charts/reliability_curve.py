@@ -10,8 +10,6 @@ from rankgate_eval.report.charts.plot import Plot
 from rankgate_eval.report.numbers import score
 from rankgate_eval.result.parts import ReliabilityBin
 
-__all__ = ["reliability_curve"]
-
 _TOP = 10.0
 _BOTTOM = 250.0
 _COUNTS = 54.0

@@ -10,8 +10,6 @@ from markupsafe import Markup
 
 from rankgate_eval.report.charts.plot import Plot
 
-__all__ = ["Step", "slope_chart"]
-
 Step = tuple[int | None, int | None]
 """Rank before and after, from 1; None where the list lacks the passage."""
 _TOP = 40.0
