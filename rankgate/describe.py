@@ -23,10 +23,8 @@ class SectionDescription:
     """What happens to queries with one kind of first stage.
 
     Attributes:
-        first_stage: the kind.
         gate: when the second read is skipped.
         floor: when a query is refused and a passage dropped.
-        probabilities: where they come from.
         fitted_for: the embedder, space and analyser that the numbers depend on.
         k, top_n: candidates that are read, and passages that are kept.
         deadline_ms: for one query; None: none.
@@ -47,8 +45,6 @@ class Description:
     """What is active; `str()` of it is what `rankgate doctor` prints.
 
     Attributes:
-        policy: its name.
-        scorer: who scores.
         backend: what runs it, such as onnxruntime; "": not said.
         embedder: what made the vectors of the first stage; None: not known.
         fitted_on: the policy's own word on its data; "" without any.
@@ -95,10 +91,8 @@ def describe(
     """What a policy does for a scorer over a first stage.
 
     Args:
-        policy: in use.
         kind: of the first stage; None: any that the policy has a section for.
         profile: what is known of scorer and first stage.
-        scorer: who scores.
         notes: of whoever chose the policy.
     """
     kinds = tuple(policy.sections) if kind is None else (kind,)

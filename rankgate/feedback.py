@@ -45,9 +45,7 @@ class Judgement:
 
     Attributes:
         query: the question as it was searched.
-        passage_id: of the passage.
         passage_text: as the scorer read it; the log stays usable when the index is rebuilt.
-        relevant: the verdict.
         source: one of `FEEDBACK_SOURCES`: a thumb, a question asked again in other words (the
             passages shown before were no help), a source that was opened, a citation checked.
         time: when; with a time zone.

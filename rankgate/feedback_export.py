@@ -27,7 +27,6 @@ class Exported:
     Attributes:
         path: the file or folder.
         judgements: verdicts in it, one a question and passage.
-        questions: that they are about.
         passages: in the corpus of a folder, or judged in a log.
         left_out: questions for which no passage was called relevant; they stand in a log, where
             they say what did not help, but in no folder: nobody knows what would be right.
@@ -88,7 +87,6 @@ def export_beir(
     not say that nothing in the corpus would help.
 
     Args:
-        log: what was said.
         folder: to be made.
         passages: id to text of everything that could have been found; None: the judged passages
             alone, among which every first stage looks good.

@@ -19,7 +19,6 @@ class Outcome:
     """What happened to one query. Nothing that a later question needs is thrown away.
 
     Attributes:
-        query: the query as scored.
         status: reranked, skipped, degraded or refused.
         path: which stage ordered the passages, also when the query was refused.
         reason: a short code: why skipped, degraded or refused, or why the gate let it through.

@@ -33,7 +33,6 @@ class Request:
     """One query to rerank; `Reranker.rerank_many` takes several.
 
     Attributes:
-        query: the user's words.
         candidates: from the first stage, best first; or plain texts in that order.
         top_n: passages to keep; None: the policy's.
         deadline: for this request; None: the policy's `deadline_ms`, if any.
@@ -119,12 +118,10 @@ class Reranker:
         """Rerank one query's candidates.
 
         Args:
-            query: the user's words.
             candidates: best first by the first stage, or plain texts in that order; beyond the
                 policy's K they are kept behind, unread.
             top_n: passages to keep; None: the policy's.
             deadline: for the whole call; None: the policy's.
-            force: overrules the gate.
             cancelled: set when nobody waits any more: the scorer stops at its next chunk.
 
         Returns:

@@ -53,7 +53,6 @@ class Candidate:
 
     Attributes:
         id: the caller's identifier; not required to be unique.
-        text: what the scorer reads.
         rank: 1-based position in the first stage's order.
         metadata: the caller's; carried through untouched.
         dense: cosine similarity in [-1, 1], or None where the first stage has none.

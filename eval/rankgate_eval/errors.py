@@ -28,7 +28,6 @@ class DatasetError(EvalError, InputError):
     """A data set has errors; they are reported together, not one a run.
 
     Args:
-        name: of the data set.
         findings: the errors, at least one.
         shown: how many of them the message holds; the rest is counted.
     """
@@ -56,7 +55,6 @@ class CallFailed(EvalError):
 
     Args:
         reason: such as `timeout`, `http_500`, `truncated`, `refused`, `invalid`.
-        detail: in words.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:

@@ -87,7 +87,6 @@ def open_under_test(
     """Make first stage and scorers of what the user named or handed over.
 
     Args:
-        data: the data set.
         stage: a first stage in any form that `as_first_stage` knows, or `module:attribute`; None:
             an index over the data set's passages.
         scorers: each a scorer, its name as in `choose_scorer`, or None for the default.
@@ -95,7 +94,6 @@ def open_under_test(
         first_stage: what kind of index, where `stage` is None or a `MemoryIndex`.
         id_key: for LangChain, the metadata key with the passage's id.
         cache: folder for vectors; None: they are kept until the end only.
-        tell: told of progress.
     """
     if stage is None:
         index_kind(first_stage)  # before anything is loaded

@@ -26,11 +26,9 @@ class OpenCollection:
     """One opened collection; a context manager.
 
     Args:
-        settings: which one.
         fusion: of its two lists; None: the default one.
 
     Attributes:
-        words: what it is.
         profile: what a policy has to be fitted for to fit it.
 
     Raises:

@@ -36,8 +36,6 @@ class Turn:
     """A question with its answer.
 
     Attributes:
-        id: of the turn.
-        question: in the user's words.
         answer: the text; "" where the generator failed.
         status: `answered`, `refused` or `generator_failed`.
         details: sources, nearest topics and trace, as they were sent.
@@ -57,12 +55,9 @@ class Conversation:
     """A conversation; its turns oldest first, none where only the list was asked for.
 
     Attributes:
-        id: of the conversation.
         owner: id of the key; `local` without keys.
-        collection: that it asks.
         title: its first question, until it is renamed.
         updated: when the last turn came, in UTC.
-        turns: questions and answers.
     """
 
     id: str

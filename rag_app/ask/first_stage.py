@@ -26,7 +26,6 @@ class AlsoSearched:
     """Another wording that is searched for beside the question, whose own weight is 1.
 
     Attributes:
-        text: what to search for.
         weight: of its ranks in the fusion, above 0.
         why: `last_turn` and `history` (conversation), `spelling`, `llm`; for the trace.
     """

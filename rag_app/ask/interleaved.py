@@ -47,7 +47,6 @@ class Rival:
         reranker: with it, around the scorer of the first, which remembers what it has read: a
             passage that both want is scored once.
         first_stage: its own, where it fuses otherwise; None: the first policy's candidates.
-        k: candidates that it reads.
         draw: gives uniform numbers in [0, 1).
     """
 
@@ -69,7 +68,6 @@ class Rival:
             first: of the first policy.
             candidates: that it saw, and as many more as this policy reads.
             also: further wordings that were searched for.
-            limits: the request's deadline.
         """
         own = candidates
         if self.first_stage is not None:

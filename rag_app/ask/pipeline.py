@@ -43,7 +43,6 @@ class Pipeline:
     """An opened index with everything that answers from it; parts are made when first needed.
 
     Args:
-        settings: of the application.
         store: the opened index; whoever opened it closes it.
         scorer: instead of the one that the settings name.
         generator: instead of the one that the settings name.
@@ -143,10 +142,8 @@ class Pipeline:
         """Answer one question; the last item is the result.
 
         Args:
-            question: in the user's words.
             history: earlier questions and answers of the conversation, oldest first.
             top_n: passages to keep; None: the settings', else the policy's.
-            force: overrules the gate.
             generator: `extractive` or `openai`; None: the settings'.
             pieces: give the text as it is written, too. Pieces that come before a failure stand
                 in no result: its `answer` is None.
@@ -201,7 +198,6 @@ class Pipeline:
             generator: `extractive` or `openai`; None: the settings'.
             pieces: give the text as it is written, too.
             begun: `time.perf_counter()` when the question came; None: now.
-            timings_ms: of the steps before.
             limits: as `stream`.
         """
         started = time.perf_counter() if begun is None else begun
@@ -258,7 +254,6 @@ class Pipeline:
         """What is searched for: the question, what it means after the turns before, its spelling.
 
         Args:
-            question: in the user's words.
             history: earlier questions and answers, oldest first.
             writer: an LLM for both, as far as the settings let it; None: rules alone.
             limits: as `stream`.

@@ -40,7 +40,6 @@ class Check:
     """One finding.
 
     Attributes:
-        name: what was looked at.
         verdict: `ok`; `note`, worth knowing; `problem`, has to be mended.
         detail: what was found, and how to mend it.
     """

@@ -138,7 +138,6 @@ def _of_collection(log: FeedbackLog, name: str, passages: Container[str]) -> Fee
 
     Args:
         log: of a data folder, which may have several.
-        name: of the collection.
         passages: the ids of its passages. A line that does not say its collection, as older
             versions wrote them, counts where its passage is among these.
     """

@@ -39,7 +39,6 @@ def print_result(result: AnswerResult, *, trace: bool | None = None) -> None:
     """Answer, sources, trace on stdout; the generator's failure on stderr.
 
     Args:
-        result: of the pipeline.
         trace: True: in full; None: its first line; False: not at all.
 
     """

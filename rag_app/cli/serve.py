@@ -81,9 +81,7 @@ def run_server(settings: Settings, collections: Collections, bound: socket.socke
     """Serve until a signal comes; then finish what has been begun, and raise SystemExit(0).
 
     Args:
-        settings: of the application.
         collections: the opened data folder; the caller closes it.
-        bound: the listening socket.
     """
     import uvicorn
 

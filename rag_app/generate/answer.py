@@ -39,7 +39,6 @@ class Source:
         number: the n of `[n]` in the answer; 1, 2, ... in the order of first use.
         title, source, heading, page: for people; page is where the first quote begins, or else
             the passage; None where there are no pages.
-        document_id, chunk_id: for programs.
         relevance_score: the passage's probability in [0, 1]; None where no model applied.
         quotes: the words that support the answer, in the order of their citations.
     """
@@ -85,7 +84,6 @@ class Answer:
         text: with `[n]` for source n; `REFUSAL` alone where it is refused.
         sources: those that the text cites, by number.
         refused: whether it says that the information is not there.
-        mode: which generator wrote it.
         removed_citations: citations of sources that do not exist, taken out.
         weak_citations: citations whose source shares no content word with the claim.
         read: passages that the generator read.

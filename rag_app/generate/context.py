@@ -68,7 +68,6 @@ class Context:
 
     Attributes:
         sources: numbered from 1, best first.
-        tokens: what they take.
         left_out: kept passages for which the budget had no room.
         limits: until when the answer has to be there, and whether anybody still waits for it.
     """
@@ -93,7 +92,6 @@ def build_context(
     Args:
         passages: best first.
         budget: tokens.
-        count_tokens: of a text.
         limits: of the request; None: neither a deadline nor anybody who could leave.
     """
     sources: list[SourceText] = []

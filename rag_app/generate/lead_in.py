@@ -23,7 +23,6 @@ def completed(text: str, sentence: Sentence) -> Sentence:
 
     Args:
         text: that the sentence was found in.
-        sentence: of it.
     """
     if not sentence.announces:
         return sentence

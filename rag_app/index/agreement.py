@@ -33,7 +33,6 @@ def agreed_record(
     Args:
         manifest: of the data folder.
         settings: `collection`, `space`, `data_dir` and the chunk sizes are read.
-        identity: of the embedder.
         dimension: of its vectors; asked only where the collection is new.
         rebuild: empty the collection, whatever it was filled with.
 

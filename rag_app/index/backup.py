@@ -26,7 +26,6 @@ class Backup:
     """What was copied.
 
     Attributes:
-        folder: the copy.
         files: in it.
         size: of all of them, in bytes.
     """

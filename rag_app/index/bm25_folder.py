@@ -30,7 +30,6 @@ def built_bm25(
     Args:
         folder: where it is kept; its parent must exist, and holds nothing but such folders.
         passages: (id, indexed text), in the order that decides ties.
-        analyser: how words are split.
     """
     wanted = fingerprint(identifier for identifier, _ in passages)
     # What a writer left behind that was killed while saving.
@@ -45,13 +44,7 @@ def built_bm25(
 
 
 def kept_bm25(folder: Path, wanted: str, *, analyser: Analyser) -> BM25Index | None:
-    """The index on disk; None where it is damaged, or over other passages.
-
-    Args:
-        folder: where it is kept.
-        wanted: fingerprint of the passages.
-        analyser: how words are split.
-    """
+    """The index on disk; None where it is damaged, or over other passages."""
     loaded = _loaded(folder, wanted)
     return loaded if loaded is not None and loaded.analyser == analyser else None
 

@@ -29,7 +29,6 @@ def connect(url: str, *, timeout_s: float) -> Client:
 
     Args:
         url: `http://host:port` or `https://host:port`, as the settings check it.
-        timeout_s: for one request.
 
     Raises:
         StoreError: something else than Chroma answers there.

@@ -169,7 +169,6 @@ class Manifest:
         """Note that a writer has finished, and the indexes were made for these chunks.
 
         Args:
-            name: of the collection.
             fingerprint: of the chunks' ids; what the indexes have to agree with.
         """
         with self._transaction() as db:

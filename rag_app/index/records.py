@@ -14,10 +14,8 @@ class CollectionRecord:
     """What a collection was filled with.
 
     Attributes:
-        name: of the collection.
         embedder, sha256: name and weights of the embedder.
         dimension: length of its vectors.
-        space: Chroma's vector space.
         chunking: `200/40`: tokens a chunk, and of overlap.
         dirty: whether a writer has begun and not finished.
     """
@@ -40,14 +38,12 @@ class DocumentRecord:
         source: its path as the user gave it.
         path, found_at: real path, and the path (perhaps a link) it was found at.
         kind: md, txt, html, pdf or docx.
-        title: of the document.
         sha256: of the file's bytes when it was read.
         size, mtime_ns: of the file then; mtime_ns is -1 where it was too fresh to be trusted.
         pages: of a PDF, None elsewhere.
         pipeline: version of what made its chunks.
         state: pending, indexed, or failed (never read successfully).
         error: why its newest version could not be read; None where it could.
-        chunks: how many it has.
         name: relative to the folder that was ingested: what readers may see, where the whole
             path is for whoever runs the server. "" where it was ingested before there were names.
     """
@@ -80,7 +76,6 @@ class Chunk:
 
     Attributes:
         id: 32 hexadecimal digits, from document, pipeline version and content.
-        document_id: of its document.
         position: 0-based place among the document's chunks.
         text: `document.text[start:end]`.
         heading: the headings that all of it stands under, outermost first.

@@ -281,7 +281,6 @@ class Store:
         """Write documents, replacing what they were; the number of newly encoded chunks.
 
         Args:
-            entries: documents with their chunks.
             on_encoded: told how many chunks have just been encoded.
         """
         texts = {c.id: c.indexed_text for entry in entries for c in entry.chunks}

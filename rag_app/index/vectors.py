@@ -53,7 +53,6 @@ class VectorIndex:
 
     Args:
         client: of a folder or a server; closed with this.
-        name: of the collection.
         space: cosine, l2 or ip.
         advice: what to do when Chroma fails; ends every such error.
         close: how the client is closed; None: by its own method.
@@ -99,10 +98,7 @@ class VectorIndex:
         """Open the collection on a Chroma server, made if it is not there.
 
         Args:
-            url: of the server.
-            name: of the collection there.
             space: cosine, l2 or ip.
-            timeout_s: for one request.
 
         Raises:
             StoreError: the server does not answer, or not as Chroma does.
@@ -127,8 +123,6 @@ class VectorIndex:
         it again from the manifest.
 
         Args:
-            folder: Chroma's.
-            name: of the collection.
             space: cosine, l2 or ip.
             suspect: whether a writer was killed. A half-written index can crash whoever loads it
                 (chroma#7238), so another process tries first.

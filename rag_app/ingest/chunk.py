@@ -72,8 +72,6 @@ class Chunker:
         """A document's chunks, in order; together they cover every block's text.
 
         Args:
-            document: as parsed.
-            document_id: goes into the ids.
             pipeline: version of everything that shapes chunks; goes into the ids.
         """
         index = TokenIndex(document.text, self.tokenizer)

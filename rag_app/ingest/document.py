@@ -30,7 +30,6 @@ class Limits:
 
     Attributes:
         max_bytes: size of the file, and of the text that comes out of it (characters).
-        max_pages: of a PDF.
         timeout_s: wall-clock seconds.
         memory_mb: address space of the parser process.
     """
@@ -46,7 +45,6 @@ class Block:
     """A stretch of the text: a heading line, a paragraph, a code fence or a table.
 
     Attributes:
-        kind: what it is.
         start, end: character offsets into `ParsedDocument.text`; no blank at either end.
         heading: the headings that it stands under, outermost first; a heading includes itself.
         page: 1-based page of a PDF, None elsewhere.

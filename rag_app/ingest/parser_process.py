@@ -53,7 +53,6 @@ class ParserProcess:
         """Read one file.
 
         Args:
-            path: of the file.
             kind: md, txt, html, pdf or docx.
 
         Raises:

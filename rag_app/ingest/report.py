@@ -50,7 +50,6 @@ class IngestReport:
         failed: files that could not be read; the rest went on.
         skipped: files that were passed over, counted by why: hidden, unsupported, ...
         notes: source to what the user should know about it, such as a guessed encoding.
-        documents, chunks: in the collection afterwards.
         embedded: chunks that went through the encoder in this run.
         seconds: wall-clock time.
     """

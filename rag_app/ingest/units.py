@@ -42,7 +42,6 @@ class Unit:
         weight: tokens, or a tenth of the characters where that is more.
         prose: whether a part of it may be repeated as overlap.
         closes: whether a paragraph, fence or table ends with it.
-        page: of its block.
     """
 
     start: int

@@ -28,11 +28,9 @@ class Comparison:
         candidates: of the first stage, best first.
         without: as if the gate had skipped.
         with_reranking: as if it had not.
-        policy: what the gate decides.
         retrieve_ms: milliseconds that the candidates took, the same for all.
         floor_without, floor_with: thresholds of the two ways; none where no policy fits.
         k: candidates that the second stage read.
-        choice: who scored.
         misfit: what keeps the policy in use from fitting that scorer; empty where it fits.
     """
 
@@ -92,8 +90,6 @@ def compare(
     floor, as everywhere; the way without reranking stays as the policy has it.
 
     Args:
-        pipeline: over the collection.
-        question: in the user's words.
         k: candidates to read; None: the pipeline's.
         top_n: passages to keep; None: the settings', else the policy's.
         floor: thresholds instead of the policy's; None: the policy's.

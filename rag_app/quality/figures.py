@@ -38,7 +38,6 @@ class Report:
 
     Attributes:
         name: of its folder, or of its file without the ending; stands in its address.
-        path: of the HTML.
         made: when, in UTC.
         verdict: `ship`, `ship_behind_gate`, `dont_ship`, `not_enough_data`, `not_a_fair_test`; ""
             where no `result.json` stands beside it.
@@ -93,7 +92,6 @@ def summary(
     Wilson's, at 95%.
 
     Args:
-        settings: of the application.
         recent: the questions that were answered lately.
         skip_audit: what became of those that skipped the scorer.
         traffic: counts by day.

@@ -39,11 +39,7 @@ def judge(
     """Write down what was said about sources of a turn; how many passages were judged.
 
     Args:
-        stores: where its passages are.
-        kept: the conversation.
-        turn: of it.
         sources: of the turn, as they were sent.
-        relevant: the verdict.
         kind: one of `rankgate.feedback.FEEDBACK_SOURCES`.
 
     Raises:
@@ -89,7 +85,6 @@ def note_reask(
         stores: where the passages of its collection are.
         settings: say whether feedback is kept at all.
         kept: the conversation before this question.
-        question: the new one.
         details: of its answer; the corrected spelling is read from them.
 
     Returns:

@@ -47,7 +47,6 @@ class Judging:
     """The sessions of a data folder. Thread-safe.
 
     Args:
-        data_dir: of the server.
         core: the evaluation's judging; None: what the entry point gives, once it is needed.
     """
 

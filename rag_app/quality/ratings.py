@@ -25,7 +25,6 @@ class RatingCounts:
     """How answers were rated; of several ratings of one answer the latest counts.
 
     Attributes:
-        up, down: thumbs.
         reasons: of the thumbs down, by code; "" for none given.
     """
 

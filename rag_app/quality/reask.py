@@ -33,7 +33,6 @@ def asked_again(
     """The latest turn whose question this is, asked anew; None where it is another question.
 
     Args:
-        question: the new one.
         before: earlier turns of the same conversation, oldest first.
         now: when the new one came, with a time zone.
         mended: the new one with its misspelt words corrected; None: there were none.

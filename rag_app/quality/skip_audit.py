@@ -88,10 +88,8 @@ class AuditSummary:
     Attributes:
         policy: that was in force last; None before the first question.
         rate: share of skipped questions that are looked at.
-        n: questions looked at.
         top1_changed, set_changed, answer_changed: how many of them; see `AuditRow`.
         judged: those to which a relevance model applied.
-        harmed: of the judged.
         harm: its share; None where nothing was judged.
         low, high: exact 95% interval of that share (Clopper and Pearson 1934,
             doi:10.1093/biomet/26.4.404).
@@ -153,7 +151,6 @@ class SkipAudit:
         rate: share of the skipped questions, in [0, 1]; 0 starts no thread.
         busy: whether somebody waits for an answer at the moment.
         draw: gives uniform numbers in [0, 1).
-        waiting: questions that may wait.
         patience_s: seconds that one may wait.
 
     Raises:

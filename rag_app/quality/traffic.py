@@ -43,7 +43,6 @@ class Watched:
     """The traffic of one collection under the policy that was in force last.
 
     Attributes:
-        policy: its name.
         promise: of its calibration; None where the policy makes none.
         weeks: the latest first.
     """
@@ -85,9 +84,6 @@ class Traffic:
         """Count a question. Never fails: its answer has nothing to do with it.
 
         Args:
-            outcome: of the reranker.
-            policy: in force.
-            collection: that was asked.
             now: with a time zone; None: the time.
         """
         moment = datetime.now(UTC) if now is None else now.astimezone(UTC)

@@ -92,10 +92,8 @@ class Trial:
         Args:
             together: what both made of it.
             policies: both.
-            collection: that was asked.
             cited: ids of the passages that the answer cites.
             conversation: that it belongs to; None: it stands alone.
-            turn: of the conversation.
         """
         identifier = uuid.uuid4().hex if turn is None else turn
         teams = [together.teams.get(chunk) for chunk in cited]
@@ -122,10 +120,8 @@ class Trial:
         """What somebody said of passages of an answer; what was said last counts. Never fails.
 
         Args:
-            turn: of the answer.
             teams: its passages, to who drafted them.
             chunks: ids of those that were judged.
-            relevant: the verdict.
         """
         rows = [(turn, c, teams[c], 1 if relevant else -1) for c in chunks if c in teams]
         self._write("INSERT OR REPLACE INTO credit VALUES (?, ?, ?, ?)", rows)

@@ -23,7 +23,6 @@ class Trust:
 
     Attributes:
         found: the same measure as in an evaluation's report; None below `LEAST_RATED`.
-        n: rated questions.
         low, high: exact 95% interval of the share that people found relevant.
         unhelped: share of the rated questions of which no cited passage was found relevant: the
             mixture of this log, and at most the share that is unanswerable.
@@ -47,8 +46,6 @@ def trust_of(
     Args:
         log: of a data folder.
         policy: name of the policy in force when the answer was shown.
-        collection: that was asked.
-        promise: of the policy.
     """
     latest = {
         (j.query, j.passage_id): j

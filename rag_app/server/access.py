@@ -86,7 +86,6 @@ class Access:
 
         Args:
             key: as it was made.
-            response: gets the cookie.
             secure: whether the request came over HTTPS.
         """
         record = self.keys.authenticate(key.strip())

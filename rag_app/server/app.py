@@ -56,7 +56,6 @@ def create_app(
     """The application over one data folder.
 
     Args:
-        settings: of the application.
         collections: the opened data folder, which the caller closes; None: opened when the server
             starts and closed when it stops.
         judging: the judging sessions; None: those of the data folder.
@@ -163,7 +162,6 @@ async def forgetting(
     """Delete what is too old before the block begins, and once a day while it lasts.
 
     Args:
-        conversations: that are kept.
         days: since the last turn; None: everything is kept for ever.
         every_s: seconds between two looks.
 

@@ -36,8 +36,6 @@ class CollectionInfo:
     """What a collection holds.
 
     Attributes:
-        name: of the collection.
-        documents: indexed documents.
         passages: what they were cut into; 0 means that there is nothing to answer from yet.
     """
 
@@ -151,7 +149,6 @@ class Collections:
         """The collection's store, for reading; opened with the first call.
 
         Args:
-            name: of the collection.
             create: make it where there is none.
 
         Raises:

@@ -52,7 +52,6 @@ class RequestChecks:
     """Wraps the application.
 
     Args:
-        app: what is guarded.
         access: recognises callers.
         hosts: names under which the server may be addressed, without ports; "*" for any. Keeps
             foreign pages from reaching it under a name of theirs (DNS rebinding).

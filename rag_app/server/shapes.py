@@ -32,7 +32,6 @@ def source_shape(source: Source, name: str, principal: Principal) -> dict[str, A
     """A cited source; its score and the whole path of its file for evaluators only.
 
     Args:
-        source: of the answer.
         name: of its document, relative to the folder that was ingested.
         principal: the caller.
     """
@@ -109,7 +108,6 @@ def kept_shape(
     The key may have had another role when it asked, and older versions kept whole paths.
 
     Args:
-        details: of the turn.
         known: the passages of its collection by chunk id; those that are gone are absent.
         principal: the caller.
     """

@@ -58,8 +58,6 @@ class Job:
     """One upload.
 
     Attributes:
-        id: of the job.
-        collection: where to.
         files: each with its own fate.
         state: queued, running, done (every file is through, well or not).
         chunks: passages written so far.

@@ -115,7 +115,6 @@ class Workers:
 
         Args:
             make: gets the limits, as `run`.
-            request: which it answers.
 
         Raises:
             ApiError: as `run`; it may come after items.

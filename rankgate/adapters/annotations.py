@@ -42,7 +42,6 @@ def annotated(
 
     Args:
         metadata: the passage's own.
-        outcome: of its query.
         passage: as the outcome holds it.
         extra: further keys of `METADATA_KEYS` that a first stage knows of this passage.
     """

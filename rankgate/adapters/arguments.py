@@ -82,8 +82,6 @@ class CallSettings:
     """What a caller may set for one call; None: the component's own, or the policy's.
 
     Attributes:
-        k: candidates to fetch.
-        top_n: passages to return.
         force: `rerank` or `skip` overrules the gate.
         deadline: for the scorer and what follows.
 

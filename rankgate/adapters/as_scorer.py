@@ -140,9 +140,7 @@ class TakenScorer:
     whose scores depend on the whole list (`pointwise = False` on it) is asked once.
 
     Args:
-        thing: what scores.
         ask: how it is asked, with query and texts; one number a text comes back.
-        info: what it is called.
         pointwise: whether a text's score is its own.
     """
 

@@ -73,8 +73,6 @@ def known_profile(
     Args:
         given: the caller's profile.
         embedder: the caller's name for the embedder.
-        found: the store's.
-        space: of the vectors.
     """
     known = Profile() if given is None else given
     names = (embedder, known.embedder, found)

@@ -222,7 +222,6 @@ class LateReranker:
         """The outcome with the notes of the first stage, and of the number that was asked for.
 
         Args:
-            outcome: of a query.
             k: candidates that the caller or the component asked for; None: the policy's number.
             *found: the first stage's notes.
         """

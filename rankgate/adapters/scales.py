@@ -27,7 +27,6 @@ class Scale:
     """One meaning that a store's scores can have.
 
     Attributes:
-        name: short name.
         higher: whether higher is better.
         space: what `inverse` gives: `cosine`, `ip` (inner product) or `l2` (squared distance).
         inverse: from scores to that, array by array.

@@ -146,9 +146,7 @@ class ScoreReader:
         """The cosines of one query's passages.
 
         Args:
-            query: what was asked.
             ids: of the passages in the store; None where it does not say.
-            texts: theirs.
             scores: one each, in the store's order.
             ordered: whether that order is the scores', as it is not after diversification.
 

@@ -32,7 +32,6 @@ class Decision:
     """The gate's decision with what it was made from.
 
     Attributes:
-        action: rerank or skip.
         reason: a short code; the full list stands in docs/gate.md.
         detail: the reason in a sentence, with the numbers.
         forced: the second stage was wanted but cannot run (no time, breaker open); the

@@ -65,7 +65,6 @@ class CandidateList:
             candidates: best first by the first stage.
             scores: of the first K of them, in their order; None: nothing was read.
             k: candidates that count.
-            signals: of the query.
         """
         head = candidates[:k]
         read = np.empty(0, dtype=np.intp)
@@ -104,7 +103,6 @@ class Ranking:
         path: which stage ordered. Without scores it is `skipped`; whether that was a choice or a
             failure is the caller's to say.
         reason: why a result with scores is degraded; "" where it is not.
-        detail: that in a sentence.
         notes: what the reader of the outcome should know.
     """
 
@@ -168,7 +166,6 @@ def rank(
     a probability.
 
     Args:
-        query: the user's words.
         candidates: best first by the first stage.
         scores: of the first K; None orders by the first stage.
         section: relevance models, floor, K.

@@ -28,7 +28,6 @@ class Section:
         first_stage: relevance model of skipped and degraded results; None likewise.
         floor: refusing and dropping.
         k: candidates that are kept after fusion, which the second stage reads.
-        top_n: passages that are kept.
         deadline_ms: time for the whole reranking where the caller gives none; None: no limit.
         reserve_ms: part of the deadline kept back for falling back.
     """

@@ -207,7 +207,6 @@ def compute_signals(
     """Compute every signal once.
 
     Args:
-        query: the user's words.
         candidates: from the first stage, any order.
         lexicon: lower-cased words that the corpus contains; None: unknown words not judged.
         remaining_ms: time left, for the gate's eyes.

@@ -101,7 +101,6 @@ def bert_graph(tensors: Mapping[str, Array], shape: BertShape) -> bytes:
 
     Args:
         tensors: those of `layer_shapes`; cast to float32.
-        shape: the configuration.
     """
     return _Graph(tensors, shape).built()
 

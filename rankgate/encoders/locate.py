@@ -25,7 +25,6 @@ class ModelFiles:
     Attributes:
         name: short name, used in scorer ids.
         folder: holds config.json, tokenizer.json and model.safetensors.
-        sha256: of model.safetensors.
         found_in: `path`, `package` or `hub`.
     """
 

@@ -38,7 +38,6 @@ class QueryEncoder:
 
     Attributes:
         file: what `save_query_layers` wrote, as an absolute path.
-        sha256: of the file.
         encoder: whose passages it was tuned for.
     """
 
@@ -60,7 +59,6 @@ class QueryEncoder:
 
         Args:
             file: as `save_query_layers` wrote it.
-            encoder: of the passages.
             sha256: of the file; None: not checked.
 
         Raises:
@@ -136,7 +134,6 @@ def save_query_layers(state: Mapping[str, npt.ArrayLike], file: str | Path, *, e
 
     Args:
         state: of the copy, as numpy takes it; what is no layer (embeddings, pooler) is left out.
-        file: to write.
         encoder: sha256 of the encoder that was copied.
 
     Raises:

@@ -28,7 +28,6 @@ class SharedTokens:
 
     Args:
         folder: made where it is missing.
-        encoder: whose vectors they are.
         max_bytes: room on disk; the least recently used texts go where it is short.
 
     Attributes:

@@ -40,7 +40,6 @@ class TokenStore:
     98 bytes a token at 384 dimensions, see `packing`. A cache: it can be deleted at any time.
 
     Args:
-        path: the SQLite file.
         encoder: name and hash of the encoder; a store of another encoder is emptied, with a
             warning; one that holds whole vectors (up to rankgate 0.1) is packed when it is opened.
         dimension: length of a vector.

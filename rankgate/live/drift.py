@@ -33,8 +33,6 @@ class Day:
 
     Attributes:
         day: in UTC.
-        n: questions.
-        skipped: that the gate skipped.
         refused: to which nothing was handed on.
     """
 

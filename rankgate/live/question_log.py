@@ -27,10 +27,7 @@ def log_question(
     """Append one question: a JSON line, for the owner of the file alone.
 
     Args:
-        file: the log.
-        outcome: of the question.
         session: of the conversation that it stands in; questions of one are not independent.
-        collection: that was asked.
     """
     row = {
         "version": 1,

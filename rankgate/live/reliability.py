@@ -30,7 +30,6 @@ class Bin:
 
     Attributes:
         low, high: least and greatest probability in it.
-        n: passages.
         predicted: mean probability.
         observed: share that is relevant.
         observed_low, observed_high: exact 95% binomial interval of that share, of Kish's
@@ -52,7 +51,6 @@ class Reliability:
     """How probabilities compare with what came true; rates and means as passages weigh.
 
     Attributes:
-        n: passages.
         base_rate: share that is relevant, in [0, 1].
         predicted: mean probability.
         brier: mean squared error, in [0, 1], lower is better (Brier 1950,

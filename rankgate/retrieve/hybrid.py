@@ -118,7 +118,6 @@ def fuse_candidates(
         dense: id to cosine in [-1, 1], best first, at least `list_depth(k)` of them if there
             are so many.
         bm25: id to BM25 score, best first, likewise.
-        fusion: how to merge.
         k: at most so many candidates.
         missing_dense: cosines for these ids.
         missing_bm25: BM25 scores for these ids.

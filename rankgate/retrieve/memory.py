@@ -114,7 +114,6 @@ class MemoryIndex:
         """The lists of one question.
 
         Args:
-            query: the question.
             vector: (d,) its unit vector; None: the encoder's, made when it is first needed.
             hidden: passages that do not exist for this search. (BM25's term statistics still
                 count them: a few passages of a corpus do not move them.)
@@ -146,7 +145,6 @@ class MemoryIndex:
         with the query, so it may be short.
 
         Args:
-            query: the question.
             k: candidates wanted, at least 1.
             kind: `hybrid`, `dense` or `bm25`.
             fusion: of a hybrid list; None: the default one.
@@ -190,8 +188,6 @@ class MemoryLists:
     """One question's scores over a `MemoryIndex`, each kind computed when it is first needed.
 
     Args:
-        index: what is searched.
-        query: the question.
         vector: (d,) its unit vector; None: the index's encoder makes it.
         gone: rows that do not exist for this question.
     """

@@ -121,7 +121,6 @@ class LateInteractionScorer:
 
         Args:
             path: folder of the encoder; None: all-MiniLM-L6-v2 as `find_minilm` finds it.
-            token_store: see the class.
             allow_hub: whether the Hugging Face hub may be asked for the encoder.
             query: file of a `QueryEncoder`; None: the bundled one where it fits the encoder.
             plain: MaxSim with the encoder alone: neither the best window of 32 tokens, half and

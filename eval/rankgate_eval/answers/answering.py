@@ -33,7 +33,6 @@ class SystemAnswer:
     """What a system answered, and from what.
 
     Attributes:
-        text: the answer.
         contexts: (id, text) of the passages, best first.
         refused: whether it refused.
     """
@@ -225,8 +224,6 @@ async def make_samples(
     stops the run (a budget, a kill) leaves whole pairs behind.
 
     Args:
-        questions: which.
-        arms: name to arm.
         judge: None: keyless metrics only.
         calls: the way to every paid answer.
         progress: told how many questions are done, of how many.

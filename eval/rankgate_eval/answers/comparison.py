@@ -36,8 +36,6 @@ class Pairs:
     """One metric of two arms, on the questions that have it in both.
 
     Attributes:
-        questions: these questions.
-        before, after: values.
         difference: None where there is no pair.
     """
 
@@ -314,7 +312,6 @@ def changed_contexts(
     Args:
         questions: in which order.
         before: one arm's samples by question id.
-        after: the other's.
         arms: both arms' names.
         metrics: that tell a better answer from a worse one; the first on which they differ does.
     """

@@ -75,8 +75,6 @@ class ApiGenerator:
     """A language model behind an OpenAI-compatible API.
 
     Args:
-        endpoint: the model.
-        system: the system prompt.
         refusals: beginnings of answers that are refusals, beside our own sentence.
     """
 
@@ -127,7 +125,6 @@ class LocalGenerator:
     A LangChain runnable is invoked with `{"question": ..., "context": ...}`.
 
     Args:
-        target: the function or object.
         name: for the record.
         identity: plain data that its answers depend on; None: its own `identity`, else its name.
             Answers are kept by it: change it when the object changes.
@@ -302,7 +299,6 @@ def is_refusal(text: str, markers: Sequence[str] = ()) -> bool:
     """Whether an answer begins with the refusal, or with another generator's, or denies.
 
     Args:
-        text: the answer.
         markers: beginnings of further refusals; case, quotes and apostrophes do not count.
     """
     plain = _plain(text)

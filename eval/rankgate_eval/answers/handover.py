@@ -36,7 +36,6 @@ class HandOver:
     Attributes:
         arms: arm to question id to passages.
         skip_rate: share of the questions on which the policy's gate skipped; 0 without one.
-        scorer: id of the scorer.
         policy: that was used, at this k and top_n.
         first_stage: which scores the candidates carry.
         k: candidates that the scorer read.
@@ -86,7 +85,6 @@ def hand_over(
 
     Args:
         stage: the first stage.
-        data: the corpus.
         questions: they need not be the data set's own.
         scorer: reads the first `k` candidates.
         policy: None: the default one if it fits the scorer, else always reranking.
@@ -95,7 +93,6 @@ def hand_over(
         top_n: passages handed over, at least 1; None: the policy's.
         arms: which of `ARMS`.
         max_failures: share of the questions on which first stage or scorer may fail.
-        tell: told of progress.
 
     Raises:
         InputError: an unknown arm, or k below top_n.

@@ -47,13 +47,11 @@ class Judge:
     """A judge at an endpoint, with the embeddings that answer relevancy needs.
 
     Attributes:
-        endpoint: the language model.
         embeddings: an `Endpoint` of embeddings, or `LocalEmbeddings`; None: answer relevancy
             is not measured.
         mode: how structured data is asked for, of `MODES`.
         strictness: questions that answer relevancy samples.
         repeat: judgings of each answer; two and more tell how far the judge agrees with itself.
-        metrics: which to measure.
     """
 
     endpoint: Endpoint
@@ -112,7 +110,6 @@ class Judge:
             question: with its references; the first one is compared with.
             texts: the passages that the answer was written from, best first.
             answer: not a refusal.
-            calls: where answers are kept.
 
         Raises:
             EndpointError: nothing can work at the judge.

@@ -29,7 +29,6 @@ class AskedQuestion:
 
     Attributes:
         id: unique.
-        text: as it is asked.
         references: right answers, each of which will do; none where no answer is known.
         answerable: whether the corpus answers it; None: unknown, then no refusal is called
             right or wrong.
@@ -245,7 +244,6 @@ class Sample:
     """What became of a question in an arm.
 
     Attributes:
-        handed: the passages.
         answer: None where there is none.
         failure: why there is none; empty where there is.
         detail: the same in words.

@@ -70,7 +70,6 @@ def build_metrics(
     """Metric name to its `ascore`, over this judge; without embeddings no answer relevancy.
 
     Args:
-        llm: the judge.
         embeddings: a `BaseRagasEmbedding`; None: none.
         strictness: questions that answer relevancy samples.
     """

@@ -64,8 +64,6 @@ def estimate_of(calls: Calls, prices: Prices, paid: Container[str]) -> dict[str,
     """What the rehearsed run would send: calls, tokens and cost by role.
 
     Args:
-        calls: of the rehearsal.
-        prices: of the models.
         paid: keys that are kept already, and not sent again.
     """
     roles: dict[str, dict[str, Any]] = {}

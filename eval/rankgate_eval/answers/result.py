@@ -37,7 +37,6 @@ class Comparison:
         after: the arm that the verdict is about.
         fields: of the questions, as strata.
         seed: of intervals and tests.
-        standards: of the verdict.
         extractive: whether the answers were quoted word for word.
         unfair: why the questions are no fair test of the policy; None: they are.
     """
@@ -238,7 +237,6 @@ class EndToEnd:
 
     Attributes:
         section: plain data; see `to_dict`.
-        questions: that were asked.
         samples: arm to question id to what became of it.
     """
 

@@ -43,7 +43,6 @@ class Spending:
 
     Attributes:
         max_cost: in the currency of the prices, of all runs over one folder; None: no limit.
-        prices: of the models.
         concurrency: calls on their way at once; a kill can lose so many, no more.
     """
 
@@ -76,9 +75,7 @@ def compare_answers(
         comparison: of what, decided how; None: the last arm with the first.
         folder: where paid answers are kept; None: nowhere, then nothing can be resumed.
         spending: None: the defaults.
-        skip_rate: of the policy's gate.
         made: how it was made, for the record.
-        tell: told of progress.
 
     Raises:
         InputError: no questions, fewer than two arms, passages without a generator, or an arm

@@ -43,7 +43,6 @@ class Calibration:
     """The policy, and what is known about it.
 
     Attributes:
-        policy: to be saved.
         kind: the section that was fitted.
         report: plain data: what was fitted, the checks, and the numbers on held-out queries.
     """
@@ -100,7 +99,6 @@ def calibrate(
     why. With fewer than `LEAST_JUDGED` judged queries the base's numbers stay.
 
     Args:
-        data: the data set.
         stage: the first stage.
         scorer: the second.
         split: the queries to fit on; None: all.
@@ -110,7 +108,6 @@ def calibrate(
         questions: further ones that the corpus does not answer.
         negatives: which ones are made of the data set's own: of `removed` and `near_miss`.
         k: candidates that are asked for; the policy is fitted for as many as come.
-        top_n: passages that are kept.
         max_loss: mean nDCG@10 that the gate may lose; ignored where `skip_rate` is given.
         skip_rate: share of the queries that the gate should skip.
         false_refusals: share of the answerable queries that the floor may refuse.
@@ -123,7 +120,6 @@ def calibrate(
         embedder: name of the model that made the system's vectors, where it cannot say.
         command: how this was called, for the record.
         notes: what a reader should know already.
-        tell: told of progress.
 
     Raises:
         InputError: no such split, no judged query, or an argument out of range.
@@ -176,12 +172,10 @@ def fit_material(
 
     Args:
         data: the data set that was read.
-        material: what was read.
         options: what is asked for; kind, folds, seed and lexicon are the material's.
         base: as in `calibrate`.
         command: as in `calibrate`.
         notes: as in `calibrate`.
-        tell: told of progress.
 
     Raises:
         PolicyError: `base` does not fit the scorer.

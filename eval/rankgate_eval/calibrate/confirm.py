@@ -48,7 +48,6 @@ class Check:
     Attributes:
         passed: whether it may stay.
         reason: in a sentence, with the numbers.
-        numbers: plain data behind it.
     """
 
     passed: bool
@@ -106,7 +105,6 @@ def fit_checked(
 
     Args:
         rows: answerable and unanswerable queries, in any order.
-        options: what is asked for.
         without: parts that are not to be fitted at all.
         progress: told after each round.
 

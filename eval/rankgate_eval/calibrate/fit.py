@@ -105,7 +105,6 @@ def fit_parts(
 
     Args:
         rows: answerable and unanswerable queries.
-        options: what is asked for.
         without: parts that are left out, of `PARTS`.
         raw_alone: whether the relevance model of reranked results reads the scorer's values
             alone (Platt's scaling), and so leaves its order as it is.

@@ -73,7 +73,6 @@ def gate_signals(signals: Sequence[Signals], *, lexicon: bool) -> tuple[str, ...
     """The signals that all of these queries have and that vary between them.
 
     Args:
-        signals: of the queries.
         lexicon: whether the product will know the corpus's words; without them
             `unknown_share` is missing there, and a gate that needs it never skips.
     """

@@ -45,7 +45,6 @@ class Material:
         fusion: that the first stage ran with; None: its own.
         reading: the rows.
         profile: of first stage and scorer.
-        scorer: who scored.
         lexicon: whether the corpus's words are known.
     """
 

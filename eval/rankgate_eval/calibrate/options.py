@@ -18,8 +18,6 @@ class FitOptions:
         skip_rate: share of the queries to skip; None where `max_loss` is given.
         false_refusals: share of the answerable queries that the floor may refuse.
         confidence: of the bound on that share.
-        top_n: passages that are kept.
-        folds: of the cross-fitting.
         seed: of the folds and of the intervals.
         lexicon: whether `unknown_share` may be used.
         prior: share of unanswerable questions that the probabilities are for; None: as they come.

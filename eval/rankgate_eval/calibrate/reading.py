@@ -62,16 +62,13 @@ def read_rows(
 
     Args:
         stage: the first stage.
-        data: the data set.
         judged: answerable queries; each is read a second time with its passages removed, if
             that is asked for.
         unanswerable: queries of the data set that the floor should refuse.
         questions: further questions that the corpus does not answer.
         scorer: reads the first k; its scores are kept while reading, since with a passage
             removed most of the list stays.
-        k: candidates read.
         kind: scores that are kept on the candidates; None: what all of them carry.
-        lexicon: words of the corpus.
         report: told how far it is.
         removed: whether the judged are read again without their passages.
 

@@ -42,7 +42,6 @@ class FittedRelevance:
     """A logistic over relevance features, and what was left out of it.
 
     Attributes:
-        model: the logistic.
         dropped: feature to the reason: it does not vary, or its weight contradicts its meaning.
         n: queries that it was fitted on.
         unanswerable: share of unanswerable queries in the mixture that it gives probabilities of.
@@ -88,7 +87,6 @@ def fit_relevance(
 
     Args:
         rows: queries, answerable and not.
-        names: of features.
         scored: the candidates as the scorer read them, or as the first stage gave them.
         ridge: of the list-wise step, on standardised features, against the mean loss of a query.
         prior: share of unanswerable queries that the probabilities are for; None: as they come.

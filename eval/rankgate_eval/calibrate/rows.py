@@ -54,7 +54,6 @@ class Row:
         stratum: `answerable`, or the kind of unanswerable.
         group: document group, the unit of cross-fitting and of the bootstrap.
         corpus: corpora weigh the same in a fit; "" where there is one.
-        signals: what the gate sees.
         listed: the candidates as `rankgate.decide.rank` orders them, with the scores that the
             scorer gave; without scores where it failed, so that the first stage serves the query.
         relevant: (n,) truth; all False for an unanswerable query.
@@ -114,12 +113,10 @@ def row_of(
 
     Args:
         candidates: in first-stage order.
-        signals: of them.
         scores: of all of them; None where the scorer failed. Where some were not read and the
             scorer gives no order for them, it counts as failed: the engine would call that
             degraded.
         gold: ids of the relevant passages; not looked at outside the stratum `answerable`.
-        query_id: of the query.
         stratum: see `Row`.
         group: see `Row`.
         corpus: see `Row`.

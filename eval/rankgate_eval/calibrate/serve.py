@@ -50,12 +50,10 @@ class Served:
     """A row as a policy serves it, beside what it would have been otherwise.
 
     Attributes:
-        row: the query.
         reranked: on the reranked path, whatever the gate says; where the scorer failed, the
             first stage's.
         skipped: on the first stage's path.
         skips: whether the gate skipped.
-        floor: that was applied.
         top_n: passages that are handed over.
         harm: the gate's fitted probability; None without a model.
     """
@@ -154,8 +152,6 @@ def serve(row: Row, section: Section, *, before: Served | None = None) -> Served
     """The row under a policy's section.
 
     Args:
-        row: the query.
-        section: of the policy.
         before: the row under a section with the same relevance models: nothing is ordered anew.
     """
     if before is None:

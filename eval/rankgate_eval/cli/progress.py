@@ -21,11 +21,7 @@ _ISSUES = "the project's issue tracker"
 
 
 class Teller:
-    """Progress: one line that is rewritten on a terminal, a line now and then elsewhere.
-
-    Args:
-        clock: in seconds.
-    """
+    """Progress: one line that is rewritten on a terminal, a line now and then elsewhere."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

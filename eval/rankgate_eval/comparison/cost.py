@@ -43,10 +43,6 @@ class Tariff:
 def parse_tariffs(given: Sequence[str], known: Collection[str]) -> dict[str, Tariff]:
     """Prices by scorer, each written `NAME=USD` or `NAME=USD/UNIT`.
 
-    Args:
-        given: as typed.
-        known: names of the scorers.
-
     Raises:
         InputError: another form, an unknown scorer, or two prices for one.
     """

@@ -72,7 +72,6 @@ def compare_scorers(
     """Measure every scorer at every K, test it, and say which to take.
 
     Args:
-        data: the data set.
         stage: the first stage under test.
         scorers: name to scorer, at least one.
         policies: each for the scorer that it was fitted for. A scorer without one has the default
@@ -80,11 +79,8 @@ def compare_scorers(
         split: None: all queries.
         ks: candidates to read; those below top_n are left out.
         settings: how to measure; its `k` is that of the baseline alone.
-        tariffs: name to price.
         cpu_hour_usd: price of an hour of one processor, for scorers without a price.
         made: how this was called, for the record.
-        tell: told of progress.
-        clock: in seconds.
 
     Raises:
         InputError: no scorer, no K, nothing judged, or policies that cannot share a first stage.

@@ -74,8 +74,6 @@ class Pair:
     """Two scorers at the same K in the same arm.
 
     Attributes:
-        first, second: their names.
-        k: candidates read.
         arm: `rerank` or `policy`.
         change: nDCG@10 of the second minus that of the first.
         adjusted_p: Holm-adjusted over all pairs.
@@ -94,15 +92,11 @@ class Comparison:
     """What `rankgate eval compare` found.
 
     Attributes:
-        n: judged queries.
-        clusters: their document groups.
-        top_n: passages that are kept.
         baseline: position in `points` of the order without a scorer that has the highest
             nDCG@10. It is made of `baseline_k` candidates, whatever the scorers read.
         baseline_k: the policy's K, or the usual one.
         recall_curve: of the first stage, with its knee.
         points: those without a scorer, then by scorer, K and arm.
-        pairs: between scorers.
         budget_ms: None where none was given.
         best: position of the highest nDCG@10 among the points that may be taken; None where
             there is none.

@@ -31,7 +31,6 @@ class Lists:
     Attributes:
         base: to the depth of the recall curve; its head of `k` is what the baseline orders.
         read: as deep as the scorers read.
-        k: of the baseline.
         depth: of the recall curve.
         notes: what a reader should know.
     """
@@ -113,10 +112,7 @@ class Reader:
     """How every scorer reads.
 
     Attributes:
-        lexicon: words of the corpus.
         max_failures: share of the queries on which a scorer may fail.
-        tell: told of progress.
-        clock: in seconds.
     """
 
     lexicon: Collection[str]

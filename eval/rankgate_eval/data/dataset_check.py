@@ -42,7 +42,6 @@ class DatasetReport:
     """What the check found.
 
     Attributes:
-        name: of the data set.
         errors: what makes it unusable; none where it can be evaluated on.
         warnings: what a reader of the results should know.
         counts: passages, queries, judgements, judged_queries (with a relevant passage),

@@ -52,7 +52,6 @@ def export(
     unequal chances: `propensity` has each one's, and its inverse is its weight.
 
     Args:
-        session: with verdicts.
         folder: made if need be: corpus.jsonl, queries.jsonl, qrels/judged.tsv, judged.jsonl.
         corpus: passage id to text, of all passages; None: those that were shown, among which
             every first stage looks good.

@@ -39,7 +39,6 @@ class Filled:
         judged: questions that the model has judged, earlier ones included.
         missing: reason to how many questions it could not.
         cost: of all calls of the session, in `currency`; None where no price is known.
-        currency: of the prices.
         stopped: why the rest was not asked; None where all was.
     """
 
@@ -86,12 +85,10 @@ def fill(
 
     Args:
         session: its verdicts are added as they come.
-        endpoint: of the model.
         folder: where paid answers are kept, so that nothing is paid for twice; None: nowhere.
         prices: of the model, a million tokens.
         max_cost: of all calls of the folder; needs a price.
         concurrency: calls on their way at once.
-        tell: told of progress.
 
     Raises:
         EndpointError: nothing can work there.

@@ -34,7 +34,6 @@ class Question:
 
     Attributes:
         id: unique in its session.
-        text: the question.
         shown: ids of the passages to judge: the best of both ways, once each, in random order.
         without: ids of the best passages without the reranker, best first.
         reranked: likewise with it.
@@ -54,12 +53,9 @@ class Ways:
     """One question answered in all ways, on the same candidates.
 
     Attributes:
-        text: the question.
         without: as if the gate had skipped.
         reranked: as if it had not.
-        decided: what the policy does.
         threshold: the gate's, of its probability of harm; None where it has none.
-        floor: the policy's.
     """
 
     text: str

@@ -42,9 +42,6 @@ class Verdict:
     """One judge's answer to one question; a later one of the same judge replaces it.
 
     Attributes:
-        question: id.
-        judge: a name.
-        kind: what was said.
         grades: passage id to grade, all of those shown where `kind` is graded; else none.
         model: whether the judge is a language model, whose word is rectified and never taken.
         seconds: that it took; None where nobody measured.
@@ -67,7 +64,6 @@ class Session:
     """An opened session.
 
     Args:
-        file: where it is kept.
         questions: in the order of drawing.
         passages: id to text of what is shown.
         top_n: passages of each way that are shown.

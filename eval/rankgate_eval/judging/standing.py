@@ -23,8 +23,6 @@ class Agreement:
     """Two judges on the passages that both graded.
 
     Attributes:
-        judges: their names.
-        passages: so many.
         relevant: Cohen's kappa of relevant or not (Educ. Psychol. Meas. 20, 1960).
         graded: of the grades, a disagreement counting by its square (Psychol. Bull. 70, 1968).
             None where both gave one and the same grade to all: then chance explains it all.

@@ -21,7 +21,6 @@ class Answered:
 
     Attributes:
         ways: question id to its outcomes, in the order asked for.
-        k, top_n: as used.
         policy: name of the one that ran.
     """
 
@@ -48,7 +47,6 @@ def read_ways(
     Judgements that the data may have are not looked at.
 
     Args:
-        data: with the questions.
         stage: the first stage.
         scorer: the second.
         query_ids: which questions; None: all.
@@ -56,7 +54,6 @@ def read_ways(
         k: candidates to read; None: the policy's.
         top_n: passages to hand over; None: the policy's.
         max_failures: share of the questions on which first stage or scorer may fail.
-        tell: told of progress.
 
     Raises:
         SystemFailedError: first stage or scorer failed too often.

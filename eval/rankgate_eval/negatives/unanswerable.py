@@ -33,8 +33,6 @@ class Question:
 
     Attributes:
         id: unique among all questions of the calibration.
-        text: its words.
-        stratum: of which kind.
         group: document group of the question that it was made from; None: its own.
     """
 
@@ -52,7 +50,6 @@ class WithoutStage:
     the rest of its list for scoring.
 
     Args:
-        inner: the system under test.
         hidden: query id to the passages that do not exist for it.
     """
 
@@ -112,7 +109,6 @@ def foreign_questions(
     """Questions of other data sets, evenly from each.
 
     Args:
-        others: the data sets.
         split: theirs that is read; where one has no such split, all of its queries.
         at_most: questions in all.
         own: texts of the data set under test, which are not foreign.

@@ -122,7 +122,6 @@ class Purpose:
 
     Attributes:
         role: `generator`, `judge` or `embeddings`.
-        sample: the question's id.
         metric: the metric, or `answer`.
     """
 
@@ -135,7 +134,6 @@ class Calls:
     """Sends what is not in the store, a bounded number at a time.
 
     Args:
-        store: where answers are kept.
         budget: None: no limit.
         concurrency: calls on their way at once, at least 1; also how many a kill can lose.
 

@@ -199,7 +199,6 @@ class Model:
         parameters: of every call, such as temperature and max_tokens. None as a value leaves
             a default parameter out, for models that refuse it.
         api_key: never shown; None for a server that wants none.
-        timeout_s: of one attempt.
         max_retries: how often a call is repeated that was answered 408, 409, 429 or 5xx, or not
             at all; at least 0. The client waits as Retry-After says, up to two minutes.
     """

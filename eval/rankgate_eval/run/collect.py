@@ -82,14 +82,10 @@ def collect(
     than `max_failures` of all queries, the rest is not asked deeper at all.
 
     Args:
-        stage: the system under test.
-        data: where the queries are.
-        query_ids: which of them.
         k: candidates that a second stage reads, at least 1; a longer list is cut.
         depth: how far down to look, for the recall curve, at least k; None: k.
         max_failures: share of the queries in [0, 1] that may fail.
         progress: told after each query.
-        clock: in seconds.
 
     Raises:
         InputError: an unknown query, or k or max_failures out of range.

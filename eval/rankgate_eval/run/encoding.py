@@ -29,7 +29,6 @@ def build_index(
     """An index over the data set's passages.
 
     Args:
-        data: the data set.
         kind: `bm25` needs no encoder.
         encoder: for `dense` and `hybrid`; None: all-MiniLM-L6-v2.
         store: token vectors are kept there too, where `encoder` is a `TokenEncoder`.

@@ -46,9 +46,7 @@ class EvalSettings:
         seed: of folds, intervals and tests.
         folds: of the tuned first stage.
         resamples: of every interval.
-        permutations: of every test.
         max_failures: share of the queries on which first stage or scorer may fail.
-        standards: of the verdict.
     """
 
     k: int | None = None
@@ -81,17 +79,12 @@ class Experiment:
     """Everything that was measured, before any statistics.
 
     Attributes:
-        data: the data set.
-        split: of it.
         stage: the first stage.
         judged: queries that stand in the averages.
         unanswerable: queries that the floor should refuse.
         pool: both, read once.
         arms: both, in every arm.
         k, depth, top_n: as used; depth is k where the first stage cannot be asked deeper.
-        settings: as given.
-        scorer: who scored.
-        lexicon: words of the corpus.
     """
 
     data: Dataset
@@ -123,14 +116,10 @@ def run_experiment(
     """Retrieve, score and order.
 
     Args:
-        data: the data set.
         stage: the first stage under test.
         scorer: the second stage.
         policy: None: the default one if it fits, else always reranking.
         split: None: all queries.
-        settings: how to measure.
-        tell: told of progress.
-        clock: in seconds.
 
     Raises:
         InputError: no such split, or none of its queries is judged.

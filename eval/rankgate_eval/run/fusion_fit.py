@@ -60,7 +60,6 @@ class FusionFit:
         plain_ndcg10: that of plain RRF.
         standard_error: of the mean difference between the best fusion and the plain one, robust
             to document groups.
-        n: judged queries.
         note: in a sentence, why this one.
     """
 
@@ -186,8 +185,6 @@ def crossfit_fusion(
         relevant: query id to its relevant passages; none for an unjudged query, which is ordered
             by the fusion that all judged ones choose.
         groups: query id to document group.
-        folds: wanted.
-        seed: of the folds.
 
     Returns:
         The orders. For a first stage without both scores, its own, or by the one that it has where

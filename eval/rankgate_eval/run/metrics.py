@@ -82,11 +82,9 @@ class Headroom:
     """What a perfect reranker could add to recall@top_n, query by query.
 
     Attributes:
-        query_ids: the judged queries.
         attainable: (n,) best possible recall@top_n within the first `k` candidates.
         first_stage: (n,) recall@top_n of the first stage.
         k: candidates that the reranker reads.
-        top_n: passages that are kept.
     """
 
     query_ids: tuple[str, ...]

@@ -70,7 +70,6 @@ class Arms:
         opened: query id to the outcome of always reranking.
         shut: query id to the outcome of skipping.
         tuned_note: what the tuned first stage is, in a sentence.
-        fusion: the cross-fitted fusions.
         policy: that ran, as it was given; k and top_n are the experiment's.
         kind: section of it that was used.
     """
@@ -106,16 +105,11 @@ def run_arms(
 
     Args:
         pool: what was read, scored to depth `k`.
-        data: judgements and document groups.
-        scorer: who scored.
         kind: which scores all candidates carry.
         policy: None: the default one if it fits the scorer, else always reranking.
         k: candidates that the second stage reads.
-        top_n: passages that are kept.
         profile: what is known of the first stage; the policy must have been fitted for it.
-        lexicon: words of the corpus.
         folds: of the tuned first stage.
-        seed: of the folds.
         tune: False where nobody reads `tuned_first_stage`: it is then the first stage as it came.
 
     Raises:

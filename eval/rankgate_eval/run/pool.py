@@ -37,7 +37,6 @@ class Pooled:
         found: everything that the first stage gave, with what it gave when asked for more.
         candidates: the first k of it, which the scorer read.
         scores: as the scorer returned them; nothing is `scored` in it where the scorer failed.
-        signals: of the candidates.
         scorer_ms: milliseconds that scoring took, with whatever the scorer has cached.
         scorer_cpu_ms: milliseconds of processor time that it took in this process, all threads.
         scorer_error: why the scorer failed; None where it did not.
@@ -96,15 +95,12 @@ def read_pool(
 
     Args:
         stage: the first stage under test.
-        data: where the queries are.
-        query_ids: which of them.
         scorer: reads the first k candidates of each query.
         k: candidates that the scorer reads, at least 1.
         depth: candidates asked of the first stage, at least k; None: k.
         lexicon: lower-cased words of the corpus, for the signal `unknown_share`.
         max_failures: share of the queries on which either may fail.
         progress: told after each query; retrieving and scoring count as a half each.
-        clock: in seconds.
 
     Returns:
         Query id to what was read, in the order of `query_ids`.
@@ -164,7 +160,6 @@ def score_pool(
         lexicon: as in `read_pool`.
         max_failures: share of the queries on which the scorer may fail.
         progress: told after each query.
-        clock: in seconds.
 
     Raises:
         InputError: k below 1.

@@ -37,7 +37,6 @@ class IndexStage:
     """An in-memory index as a first stage.
 
     Attributes:
-        index: what is searched.
         kind: `hybrid`, `dense` or `bm25`.
         fusion: of a hybrid list; None: the default one.
         hidden: query id to passages that do not exist for it: how a question is made
@@ -69,7 +68,6 @@ class RunStage:
         data: the data set whose texts the candidates carry.
 
     Attributes:
-        words: what it is.
         notes: what a reader should know before the numbers.
     """
 
@@ -122,12 +120,10 @@ class CollectionStage:
 
     Args:
         name: of the collection; None: the application's usual one.
-        data: the data set.
         data_dir: folder of the index; None: the application's usual one.
 
     Attributes:
         kind: its candidates have both scores.
-        words: what it is.
         notes: what a reader should know before the numbers.
         profile: what a policy has to be fitted for to fit it.
     """

@@ -24,9 +24,7 @@ def reliability_of(
     are not, is left out.
 
     Args:
-        e: what was measured.
         unanswerable: questions that nothing answers.
-        top: passages.
 
     Raises:
         InputError: a share of unanswerable questions was asked for that the data have none of.

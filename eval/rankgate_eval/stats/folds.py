@@ -41,7 +41,6 @@ def group_folds(
     as groups.
 
     Args:
-        query_ids: which queries.
         groups: query id to document group; a query that is absent is a group of its own.
         folds: wanted, at least 2.
         seed: equal seeds give equal folds.

@@ -28,14 +28,11 @@ class Difference:
     """A mean paired difference, after minus before, with what is known of its chance.
 
     Attributes:
-        mean: over queries.
         low, high: interval of the mean at `level`.
         least: lower bound of the mean that also counts losses too rare to have been seen, at the
             same error as `low`; see `least_mean`.
         p: two-sided, of the sign-flip test; in (0, 1].
         standard_error: of the mean, robust to clusters.
-        n: queries.
-        clusters: document groups.
         level: of the interval, such as 0.95.
     """
 

@@ -62,9 +62,6 @@ class StratumResult:
     """What a difference looks like within one stratum.
 
     Attributes:
-        dimension, name: of the stratum.
-        n: its queries.
-        clusters: their document groups.
         difference: None where the stratum is too small to be tested.
         adjusted_p: by Holm over all tested strata; None likewise.
         losers: ids of its queries that lost most, worst first; only those that lost.
@@ -176,7 +173,6 @@ def stratify(
     stage's margin between the first two, equal margins together), and one a user's own field.
 
     Args:
-        queries: the texts.
         lexicon: lower-cased words of the corpus; None: `typos` from `signals`, or left out.
         signals: of each query with its candidates; None: `confidence` is left out.
         fields: name to one value a query; None leaves a query out.

@@ -18,11 +18,8 @@ class DataUse:
     """One corpus as this training used it.
 
     Attributes:
-        name: of the corpus.
         source: `beir`, `triples`, `feedback` or `documents`.
         licence: as the user stated it.
-        sha256: over passages and questions.
-        passages: in the corpus.
         learned: questions that lists were made of.
         kept_back: training questions on which the order was fitted.
         choose: dev questions that chose the step.
@@ -49,10 +46,7 @@ class TrainingCard:
     Attributes:
         start: what training started from, as the user named it.
         start_sha256: of its weights; "" where it has none of its own.
-        data: what was learned from.
-        settings: how.
         rule: which mined passages were left out.
-        result: how it went.
         first_stage: nDCG@10 of the first stage's own order on the half of dev that decides, by
             corpus.
         before: of the policy's order with the model that training started from, likewise.

@@ -44,7 +44,6 @@ class TrainingSettings:
         patience: looks without a gain after which training stops; None: it never stops early.
         checkpoint_every: steps between checkpoints; what lies behind the last is lost by a kill.
         prior: whether the first stage's part of the order is added to the scores in the loss.
-        seed: of everything.
 
     Raises:
         ConfigError: a number out of its range.
@@ -139,7 +138,6 @@ def full_settings(questions: int, *, adapting: bool, seed: int = 0) -> TrainingS
     Args:
         questions: that can be learned from.
         adapting: small data.
-        seed: of the training.
 
     Raises:
         InputError: fewer than 50 with `adapting`.
@@ -170,7 +168,6 @@ def query_settings(questions: int, *, seed: int = 0) -> TrainingSettings:
 
     Args:
         questions: that can be learned from.
-        seed: of the training.
 
     Raises:
         InputError: fewer than 50.

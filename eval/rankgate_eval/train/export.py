@@ -39,8 +39,6 @@ class Exported:
 
     Attributes:
         folder: holds model.onnx, config.json, the tokenizer, and SHA256SUMS.
-        sha256: of model.onnx.
-        megabytes: of model.onnx.
         correlation: Spearman's, within a list, of its scores and the float32 model's; mean.
         largest: largest difference of a score.
         float32_nodes: matrix products that were left in float32; empty for a float32 export.
@@ -63,7 +61,6 @@ def export_onnx(best: Path, folder: Path, lists: Lists, *, max_length: int) -> E
 
     Args:
         best: folder of the cross-encoder.
-        folder: for the export.
         lists: (query, texts); about 20 are enough.
         max_length: tokens of query and passage together.
 

@@ -109,10 +109,6 @@ class ChoosingLoss(ListNetLoss):  # type: ignore[misc]
     A passage that it puts above the answer, and that dense or BM25 puts there too, is likely
     relevant and left out: two of three rankers agree.
 
-    Args:
-        model: the cross-encoder.
-        negatives: how many it chooses.
-
     Raises:
         ConfigError: the loss is not finite.
     """

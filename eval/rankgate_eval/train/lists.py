@@ -245,11 +245,8 @@ class TrainingList:
     """One question and the passages to choose from.
 
     Attributes:
-        corpus: name of the corpus.
-        query_id: id of the question.
         query: its text, possibly spoiled.
         passage_ids: the positive first, then the negatives, all different.
-        texts: their texts.
         prior: what is added to each one's score in the loss; None: nothing.
         open: how many passages behind the positive the model chooses its negatives from; 0: all
             passages are taken as they are.
@@ -289,8 +286,6 @@ class ListBuilder:
         too few passages gives a shorter list.
 
         Args:
-            corpus: name of the corpus.
-            query_id: of the question.
             epoch: from 0.
             place: in the epoch's plan.
             pool: mined passages from which the model is to choose; None: it is not asked.

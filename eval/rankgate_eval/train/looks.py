@@ -77,12 +77,8 @@ class JudgedList:
     """The first stage's candidates of one question, and which of them are relevant.
 
     Attributes:
-        corpus: name of the corpus.
-        query_id: id of the question.
         group: questions of one group share a document.
-        query: its text.
         candidates: best first.
-        signals: of the candidates.
         relevant: (n,) bool.
         gold: relevant passages in the corpus, found or not.
     """
@@ -192,8 +188,6 @@ def judge(fit: Sequence[JudgedList], part: Sequence[JudgedList], raw: Raw) -> Lo
     """Fit the order on one part, measure it on another.
 
     Args:
-        fit: questions to fit on.
-        part: questions to measure on.
         raw: scores of all of them, those to fit on first.
     """
     order = fit_order(fit, raw[: len(fit)])

@@ -27,7 +27,6 @@ class TrainingQuery:
 
     Attributes:
         id: unique in its corpus.
-        text: the question.
         positives: ids of passages that answer it; at least one.
         negatives: ids of passages that are known not to; mining adds others.
         group: queries of one group share a document; they are never on both sides of a split.
@@ -139,10 +138,8 @@ class Mined:
     """One question with its candidates.
 
     Attributes:
-        query: the question.
         candidates: the fused first stage, best first, with both scores; positives included
             where the first stage found them.
-        signals: of the candidates.
         negatives: ids fit for lists, hardest first: known ones, then mined ones.
         doubted: those mined ones of which one of the two rankers says what the rule wants both
             to say; mining with the model leaves them out where the model says so too.
@@ -161,10 +158,8 @@ class Miner:
     """Searches one corpus by meaning and by words.
 
     Args:
-        corpus: whose passages are searched.
         embedder: for the dense list and the cosines; None: BM25 alone, and then BM25 alone
             decides what is likely relevant.
-        rule: what is left out.
         k: candidates of each question.
     """
 

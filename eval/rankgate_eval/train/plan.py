@@ -27,10 +27,8 @@ class TrainingPlan:
     """What the trainer gets.
 
     Attributes:
-        builder: of the lists.
         questions: by corpus, those that are learned from.
         held_out: by corpus, training questions that are not.
-        dev: to look at.
         used: for the card.
         examples: (query, texts) of dev candidates, to compare exports on.
         notes: what a reader of the card should know of it.
@@ -55,10 +53,8 @@ def make_plan(
     """Part the questions and mine for those that will be used.
 
     Args:
-        sources: with different names.
         job: what the user asked for; at most 15% of a corpus's training questions are kept back.
         embedder: for dense candidates; None: BM25 alone.
-        report: told about progress.
 
     Raises:
         InputError: nothing to learn from, or no dev questions for both halves.

@@ -34,7 +34,6 @@ class Trained:
     """How it ended.
 
     Attributes:
-        card: everything about it.
         exports: float32 first; none where it was not kept.
     """
 
@@ -78,7 +77,6 @@ def run_training(
         job: what the user asked for.
         embedder: for mining; None: BM25 alone.
         store: of token vectors, for `query`; None: they are kept in memory.
-        report: told about progress.
 
     Raises:
         InputError: the data cannot be learned from, or a prior with another method than `query`.

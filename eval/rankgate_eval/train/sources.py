@@ -63,7 +63,6 @@ def load_sources(
         paths: see `load_source`.
         train: split to learn from; None: `train`, and where no source has that, the dev split is
             parted by document.
-        dev: split to look at.
         licences: name of a file or folder, with or without its ending, to licence.
         min_grade: least grade of a data set's judgements that is relevant.
         seed: of what is drawn.

@@ -128,11 +128,9 @@ class Course(TrainerCallback):  # type: ignore[misc]
     """Keeps the best step, writes the history, and stops early or when the time is up.
 
     Args:
-        folder: of the run.
         keep: writes the model as it is into a folder.
         patience: looks without a gain after which to stop; None: none.
         late: whether the time is up.
-        report: told about progress.
     """
 
     def __init__(
@@ -220,12 +218,9 @@ def run_course(
     Args:
         make: the trainer, with the course among its callbacks; told whether it goes on.
         keep: writes the model as it is into a folder.
-        settings: of the training.
         folder: begun already.
         resume: go on from the last checkpoint in the folder, if there is one.
         time_limit: seconds after which to write a checkpoint and stop.
-        report: told about progress.
-        clock: in seconds.
     """
     begun = clock()
     last = _checkpoint(folder) if resume else None

@@ -79,9 +79,6 @@ def analyse(
     """Every section of the result.
 
     Args:
-        experiment: what was measured.
-        made: how.
-        report: the data set.
         warnings: sentences that stand before those found here.
     """
     e, asked = experiment, experiment.settings

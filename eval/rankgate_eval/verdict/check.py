@@ -42,15 +42,12 @@ class CheckResult:
             of them is worse beyond chance, and the margin is not excluded. `not_enough_data`:
             neither.
         reasons: a sentence for each metric, the deciding ones first.
-        margin: that is tolerated.
         n: queries that both results have.
-        clusters: their document groups.
         changes: metric to change, after minus baseline.
         moved: queries that changed, greatest loss of nDCG@10 first.
         gone: ids of queries that only the baseline has.
         new: ids of queries that only the new result has.
         warnings: what differs between the two beside the ranking.
-        result: the new result.
     """
 
     outcome: str
@@ -97,13 +94,10 @@ def compare_results(
     """Compare the policy's nDCG@10 and recall@top_n with those of a baseline, query by query.
 
     Args:
-        baseline: the earlier result.
-        result: the new one.
         margin: mean loss that is tolerated in either metric, above 0. None: 0.02, or what as
             many queries without any change exclude, where that is more.
         alpha: intervals are at 1 - alpha.
         resamples: of the intervals.
-        permutations: of the tests.
         seed: of both.
 
     Raises:

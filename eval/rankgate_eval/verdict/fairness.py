@@ -44,7 +44,6 @@ def shared_questions(
     of it on one side.
 
     Args:
-        policy: under test.
         kind: of the section that ran.
         questions: texts of the judged queries.
         name: of the data set that they were taken from.

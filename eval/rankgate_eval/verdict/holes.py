@@ -27,7 +27,6 @@ def holes_warning(
     Only where judges graded passages as irrelevant: else unjudged and irrelevant are the same.
 
     Args:
-        data: judgements.
         judged: (n,) queries in the averages.
         values: arm to metric to (n,) values.
         clusters: (n,) document groups.

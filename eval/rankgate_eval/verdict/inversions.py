@@ -14,7 +14,6 @@ class Move:
     """Where a relevant passage stood, and where it stands now.
 
     Attributes:
-        query_id, passage_id: which.
         before, after: 1-based ranks; None where the list lacks it (not found, or dropped).
     """
 

@@ -68,7 +68,6 @@ def measure_recall(
     Args:
         qrels: query id to passage id to grade.
         rankings: query id to passage ids, best first, retrieved to `depth`.
-        query_ids: judged queries.
         clusters: document group of each.
         depth: candidates that were asked for.
         also: further depths, such as K and top_n.

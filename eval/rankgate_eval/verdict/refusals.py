@@ -56,12 +56,8 @@ def count_refusals(
     """Count wrong refusals and wrong answers.
 
     Args:
-        data: judgements.
-        pool: the candidates.
-        outcomes: of the policy.
         judged: queries in the averages; those with a relevant passage are answerable.
         unanswerable: from `unanswerable_rows`.
-        floor: of the policy.
         cost: primary metric to what the floor changes of it.
     """
     # `--unjudged irrelevant` keeps queries in the averages of which nobody knows an answer.

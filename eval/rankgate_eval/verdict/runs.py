@@ -63,15 +63,11 @@ class RunsResult:
     """What `rankgate eval DATA --run A --run B` found.
 
     Attributes:
-        n: judged queries.
-        clusters: their document groups.
-        top_n: passages that are kept.
         runs: name to run, the first one first.
         take: name of the run to take: of those that ship, the one with the highest nDCG@10; the
             first run where none ships.
         warnings: sentences that a reader should know before the numbers.
         per_query: query id to run to primary metric to value.
-        made: how.
     """
 
     n: int

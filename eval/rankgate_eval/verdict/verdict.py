@@ -51,7 +51,6 @@ class Evidence:
 
     Attributes:
         over: at least one order to be better than, the strongest first.
-        top_n: passages that are kept.
         skip_rate: share of the queries that the gate skipped, in [0, 1].
         floor: what the floor gives and takes, in a sentence; "" without a floor.
         strata: of the difference in nDCG@10; None where none were tested.
@@ -81,7 +80,6 @@ class Verdict:
     """What to do, and why.
 
     Attributes:
-        call: the verdict.
         reasons: sentences, the deciding ones first.
         queries_needed: for `not_enough_data`, queries like these that would probably do; None
             otherwise, and where no number of queries would.
@@ -119,7 +117,6 @@ def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
     they are, a narrower interval never turns `dont_ship` into a verdict that ships.
 
     Args:
-        evidence: what was measured.
         standards: None: the defaults.
 
     Raises:

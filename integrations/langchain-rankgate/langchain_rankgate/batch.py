@@ -33,7 +33,6 @@ def batch_of(
     """Documents of each query, in order; with `isolate` an error stands in its place.
 
     Args:
-        retriever: whose runs they are.
         flow_of: its first stage and reranker under the settings of this call.
         documents: what it makes of an outcome.
         queries: at least one.

@@ -151,8 +151,6 @@ def rerank_each(
     """Outcomes from one call to the scorer.
 
     Args:
-        reranker: the engine.
-        requests: one a query.
         isolate: where a request cannot be used, run each alone, so that the error stands in
             its place only; False: raise.
     """

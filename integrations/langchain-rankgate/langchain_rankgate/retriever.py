@@ -315,7 +315,6 @@ class RankGateRetriever(BaseRetriever):
         """The whole outcome: kept and dropped passages with every score, and why.
 
         Args:
-            query: the user's words.
             callbacks: for a child retriever's run; `retrieve_outcome` itself opens none.
             **kwargs: as for `invoke`.
 

@@ -47,8 +47,6 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
     configurable at run time: `configurable_fields(top_n=ConfigurableField(id="top_n"))`.
 
     Args:
-        query_key: key of the question.
-        documents_key: key of the documents.
         dense_key: metadata key that holds each document's cosine similarity in [-1, 1]; None:
             no score of the first stage is read, and the policy's section `order` applies.
         top_n: documents to return; None: the policy's.

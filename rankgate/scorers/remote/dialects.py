@@ -27,7 +27,6 @@ class Question:
     """What is asked in one request.
 
     Attributes:
-        query: the query, cleaned.
         texts: the texts of this batch, cleaned.
         model: the model's name on the server.
         raw_scores: logits instead of their sigmoid (TEI).
@@ -67,7 +66,6 @@ class Dialect:
             number that keeps one request short.
         results: the field that holds the list of results; None: the answer is the bare list.
         score: the field of a result that holds its score.
-        query, texts: fields of the request.
         count: the field that asks for all results; None: the server always gives all.
         sends_model: whether the request names the model (a TEI server runs exactly one).
         fixed: fields that are always sent alike.

@@ -36,7 +36,6 @@ class Part:
     """What came of one batch.
 
     Attributes:
-        calls: requests that were sent.
         answer: the scores; None where there are none.
         late: why the deadline passed without an answer. With neither, the batch was refused
             as too large.

@@ -97,7 +97,6 @@ class HttpTransport:
     Own clients use no proxy and read no environment variable; inject a client for that.
 
     Args:
-        url: the endpoint.
         key: sent as a bearer token.
         max_connections: of an own client.
         client, async_client: used instead of own ones, and never closed here.

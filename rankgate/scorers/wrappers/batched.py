@@ -52,7 +52,6 @@ class Batched(Around):
     Args:
         inner: the scorer; called from the worker thread only.
         max_tokens: tokens of a batch, query and text of each pair; a single pair may exceed it.
-        max_pairs: pairs of a batch.
         max_wait_ms: how long a query waits for company; 0: not at all.
         count: tokens of a text; None: a quarter of its characters.
 

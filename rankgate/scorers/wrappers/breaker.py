@@ -46,7 +46,6 @@ class Breaker(Around):
     copy starts closed.
 
     Args:
-        inner: the scorer.
         window: calls that the rates look back on.
         min_calls: with fewer calls in the window, it does not open.
         failure_rate: opens at this share of failures, within (0, 1].

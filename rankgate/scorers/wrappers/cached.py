@@ -30,7 +30,6 @@ class _Lookup:
 
     Attributes:
         keys: one a text; equal texts share theirs.
-        known: what the caches hold.
         missing: position of the first text of each key that they do not.
     """
 

@@ -90,7 +90,6 @@ class WaitingJob:
         """The next piece within these limits, or None where not even one text fits.
 
         Args:
-            pairs: texts that still fit.
             tokens: tokens that still fit.
             at_least_one: take something even if it is too large, since nothing smaller exists.
         """

@@ -56,7 +56,6 @@ class Windowed(Around):
     windows on purpose) a text counts as read as soon as one of its windows is.
 
     Args:
-        inner: the scorer.
         tokenizer: a `tokenizers.Tokenizer`, or a function from a text to the character offsets
             of its tokens; None: offsets are estimated, on the side of too many windows.
         window: tokens a window; must leave room for the query within the scorer's `max_length`.

@@ -26,7 +26,6 @@ class BatchWorker:
     Args:
         inner: the scorer; called from the thread only.
         max_tokens: tokens of a batch; a single pair may exceed it.
-        max_pairs: pairs of a batch.
     """
 
     _thread: threading.Thread | None

@@ -42,10 +42,7 @@ class Unlabelled:
     """The policy, and what is guaranteed of it.
 
     Attributes:
-        policy: to be saved.
         kind: the section that was fitted.
-        certified: what holds, on what.
-        report: plain data.
     """
 
     policy: Policy
@@ -81,16 +78,13 @@ def calibrate_unlabelled(
         trust: why agreement with the scorer is worth having; without it no gate.
         corpus: passage id to text, where it is known: near-duplicates of what a question found
             are looked for in it; None: among the candidates of all questions.
-        name: of the policy.
         options: what is asked for; None: the usual.
         kind: of the candidates' scores; None: what all of them carry.
         base: as in `rankgate_eval.calibrate.calibrate`.
         k: candidates that are asked for.
-        top_n: passages that are kept.
         seed: of halves, folds and the lot.
         embedder: name of the model that made the system's vectors, where it cannot say.
         command: how this was called, for the record.
-        tell: told of progress.
 
     Raises:
         InputError: too few questions to part, or an argument out of range.

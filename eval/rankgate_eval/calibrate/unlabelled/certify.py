@@ -50,7 +50,6 @@ class Certified:
     Attributes:
         section: with the gate and the floor that hold.
         setting: the last that holds; None where nothing is claimed.
-        bounds: of its claims.
         tested: settings of the path, and how many of them were tested.
         served: every row of the second half, as `section` serves it.
         drawing: who speaks for each conversation, over `served`.
@@ -92,9 +91,7 @@ def certify(
             and made negatives; `group` is the conversation.
         section: that fits scorer and first stage, whose relevance models are taken; without a
             model of reranked results the scale is made here.
-        options: what is asked for.
         kind: of the first stage.
-        scale: of the scorer's values.
         lexicon: whether the product will know the corpus's words.
         weights: (rows,) how much each counts; None: all alike.
         folds: of the cross-fitting inside the first half.

@@ -48,7 +48,6 @@ class Drawing:
 
         Args:
             groups: (n,) conversations.
-            seed: of the lot.
             weights: (n,), above 0; None: all alike.
         """
         codes = np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -92,8 +91,6 @@ class Bound:
     """What was seen of a claim.
 
     Attributes:
-        name, allowed: of the claim.
-        questions: that it is about.
         n: conversations among them, one question each.
         failures: of the n.
         effective: what the n count as, with their weights.

@@ -82,7 +82,6 @@ class Forecast:
 
     Attributes:
         kinds: `asked`, or the kind of negative.
-        groups: codes of the conversations.
         harm: probability of change by skipping, of a model that has not seen the question.
         missed: whether skipping misses a passage with weight.
         reranked, skipped: probability of the best passage on either path; 1 where none applies.
@@ -214,7 +213,6 @@ def lay_path(fitted: Forecast, options: FidelityOptions, *, base: Floor) -> Laid
 
     Args:
         fitted: the first half.
-        options: what is asked for.
         base: the floor that stays where none is wanted or none can be shown.
     """
     notes: dict[str, str] = {}

@@ -51,7 +51,6 @@ def read_asked(file: str | Path, *, source: str = "questions") -> Asked:
     Args:
         file: as in `rankgate_eval.data.readers.asked`; rows may have `conversation`, `session` or
             `group`.
-        source: where they come from.
 
     Raises:
         DatasetError: rows that cannot be read, with their lines.

@@ -25,7 +25,6 @@ def trust_of(scorer: ScorerInfo, *, verdict: Path | None, trusted: bool) -> Trus
     is right has to come from elsewhere.
 
     Args:
-        scorer: that is calibrated for.
         verdict: a result of `rankgate eval`; None: there is none.
         trusted: whether the user says so.
 

@@ -36,12 +36,10 @@ def written_questions(
 
     Args:
         passages: id to text.
-        endpoint: of the model.
         documents: passage id to its document: questions about one count as one conversation.
         at_most: passages that are asked about, evenly drawn.
         folder: where paid answers are kept, so that nothing is paid for twice; None: nowhere.
         concurrency: calls on their way at once.
-        tell: told of progress.
 
     Raises:
         EndpointError: nothing can work there.

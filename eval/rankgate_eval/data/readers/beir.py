@@ -21,7 +21,6 @@ def read_beir(
     what the files hold: see the `errors` of what is returned.
 
     Args:
-        folder: where they stand.
         queries: another file of queries in the folder, such as `queries-typos.jsonl`.
         qrels: another file of judgements in the folder.
     """

@@ -24,8 +24,6 @@ class GoldQuestion:
 
     Attributes:
         id: None: one is given, and rows with equal questions are one question.
-        text: the question.
-        answers: reference answers.
         passage_ids, passages, spans: what is relevant, by id, by text, by a quotation.
         split: None: in no split.
         fields: whatever else stood in the row.
@@ -48,8 +46,6 @@ def assemble(
     """Fill `raw` with the questions and what is relevant to them.
 
     Args:
-        raw: to append to.
-        questions: as read.
         corpus: a `corpus.jsonl[.gz]`, or a folder that holds one. None: the gold passages form
             the corpus (spans, where a row has no passage).
     """

@@ -47,7 +47,6 @@ class Forest:
         """One strip.
 
         Args:
-            mean: of the difference.
             ci: its interval.
             kind: `gain` (triangle up), `loss` (triangle down), else `quiet` (ring).
         """

@@ -36,7 +36,6 @@ def slope_chart(
         ident: unique in the document.
         inversions: ranks of passages that left the top.
         lifts: of passages that came into it.
-        top_n: where the top ends.
         before: name of the arm on the left.
         after: of the arm on the right.
     """

@@ -40,7 +40,6 @@ class RankGateOutcomeEvent(BaseEvent):
         dropped: number of candidates not returned.
         best_probability: the highest `relevance_score` of all candidates, if there is any.
         scorer: the scorer that gave the scores, or would have.
-        policy: the policy's name.
         total_ms: time from the request to its outcome.
     """
 
@@ -105,11 +104,8 @@ def announced(
     callback manager one pair for the whole batch.
 
     Args:
-        manager: the older system's.
         queries: one, or those of a batch.
         nodes: the candidates of each.
-        top_n: nodes to return.
-        model: id of the scorer.
         content: False keeps queries, nodes and their text out of every event.
     """
     for query, found in zip(queries, nodes, strict=True):

@@ -46,7 +46,6 @@ def found_nodes(
     """Nodes as candidates, with their scores as cosines where they can be read.
 
     Args:
-        query: what was asked.
         nodes: best first.
         scores: reads the node scores; None: they are not read, because nothing is known of them.
         ordered: whether the nodes stand in the order of their scores.
