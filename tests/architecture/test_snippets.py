@@ -44,7 +44,7 @@ def test_it_runs(page, code, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "RANKGATE_TOKEN_CACHE": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=120,

@@ -1,11 +1,14 @@
-"""The three distributions, built and imported outside the checkout."""
+"""The four distributions, built and imported outside the checkout."""
 
+import hashlib
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from rankgate.encoders.locate import MINILM_SHA256
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECTS = {
@@ -14,6 +17,7 @@ PROJECTS = {
     "llama_index_postprocessor_rankgate": ROOT
     / "integrations"
     / "llama-index-postprocessor-rankgate",
+    "rankgate_minilm": ROOT / "integrations" / "rankgate-minilm",
 }
 
 
@@ -66,6 +70,16 @@ def test_the_adapters_wheels_hold_only_their_own_package(wheels):
     inside = [n for n in names if ".dist-info/" not in n]
     assert inside and all(n.startswith("llama_index/postprocessor/rankgate/") for n in inside)
     assert "llama_index/__init__.py" not in names, "a PEP 420 namespace has none"
+
+
+def test_the_weights_wheel_holds_the_published_files_and_no_code(wheels):
+    wheel = zipfile.ZipFile(wheels["rankgate_minilm"])
+    inside = {n for n in wheel.namelist() if ".dist-info/" not in n}
+    model = {"config.json", "tokenizer.json", "model.safetensors"}
+    assert inside == {"rankgate_minilm/__init__.py", *(f"rankgate_minilm/model/{n}" for n in model)}
+    weights = wheel.read("rankgate_minilm/model/model.safetensors")
+    assert hashlib.sha256(weights).hexdigest() == MINILM_SHA256
+    assert wheels["rankgate_minilm"].stat().st_size < 100e6, "the index takes no larger file"
 
 
 def test_they_import_outside_the_checkout(wheels, tmp_path):
