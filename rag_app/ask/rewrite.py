@@ -87,8 +87,9 @@ class Spelling:
         return [w for m in _WORD.finditer(question) if self._unknown(w := m.group())]
 
     def _unknown(self, word: str) -> bool:
-        # OPEC, iPhone: codes and names in which capitals mean something.
-        if len(word) < _SHORTEST or word[1:] != word[1:].lower():
+        # OPEC, iPhone: codes and names in which capitals mean something. Beyond Latin, Greek and
+        # Cyrillic a run of letters is often more than a word, or less.
+        if len(word) < _SHORTEST or word[1:] != word[1:].lower() or max(word) >= "\u0530":
             return False
         plain = word.lower().replace("\u2019", "'")
         return plain not in self.known and plain.partition("'")[0] not in self.known

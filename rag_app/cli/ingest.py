@@ -117,8 +117,11 @@ def _print_report(report: IngestReport) -> None:
     table.add_row("chunks embedded", str(report.embedded))
     table.add_row("seconds", f"{report.seconds:.1f}")
     console.print(table)
-    for source, notes in list(report.notes.items())[:_SHOWN]:
-        typer.echo(f"note: {source}: {'; '.join(notes)}")
+    files: dict[str, list[str]] = {}
+    for source, notes in report.notes.items():
+        files.setdefault("; ".join(notes), []).append(source)
+    for note, (first, *rest) in list(files.items())[:_SHOWN]:
+        typer.echo(f"note: {first}{f' and {len(rest)} more' if rest else ''}: {note}")
     for failed in report.failed[:_SHOWN]:
         kept = " (its earlier version stays indexed)" if failed.kept else ""
         typer.echo(f"failed: {failed.source}: {failed.reason}: {failed.detail}{kept}")

@@ -61,6 +61,6 @@ def _loaded(folder: Path, wanted: str) -> BM25Index | None:
         word = next((w for w in sorted(index.lexicon) if len(w) > 1), "a")
         index.all_scores(word)
     except (ConfigError, KeyError, TypeError, ValueError, IndexError, OSError) as exc:
-        logger.warning("the BM25 index in %s is damaged and is built anew: %s", folder, exc)
+        logger.warning("the BM25 index in %s cannot be used and is built anew: %s", folder, exc)
         return None
     return index

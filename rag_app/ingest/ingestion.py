@@ -16,9 +16,11 @@ from rag_app.index.store import Store
 from rag_app.ingest.chunk import Chunker
 from rag_app.ingest.decode import KINDS
 from rag_app.ingest.document import Limits
+from rag_app.ingest.language import not_english
 from rag_app.ingest.parser_process import ParserProcess
 from rag_app.ingest.report import FailedFile, IngestReport, Progress
 from rag_app.ingest.walk import Found, Walk, walk
+from rankgate.encoders.locate import MINILM_SHA256
 
 if TYPE_CHECKING:
     from rag_app.index.embeddings import Embedder
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 # A file changed this shortly before it was read may change again within the same tick of the
 # file system's clock, so its time proves nothing.
 _FRESH_NS = 2_000_000_000
+_ENGLISH_ONLY = (
+    "not in English, the one language that all-MiniLM-L6-v2 reads: passages are found by their "
+    "words alone, not by their meaning; embedder_path names another encoder"
+)
 
 
 def document_id(path: Path, data_dir: Path) -> str:
@@ -278,8 +284,11 @@ class _Ingestion:
             pages=parsed.pages,
         )
         (self.changed if indexed else self.added).append(file.source)
-        if parsed.notes:
-            self.notes[file.source] = parsed.notes
+        notes = parsed.notes
+        if self.store.embedder.sha256 == MINILM_SHA256 and not_english(parsed.text):
+            notes = (*notes, _ENGLISH_ONLY)
+        if notes:
+            self.notes[file.source] = notes
         self.waiting.append(
             Entry(
                 document=record,

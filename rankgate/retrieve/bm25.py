@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,27 +16,31 @@ import numpy as np
 import numpy.typing as npt
 
 from rankgate.errors import ConfigError, InputError
+from rankgate.retrieve.scripts import IN_WORDS, PAIRED, in_pairs, spelt_alike
 
 if TYPE_CHECKING:
     import bm25s
 
 __all__ = ["Analyser", "BM25Index"]
 
-_FORMAT = 1
+_FORMAT = 2  # of the files, and of the terms in them
 _META = "rankgate.json"
+_TERM = re.compile(rf"[{PAIRED}]{{1,2}}|(?:(?![{PAIRED}])[{IN_WORDS}]){{2,}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analyser:
-    """How text becomes terms; index and query must use the same one.
+    """How text becomes terms, in any language; index and query must use the same one.
+
+    Terms are lower-cased words of at least two letters or digits, in Unicode's form NFKC, without
+    English stop words. Scripts written without blanks become pairs of neighbouring characters
+    (as Lucene's CJKBigramFilter does), Arabic words lose article and vowel signs.
 
     Attributes:
         stop_words: `english` or `none`.
-        token_pattern: regular expression of a term, applied to lower-cased text.
     """
 
     stop_words: str = "english"
-    token_pattern: str = r"(?u)\b\w\w+\b"
 
     def __post_init__(self) -> None:
         if self.stop_words not in ("english", "none"):
@@ -43,20 +49,20 @@ class Analyser:
     @property
     def name(self) -> str:
         """For a policy's profile."""
-        return f"bm25s/{self.stop_words}/{self.token_pattern}"
+        return f"bm25s/{self.stop_words}/{_FORMAT}"
 
     def terms(self, texts: Sequence[str]) -> list[list[str]]:
         """The terms of each text, in order, with repetitions."""
-        import bm25s  # brings scipy: not for those who only rerank
+        from bm25s.stopwords import STOPWORDS_EN  # brings scipy: not for those who only rerank
 
-        found: list[list[str]] = bm25s.tokenize(
-            list(texts),
-            token_pattern=self.token_pattern,
-            stopwords="english" if self.stop_words == "english" else [],
-            return_ids=False,
-            show_progress=False,
-        )
-        return found
+        left_out = frozenset(STOPWORDS_EN if self.stop_words == "english" else ())
+        return [[t for t in _TERM.findall(_plain(text)) if t not in left_out] for text in texts]
+
+
+def _plain(text: str) -> str:
+    if not text.isascii():
+        text = spelt_alike(in_pairs(unicodedata.normalize("NFKC", text)))
+    return text.lower()
 
 
 class BM25Index:

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.retrieve.scripts import PAIRED, pairs
+
 __all__ = ["Term", "coverage", "list_scores", "terms_of"]
 
 FloatArray = npt.NDArray[np.float64]
@@ -28,10 +30,7 @@ _K1, _B = 1.5, 0.75
 _TAIL = 4  # letters that an inflected form may have more than the question's
 _LONG = 8  # letters from which on a word weighs no more
 _PAIR = 4.0  # what two characters of a script read in pairs weigh: about a word's length
-_PAIRED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff"
-    "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"
-)
+_PAIRED = re.compile(f"[{PAIRED}]")
 _FUNCTION_WORDS = frozenset(
     "a about also am an and any are as at be because been before being between but by can cannot "
     "could d did do does doing during for from had has have having he her hers him his how i if in "
@@ -79,17 +78,17 @@ def terms_of(query: str) -> tuple[Term, ...]:
 
     Empty where the question has no letter and no digit.
     """
-    words, pairs = [], []
+    words, paired = [], []
     for kind, group in itertools.groupby(_folded(query), _kind):
         run = "".join(group)
         if kind == 1:
             words.append(run)
         elif kind == 2:
-            pairs += [run[i : i + 2] for i in range(max(1, len(run) - 1))]
+            paired += pairs(run)
     telling = [w for w in words if w not in _FUNCTION_WORDS]
-    if not telling and not pairs:
+    if not telling and not paired:
         telling = words
-    found = [Term(text=w) for w in telling] + [Term(text=p, paired=True) for p in pairs]
+    found = [Term(text=w) for w in telling] + [Term(text=p, paired=True) for p in paired]
     return tuple(dict.fromkeys(found))
 
 

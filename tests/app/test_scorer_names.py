@@ -170,7 +170,7 @@ def test_doctor_says_what_is_active_and_what_is_off(folder, tmp_path):
         return {c.name: c for c in diagnose(settings)}
 
     usual = lines(None)
-    assert usual["policy"].detail.endswith("analyser bm25s/english/(?u)\\b\\w\\w+\\b")
+    assert usual["policy"].detail.endswith("analyser bm25s/english/2")
     assert usual["floor"].verdict == "ok" and "refuses a query below" in usual["floor"].detail
     assert "skips where clear_winner" in usual["gate"].detail
     Policy.unfitted().save(tmp_path / "p.json")

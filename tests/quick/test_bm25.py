@@ -73,3 +73,36 @@ def test_doubled_and_unknown_ids_are_refused():
         BM25Index.build([("a", "x"), ("a", "y")])
     with pytest.raises(InputError, match="'z' is not in the BM25 index"):
         BM25Index.build(DOCS).scores("red", ["z"])
+
+
+@pytest.mark.parametrize(
+    ("question", "passage", "other"),
+    [
+        ("黑豹队的防守丢了多少分", "黑豹队的防守仅丢了308分", "野马队在对手得分方面排名第四"),
+        ("東京の人口は", "2020年の東京都の人口は約1400万人", "京都は古い都です"),
+        ("แมวกินอะไร", "เมื่อวานแมวกินปลาในครัว", "สุนัขวิ่งเร็วมาก"),
+        ("서울의 인구는", "대한민국의 수도 서울에는 많은 인구가 산다", "부산은 항구 도시이다"),
+        ("कितने लोग", "शहर में बहुत लोग रहते हैं", "नदी लंबी है"),
+        ("المدينة", "عاش في مدينةٍ كبيرة", "النهر طويل"),
+        ("Wo liegt Zürich?", "Zu\u0308rich liegt in der Schweiz", "Bern an der Aare"),
+        ("effi\ufb01cient", "effificient", "other"),
+    ],
+)
+def test_every_script_is_found(question, passage, other):
+    index = BM25Index.build([("other", other), ("hit", passage)])
+    assert next(iter(index.search(question, 2))) == "hit"
+
+
+def test_words_keep_their_vowel_signs_and_identifiers_their_underscores():
+    assert Analyser().terms(["हिन्दी snake_case \u2014 x", "猫"]) == [
+        ["हिन्दी", "snake_case"],
+        ["猫"],
+    ]
+
+
+def test_an_index_of_the_earlier_analyser_is_named(tmp_path):
+    BM25Index.build(DOCS).save(tmp_path / "bm25")
+    meta = tmp_path / "bm25" / "rankgate.json"
+    meta.write_text(meta.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(ConfigError, match="format 1, this rankgate reads 2; build it again"):
+        BM25Index.load(tmp_path / "bm25")
