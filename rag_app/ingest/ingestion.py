@@ -161,6 +161,9 @@ class _Ingestion:
                 self._one(file, parser)
                 self.done += 1
             self._flush()
+        moved = self._moved()
+        self.store.remove(list(moved))
+        removed |= moved
         self.source = ""
         self._tell()
         self.store.settle()
@@ -209,7 +212,31 @@ class _Ingestion:
             d.id: d.source
             for d in self.known.values()
             if d.path not in present
-            and (d.path in named or (self._below(d) and _is_gone(Path(d.found_at))))
+            and (d.path in named or (self._below(d) and self._left(Path(d.found_at))))
+        }
+
+    def _left(self, path: Path) -> bool:
+        """Whether nothing is there any more, or only by a link that is not followed."""
+        return _is_gone(path) or not self.found.refused.isdisjoint((path, *path.parents))
+
+    def _moved(self) -> dict[str, str]:
+        """Documents of given folders that are gone and stand elsewhere now, id to source.
+
+        A folder that is gone may only be unmounted; it has moved where half of its documents, by
+        name and content, have just been found below another.
+        """
+        now = self.store.manifest.documents(self.store.collection)
+        there = {(d.name, d.sha256) for d in now if d.id not in self.known and d.state == "indexed"}
+        homes: dict[Path, list[DocumentRecord]] = {}
+        for d in self.known.values() if there else ():
+            home = Path(d.found_at.removesuffix(d.name))
+            homes.setdefault(home, []).append(d)
+        return {
+            d.id: d.source
+            for home, documents in homes.items()
+            if _is_gone(home)
+            and 2 * sum((d.name, d.sha256) in there for d in documents) >= len(documents)
+            for d in documents
         }
 
     def _one(self, file: Found, parser: ParserProcess) -> None:

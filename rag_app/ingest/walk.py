@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Walk:
         gone: real paths that were given and lead nowhere.
         skipped: why files were passed over, counted.
         unreadable: folders that could not be listed: source and why.
+        refused: absolute paths of links that lead out of the given folders, or into a closed one.
     """
 
     files: list[Found] = field(default_factory=list)
@@ -48,17 +49,20 @@ class Walk:
     gone: list[tuple[Path, str]] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    refused: set[Path] = field(default_factory=set)
 
 
 def walk(paths: Sequence[str | Path], *, exclude: Iterable[Path] = ()) -> Walk:
     """Files under the given files and folders.
 
-    Symbolic links are followed, a loop once. Hidden files and folders below a given folder are
-    passed over, and so are files of other kinds, devices and pipes; all are counted.
+    Symbolic links are followed as long as they stay below the given folders, a loop once: whoever
+    may write into a shared folder must not choose what else is read. Hidden files and folders
+    below a given folder are passed over, and so are files of other kinds, devices and pipes; all
+    are counted.
 
     Args:
         paths: files and folders.
-        exclude: folders never entered, such as the data folder.
+        exclude: folders of which nothing is read, even if named, such as the data folder.
 
     Raises:
         NothingToIngestError: no path was given.
@@ -67,29 +71,43 @@ def walk(paths: Sequence[str | Path], *, exclude: Iterable[Path] = ()) -> Walk:
         raise NothingToIngestError("no path was given; name the files or folders to ingest")
     found = Walk()
     seen: set[Path] = set()
-    closed = {p.resolve() for p in exclude}
-    for given in paths:
-        root = Path(given).expanduser()
+    closed = [p.resolve() for p in exclude]
+    roots = [Path(given).expanduser() for given in paths]
+    given = [real for root in roots if (real := root.resolve()).is_dir()]
+
+    def allowed(path: Path, real: Path) -> bool:
+        if any(real.is_relative_to(folder) for folder in closed):
+            found.skipped["of the data folder"] += 1
+        elif path in roots or any(real.is_relative_to(folder) for folder in given):
+            return True
+        else:
+            found.skipped["link that leaves the folder"] += 1
+        found.refused.add(Path(os.path.abspath(path)))
+        return False
+
+    for root in roots:
         real = root.resolve()
         if not real.exists():
             found.gone.append((real, root.as_posix()))
         elif real.is_dir():
             found.folders.append(real)
-            for path, hidden in _files_under(root, closed, found):
+            for path, hidden in _files_under(root, allowed, found):
                 name = path.relative_to(root).as_posix()
-                _take(path, name, found, seen, hidden=hidden)
+                _take(path, name, allowed, found, seen, hidden=hidden)
         else:
-            _take(root, real.name, found, seen, explicit=True)
+            _take(root, real.name, allowed, found, seen, explicit=True)
     return found
 
 
-def _files_under(root: Path, closed: set[Path], found: Walk) -> Iterator[tuple[Path, bool]]:
+def _files_under(
+    root: Path, allowed: Callable[[Path, Path], bool], found: Walk
+) -> Iterator[tuple[Path, bool]]:
     entered: set[Path] = set()
     waiting = [root]
     while waiting:
         folder = waiting.pop()
         real = folder.resolve()
-        if real in entered or real in closed:
+        if real in entered or not allowed(folder, real):
             continue
         entered.add(real)
         try:
@@ -114,6 +132,7 @@ def _files_under(root: Path, closed: set[Path], found: Walk) -> Iterator[tuple[P
 def _take(
     path: Path,
     name: str,
+    allowed: Callable[[Path, Path], bool],
     found: Walk,
     seen: set[Path],
     *,
@@ -136,6 +155,6 @@ def _take(
         found.skipped["already seen"] += 1
     elif kind is None and not explicit:
         found.skipped["unsupported"] += 1
-    else:
+    elif allowed(path, real):
         seen.add(real)
         found.files.append(Found(path=real, source=path.as_posix(), name=name, kind=kind))

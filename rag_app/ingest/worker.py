@@ -78,6 +78,8 @@ def _parser(kind: str) -> Parser:
 
 def _read(path: Path, max_bytes: int) -> bytes:
     try:
+        if path.resolve() != path:  # a link has taken its place since it was found
+            raise ParseFailure("unreadable", "it has become a link; ingest its folder again")
         with path.open("rb") as stream:
             data = stream.read(max_bytes + 1)
     except OSError as exc:

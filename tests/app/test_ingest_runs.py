@@ -6,9 +6,11 @@ from pathlib import Path
 import ingest_files as files
 import pytest
 
-from rag_app.errors import NothingToIngestError, StoreMismatchError
+from rag_app.errors import NothingToIngestError, ParseError, StoreMismatchError
 from rag_app.index.store import Store
+from rag_app.ingest.document import Limits
 from rag_app.ingest.ingestion import ingest
+from rag_app.ingest.parser_process import ParserProcess
 from rag_app.ingest.walk import walk
 from rankgate.errors import ConfigError
 
@@ -328,3 +330,81 @@ def test_a_name_that_is_not_unicode(docs, settings, embedder):
     report = ingest([docs], settings, embedder=embedder)
     assert [f.reason for f in report.failed] == ["unreadable"]
     assert len(report.added) == 5
+
+
+def test_links_lead_nowhere_outside_the_folder_nor_into_the_data_folder(docs, settings, embedder):
+    """A shared folder: whoever may write a link there must not choose what else is read."""
+    data = Path(settings.data_dir)
+    data.mkdir(parents=True, exist_ok=True)
+    (data / "session.secret").write_text("the secret of the sessions is fourty-two")
+    outside = docs.parent / "private"
+    outside.mkdir()
+    (outside / "salaries.md").write_text("# Salaries\n\nEverybody earns too little.")
+    (docs / "secret.txt").symlink_to(data / "session.secret")
+    (docs / "pay.md").symlink_to(outside / "salaries.md")
+    (docs / "more").symlink_to(outside)
+    (docs / "inside.md").symlink_to(docs / "guide.md")
+    report = ingest([docs], settings, embedder=embedder)
+    assert report.skipped == {
+        "of the data folder": 1,
+        "link that leaves the folder": 2,
+        "already seen": 1,
+    }
+    assert report.documents == 5
+    # Named, the target may be read; of the data folder nothing is.
+    both = ingest([docs, outside], settings, embedder=embedder)
+    assert [Path(source).name for source in both.added] == ["pay.md"]
+    with pytest.raises(NothingToIngestError, match="1 of the data folder"):
+        ingest([docs / "secret.txt"], settings, embedder=embedder)
+
+
+def test_what_an_earlier_version_read_through_a_link_goes(docs, settings, embedder):
+    outside = docs.parent / "private"
+    outside.mkdir()
+    (outside / "salaries.md").write_text("# Salaries\n\nEverybody earns too little.")
+    (docs / "more").mkdir()
+    (docs / "more" / "salaries.md").write_text("# Salaries\n\nEverybody earns too little.")
+    ingest([docs], settings, embedder=embedder)
+    (docs / "more" / "salaries.md").unlink()
+    (docs / "more").rmdir()
+    (docs / "more").symlink_to(outside)
+    report = ingest([docs], settings, embedder=embedder)
+    assert [Path(source).name for source in report.removed] == ["salaries.md"]
+
+
+def test_a_file_that_a_link_has_replaced_is_not_read(docs):
+    limits = Limits(max_bytes=10_000, max_pages=5, timeout_s=20.0, memory_mb=1024)
+    with ParserProcess(limits) as parser:
+        secret = docs.parent / "secret.txt"
+        secret.write_text("the secret")
+        path = (docs / "sub" / "notes.txt").resolve()
+        path.unlink()
+        path.symlink_to(secret)
+        with pytest.raises(ParseError, match="has become a link"):
+            parser.parse(path, "txt")
+
+
+def test_a_renamed_folder_leaves_no_ghosts(docs, settings, embedder):
+    ingest([docs], settings, embedder=embedder)
+    moved = docs.rename(docs.with_name("papers"))
+    (moved / "sub" / "notes.txt").unlink()  # deleted after it moved: nobody names it any more
+    report = ingest([moved], settings, embedder=embedder)
+    assert sorted(Path(source).name for source in report.removed) == [
+        "book.pdf",
+        "guide.md",
+        "notes.txt",
+        "page.html",
+        "report.docx",
+    ]
+    with Store.open(settings, embedder=embedder) as store:
+        assert {d.id.split("/")[0] for d in store.documents()} == {"papers"}
+
+
+def test_an_unmounted_folder_is_not_taken_for_a_renamed_one(docs, settings, embedder):
+    ingest([docs], settings, embedder=embedder)
+    docs.rename(docs.with_name("unmounted"))
+    other = docs.with_name("other")
+    other.mkdir()
+    (other / "guide.md").write_text(files.GUIDE, "utf-8")  # one of five in common
+    assert ingest([other], settings, embedder=embedder).removed == ()
+    assert len(look(settings, embedder)["documents"]) == 6

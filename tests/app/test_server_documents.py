@@ -304,7 +304,9 @@ async def test_files_are_shown_or_saved_but_never_run(client, tmp_path):
             assert how.startswith("inline; filename*=utf-8''weird%C3%A9.pdf")
         else:
             assert kind == "application/octet-stream" and how.startswith("attachment")
-    (tmp_path / "docs-default" / "bread.txt").unlink()
+    bread = tmp_path / "docs-default" / "bread.txt"
+    bread.unlink()
+    bread.symlink_to(client.settings.data_dir / "manifest.sqlite")  # what it hid is not handed out
     gone = await client.get(f"/v1/documents/{rows['bread.txt']['id']}/file")
     assert (gone.status_code, gone.json()["error"]["code"]) == (404, "file_gone")
 
