@@ -7,12 +7,16 @@ the other, by the functions of the product; what was claimed is then looked up i
 20,000 conversations. Inside a conversation questions are alike: they share most of what makes them
 easy, and with probability `copied` the fate of the first. Long conversations are harder. A draw
 errs where any claim of the setting that it ends with is false; that may happen in one of twenty.
+With `--others` half of the conversations are no log but easier questions, and what is claimed is
+of the log: unweighed, or each other question heard with a chance that is estimated, where the
+signals tell all that makes the two differ, and where they tell it with noise.
 Writes FILE.json and FILE.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -34,6 +38,7 @@ from rankgate_eval.calibrate.unlabelled.path import (
     claims_of,
     lay_path,
 )
+from rankgate_eval.calibrate.unlabelled.shift import chances_like
 from rankgate_eval.verdict.provenance import git_state, hardware
 
 PARTS = {
@@ -41,19 +46,29 @@ PARTS = {
     "floor": FidelityOptions(gate=False),
     "pair": FidelityOptions(),
 }
+EASIER = 1.5
+OTHERS = {"all alike": None, "heard by chance": 0.0, "heard by chance, signals with noise": 0.6}
 FloatArray = npt.NDArray[np.float64]
 
 
 def world(
-    rng: np.random.Generator, conversations: int, *, copied: float, apart: float = 4.0
-) -> Forecast:
+    rng: np.random.Generator,
+    conversations: int,
+    *,
+    copied: float,
+    apart: float = 4.0,
+    easier: float = 0.0,
+) -> tuple[Forecast, FloatArray]:
     """A log: own questions of conversations, each again with its passages gone, and foreign ones.
+
+    And how easy each of the own questions is.
 
     Args:
         rng: of everything.
         conversations: one to about twenty questions each.
         copied: how often a question shares the fate of its conversation's first.
         apart: how far, in logits, own questions look better than those with passages gone.
+        easier: so much easier than the log's they are.
     """
     sizes = np.minimum(rng.geometric(0.4, conversations), 20)
     group = np.repeat(np.arange(conversations), sizes)
@@ -64,7 +79,7 @@ def world(
         return np.where(rng.random(n) < copied, values[first], values)
 
     shared = 0.8 * rng.normal(size=conversations)[group]
-    ease = shared + 0.6 * rng.normal(size=n) - 0.15 * (sizes[group] - 2.0)
+    ease = easier + shared + 0.6 * rng.normal(size=n) - 0.15 * (sizes[group] - 2.0)
     ease = alike(ease)
     missed = alike(rng.random(n) < _sigmoid(-4.0 - 2.5 * ease))
     harm = _sigmoid(-4.0 - 2.5 * ease + 0.7 * rng.normal(size=n))
@@ -73,7 +88,7 @@ def world(
     strange = rng.normal(size=n // 2) - 4.5
     looks = np.concatenate([own, removed, strange])
     skipped = looks + 0.2 * rng.normal(size=looks.size)
-    return Forecast(
+    made = Forecast(
         kinds=np.array(["asked"] * n + ["removed"] * n + ["foreign"] * strange.size),
         groups=np.concatenate([group, group, conversations + np.arange(strange.size)]),
         harm=np.concatenate([harm, alike(harm), _sigmoid(rng.normal(size=strange.size))]),
@@ -81,6 +96,41 @@ def world(
         reranked=_sigmoid(looks),
         skipped=_sigmoid(skipped),
     )
+    return made, ease
+
+
+def log_and_others(
+    rng: np.random.Generator, conversations: int, *, copied: float, noise: float | None
+) -> tuple[Forecast, FloatArray | None]:
+    """Half a log, half easier questions; and the chances to be heard, None without `noise`.
+
+    The signals are ease, with so much noise, and four that tell nothing.
+    """
+    parts = [
+        world(rng, conversations // 2, copied=copied, easier=easier) for easier in (0.0, EASIER)
+    ]
+    worlds = [made for made, _ in parts]
+    groups = [worlds[0].groups, worlds[1].groups + int(worlds[0].groups.max()) + 1]
+    together = Forecast(
+        groups=np.concatenate(groups),
+        **{
+            name: np.concatenate([getattr(made, name) for made in worlds])
+            for name in ("kinds", "harm", "missed", "reranked", "skipped")
+        },
+    )
+    if noise is None:
+        return together, None
+    own = together.kinds == "asked"
+    ease = np.concatenate([ease for _, ease in parts])
+    x = np.column_stack(
+        [ease + noise * rng.normal(size=ease.size), rng.normal(size=(ease.size, 4))]
+    )
+    logged = np.arange(ease.size) < parts[0][1].size
+    heard = np.ones(own.size)
+    heard[own] = heard[together.kinds == "removed"] = chances_like(
+        x, logged, together.groups[own].tolist()
+    )
+    return together, heard
 
 
 def _sigmoid(x: Any) -> Any:
@@ -125,23 +175,30 @@ def simulate(
     conversations: int = 400,
     copied: float = 0.5,
     edge: bool = False,
+    others: str | None = None,
 ) -> Mapping[str, Any]:
     """Draws, how many claimed something, and how many of these were wrong in any claim.
 
     With `edge` the path is one setting, the strictest that is wrong: the worst that can happen.
+    `others`: how those of `OTHERS` stand beside the log; None: the log stands alone.
     """
     options = PARTS[part]
-    population = world(np.random.default_rng([seed, 1]), 20_000, copied=copied)
+    population, _ = world(np.random.default_rng([seed, 1]), 20_000, copied=copied)
     everybody = Drawing.of(population.groups, seed=0)
     worst = (at_the_edge(part, population, options),) if edge else ()
     claimed = wrong = 0
     skips, weak, refused = [], [], []
     for draw in range(draws):
         rng = np.random.default_rng([seed, 2, draw])
-        fitting = world(rng, conversations // 2, copied=copied)
-        fresh = world(rng, conversations // 2, copied=copied)
-        settings = worst if edge else lay_path(fitting, options, base=Floor()).settings
-        drawing = Drawing.of(fresh.groups, seed=draw)
+        halves: list[tuple[Forecast, FloatArray | None]] = [
+            (world(rng, conversations // 2, copied=copied)[0], None)
+            if others is None
+            else log_and_others(rng, conversations // 2, copied=copied, noise=OTHERS[others])
+            for _ in range(2)
+        ]
+        fresh, heard = halves[1]
+        settings = worst if edge else lay_path(halves[0][0], options, base=Floor()).settings
+        drawing = Drawing.of(fresh.groups, seed=draw, chances=heard)
 
         def claims(setting: Setting, on: Forecast, who: Drawing) -> list[Claim]:
             return claims_of(on.observe(setting), setting, on.kinds, who, options)
@@ -167,6 +224,7 @@ def simulate(
         "draws": draws,
         "conversations": conversations,
         "copied": copied,
+        "others": others,
         "claimed": claimed,
         "wrong": wrong,
         "error": round(wrong / draws, 4),
@@ -183,17 +241,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--others", action="store_true", help="half a log, half other questions")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     began, rows = time.perf_counter(), []
-    for part in PARTS:
-        for edge in (False, True):
-            for copied in (0.0, 0.5, 1.0):
-                rows.append(simulate(part, args.draws, seed=args.seed, copied=copied, edge=edge))
-                print(rows[-1], file=sys.stderr)
+    ways = list(OTHERS) if args.others else [None]
+    for part, others, edge in itertools.product(["pair"] if args.others else PARTS, ways, (0, 1)):
+        for copied in (0.0, 0.5, 1.0):
+            row = simulate(
+                part, args.draws, seed=args.seed, copied=copied, edge=bool(edge), others=others
+            )
+            rows.append(row)
+            print(row, file=sys.stderr, flush=True)
     made = {
         "command": f"python benchmarks/unlabelled_guarantees.py --draws {args.draws} "
-        f"--seed {args.seed}",
+        f"--seed {args.seed}{' --others' if args.others else ''}",
         "commit": git_state()[0],
         "hardware": hardware(),
         "seconds": round(time.perf_counter() - began),
@@ -205,12 +267,13 @@ def main() -> None:
         f"`{made['command']}`, commit {made['commit']}, {made['hardware']}, {made['seconds']} s. "
         f"{args.draws} draws a row; allowed 5% each, 95% confidence for all claims together.",
         "",
-        "| part | path | fate shared inside conversations | claimed something | wrong in any "
-        "claim | error [95%] | stated | skipped | weak | refused |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| part | beside the log | path | fate shared inside conversations | claimed something | "
+        "wrong in any claim | error [95%] | stated | skipped | weak | refused |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {r['part']} | {r['path']} | {r['copied']:.0%} | {r['claimed']} | {r['wrong']} | "
+        f"| {r['part']} | {r['others'] or 'nothing'} | {r['path']} | {r['copied']:.0%} | "
+        f"{r['claimed']} | {r['wrong']} | "
         f"{r['error']:.1%} [{r['interval'][0]:.1%}, {r['interval'][1]:.1%}] | {r['stated']:.0%} | "
         f"{r['skipped']} | {r['weak']} | {r['refused']} |"
         for r in rows

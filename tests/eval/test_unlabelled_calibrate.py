@@ -31,7 +31,7 @@ from rankgate_eval.calibrate.unlabelled import (
 )
 from rankgate_eval.calibrate.unlabelled.certify import certify, kind_of_row, looks, observed
 from rankgate_eval.calibrate.unlabelled.path import Forecast, Setting
-from rankgate_eval.calibrate.unlabelled.shift import shift_weights
+from rankgate_eval.calibrate.unlabelled.shift import chances, chances_like
 from rankgate_eval.errors import DatasetError
 
 TRUSTED = Trust(given=True, reason="told so")
@@ -361,8 +361,8 @@ def test_a_model_writes_questions_and_what_it_cannot_is_counted():
     assert "1 it could not write" in found.notes[0]
 
 
-def test_questions_like_the_log_weigh_more():
-    planted = rows()[:400]
+def test_questions_like_the_log_are_heard_more_often():
+    planted = rows()[:1000]
     own = [row for row in planted if row.answerable]
     tops = {row.query_id: row.signals.dense_top1 for row in own}
     middle = float(np.median(list(tops.values())))
@@ -370,11 +370,34 @@ def test_questions_like_the_log_weigh_more():
     sources = {
         q: "log" if top > middle and rng.random() < 0.5 else "questions" for q, top in tops.items()
     }
-    weights, notes = shift_weights(planted, sources)
-    like = np.array([tops[row.query_id] > middle for row in planted])
-    assert weights[like].mean() > 2.0 * weights[~like].mean()
-    assert "count as" in notes[0]
-    assert shift_weights(planted, dict.fromkeys(tops, "log")) == (None, [])
+    found, notes = chances(planted, sources)
+    of = {row.query_id: c for row, c in zip(planted, found, strict=True) if row.answerable}
+    assert all(of[q] == 1.0 for q, source in sources.items() if source == "log")
+    like = np.array([of[q] for q, s in sources.items() if s != "log" and tops[q] > middle])
+    unlike = np.array([of[q] for q, s in sources.items() if s != "log" and tops[q] <= middle])
+    assert like.mean() > 2.0 * unlike.mean()
+    assert "chance" in notes[0]
+    assert chances(planted, dict.fromkeys(tops, "log")) == (None, [])
+
+
+def test_a_log_of_a_few_questions_says_that_it_decides_nothing():
+    planted = [row for row in rows()[:400] if row.answerable]
+    sources = {row.query_id: "log" if i < 20 else "documents" for i, row in enumerate(planted)}
+    found, notes = chances(planted, sources)
+    assert found is None
+    assert "20 conversations, and 59" in notes[0]
+
+
+def test_one_long_document_does_not_count_as_many_others():
+    """Its headings once made the log's own look rare wherever a heading looked like one."""
+    rng = np.random.default_rng(1)
+    others = np.concatenate([rng.normal(1.0, 1.0, 60), rng.normal(-1.0, 0.1, 600)])
+    x = np.concatenate([rng.normal(0.0, 1.0, 100), others])[:, None]
+    logged = np.arange(x.size) < 100
+    groups = [*range(160), *["long"] * 600]
+    alone = chances_like(x[:160], logged[:160], groups[:160])[100:]
+    beside = chances_like(x, logged, groups)[100:160]
+    assert np.corrcoef(alone, beside)[0, 1] > 0.99
 
 
 def result_of(tmp_path, **changed):

@@ -21,14 +21,14 @@ from rankgate_eval.calibrate.unlabelled.path import (
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 
-def claim(failed, groups, *, allowed=0.05, among=None, weights=None, seed=0):
+def claim(failed, groups, *, allowed=0.05, among=None, chances=None, seed=0):
     failed = np.asarray(failed, dtype=bool)
     return Claim(
         name="of the planted",
         allowed=allowed,
         among=np.ones(failed.size, dtype=bool) if among is None else np.asarray(among),
         failed=failed,
-        drawing=Drawing.of(np.asarray(groups), seed=seed, weights=weights),
+        drawing=Drawing.of(np.asarray(groups), seed=seed, chances=chances),
     )
 
 
@@ -61,13 +61,14 @@ def test_each_conversation_speaks_once_and_only_of_what_is_asked():
     assert 1 in some
 
 
-def test_weights_count_for_what_they_are_worth():
-    weights = np.where(np.arange(200) < 100, 1.0, 0.01)
-    found = bound_of(claim(np.zeros(200), range(200), weights=weights), confidence=0.95)
-    assert found.effective == pytest.approx(101.0**2 / 100.01)
-    even = bound_of(claim(np.zeros(200), range(200), weights=np.full(200, 7.0)), confidence=0.95)
-    assert even.effective == pytest.approx(200.0)
-    assert even.upper < found.upper
+def test_who_is_not_heard_does_not_count_and_nobody_speaks_for_him():
+    chances = np.where(np.arange(200) < 100, 1.0, 0.25)
+    found = bound_of(claim(np.zeros(200), range(200), chances=chances), confidence=0.95)
+    assert 100 < found.n < 150
+    # A conversation is heard as often as the question that is drawn of it, however long it is.
+    groups, rarely = np.arange(2000) // 20, np.full(2000, 0.25)
+    heard = bound_of(claim(np.zeros(2000), groups, chances=rarely), confidence=0.95).n
+    assert 10 < heard < 45, "of 100 conversations a quarter"
 
 
 def test_testing_ends_where_one_fails_and_is_read_no_further():
@@ -155,6 +156,18 @@ def test_the_stated_error_is_kept_over_a_thousand_draws(part):
     for edge in (False, True):
         found = simulate(part, 1000, seed=1, copied=0.5, edge=edge)
         assert clopper_pearson(found["wrong"], 1000)[0] <= 0.05, found
+
+
+@pytest.mark.parametrize(
+    ("others", "wrong"),
+    [("all alike", True), ("heard by chance, signals with noise", False)],
+)
+def test_a_claim_about_a_log_is_not_made_of_easier_questions(others, wrong):
+    from unlabelled_guarantees import simulate
+
+    found = simulate("pair", 150, seed=3, copied=1.0, edge=True, others=others)
+    low = clopper_pearson(found["wrong"], 150)[0]
+    assert (low > 0.2) if wrong else (low <= 0.05), found
 
 
 def test_a_setting_without_a_gate_skips_nothing():

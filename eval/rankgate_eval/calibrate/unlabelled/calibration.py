@@ -25,7 +25,7 @@ from rankgate_eval.calibrate.rows import pooled_row
 from rankgate_eval.calibrate.unlabelled.certify import Certified, certify, kind_of_row
 from rankgate_eval.calibrate.unlabelled.claims import Claim, bound_of
 from rankgate_eval.calibrate.unlabelled.path import OWN, FidelityOptions
-from rankgate_eval.calibrate.unlabelled.shift import shift_weights
+from rankgate_eval.calibrate.unlabelled.shift import chances
 from rankgate_eval.calibrate.unlabelled.sources import Asked, foreign_bank
 from rankgate_eval.calibrate.unlabelled.trust import Trust
 from rankgate_eval.data.dataset import Dataset
@@ -144,7 +144,7 @@ def calibrate_unlabelled(
     given, short = depth_of(stage, data, reading, k)
     groups = asked.conversations()
     rows = [replace(row, group=groups.get(row.query_id, row.query_id)) for row in reading.rows]
-    weights, shifted = shift_weights(rows, asked.sources)
+    heard, shifted = chances(rows, asked.sources)
     shaped = replace(
         shaped,
         k=max(given, top_n),
@@ -160,7 +160,7 @@ def calibrate_unlabelled(
         kind=reading.kind,
         scale=scorer.info.scale,
         lexicon=lexicon is not None,
-        weights=weights,
+        chances=heard,
         seed=seed,
     )
     notes = dict(certified.notes)
@@ -232,9 +232,7 @@ def _found(
             drawing=drawing,
         )
         found = bound_of(claim, confidence=wanted.confidence)
-        low, high = clopper_pearson(
-            min(found.share * found.effective, found.effective), found.effective
-        )
+        low, high = clopper_pearson(found.failures, found.n)
         return {
             "share": round(found.share, 5),
             "interval": [round(low, 5), round(high, 5)],

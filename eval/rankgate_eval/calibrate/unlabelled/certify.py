@@ -80,7 +80,7 @@ def certify(
     kind: FirstStageKind,
     scale: str,
     lexicon: bool = False,
-    weights: FloatArray | None = None,
+    chances: FloatArray | None = None,
     folds: int = 5,
     seed: int = 0,
 ) -> Certified:
@@ -93,7 +93,7 @@ def certify(
             model of reranked results the scale is made here.
         kind: of the first stage.
         lexicon: whether the product will know the corpus's words.
-        weights: (rows,) how much each counts; None: all alike.
+        chances: (rows,) of each to speak for its conversation where it is drawn; None: all do.
         folds: of the cross-fitting inside the first half.
         seed: of halves, folds and the lot.
 
@@ -101,7 +101,6 @@ def certify(
         InputError: no own question, or all of them of one conversation.
     """
     order = sorted(range(len(rows)), key=lambda i: (rows[i].query_id, rows[i].stratum))
-    heavy = np.ones(len(rows)) if weights is None else weights
     members: dict[str, list[int]] = {}
     for i in order:
         members.setdefault(rows[i].group, []).append(i)
@@ -150,7 +149,11 @@ def certify(
     options = replace(options, floor=options.floor and "floor" not in path.notes)
     fresh = [rows[i] for i in second]
     kinds = np.array([kind_of_row(row) for row in fresh])
-    drawing = Drawing.of([row.group for row in fresh], seed=seed, weights=heavy[second])
+    drawing = Drawing.of(
+        [row.group for row in fresh],
+        seed=seed,
+        chances=None if chances is None else chances[second],
+    )
     unset = [serve(row, section) for row in fresh]
     sections = [_with(section, setting, model) for setting in path.settings]
 

@@ -3,8 +3,8 @@
 Questions of one conversation may fail together, and nothing shows how much where few fail. So each
 conversation gives one of its questions, drawn by lot before anything was seen, and what is bounded
 is the share among such questions: then the number of failures is binomial, whatever goes on inside
-a conversation, and the bound of Clopper and Pearson is exact. With weights (a log that differs from
-what was fitted on) it is taken at Kish's effective number, which is no longer exact.
+a conversation, and the bound of Clopper and Pearson is exact. Where the questions are not quite
+those that will be asked, the lot also decides who is heard (`shift`), so nothing is weighted.
 
 Several settings are tested one after the other along a path that was laid down without looking, the
 strictest first, and the testing ends where one fails: then the last that passed keeps all of its
@@ -35,37 +35,42 @@ class Drawing:
     Attributes:
         order: (n,) positions, conversation by conversation, inside each in the order of the lot.
         groups: (n,) codes of the conversations, in that order.
-        weights: (n,) of the questions, by position.
+        heard: (n,) by position, whether a question is heard where it is drawn.
     """
 
     order: npt.NDArray[np.intp]
     groups: npt.NDArray[np.intp]
-    weights: FloatArray
+    heard: BoolArray
 
     @classmethod
-    def of(cls, groups: npt.ArrayLike, *, seed: int, weights: FloatArray | None = None) -> Drawing:
+    def of(cls, groups: npt.ArrayLike, *, seed: int, chances: FloatArray | None = None) -> Drawing:
         """Draw the lot.
 
         Args:
             groups: (n,) conversations.
-            weights: (n,), above 0; None: all alike.
+            chances: (n,) of each to be heard where it is drawn; None: all are.
         """
         codes = np.unique(np.asarray(groups), return_inverse=True)[1]
-        lot = np.random.default_rng([seed, 17]).random(codes.size)
-        order = np.lexsort((lot, codes))
+        rng = np.random.default_rng([seed, 17])
+        order = np.lexsort((rng.random(codes.size), codes))
         return cls(
             order=order,
             groups=codes[order].astype(np.intp),
-            weights=np.ones(codes.size) if weights is None else weights,
+            heard=rng.random(codes.size) < (1.0 if chances is None else chances),
         )
 
     def speakers(self, among: BoolArray) -> npt.NDArray[np.intp]:
-        """Positions of one question of each conversation, of those among which are asked."""
+        """Positions of one question of each conversation, of those among which are asked.
+
+        A conversation whose question is drawn and not heard is silent: were another asked in its
+        place, long conversations would be heard more often than short ones.
+        """
         left = among[self.order]
         at = np.flatnonzero(left)
         first = np.ones(at.size, dtype=np.bool_)
         first[1:] = self.groups[at][1:] != self.groups[at][:-1]
-        return self.order[at[first]]
+        drawn = self.order[at[first]]
+        return drawn[self.heard[drawn]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,8 +98,6 @@ class Bound:
     Attributes:
         n: conversations among them, one question each.
         failures: of the n.
-        effective: what the n count as, with their weights.
-        share: of the n, with their weights; 0 where there are none.
         upper: the share of all such questions is below it, at the confidence asked for.
     """
 
@@ -103,9 +106,12 @@ class Bound:
     questions: int
     n: int
     failures: int
-    effective: float
-    share: float
     upper: float
+
+    @property
+    def share(self) -> float:
+        """Of the n, how many failed; 0 where there are none."""
+        return self.failures / self.n if self.n else 0.0
 
     @property
     def holds(self) -> bool:
@@ -120,7 +126,6 @@ class Bound:
             "questions": self.questions,
             "n": self.n,
             "failures": self.failures,
-            "effective": round(self.effective, 1),
             "share": round(self.share, 5),
             "upper": round(self.upper, 5),
             "holds": self.holds,
@@ -130,22 +135,14 @@ class Bound:
 def bound_of(claim: Claim, *, confidence: float) -> Bound:
     """The one-sided bound of a claim's share."""
     at = claim.drawing.speakers(claim.among)
-    weights, failed = claim.drawing.weights[at], claim.failed[at]
-    total = float(weights.sum())
-    effective = total**2 / float((weights**2).sum()) if at.size else 0.0
-    share = float(weights[failed].sum()) / total if at.size else 0.0
+    failures = int(claim.failed[at].sum())
     return Bound(
         name=claim.name,
         allowed=claim.allowed,
         questions=int(claim.among.sum()),
         n=int(at.size),
-        failures=int(failed.sum()),
-        effective=effective,
-        share=share,
-        # Equal weights count whole: a rounding error is not to spoil an exact bound.
-        upper=share_below(min(share * effective, effective), effective, confidence=confidence)
-        if effective < at.size * (1.0 - 1e-9)
-        else share_below(int(failed.sum()), int(at.size), confidence=confidence),
+        failures=failures,
+        upper=share_below(failures, int(at.size), confidence=confidence),
     )
 
 

@@ -58,12 +58,9 @@ def table_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def _claim(claim: Mapping[str, Any]) -> str:
-    counted = f"{claim['failures']} of {claim['n']}"
-    if claim["effective"] < claim["n"]:
-        counted += f", which count as {claim['effective']:.0f}"
     return (
-        f"{claim['claim']}: at most {claim['allowed']:.1%} (seen {counted}, one of a conversation; "
-        f"below {claim['upper']:.1%})"
+        f"{claim['claim']}: at most {claim['allowed']:.1%} (seen {claim['failures']} of "
+        f"{claim['n']}, one of a conversation; below {claim['upper']:.1%})"
     )
 
 
