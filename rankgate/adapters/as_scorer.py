@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rankgate.adapters.identity import identity, is_scorer, model_name, module_of, qualified
 from rankgate.errors import BadScoresError, InputError
 from rankgate.scorers.build import SCORER_FORMS, Wrapping, load, wrapped
 from rankgate.scorers.protocol import (
@@ -28,7 +29,6 @@ from rankgate.texts import checked_texts
 __all__ = ["Predicts", "Ranks", "ScorerLike", "ScoresPairs", "TakenScorer", "as_scorer"]
 
 _CHUNK = 8
-_NAMES = ("model_name", "model_name_or_path", "model_id", "endpoint_name", "name_or_path", "model")
 # What holds the model that people load through it, and under which attribute.
 _HOLDERS = {
     "HuggingFaceCrossEncoder": "client",
@@ -95,8 +95,10 @@ def as_scorer(
       compressor such as `CohereRerank`;
     - a function of query and texts.
 
-    A scorer's identity binds a policy to it. What does not name its model is called by its
-    module and qualified name: give `id` where that says too little.
+    A scorer's identity binds a policy and caches to it. What does not name its model is called
+    by its module and qualified name; a lambda or local function, and a `functools.partial`, also
+    by a hash of its code and of what it captures, or a random number where that names no model.
+    Give an `id` to these, and to each of two objects of one class that name no model.
 
     Args:
         thing: what scores; higher is better.
@@ -110,10 +112,10 @@ def as_scorer(
         ConfigError: a model that gives more than one number a pair.
     """
     named = id is not None or scale is not None
-    if isinstance(thing, str | Path) or _is_scorer(thing):
+    if isinstance(thing, str | Path) or is_scorer(thing):
         if named:
             raise InputError("id and scale are for things that do not name themselves, this does")
-        return load(str(thing), lazy=True, wrapping=wrapping) if not _is_scorer(thing) else thing
+        return load(str(thing), lazy=True, wrapping=wrapping) if not is_scorer(thing) else thing
     if inspect.isclass(thing):
         raise InputError(f"a scorer is an object, got the class {thing.__name__}: make one of it")
     inner = next((getattr(thing, _HOLDERS[n], None) for n in _kinds(thing) if n in _HOLDERS), None)
@@ -124,11 +126,11 @@ def as_scorer(
     if inner is not None and not _two_numbers(inner):
         return as_scorer(inner, id=id, scale=scale, wrapping=wrapping)
     ask, each_alone = _ask(thing)
-    known = _model_name(thing)
+    known = model_name(thing)
     info = ScorerInfo(
-        id=id or (_qualified(thing) if known is None else f"{type(thing).__name__}/{known}"),
+        id=id or (identity(thing) if known is None else f"{type(thing).__name__}/{known}"),
         scale=scale or _scale(thing),
-        backend=_module(thing).partition(".")[0],
+        backend=module_of(thing).partition(".")[0],
     )
     return TakenScorer(thing, ask, info, pointwise=each_alone)
 
@@ -260,12 +262,12 @@ def _ask(thing: Any) -> tuple[Ask, bool]:
         getattr(function, "__call__", None)  # noqa: B004
     ):
         raise InputError(
-            f"scorer {_qualified(thing)} is async. Pass a plain function of (query, texts): it "
+            f"scorer {qualified(thing)} is async. Pass a plain function of (query, texts): it "
             "runs in a worker thread wherever the event loop should not wait"
         )
     if _needs(function) not in (2, None):
         raise InputError(
-            f"scorer {_qualified(thing)} must take (query, texts), it takes "
+            f"scorer {qualified(thing)} must take (query, texts), it takes "
             f"{inspect.signature(function)}"
         )
     return function, apart
@@ -297,13 +299,6 @@ def _in_order(found: dict[int, float], n: int) -> list[float]:
     return [found[i] for i in range(n)]
 
 
-def _is_scorer(thing: Any) -> bool:
-    return not inspect.isclass(thing) and (
-        isinstance(getattr(thing, "info", None), ScorerInfo)
-        and callable(getattr(thing, "score", None))
-    )
-
-
 def _is_sentence_transformers(thing: Any) -> bool:
     return any(
         base.__name__ == "CrossEncoder" and base.__module__.startswith("sentence_transformers")
@@ -332,30 +327,7 @@ def _needs(function: Callable[..., Any]) -> int | None:
     return sum(p.kind in positional and p.default is p.empty for p in takes)
 
 
-def _model_name(thing: Any) -> str | None:
-    """The name of its model, as the thing or what it holds says it; of a folder, its name."""
-    for attribute in _NAMES:
-        value = getattr(thing, attribute, None)
-        if value is not None and not isinstance(value, str | Path):
-            value = getattr(value, "name_or_path", None)  # a transformers model
-        if isinstance(value, str | Path) and str(value):
-            return Path(value).resolve().name if Path(value).is_dir() else str(value)
-    return None
-
-
 def _scale(thing: Any) -> str:
     """What the numbers mean, where the thing says it; `raw`: it does not."""
     normalised = getattr(thing, "normalize", None)
     return "raw" if normalised is None else "sigmoid" if normalised else "logit"
-
-
-def _module(thing: Any) -> str:
-    own = thing if inspect.isroutine(thing) else type(thing)
-    return str(getattr(own, "__module__", "") or "")
-
-
-def _qualified(thing: Any) -> str:
-    if isinstance(thing, functools.partial):
-        return _qualified(thing.func)
-    own = thing if inspect.isroutine(thing) else type(thing)
-    return f"{_module(thing)}:{own.__qualname__}"

@@ -1,7 +1,10 @@
 """Whatever people already have is taken as a scorer, by looking at it, under a name of its own."""
 
 import functools
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -255,3 +258,79 @@ def test_a_model_of_two_labels(tmp_path):
     theirs = as_scorer(HuggingFaceCrossEncoder(model_name=folder))
     assert theirs.info.id == "HuggingFaceCrossEncoder/two"
     assert np.allclose(theirs.score(QUERY, TEXTS).values, wanted, atol=1e-5)
+
+
+# --- identity ----------------------------------------------------------------------------------
+
+
+def scaled(by, query, texts):
+    return [by * value for value in shared(query, texts)]
+
+
+def made(by):
+    def score(query, texts):
+        return [by * len(text) for text in texts]
+
+    return score
+
+
+def test_functions_that_have_no_name_of_their_own_share_none():
+    """Two lambdas once had one identity: one read the other's cache, and met its floor."""
+    twice = functools.partial(scaled, 2.0)
+    functions = [
+        lambda query, texts: [1.0 for _ in texts],
+        lambda query, texts: [2.0 for _ in texts],
+        lambda query, texts: [float(len(query)) for _ in texts],
+        made(1.0),
+        made(2.0),
+        twice,
+        functools.partial(scaled, 3.0),
+        functools.partial(twice, by=3.0),
+        shared,
+    ]
+    ids = [as_scorer(f).info.id for f in functions]
+    assert len(set(ids)) == len(ids), ids
+    assert as_scorer(shared).info.id == f"{__name__}:shared", "a name that says all stays"
+
+
+def test_the_same_function_has_the_same_identity_again():
+    one, other = ((lambda query, texts: [len(t) / 7 for t in texts]) for _ in range(2))
+    assert as_scorer(one).info.id == as_scorer(other).info.id
+    assert as_scorer(made(2.0)).info.id == as_scorer(made(2.0)).info.id
+    code = (
+        "from rankgate.adapters.as_scorer import as_scorer\n"
+        "words = {'a', 'b', 'c', 'dd'}\n"
+        "f = lambda query, texts: [float(t in words or t in {'x', 'y', 'zz'}) for t in texts]\n"
+        "print(as_scorer(f).info.id)"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(said) == 1, said
+    assert next(iter(said)).startswith("__main__:<lambda>#")
+
+
+def test_what_a_lambda_captures_names_it_or_it_is_like_no_other():
+    def over(model):
+        return lambda query, texts: model.score([(query, text) for text in texts])
+
+    class Other(Pairs):
+        model_name = "somebody/else"
+
+    assert as_scorer(over(Pairs())).info.id != as_scorer(over(Other())).info.id
+    unnamed = [as_scorer(over(Predicts())) for _ in range(2)]
+    assert len({s.info.id for s in unnamed}) == 2
+    assert all("<lambda>#unnamed-" in s.info.id for s in unnamed)
+    assert as_scorer(over(Predicts()), id="mine-1").info.id == "mine-1"
+    assert RankGateRerank(scorer=over(Predicts())).compress_documents([], QUERY) == []
+
+
+def test_a_local_function_that_calls_itself_has_an_identity():
+    def count(query, texts):
+        return [0.0] if not texts else [1.0, *count(query, texts[1:])]
+
+    assert "#" in as_scorer(count).info.id
