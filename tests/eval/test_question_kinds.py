@@ -81,31 +81,30 @@ def test_what_becomes_of_the_unjudged(mixed):
     refused, _ = load_dataset(mixed, unjudged="unanswerable")
     assert refused.unanswerable() == ["q2", "q3", "said", "flag", "odd"]
     kept, _ = load_dataset(mixed, unjudged="irrelevant")
-    assert kept.judged() == ["q0", "q1", "q3", "q4", "q5", "odd"]
+    assert kept.judged() == ["q0", "q1", "q4", "q5"] and kept.counted_0() == 2
     assert kept.unanswerable() == ["q2", "said", "flag"] and kept.relevant("q3") == ()
     with pytest.raises(InputError, match="ignore, irrelevant, unanswerable; got 'none'"):
         load_dataset(mixed, unjudged="none")
 
 
-def test_irrelevant_ones_count_zero_in_each_metric():
-    ranking = {"q": ["a"], "none": ["a", "b"]}
-    found = measure({"q": {"a": 1}, "none": {}, "zero": {"a": 0}}, ranking, ["q", "none", "zero"])
-    assert found.query_ids == ("q", "none") and found.unjudged == ("zero",)
-    assert all(values[1] == 0.0 for values in found.values.values())
+def test_what_nobody_judged_counts_0_in_averages_that_are_told_and_nowhere_else():
+    """One denominator: of half the questions nobody knows what there was to lift."""
     whole = run(half_dropped(unjudged="irrelevant"), w.knowing(), policy=policy())
     part = run(half_dropped(), w.knowing(), policy=policy())
-    assert (whole.n, part.n) == (124, 62)
-    for name, metric in part.arms["policy"].metrics.items():
-        assert whole.arms["policy"].metrics[name].mean == pytest.approx(metric.mean / 2), name
-    assert whole.headroom.mean == pytest.approx(part.headroom.mean / 2)
-    # Nobody knows whether they could be answered: only what refusing costs is an average.
-    assert dataclasses.replace(whole.refusals, cost=part.refusals.cost) == part.refusals
+    assert whole.n == part.n == 62
+    assert all(whole.arms[a].metrics == arm.metrics for a, arm in part.arms.items())
+    assert (whole.headroom, whole.recall_curve) == (part.headroom, part.recall_curve)
+    assert whole.refusals == part.refusals and whole.differences == part.differences
+    (told,) = [x for x in whole.warnings if "Nobody judged 62 of 124" in x]
+    assert not any("Nobody judged" in x for x in part.warnings)
+    ndcg = part.arms["policy"].metrics["ndcg@10"].mean
+    assert "is 0.500 of what is shown" in told and f"policy ndcg@10 {ndcg / 2:.3f}" in told
 
 
 @pytest.mark.parametrize(("treated", "strata"), [
     ("ignore", {"answerable": 62, "removed": 62}),
     ("unanswerable", {"answerable": 62, "removed": 62, "unjudged": 62}),
-    ("irrelevant", {"answerable": 124, "removed": 62}),
+    ("irrelevant", {"answerable": 62, "removed": 62}),
 ])  # fmt: skip
 def test_calibration_reads_the_same_kinds(treated, strata):
     data = half_dropped(unjudged=treated)
@@ -203,6 +202,6 @@ def test_questions_that_nobody_can_answer_for_do_not_fill_up_a_verdict():
     found = run(
         dataclasses.replace(data, qrels=few, unjudged="irrelevant"), w.knowing(), policy=policy()
     )
-    assert found.n == 124 and found.verdict == "not_enough_data"
+    assert found.n == 20 and found.verdict == "not_enough_data"
     assert found.differences["policy-tuned_first_stage"]["ndcg@10"].n == 20
     assert "20 judged queries are too few" in found.reasons[0]

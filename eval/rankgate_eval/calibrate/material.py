@@ -155,9 +155,8 @@ def _near_misses(data: Dataset, judged: Sequence[str], seed: int, report: Report
     from rankgate.encoders import TokenEncoder
 
     report("making near-miss questions", 0, 1)
-    known = [q for q in judged if data.relevant(q)]
     encoder = TokenEncoder.load()
-    return near_miss_questions(data, known, embed=encoder.embed, at_most=_MOST_MADE, seed=seed)
+    return near_miss_questions(data, judged, embed=encoder.embed, at_most=_MOST_MADE, seed=seed)
 
 
 def profile_under(scorer: Scorer, stage: FirstStage, embedder: str | None) -> Profile:

@@ -50,8 +50,9 @@ class Inputs:
         Unjudged,
         typer.Option(
             "--unjudged",
-            help="What becomes of queries without any judgement: ignore (left out), irrelevant (in "
-            "the averages with 0), or unanswerable (the floor should refuse them).",
+            help="What becomes of queries without any judgement: ignore (left out), irrelevant "
+            "(left out, and averages with 0 for them told too), or unanswerable (the floor should "
+            "refuse them).",
         ),
     ] = Unjudged.IGNORE
     min_grade: MinGradeOption = 1

@@ -47,6 +47,7 @@ from rankgate_eval.run.pool import Pooled
 from rankgate_eval.run.system import FirstStage
 from rankgate_eval.run.system_choice import kind_of, profile_of
 from rankgate_eval.verdict.fairness import shared_questions
+from rankgate_eval.verdict.holes import counted_0_note
 from rankgate_eval.verdict.recall import measure_recall
 from rankgate_eval.verdict.sections import change, estimate
 from rankgate_eval.verdict.verdict import Evidence, judge
@@ -123,7 +124,7 @@ def compare_scorers(
         ),
         profile=profile_of(stage),
         cpu_hour_usd=cpu_hour_usd,
-        notes=[*getattr(stage, "notes", ()), *lists.notes],
+        notes=[*getattr(stage, "notes", ()), *counted_0_note(data, split, {}, ()), *lists.notes],
     )
     fitted = at_work.assign(scorers, policies)
     for name, scorer in scorers.items():

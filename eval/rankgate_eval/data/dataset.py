@@ -23,8 +23,7 @@ class Dataset:
         name: of the folder or file.
         corpus: passage id to text, the title before it.
         queries: query id to text.
-        qrels: query id to passage id to relevance (> 0 is relevant). An empty mapping stands for
-            a query that nobody judged, and that is taken as one to which nothing is relevant.
+        qrels: query id to passage id to relevance (> 0 is relevant).
         splits: split name to query ids; empty where there are none.
         fields: query id to whatever else stood in its row, such as `answer` or `type`.
         documents: passage id to the document it was cut from, as far as that is known.
@@ -45,11 +44,6 @@ class Dataset:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "unjudged", unjudged_as(self.unjudged))
-        if self.unjudged is Unjudged.IRRELEVANT:
-            none: dict[str, dict[str, int]] = {
-                q: {} for q in self.queries if self.kind_of(q) is Kind.UNJUDGED
-            }
-            object.__setattr__(self, "qrels", {**self.qrels, **none})
         relevant = {query: self.relevant(query) for query in self.queries}
         groups = document_groups(self.queries, relevant, self.documents, self.queries)
         object.__setattr__(self, "groups", groups)
@@ -118,18 +112,21 @@ class Dataset:
         return kind_of(self.qrels.get(query_id), self.fields.get(query_id, {}))
 
     def judged(self, split: str | None = None) -> list[str]:
-        """Ids of a split's queries that stand in the averages, in file order.
-
-        They have a relevant passage, or nobody judged them and `unjudged` is `irrelevant`.
+        """Ids of a split's queries that have a relevant passage, in file order.
 
         Raises:
             InputError: no such split.
         """
-        counted = {Kind.RELEVANT}
-        object.__setattr__(self, "unjudged", unjudged_as(self.unjudged))
-        if self.unjudged is Unjudged.IRRELEVANT:
-            counted.add(Kind.UNJUDGED)
-        return [q for q in self.query_ids(split) if self.kind_of(q) in counted]
+        return [q for q in self.query_ids(split) if self.kind_of(q) is Kind.RELEVANT]
+
+    def counted_0(self, split: str | None = None) -> int:
+        """How many of a split's queries nobody judged, where `unjudged` is `irrelevant`.
+
+        An average over all of a split has 0 for each of them.
+        """
+        if self.unjudged is not Unjudged.IRRELEVANT:
+            return 0
+        return sum(self.kind_of(q) is Kind.UNJUDGED for q in self.query_ids(split))
 
     def unanswerable(self, split: str | None = None) -> list[str]:
         """Ids of a split's queries that the floor should refuse, in file order.

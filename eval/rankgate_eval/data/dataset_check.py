@@ -28,10 +28,10 @@ _SHOWN_A_KIND = 5
 # One group with more of the queries than this leaves little to resample or to cross-fit.
 _LARGE_GROUP = 0.2
 _BECOME = {
-    Unjudged.IGNORE: "left out. --unjudged irrelevant keeps them in the averages with 0, "
+    Unjudged.IGNORE: "left out. --unjudged irrelevant tells the averages with 0 for them too, "
     "--unjudged unanswerable counts answers to them as wrong; a query that people found "
     'unanswerable says so in its row, by "answerability": "unanswerable"',
-    Unjudged.IRRELEVANT: "they stay in the averages with 0 in each metric, as asked",
+    Unjudged.IRRELEVANT: "the averages with 0 for them are told beside those without, as asked",
     Unjudged.UNANSWERABLE: "taken as unanswerable for the floor, as asked, and left out of the "
     "ranking metrics",
 }

@@ -28,9 +28,9 @@ class Kind(StrEnum):
 class Unjudged(StrEnum):
     """What becomes of questions without any judgement.
 
-    `ignore`: left out, and counted in a warning. `irrelevant`: nothing is relevant to them, and
-    they stay in the averages with 0 in each metric, as with trec_eval -c. `unanswerable`: the
-    floor should refuse them.
+    `ignore`: left out, and counted in a warning. `irrelevant`: the same, but the averages with 0
+    for them are told too, as trec_eval -c makes them. `unanswerable`: the floor should refuse
+    them.
     """
 
     IGNORE = "ignore"

@@ -113,8 +113,7 @@ class Headroom:
 def judged_queries(qrels: Qrels, query_ids: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split queries into those that count and the rest.
 
-    A query counts that has a relevant passage (grade above 0), or an empty mapping of grades:
-    nothing is relevant to it, by decision, and every metric is 0.
+    A query counts that has a relevant passage (grade above 0).
 
     Raises:
         InputError: a query is named twice.
@@ -122,7 +121,7 @@ def judged_queries(qrels: Qrels, query_ids: Sequence[str]) -> tuple[list[str], l
     if len(set(query_ids)) != len(query_ids):
         twice = next(q for q, count in Counter(query_ids).items() if count > 1)
         raise InputError(f"query {twice!r} is named twice; it would count double")
-    judged = [q for q in query_ids if qrels.get(q) == {} or _relevant(qrels, q)]
+    judged = [q for q in query_ids if _relevant(qrels, q)]
     known = set(judged)
     return judged, [q for q in query_ids if q not in known]
 
@@ -188,7 +187,7 @@ def recall_curve(
         relevant = _relevant(qrels, query)
         found = np.array([p in relevant for p in rankings.get(query, ())], dtype=np.float64)
         for column, depth in enumerate(depths):
-            table[row, column] = found[:depth].sum() / max(1, len(relevant))
+            table[row, column] = found[:depth].sum() / len(relevant)
     return table
 
 
@@ -202,7 +201,7 @@ def attainable_recall(
     for row, query in enumerate(judged):
         relevant = _relevant(qrels, query)
         within = len(relevant.intersection(rankings.get(query, ())[:k]))
-        best[row] = min(top_n, within) / max(1, len(relevant))
+        best[row] = min(top_n, within) / len(relevant)
     return best
 
 
@@ -265,8 +264,6 @@ def _judged_share(ranking: Sequence[str], grades: Mapping[str, int], name: str) 
 def _metric(name: str, gains: FloatArray, ideal: FloatArray, hits: Sequence[int]) -> float:
     """One metric; `hits` are the ranks of what is relevant, rising."""
     kind, _, cut = name.partition("@")
-    if not ideal.size:
-        return 0.0
     top = int(cut) if cut else gains.size
     if kind == "ndcg":
         return ndcg(gains, ideal, top=top)

@@ -30,7 +30,7 @@ from rankgate_eval.stats.strata import StrataReport, compare_strata, stratify
 from rankgate_eval.verdict.diagnosis import Observations, diagnose
 from rankgate_eval.verdict.fairness import shared_questions
 from rankgate_eval.verdict.frontier import measure_frontier
-from rankgate_eval.verdict.holes import holes_warning
+from rankgate_eval.verdict.holes import counted_0_note, holes_warning
 from rankgate_eval.verdict.listings import (
     listed_snippets,
     moved_lists,
@@ -60,6 +60,7 @@ PAIRS = (
 """What is compared, after and before; the first ones decide."""
 # Reasons for skipping that are no gate's doing.
 _NO_CHOICE = frozenset({"no_candidates", "empty_query", "single_candidate"})
+_TOLD = ("first_stage", "policy")  # arms whose averages over unjudged queries too are told
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -86,20 +87,15 @@ def analyse(
     numbers = _measure(e)
     primary = ("ndcg@10", f"recall@{e.top_n}")
     draws = {"resamples": asked.resamples, "seed": asked.seed}
-    # `--unjudged irrelevant` keeps queries in the arms' averages of which nobody knows an answer.
-    # They tell nothing of a difference: it decides on the others.
-    known = [q for q in judged if e.data.relevant(q)]
-    at = [i for i, q in enumerate(judged) if e.data.relevant(q)]
-    clusters = [numbers.clusters[i] for i in at]
 
     def compared(
         before: Mapping[str, FloatArray], after: Mapping[str, FloatArray]
     ) -> dict[str, Difference]:
         return {
             name: compare(
-                before[name][at],
-                after[name][at],
-                clusters,
+                before[name],
+                after[name],
+                numbers.clusters,
                 level=1.0 - asked.standards.alpha,
                 permutations=asked.permutations,
                 **draws,
@@ -202,7 +198,7 @@ def analyse(
                 latency_ms=summarise_latency(times[arm]) if times[arm] else None,
                 note=e.arms.tuned_note if arm == "tuned_first_stage" else "",
                 missing=numbers.missing[arm],
-                false_refusals=rate(sum(not e.arms.orders[arm][q] for q in known), len(known)),
+                false_refusals=rate(sum(not e.arms.orders[arm][q] for q in judged), len(judged)),
                 false_answers=rate(
                     sum(bool(e.arms.orders[arm][q]) for q in e.unanswerable), len(e.unanswerable)
                 ),
@@ -254,6 +250,7 @@ def analyse(
         warnings=(
             *warnings,
             *([] if shared is None or verdict.call is Call.NOT_A_FAIR_TEST else [shared.sentence]),
+            *counted_0_note(e.data, e.split, {arm: numbers.values[arm] for arm in _TOLD}, primary),
             *holes_warning(e.data, judged, numbers.values, numbers.clusters, **draws),
             *_warnings(e),
         ),

@@ -45,3 +45,34 @@ def holes_warning(
         "better than its numbers. Judge its passages too (`rankgate eval judge`), or read the "
         "difference as a lower bound."
     ]
+
+
+def counted_0_note(
+    data: Dataset,
+    split: str | None,
+    values: Mapping[str, Mapping[str, npt.NDArray[np.float64]]],
+    metrics: Sequence[str],
+) -> tuple[str, ...]:
+    """The averages with 0 for what nobody judged, in a sentence, where they were asked for.
+
+    Args:
+        data: the data set.
+        split: of it.
+        values: arm or run to metric to (n,) values of its judged queries.
+        metrics: of them.
+    """
+    none = data.counted_0(split)
+    if not none:
+        return ()
+    judged = len(data.judged(split))
+    share = judged / (judged + none)
+    told = "".join(
+        f"{'; ' if i else ': '}{name.replace('_', ' ')} "
+        + ", ".join(f"{m} {share * float(columns[m].mean()):.3f}" for m in metrics)
+        for i, (name, columns) in enumerate(values.items())
+    )
+    return (
+        f"Nobody judged {none} of {judged + none} questions. With 0 for each of them every average "
+        f"is {share:.3f} of what is shown{told}. All that stands here is of judged questions: of "
+        "the others nobody knows what there was to win.",
+    )

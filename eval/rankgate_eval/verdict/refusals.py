@@ -56,12 +56,10 @@ def count_refusals(
     """Count wrong refusals and wrong answers.
 
     Args:
-        judged: queries in the averages; those with a relevant passage are answerable.
+        judged: queries in the averages, all of them answerable.
         unanswerable: from `unanswerable_rows`.
         cost: primary metric to what the floor changes of it.
     """
-    # `--unjudged irrelevant` keeps queries in the averages of which nobody knows an answer.
-    judged = [q for q in judged if data.relevant(q)]
     relevant = {q: set(data.relevant(q)) for q in judged}
     found = [q for q in judged if any(c.id in relevant[q] for c in pool[q].candidates)]
     refused = {q for q in judged if outcomes[q].refused}

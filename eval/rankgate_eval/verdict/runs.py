@@ -24,6 +24,7 @@ from rankgate_eval.run.experiment import EvalSettings, choose_queries
 from rankgate_eval.run.metrics import METRICS, attainable_recall, measure, recall_curve
 from rankgate_eval.stats.significance import Difference, compare, holm
 from rankgate_eval.stats.strata import StrataReport, compare_strata, stratify
+from rankgate_eval.verdict.holes import counted_0_note
 from rankgate_eval.verdict.sections import change, estimate, strata_result
 from rankgate_eval.verdict.verdict import Evidence, Over, Verdict, judge
 
@@ -190,7 +191,10 @@ def compare_runs(
         top_n=top_n,
         runs=compared,
         take=max(ship, key=lambda name: compared[name].metrics["ndcg@10"].mean, default=first.name),
-        warnings=tuple(warning for run in runs for warning in run.doubts()),
+        warnings=(
+            *(warning for run in runs for warning in run.doubts()),
+            *counted_0_note(data, split, columns, primary),
+        ),
         per_query={
             query: {
                 name: {metric: float(columns[name][metric][i]) for metric in primary}
