@@ -209,7 +209,7 @@ def evaluate(
         data, report = load_dataset(data)
     chosen, source = as_policy(policy)
     # What is wrong with the question is told before anything is encoded.
-    choose_queries(data, split, asked.limit, fields=asked.fields)
+    choose_queries(data, split, asked.limit, fields=asked.fields, prior=asked.prior)
     if asked.k is not None:
         kept = [passages_kept(None, None)] if chosen is None else _kept(chosen)
         check_depth(asked.k, min(kept) if asked.top_n is None else asked.top_n)

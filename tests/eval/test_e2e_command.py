@@ -196,3 +196,14 @@ def test_the_section_joins_the_result_of_the_ranking(data, tmp_path):
     whole = json.loads((tmp_path / "out" / "result.json").read_text())
     assert whole["end_to_end"]["name"] == "end_to_end_keyless"
     assert "Did the answers get better?" in (tmp_path / "out" / "report.html").read_text()
+    # The ranking is measured again: the answers stay in its report.
+    again = [*base, "--scorer", "mine:good", "--k", "5", "--top-n", "1", "--out", "out"]
+    subprocess.run(again, cwd=tmp_path, capture_output=True, timeout=240, check=False)
+    assert (
+        json.loads((tmp_path / "out" / "result.json").read_text())["end_to_end"]
+        == (whole["end_to_end"])
+    )
+    file = tmp_path / "out" / "end_to_end.json"
+    file.write_text(file.read_text().replace(f'"data": "{data.name}"', '"data": "other"'))
+    done = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "give another --out" in done.stderr.replace("\n", " ")

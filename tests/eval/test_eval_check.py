@@ -12,6 +12,7 @@ from rankgate.cli import build_app
 from rankgate.errors import InputError
 from rankgate.testing import FakeScorer
 from rankgate_eval import Result, compare_results, evaluate
+from rankgate_eval.verdict.check import in_both
 
 QUICK = {"resamples": 400, "permutations": 999}
 
@@ -96,6 +97,24 @@ def test_other_queries_are_counted_and_the_common_ones_compared(baseline):
     assert data.name == "small"
     with pytest.raises(InputError, match="none of these queries"):
         compared(stranger, baseline)
+    others = {row.query_id: f"another {row.query}" for row in baseline.per_query}
+    with pytest.raises(InputError, match="of small, has none of these queries"):
+        in_both(baseline, others)  # the same ids with other words are other questions
+
+
+def test_another_corpus_is_told_before_anything_is_searched(tmp_path, monkeypatch, baseline):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "never.py").write_text("def search(query, k):\n    raise SystemExit(99)\n")
+    baseline.save(tmp_path / "base.json")
+    data = w.world(20)
+    queries = {q: f"quite another thing, {text}" for q, text in data.queries.items()}
+    w.write_beir(tmp_path / "other", dataclasses.replace(data, queries=queries))
+    done = CliRunner().invoke(
+        build_app(),
+        ["eval", "check", "other", "--baseline", "base.json", "--system", "never:search"],
+    )
+    assert done.exit_code == 2 and "none of these queries" in done.output
 
 
 def test_what_cannot_be_compared(baseline):
@@ -133,6 +152,14 @@ def test_the_command(tmp_path, monkeypatch):
     assert worse.stdout.startswith("FAIL") and "q0: ndcg@10 1.000 -> 0.333" in worse.stdout
     assert Result.load(tmp_path / "new" / "result.json").verdict == "dont_ship"
     assert json.loads((tmp_path / "new" / "check.json").read_text())["outcome"] == "fail"
+    passed = call("check", "data", "--baseline", "base/result.json").stdout
+    margin = told["margin"]
+    assert passed.startswith(f"PASS: not worse than the baseline by {margin:g} or more")
+    assert (
+        told["widened"]
+        and margin > 0.02
+        and "margin of 0.02 is widened" in (" ".join(passed.split()))
+    )
     assert call("check", "data", "--baseline", "none.json").exit_code == 2
     assert call("check", "data", "--baseline", "data/qrels.tsv").exit_code == 2
     assert call("check", "data").exit_code == 2

@@ -5,6 +5,7 @@ import json
 import sys
 
 import eval_world as w
+import evaluate_kit as kit
 import numpy as np
 import planted
 import pytest
@@ -12,11 +13,13 @@ from typer.testing import CliRunner
 from waiting import Clock
 
 from rankgate.cli import build_app
+from rankgate.decide.floor import Floor
 from rankgate.errors import InputError, ProfileMismatchError
 from rankgate.scorers import ScorerInfo, Scores, ScoreStats
 from rankgate.testing import FakeScorer
 from rankgate_eval import EvalSettings, as_first_stage, compare_scorers, evaluate
 from rankgate_eval.comparison.cost import Tariff, parse_tariffs
+from rankgate_eval.comparison.tables import point_rows
 from rankgate_eval.verdict.recall import find_knee
 
 
@@ -407,6 +410,30 @@ def test_lists_that_were_cut_are_ordered_as_if_they_had_been_read():
     found = points(compared({"fake": timed(clock, gold)}, clock=clock, n=240))
     assert found["fake", 7, "rerank"].ndcg.mean == 1.0
     assert found["fake", 7, "rerank"].latency_ms.n == 120
+
+
+def test_what_the_floor_does_wrong_stands_beside_every_point():
+    """A floor that refuses nearly everything looked like any other row."""
+    data = w.world(60, unanswerable=6)
+    found = compare_scorers(
+        data,
+        w.stage_of(data),
+        {"fake": w.knowing()},
+        policies=[kit.policy(reranked=kit.model(), floor=Floor(refuse_below=0.9))],
+        ks=(5, 10),
+        settings=quick(),
+    )
+    result = kit.run(data, w.knowing(), policy=kit.policy(
+        reranked=kit.model(), floor=Floor(refuse_below=0.9)), k=10, depth=20)  # fmt: skip
+    for point in found.points:
+        if point.k in (0, 10):
+            arm = result.arms[point.arm]
+            shares = (point.false_refusals, point.false_answers)
+            assert shares == (arm.false_refusals, arm.false_answers), point.arm
+            assert point.latency_ms.n == 60
+    assert result.arms["policy"].false_answers.n == 6
+    head, *rows = point_rows(found)
+    assert {"refused wrongly", "answered wrongly"} <= set(head) and len(rows) == len(found.points)
 
 
 def test_wrong_comparisons():

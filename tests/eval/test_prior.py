@@ -14,6 +14,7 @@ from rankgate.decide.section import Section
 from rankgate.errors import InputError
 from rankgate.live.promise import promise_of
 from rankgate.live.reliability import measure_reliability, mixture_weights
+from rankgate.testing import FakeScorer
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.confirm import fit_checked
 from rankgate_eval.calibrate.measure import brier_gain, describe
@@ -162,7 +163,24 @@ def test_unanswerable_questions_are_weighted_to_what_the_policy_is_for_or_to_wha
 
 def test_a_share_that_the_data_cannot_show_is_refused():
     with pytest.raises(InputError, match="has no unanswerable question to weigh"):
-        kit.run(w.world(), w.knowing(), policy=promising(), prior=0.3)
+        kit.evaluate(w.world(), stage=_never, scorer=w.knowing(), policy=promising(), prior=0.3)
+
+
+def _never(query, k):
+    pytest.fail("searched before it was said")
+
+
+def test_a_policy_that_names_no_mixture_is_given_no_skill_of_answerable_questions_alone():
+    own = kit.policy(reranked=kit.model(weight=1.0, intercept=-1.5))
+    halfway = FakeScorer(
+        lambda query, text: text.startswith("gold") * (int(query.split("beta")[1]) % 2 - 0.5)
+    )
+    found = kit.run(w.world(), halfway, policy=own).reliability["top_1"]
+    assert (found.claimed, found.brier_skill) == (None, None) and 0.0 < found.base_rate < 1.0
+    assert "of which no skill is told" in mixture_sentence(found)
+    asked = kit.run(w.world(), halfway, policy=own, prior=0.0).reliability["top_1"]
+    assert asked.brier == found.brier and asked.brier_skill is not None
+    assert "no skill" not in mixture_sentence(asked)
 
 
 def test_a_promise_is_read_from_the_section_that_was_fitted_alone():

@@ -166,6 +166,7 @@ def test_the_commands_say_it_before_the_numbers(tmp_path, monkeypatch):
     assert invoke("eval", "data", *common, "--unjudged", "maybe").exit_code == 2
     done = invoke("eval", "data", *common, "--min-grade", "2")
     assert done.exit_code == 2 and "no relevant passage for any query" in done.stderr
+    assert "the highest grade is 1, --min-grade 2" in done.stderr.replace("\n", " ")
 
 
 def test_holes_in_the_judgements_are_told():

@@ -10,8 +10,10 @@ from typer.testing import CliRunner
 from rankgate.cli import build_app
 from rankgate.errors import InputError
 from rankgate_eval import Result
+from rankgate_eval.cli.summary import runs_lines
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.readers import Run, read_run
+from rankgate_eval.report.runs import run_rows
 from rankgate_eval.result.call import Call
 from rankgate_eval.run.experiment import EvalSettings
 from rankgate_eval.verdict.runs import compare_runs
@@ -74,6 +76,29 @@ def test_p_is_holms_over_all_runs():
     assert among.runs["good"].adjusted_p == pytest.approx(
         3 * among.runs["good"].differences["ndcg@10"].p
     )
+
+
+@pytest.mark.parametrize("lacking", ["first", "other"])
+def test_lists_that_are_missing_decide_nothing_by_themselves(lacking):
+    """An equal run shipped where the first one lacked lists; a good one that lacks some did not."""
+
+    def part(run):
+        return {q: ids for q, ids in run.lists.items() if int(q[1:]) >= 100}
+
+    first, other = (part(FIRST), FIRST.lists) if lacking == "first" else (FIRST.lists, part(GOOD))
+    runs = [Run(name="first", lists=first), Run(name="other", lists=other)]
+    found = compare_runs(judgements(300), runs, settings=FAST)
+    assert found.runs["other"].verdict is Call.NOT_ENOUGH_DATA and found.take == "first"
+    assert "over the 200 of 300 queries" in found.runs["other"].reasons[0]
+    assert found.warnings[0].startswith(f"{lacking} has no list for 100 of 300 judged queries")
+    assert runs_lines(found, [])[0].startswith("Warning: ") and "p (Holm)" in run_rows(found)[0]
+
+
+def test_what_is_worse_over_the_lists_that_are_there_stays_worse():
+    lacking = {q: ids for q, ids in BAD.lists.items() if int(q[1:]) >= 40}
+    found = compare_runs(judgements(300), [FIRST, Run(name="bad", lists=lacking)], settings=FAST)
+    assert found.runs["bad"].verdict is Call.DONT_SHIP
+    assert "Holm-adjusted p = " in found.runs["bad"].reasons[0]
 
 
 def test_what_a_run_lacks_counts_0_and_what_is_not_of_the_first_is_told():

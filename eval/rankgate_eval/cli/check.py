@@ -29,9 +29,9 @@ _EPILOG = (
     "limit and seed are the baseline's."
 )
 _OUTCOMES = {
-    "pass": "PASS: not worse than the baseline beyond the margin",
+    "pass": "PASS: not worse than the baseline by {:g} or more",
     "fail": "FAIL: worse than the baseline",
-    "not_enough_data": "NOT ENOUGH DATA to exclude a loss of the margin",
+    "not_enough_data": "NOT ENOUGH DATA to exclude a loss of {:g}",
 }
 _SHOWN = 20
 
@@ -65,12 +65,15 @@ def check_data(
     with guarded(debug=debugging(ctx)) as tell:
         from rankgate_eval.evaluation import evaluate
         from rankgate_eval.result.result import Result as Loaded
-        from rankgate_eval.verdict.check import compare_results
+        from rankgate_eval.run.experiment import choose_queries
+        from rankgate_eval.verdict.check import compare_results, in_both
 
         before = Loaded.load(baseline)
         if margin is not None and not margin > 0.0:
             raise typer.BadParameter(f"a margin is above 0, got {margin}", param_hint="--margin")
         dataset, report = inputs.read()
+        judged, _ = choose_queries(dataset, before.data.split, before.data.limit)
+        in_both(before, {q: dataset.queries[q] for q in judged})  # before anything is encoded
         after = evaluate(
             dataset,
             stage=inputs.stage(dataset),
@@ -108,7 +111,13 @@ def _kind(baseline: Result) -> str:
 def _lines(checked: CheckResult) -> list[str]:
     from rankgate_eval.cli.summary import wrapped
 
-    lines = [_OUTCOMES[checked.outcome]]
+    lines = wrapped(_OUTCOMES[checked.outcome].format(checked.margin), "")
+    if checked.widened:
+        lines += wrapped(
+            f"So few queries exclude no loss below {checked.margin:g}, even where nothing changes: "
+            "the usual margin of 0.02 is widened to that. Name yours with --margin.",
+            "  - ",
+        )
     for reason in checked.reasons:
         lines += wrapped(reason, "  - ")
     lines += [

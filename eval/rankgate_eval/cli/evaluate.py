@@ -87,6 +87,7 @@ def evaluate_data(
             )
             raise typer.Exit(compared.exit_code)
         dataset, report = inputs.read()
+        answers = _answers(out, dataset.name, split)
         tell("loading", 0, 1)
         from rankgate_eval.evaluation import evaluate
 
@@ -111,9 +112,11 @@ def evaluate_data(
             prior=prior,
             seed=seed,
         )
+        if answers is not None:
+            result = result.with_end_to_end(answers)
         result.save(out / "result.json")
         tell("writing the report", 0, 1)
-        written = [out / "result.json", *_report(result, out)]
+        written = [out / "result.json", *_report(result, out), out / "runs"]
         tell.end()
         if as_json:
             typer.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
@@ -206,6 +209,25 @@ def output_folder(out: Path | None) -> Iterator[None]:
     finally:
         if new and not any(out.iterdir()):
             out.rmdir()
+
+
+def _answers(out: Path, data: str, split: str | None) -> dict[str, Any] | None:
+    """What `rankgate eval e2e` left in the folder, for the same report.
+
+    Raises:
+        InputError: it is of other data.
+    """
+    file = out / "end_to_end.json"
+    if not file.is_file():
+        return None
+    found: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    made = found.get("made", {})
+    if (made.get("data"), made.get("split")) != (data, split):
+        raise InputError(
+            f"{out} holds the answers of {made.get('data')}, split {made.get('split')}, and this "
+            f"is {data}, split {split}: give another --out"
+        )
+    return found
 
 
 def _report(result: Result, out: Path) -> list[Path]:

@@ -23,7 +23,8 @@ _HELP = ("-h", "--help")
 _EPILOG = (
     "`rankgate eval DATA --out DIR` measures and gives a verdict; its options: rankgate eval DATA "
     "--help. Exit codes: 0 ship, or ship behind the gate; 1 don't ship, or a check failed; 2 "
-    "wrong usage, setting or data; 3 not enough data; 70 a crash of rankgate."
+    "wrong usage, setting or data; 3 not enough data; 4 no fair test of the policy; 70 a "
+    "crash of rankgate."
 )
 
 

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from rankgate_eval.report.numbers import count_noun
 from rankgate_eval.report.runs import headline, run_rows
 from rankgate_eval.result.parts import Estimate
 from rankgate_eval.result.result import ARMS, Result
@@ -60,14 +61,16 @@ def summary_lines(result: Result, files: Sequence[Path]) -> list[str]:
     total = sum(result.data.warning_counts.values())
     if total:
         kinds = ", ".join(f"{n} {code}" for code, n in sorted(result.data.warning_counts.items()))
-        lines += wrapped(f"{total} warnings ({kinds}), listed in the report.", "Data set: ")
+        counted = f"{count_noun(total, 'warning')} ({kinds}), listed in the report."
+        lines += wrapped(counted, "Data set: ")
     lines += ["", "Files: " + ", ".join(str(file) for file in files)]
     return lines
 
 
 def runs_lines(result: RunsResult, files: Sequence[Path]) -> list[str]:
     """What `rankgate eval` prints of several runs."""
-    lines = [headline(result)]
+    lines = [line for said in result.warnings for line in wrapped(said, "Warning: ")]
+    lines.append(headline(result))
     for name, run in result.runs.items():
         lines += [f"{name}:"] if run.reasons else []
         for reason in run.reasons:
@@ -75,13 +78,10 @@ def runs_lines(result: RunsResult, files: Sequence[Path]) -> list[str]:
     groups = f"{result.n} judged queries in {result.clusters} document groups"
     lines += ["", groups, "", *table_lines(run_rows(result)), ""]
     for name, run in result.runs.items():
-        facts = [f"no list for {run.missing} judged queries, which count 0"] if run.missing else []
         if run.beyond:
             first = next(iter(result.runs))
-            facts.append(f"{run.beyond} passages that {first} does not have: not a reranking alone")
-        lines += wrapped("; ".join(facts), f"{name}: ") if facts else []
-    for warning in result.warnings:
-        lines += wrapped(warning, "Warning: ")
+            said = f"{run.beyond} passages that {first} does not have: not a reranking alone"
+            lines += wrapped(said, f"{name}: ")
     return [*lines, "", "Files: " + ", ".join(str(file) for file in files)]
 
 

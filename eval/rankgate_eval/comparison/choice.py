@@ -199,7 +199,7 @@ def sentence_of(
         return (
             f"Take none{yet}: no reranker is shown to pay{inside} over what needs none, of which "
             f"{base} is the best. Highest of {len(scored)} is {in_words(top)}, nDCG@10 "
-            f"{top.ndcg.mean:.3f}. {top.reason} (p is Holm-adjusted.)"
+            f"{top.ndcg.mean:.3f}. {top.reason}"
         )
     taken, best = points[choice.taken], points[choice.best]
     why = (

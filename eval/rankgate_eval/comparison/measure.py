@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rankgate.errors import InputError, ProfileMismatchError
+from rankgate.errors import InputError
 from rankgate.outcome import Outcome
 from rankgate.policy import Policy
 from rankgate.profile import Profile
@@ -29,9 +29,11 @@ from rankgate_eval.comparison.choice import (
 )
 from rankgate_eval.comparison.cost import Tariff, cost_of
 from rankgate_eval.comparison.points import Comparison, Cost, Point
+from rankgate_eval.comparison.policies import assign, shared_first_stage
 from rankgate_eval.comparison.reading import Lists, Reader, Unread, retrieve, timed
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.fingerprint import fingerprint
+from rankgate_eval.result.parts import Rate
 from rankgate_eval.run.experiment import (
     EvalSettings,
     Teller,
@@ -49,7 +51,7 @@ from rankgate_eval.run.system_choice import kind_of, profile_of
 from rankgate_eval.verdict.fairness import shared_questions
 from rankgate_eval.verdict.holes import counted_0_note
 from rankgate_eval.verdict.recall import measure_recall
-from rankgate_eval.verdict.sections import change, estimate
+from rankgate_eval.verdict.sections import change, estimate, rate
 from rankgate_eval.verdict.verdict import Evidence, judge
 
 DEFAULT_KS = (5, 10, 20, 30, 50, 75, 100)
@@ -89,16 +91,16 @@ def compare_scorers(
         SystemFailedError: first stage or scorer failed too often.
     """
     asked = EvalSettings() if settings is None else settings
-    first = _shared_first_stage(policies)
+    first = shared_first_stage(policies)
     top_n, wanted = readable(ks, asked.top_n, first, stage)
     if not scorers:
         raise InputError("a comparison needs a scorer, got none")
-    judged, _ = choose_queries(data, split, asked.limit)
+    judged, unanswerable = choose_queries(data, split, asked.limit)
     say: Teller = (lambda what, done, total: None) if tell is None else tell
     lists = retrieve(
         data,
         stage,
-        judged,
+        [*judged, *unanswerable],
         deepest=wanted[-1],
         k=sizes(asked.k, top_n, first, stage)[0],
         asked=asked,
@@ -110,6 +112,7 @@ def compare_scorers(
     at_work = _Measuring(
         data=data,
         judged=judged,
+        unanswerable=unanswerable,
         clusters=clusters,
         split=split,
         lists=lists,
@@ -117,6 +120,7 @@ def compare_scorers(
         top_n=top_n,
         settings=asked,
         reader=Reader(
+            sample=timed(judged),
             lexicon=corpus_lexicon(data, stage),
             max_failures=asked.max_failures,
             tell=say,
@@ -126,7 +130,7 @@ def compare_scorers(
         cpu_hour_usd=cpu_hour_usd,
         notes=[*getattr(stage, "notes", ()), *counted_0_note(data, split, {}, ()), *lists.notes],
     )
-    fitted = at_work.assign(scorers, policies)
+    fitted = assign(scorers, policies, kind=kind, profile=at_work.profile, notes=at_work.notes)
     for name, scorer in scorers.items():
         at_work.without(scorer.info, fitted[name])
     for name, scorer in scorers.items():
@@ -177,21 +181,6 @@ def readable(
     return kept, wanted
 
 
-def _shared_first_stage(policies: Sequence[Policy]) -> Policy | None:
-    """Any of the policies, as far as the first stage goes."""
-    for kind in FirstStageKind:
-        sections = [p.sections[kind] for p in policies if kind in p.sections]
-        for name in ("fusion", "k", "top_n"):
-            values = {str(getattr(s, name)) for s in sections}
-            if len(values) > 1:
-                raise InputError(
-                    f"the policies differ in {name} ({' and '.join(sorted(values))}), so their "
-                    "scorers cannot be compared over one first stage; calibrate them on the same "
-                    "data, or compare them in several runs"
-                )
-    return policies[0] if policies else None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
     """A point before it is tested."""
@@ -201,6 +190,8 @@ class _Row:
     arm: str
     policy: str
     columns: Columns
+    false_refusals: Rate
+    false_answers: Rate
     skip_rate: float
     times: tuple[float, ...]
     cost: Cost | None = None
@@ -213,6 +204,7 @@ class _Measuring:
 
     data: Dataset
     judged: list[str]
+    unanswerable: list[str]
     clusters: list[str]
     split: str | None
     lists: Lists
@@ -225,50 +217,20 @@ class _Measuring:
     notes: list[str]
     rows: list[_Row] = field(default_factory=list)
 
-    def assign(
-        self, scorers: Mapping[str, Scorer], policies: Sequence[Policy]
-    ) -> dict[str, Policy | None]:
-        """The policy of each scorer: the first that was fitted for it."""
-        found: dict[str, Policy | None] = {}
-        refused: dict[str, ProfileMismatchError] = {}
-        for name, scorer in scorers.items():
-            found[name] = None
-            actual = replace(self.profile, **Profile.of_scorer(scorer.info).to_dict())
-            for policy in policies:
-                try:
-                    policy.check_profile(self.kind, actual)
-                except ProfileMismatchError as exc:
-                    refused[policy.name] = exc
-                    continue
-                found[name] = policy
-                break
-            if policies and found[name] is None:
-                self.notes.append(
-                    f"No --policy was fitted for {name}: it has the default policy if that fits, "
-                    "else it always reranks and orders by raw score"
-                )
-        idle = [p for p in policies if not any(p is taken for taken in found.values())]
-        if idle:
-            raise refused.get(
-                idle[0].name,
-                InputError(f"the policy {idle[0].name!r} is for a scorer that has one already"),
-            )
-        return found
-
     def without(self, info: ScorerInfo, policy: Policy | None) -> None:
         """The orders that need no scorer; of a further policy what is new."""
         pool = self.reader.score(
             Unread(info), self.lists.base, self.lists.k, "ordering without scorer"
         )
         arms = self._arms(pool, info, policy, self.lists.k, tune=not self.rows)
-        times = tuple(arms.latency_ms["first_stage"].values())
+        times = tuple(arms.latency_ms["first_stage"][q] for q in self.judged)
         for arm in ("skipped",) if self.rows else ("first_stage", "tuned_first_stage", "skipped"):
             row = _Row(
                 scorer="",
                 k=0,
                 arm=arm,
                 policy=arms.policy.name if arm == "skipped" else "",
-                columns=self._columns(arms.orders[arm]),
+                **self._measured(arms.orders[arm]),
                 skip_rate=1.0,
                 times=times,
             )
@@ -284,7 +246,7 @@ class _Measuring:
         tariff: Tariff | None,
     ) -> None:
         """Measure one scorer at every K."""
-        sample = timed(self.judged)
+        sample = self.reader.sample
         for k, pool, follows in self.reader.at_each(scorer, self.lists.read, ks, name):
             if not follows:
                 self.notes.append(
@@ -319,7 +281,7 @@ class _Measuring:
                         k=k,
                         arm=arm,
                         policy=arms.policy.name,
-                        columns=self._columns(arms.orders[arm]),
+                        **self._measured(arms.orders[arm]),
                         skip_rate=1.0 - share,
                         times=tuple(times[q] for q in sample if q in times),
                         cost=cost_of(
@@ -356,7 +318,8 @@ class _Measuring:
             verdict = judge(
                 Evidence(
                     over=tuple(
-                        replace(o, ndcg=replace(o.ndcg, p=tested.adjusted_p)) for o in tested.over
+                        replace(o, ndcg=replace(o.ndcg, p=tested.adjusted_p), holm=True)
+                        for o in tested.over
                     ),
                     top_n=self.top_n,
                     skip_rate=row.skip_rate,
@@ -372,6 +335,8 @@ class _Measuring:
             policy=row.policy,
             ndcg=estimate(row.columns.ndcg, self.clusters, **draws),
             recall=estimate(row.columns.recall, self.clusters, **draws),
+            false_refusals=row.false_refusals,
+            false_answers=row.false_answers,
             gain=None if tested is None else change(tested.over[0].ndcg),
             recall_gain=None if tested is None else change(tested.over[0].recall),
             adjusted_p=None if tested is None else tested.adjusted_p,
@@ -407,10 +372,16 @@ class _Measuring:
             tune=tune,
         )
 
-    def _columns(self, order: Mapping[str, Sequence[str]]) -> Columns:
+    def _measured(self, order: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         ndcg = measure(self.data.qrels, order, self.judged, names=["ndcg@10"]).column("ndcg@10")
         recall = recall_curve(self.data.qrels, order, self.judged, [self.top_n])[:, 0]
-        return Columns(ndcg=ndcg, recall=recall)
+        refused = sum(not order[q] for q in self.judged)
+        answered = sum(bool(order[q]) for q in self.unanswerable)
+        return {
+            "columns": Columns(ndcg=ndcg, recall=recall),
+            "false_refusals": rate(refused, len(self.judged)),
+            "false_answers": rate(answered, len(self.unanswerable)),
+        }
 
 
 def _read(outcomes: Mapping[str, Outcome], queries: Sequence[str]) -> float:

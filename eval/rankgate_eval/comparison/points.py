@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from rankgate_eval.result.call import Call
-from rankgate_eval.result.parts import Change, Estimate, LatencyResult, RecallCurve
+from rankgate_eval.result.parts import Change, Estimate, LatencyResult, Rate, RecallCurve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +38,11 @@ class Point:
             `rerank` (always) or `policy`.
         policy: name of the policy, "" for the first stage alone.
         ndcg: nDCG@10.
-        recall: recall@top_n.
+        recall: recall@top_n, of what is kept after the floor.
         gain, recall_gain: minus the baseline, with the p of this comparison alone; None without a
             scorer.
+        false_refusals: answerable queries that get nothing.
+        false_answers: unanswerable queries that get something.
         adjusted_p: of the gain in nDCG@10 over every order without a scorer (the greatest p),
             Holm-adjusted over all points; None without a scorer.
         call: the verdict of `rankgate eval` on this point, reached with `adjusted_p`; None
@@ -58,6 +60,8 @@ class Point:
     policy: str
     ndcg: Estimate
     recall: Estimate
+    false_refusals: Rate
+    false_answers: Rate
     gain: Change | None
     recall_gain: Change | None
     adjusted_p: float | None

@@ -112,9 +112,11 @@ class Reader:
     """How every scorer reads.
 
     Attributes:
+        sample: queries that are timed.
         max_failures: share of the queries on which a scorer may fail.
     """
 
+    sample: Sequence[str]
     lexicon: Collection[str]
     max_failures: float
     tell: Teller
@@ -137,11 +139,11 @@ class Reader:
     ) -> Iterator[tuple[int, dict[str, Pooled], bool]]:
         """By rising K: it, what was read, and whether the shorter lists follow from the deepest.
 
-        The queries of `timed` have been read at that very K, and so have their times.
+        The queries of `sample` have been read at that very K, and so have their times.
         """
         prepare(scorer, lists, k=ks[-1], tell=self.tell)
         whole = self.score(scorer, lists, ks[-1], name)
-        few = Collected(found={q: lists.found[q] for q in timed(list(whole))}, k=lists.k)
+        few = Collected(found={q: lists.found[q] for q in self.sample}, k=lists.k)
         for k in ks[:-1]:
             again = self.score(scorer, few, k, name)
             if all(_agrees(whole[q], again[q]) for q in again):

@@ -34,7 +34,8 @@ def recall_rows(found: Comparison) -> list[list[str]]:
 def point_rows(found: Comparison) -> list[list[str]]:
     """Every point, head first."""
     head = ["scorer, K", "arm", "nDCG@10", "gain", "95% interval", "p (Holm)"]
-    head += [f"recall@{found.top_n}", "skipped", "p50 ms", "p95 ms", "USD/1,000", ""]
+    head += [f"recall@{found.top_n}", "refused wrongly", "answered wrongly"]
+    head += ["skipped", "p50 ms", "p95 ms", "USD/1,000", ""]
     rows = [head]
     for position, point in enumerate(found.points):
         marks = {"baseline": found.baseline, "best": found.best, "take": found.taken}
@@ -50,6 +51,10 @@ def point_rows(found: Comparison) -> list[list[str]]:
                 _NOTHING if gain is None else signed_interval(gain.ci),
                 _NOTHING if gain is None else probability(point.adjusted_p),
                 score(point.recall.mean),
+                *(
+                    _NOTHING if share.rate is None else percent(share.rate)
+                    for share in (point.false_refusals, point.false_answers)
+                ),
                 percent(point.skip_rate, digits=0),
                 *(_NOTHING if ms is None else f"{ms:.0f}" for ms in (latency.p50, latency.p95)),
                 _NOTHING if usd is None else f"{usd:.3g}",
@@ -88,7 +93,8 @@ def markdown(found: Comparison) -> str:
     )
     facts = [
         f"{found.n} judged queries in {found.clusters} document groups; gain: nDCG@10 minus that "
-        f"of {in_words(base)}, made of {found.baseline_k} candidates",
+        f"of {in_words(base)}, made of {found.baseline_k} candidates; "
+        f"recall@{found.top_n} is of what is kept after the floor",
         *costs_in_words(found.points),
         *found.notes,
         *(f"{name}: {value}" for name, value in found.made.items() if isinstance(value, str)),
@@ -130,7 +136,17 @@ def csv_text(found: Comparison) -> str:
     for name in ("ndcg@10", f"recall@{found.top_n}"):
         head += [name, f"{name}_low", f"{name}_high"]
         head += [f"{name}_{part}" for part in ("gain", "gain_low", "gain_high", "gain_p")]
-    head += ["holm_p", "verdict", "skip_rate", "mean_ms", "p50_ms", "p95_ms", "inside"]
+    head += [
+        "false_refusals",
+        "false_answers",
+        "holm_p",
+        "verdict",
+        "skip_rate",
+        "mean_ms",
+        "p50_ms",
+        "p95_ms",
+        "inside",
+    ]
     head += ["usd_per_1000", "cpu_s_per_1000", "cost_basis", "baseline", "best", "take"]
     lines.writerow(head)
     for i, p in enumerate(found.points):
@@ -140,6 +156,7 @@ def csv_text(found: Comparison) -> str:
             row += _numbers(gain)
         cost = p.cost
         latency = p.latency_ms
+        row += [p.false_refusals.rate, p.false_answers.rate]
         row += [p.adjusted_p, p.call, p.skip_rate, latency.mean, latency.p50, latency.p95]
         row += [p.inside]
         row += (None, None, "") if cost is None else (cost.usd, cost.cpu_s, cost.basis)

@@ -128,6 +128,8 @@ def check_dataset(raw: RawDataset, *, unjudged: Unjudged = Unjudged.IGNORE) -> D
     }
     if not relevant and queries and not raw.errors:
         some = f"none of {len(raw.judgements)} is usable and relevant" if raw.judgements else "none"
+        if 0 < raw.highest_grade < raw.min_grade:
+            some += f": the highest grade is {raw.highest_grade}, --min-grade {raw.min_grade}"
         errors.append(
             Finding(
                 code="empty_qrels",

@@ -61,6 +61,8 @@ class RawDataset:
     queries: list[QueryRow] = field(default_factory=list)
     judgements: list[JudgementRow] = field(default_factory=list)
     splits: list[SplitRow] = field(default_factory=list)
+    min_grade: int = 1
+    highest_grade: int = 0
     errors: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
 
@@ -83,6 +85,8 @@ class RawDataset:
                 f"the least grade that is relevant is at least 1, got {min_grade}: 0 is what a "
                 "judge gives to a passage that does not help"
             )
+        self.min_grade = min_grade
+        self.highest_grade = max((row.grade for row in self.judgements), default=0)
         self.judgements = [
             replace(row, grade=0) if 0 < row.grade < min_grade else row for row in self.judgements
         ]

@@ -14,6 +14,10 @@ from rankgate.errors import ConfigError
 from rankgate_eval.report.flatten import flatten
 from rankgate_eval.report.words import comparison_name
 
+_UNEQUAL = (
+    "The arms' means are of different questions where their n differ, so they are not to be "
+    "subtracted: the paired differences are over the questions that both arms have."
+)
 _MOVES = {
     "lift": "a relevant passage came in",
     "inversion": "a relevant passage left",
@@ -111,6 +115,12 @@ class Answers(BaseModel, frozen=True):
         """Of the arms and the differences, each once."""
         tables = (*self.arms.values(), *self.differences.values())
         return tuple(dict.fromkeys(m for table in tables for m in table))
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """The notes, and before them that the arms' means are of different questions, if so."""
+        counts = ({t[m].n for t in self.arms.values() if m in t} for m in self.metrics)
+        return (*((_UNEQUAL,) if any(len(ns) > 1 for ns in counts) else ()), *self.notes)
 
     @property
     def moves(self) -> Counts:

@@ -40,7 +40,10 @@ def terminal_lines(section: Mapping[str, Any]) -> list[str]:
         lines.append(
             "  " + ", ".join(f"{kind.replace('_', ' ')} {counted.get(kind, 0)}" for kind in kinds)
         )
-    return [*lines, "", *found.notes]
+    for name, changes in found.differences.items():
+        lines += ["", f"{words.comparison_name(name)}, over the questions that both have:"]
+        lines += [f"  {m}: {_cell(c, True)}" for m, c in changes.items() if c.mean is not None]
+    return [*lines, "", *found.said]
 
 
 def answers_markdown(section: Mapping[str, Any]) -> list[str]:
@@ -51,7 +54,7 @@ def answers_markdown(section: Mapping[str, Any]) -> list[str]:
     if reasons:
         parts.append(bullets(prose(r) for r in reasons))
     parts.append(f"{found.n:,} questions in {found.clusters} document groups.")
-    parts += [prose(n) for n in found.notes]
+    parts += [prose(n) for n in found.said]
     parts += _measured("The arms", found, found.arms)
     parts += _measured("Paired differences", found, found.differences)
     parts += _counted("Refusals", found.refusals)
@@ -93,7 +96,7 @@ def _cell(value: Measured | None, paired: bool) -> str:
         return NOT_MEASURED
     ci = signed_interval(value.ci) if paired else interval(value.ci)
     mean = signed(value.mean) if paired else score(value.mean)
-    n = "" if value.n is None else f", n = {value.n}"
+    n = "" if value.n is None else f", {value.n} pairs" if paired else f", n = {value.n}"
     p = "" if value.p is None else f", p {probability(value.p)}"
     differ = "" if value.changed is None else f", {value.changed} differ"
     missing = f", {value.missing} missing" if value.missing else ""

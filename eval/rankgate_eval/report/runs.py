@@ -24,7 +24,8 @@ def headline(result: RunsResult) -> str:
 def run_rows(result: RunsResult) -> list[list[str]]:
     """Head and a row for each run."""
     top = result.primary[1]
-    rows = [["run", "nDCG@10", "interval", top, "interval", "nDCG@10 won", "interval", "p", ""]]
+    head = ["run", "nDCG@10", "interval", top, "interval", "nDCG@10 won", "interval", "p (Holm)"]
+    rows = [[*head, ""]]
     for name, run in result.runs.items():
         ndcg, recall = run.metrics["ndcg@10"], run.metrics[top]
         row = [name, score(ndcg.mean), interval(ndcg.ci), score(recall.mean), interval(recall.ci)]
@@ -57,12 +58,14 @@ def _markdown(result: RunsResult) -> str:
     metrics = list(result.runs[names[0]].metrics)
     parts = [
         f"# {prose(headline(result))}",
+    ]
+    if result.warnings:
+        parts += ["**Read this before the numbers**", bullets(map(prose, result.warnings))]
+    parts += [
         f"{result.n} judged queries in {result.clusters} document groups. p of nDCG@10 is Holm's, "
         "over all runs that are compared.",
         table(head, [[prose(cell) for cell in row] for row in rows]),
     ]
-    if result.warnings:
-        parts += ["**Read this before the numbers**", bullets(map(prose, result.warnings))]
     for name, run in result.runs.items():
         if run.reasons:
             parts += [f"## {prose(name)}", bullets(map(prose, run.reasons))]
@@ -70,7 +73,7 @@ def _markdown(result: RunsResult) -> str:
             tested = [r for r in run.strata.rows if r.difference is not None]
             parts.append(
                 table(
-                    ["queries", "n", "nDCG@10 won", "interval", "p"],
+                    ["queries", "n", "nDCG@10 won", "interval", "p (Holm, over kinds)"],
                     [
                         [
                             prose(f"{r.dimension} = {r.name}"),

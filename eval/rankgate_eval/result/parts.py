@@ -226,7 +226,7 @@ class ReliabilityResult:
     Attributes:
         queries: queries whose passages have a probability.
         brier_skill: None where always saying the base rate makes no error, and where the data
-            have no unanswerable query though the policy's probabilities are for a mixture.
+            have no unanswerable query and the policy's probabilities are not for such traffic.
         unanswerable: share of unanswerable queries in what was measured, after weighting.
         claimed: share that the policy's probabilities are for; None: it does not say.
         expected: what the policy's calibration saw of answerable queries alone, on its fresh

@@ -126,7 +126,9 @@ def run_experiment(
         SystemFailedError: first stage or scorer failed too often.
         PolicyError: the policy does not fit first stage or scorer.
     """
-    judged, unanswerable = choose_queries(data, split, settings.limit, fields=settings.fields)
+    judged, unanswerable = choose_queries(
+        data, split, settings.limit, fields=settings.fields, prior=settings.prior
+    )
     k, top_n = sizes(settings.k, settings.top_n, policy, stage)
     depth = max(k, settings.depth)
     say = _silent if tell is None else tell
@@ -220,13 +222,18 @@ def read_questions(
 
 
 def choose_queries(
-    data: Dataset, split: str | None, limit: int | None, *, fields: Collection[str] = ()
+    data: Dataset,
+    split: str | None,
+    limit: int | None,
+    *,
+    fields: Collection[str] = (),
+    prior: float | None = None,
 ) -> tuple[list[str], list[str]]:
     """Judged and unanswerable queries of a split, at most `limit` of each, evenly spread.
 
     Raises:
-        InputError: no such split, none of its queries is judged, or none of its queries has one
-            of the `fields`.
+        InputError: no such split, none of its queries is judged, none of them has one of the
+            `fields`, or a share of unanswerable ones is asked for and there is none.
     """
     judged, unanswerable = data.judged(split), data.unanswerable(split)
     if not judged:
@@ -240,6 +247,11 @@ def choose_queries(
     if absent:
         raise InputError(
             f"no question has the field {absent[0]!r}; fields: {', '.join(sorted(have)) or 'none'}"
+        )
+    if prior and not unanswerable:
+        raise InputError(
+            f"--prior {prior:g}: {data.name} has no unanswerable question to weigh; add some, "
+            "or leave --prior out to see the answerable ones alone"
         )
     return spread(judged, limit), spread(unanswerable, limit)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from rankgate.errors import InputError
 from rankgate.live.promise import promise_of
 from rankgate.live.reliability import mixture_weights, reliability_at_top
 from rankgate_eval.result.parts import ExpectedResult, ReliabilityBin, ReliabilityResult
@@ -21,13 +20,10 @@ def reliability_of(
     Answerable and unanswerable questions weigh as in the mixture asked for, else as in that which
     the policy was fitted for, else as they come. Where the data have no unanswerable question,
     answerable ones are all there is, and the skill, which would judge them by a mixture that they
-    are not, is left out.
+    are not, is left out, unless it is of them that the probabilities are.
 
     Args:
         unanswerable: questions that nothing answers.
-
-    Raises:
-        InputError: a share of unanswerable questions was asked for that the data have none of.
     """
     probabilities: list[list[float]] = []
     truth: list[list[bool]] = []
@@ -47,11 +43,6 @@ def reliability_of(
     if not probabilities:
         return None
     asked, promise = e.settings.prior, promise_of(e.arms.policy, e.arms.kind)
-    if asked and not any(kinds):
-        raise InputError(
-            f"--prior {asked:g}: {e.data.name} has no unanswerable question to weigh; add some, "
-            "or leave --prior out to see the answerable ones alone"
-        )
     claimed = None if promise is None else promise.unanswerable
     share = claimed if asked is None else asked
     if not any(kinds) or all(kinds):
@@ -67,7 +58,7 @@ def reliability_of(
         base_rate=found.base_rate,
         predicted=found.predicted,
         brier=found.brier,
-        brier_skill=None if alone is not None and asked is None else found.brier_skill,
+        brier_skill=found.brier_skill if measured > 0.0 or 0.0 in (asked, claimed) else None,
         unanswerable=measured,
         claimed=claimed,
         expected=None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
 from rankgate.errors import InputError
-from rankgate_eval.result.parts import Change
+from rankgate_eval.result.parts import Change, QueryRow
 from rankgate_eval.result.result import Result
 from rankgate_eval.stats.significance import compare, least_mean
 from rankgate_eval.verdict.sections import change
@@ -42,6 +42,7 @@ class CheckResult:
             of them is worse beyond chance, and the margin is not excluded. `not_enough_data`:
             neither.
         reasons: a sentence for each metric, the deciding ones first.
+        widened: whether it is more than the usual 0.02, because so few queries exclude no less.
         n: queries that both results have.
         changes: metric to change, after minus baseline.
         moved: queries that changed, greatest loss of nDCG@10 first.
@@ -53,6 +54,7 @@ class CheckResult:
     outcome: str
     reasons: tuple[str, ...]
     margin: float
+    widened: bool
     n: int
     clusters: int
     changes: Mapping[str, Change]
@@ -112,15 +114,12 @@ def compare_results(
             f"{baseline.made.top_n}, or make a new baseline."
         )
     old = {row.query_id: row for row in baseline.per_query}
-    both = [row for row in result.per_query if row.query_id in old]
-    if not both:
-        raise InputError(
-            "the baseline has none of these queries; make a new one with `rankgate eval DATA "
-            "--out DIR`, from its result.json"
-        )
+    asked = in_both(baseline, {row.query_id: row.query for row in result.per_query})
+    both = [row for row in result.per_query if row.query_id in asked]
     clusters = [row.group for row in both]
     draws = {"resamples": resamples, "seed": seed}
     least = -least_mean([0.0] * len(both), clusters, level=1.0 - alpha, **draws)
+    usual = _MARGIN if margin is None else margin
     if margin is None:
         margin = max(_MARGIN, math.ceil(1000.0 * least + 1e-9) / 1000.0)
     changes: dict[str, Change] = {}
@@ -165,24 +164,39 @@ def compare_results(
         margin=margin,
         n=len(both),
         clusters=len(set(clusters)),
+        widened=margin > usual,
         changes=changes,
-        moved=_moved(baseline, result),
-        gone=tuple(q for q in old if q not in {row.query_id for row in both}),
-        new=tuple(row.query_id for row in result.per_query if row.query_id not in old),
+        moved=_moved(old, both, result.primary),
+        gone=tuple(q for q in old if q not in asked),
+        new=tuple(row.query_id for row in result.per_query if row.query_id not in asked),
         warnings=tuple(_differences(baseline, result)),
         result=result,
     )
 
 
-def _moved(baseline: Result, result: Result) -> tuple[QueryMove, ...]:
-    old = {row.query_id: row for row in baseline.per_query}
+def in_both(baseline: Result, queries: Mapping[str, str]) -> set[str]:
+    """Ids of the queries that the baseline has with the same words.
+
+    Raises:
+        InputError: there is none.
+    """
+    both = {row.query_id for row in baseline.per_query if queries.get(row.query_id) == row.query}
+    if not both:
+        raise InputError(
+            f"the baseline, of {baseline.data.name}, has none of these queries; make a new one "
+            "with `rankgate eval DATA --out DIR`, from its result.json"
+        )
+    return both
+
+
+def _moved(
+    old: Mapping[str, QueryRow], both: Sequence[QueryRow], metrics: Sequence[str]
+) -> tuple[QueryMove, ...]:
     found = []
-    for position, row in enumerate(result.per_query):
-        if row.query_id not in old:
-            continue
+    for position, row in enumerate(both):
         before, after = old[row.query_id].values["policy"], row.values["policy"]
         # Values that were written and read again may differ in their last bit.
-        if any(abs(after[name] - before[name]) > 1e-9 for name in result.primary):
+        if any(abs(after[name] - before[name]) > 1e-9 for name in metrics):
             gain = after["ndcg@10"] - before["ndcg@10"]
             move = QueryMove(
                 query_id=row.query_id, query=row.query, before=dict(before), after=dict(after)

@@ -29,6 +29,7 @@ from rankgate_eval.verdict.sections import change, estimate, strata_result
 from rankgate_eval.verdict.verdict import Evidence, Over, Verdict, judge
 
 FloatArray = npt.NDArray[np.float64]
+_Changes = Mapping[str, Mapping[str, Difference]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,9 @@ class ComparedRun:
 
     Attributes:
         metrics: name to mean with interval.
-        missing: judged queries without a list; they count 0.
+        missing: judged queries without a list; they count 0. Where the verdict would be another
+            one over the queries that this run and the first both have lists for, it is
+            `not_enough_data`: a list may be missing because nothing was to be given, or lost.
         attainable: best recall@top_n that an order of its passages could reach.
         beyond: passages of the judged queries that the first run does not have for them: where
             there are any, this is more than another order of the same candidates.
@@ -133,18 +136,32 @@ def compare_runs(
     draws: dict[str, Any] = {"resamples": asked.resamples, "seed": asked.seed}
     first = runs[0]
 
-    def against_first(name: str, metric: str) -> Difference:
-        return compare(
-            columns[first.name][metric],
-            columns[name][metric],
-            clusters,
-            level=1.0 - asked.standards.alpha,
-            permutations=asked.permutations,
-            **draws,
-        )
+    def tested(at: Mapping[str, Sequence[int]]) -> tuple[_Changes, Mapping[str, float]]:
+        """Differences of each further run on these queries, and Holm's p of nDCG@10."""
+        found = {
+            name: {
+                metric: compare(
+                    columns[first.name][metric][rows],
+                    columns[name][metric][rows],
+                    [clusters[i] for i in rows],
+                    level=1.0 - asked.standards.alpha,
+                    permutations=asked.permutations,
+                    **draws,
+                )
+                for metric in primary
+            }
+            for name, rows in at.items()
+        }
+        return found, holm({name: found[name]["ndcg@10"].p for name in found})
 
-    found = {n: {metric: against_first(n, metric) for metric in primary} for n in names[1:]}
-    adjusted = holm({name: found[name]["ndcg@10"].p for name in found})
+    every = range(len(judged))
+    found, adjusted = tested({name: every for name in names[1:]})
+    listed = {
+        run.name: [i for i in every if run.lists.get(judged[i]) and first.lists.get(judged[i])]
+        for run in runs[1:]
+    }
+    partly = {name: rows for name, rows in listed.items() if 0 < len(rows) < len(judged)}
+    common, common_p = tested(partly)
     kinds = _strata(data, judged, asked)
     compared: dict[str, ComparedRun] = {}
     for run in runs:
@@ -173,7 +190,11 @@ def compare_runs(
                     permutations=asked.permutations,
                     **draws,
                 )
-            verdict = _judged(found[run.name], adjusted[run.name], first.name, strata, asked, top_n)
+            name = run.name
+            verdict = _judged(found[name], adjusted[name], first.name, strata, asked, top_n)
+            if name in partly:
+                there = _judged(common[name], common_p[name], first.name, None, asked, top_n)
+                verdict = _unless_missing(verdict, there, len(judged), len(partly[name]))
             made_of = replace(
                 made_of,
                 differences={metric: change(d) for metric, d in found[run.name].items()},
@@ -192,6 +213,12 @@ def compare_runs(
         runs=compared,
         take=max(ship, key=lambda name: compared[name].metrics["ndcg@10"].mean, default=first.name),
         warnings=(
+            *(
+                f"{name} has no list for {run.missing} of {len(judged)} judged queries, which "
+                "count 0 in it."
+                for name, run in compared.items()
+                if run.missing
+            ),
             *(warning for run in runs for warning in run.doubts()),
             *counted_0_note(data, split, columns, primary),
         ),
@@ -247,6 +274,7 @@ def _judged(
                     name=baseline,
                     ndcg=replace(found["ndcg@10"], p=adjusted_p),
                     recall=found[f"recall@{top_n}"],
+                    holm=True,
                 ),
             ),
             top_n=top_n,
@@ -255,4 +283,19 @@ def _judged(
             strata=strata,
         ),
         asked.standards,
+    )
+
+
+def _unless_missing(verdict: Verdict, there: Verdict, n: int, both: int) -> Verdict:
+    """The verdict, unless lists that are missing have made it."""
+    if there.call is verdict.call:
+        return verdict
+    said = (
+        f"Lists that are missing decide: over the {both} of {n} queries that both runs have lists "
+        f"for it is {there.call.value.replace('_', ' ')!r}, with 0 for the others "
+        f"{verdict.call.value.replace('_', ' ')!r}. Where a system rightly gave nothing, 0 is its "
+        "due; where lists were lost, make the run again."
+    )
+    return replace(
+        verdict, call=Call.NOT_ENOUGH_DATA, reasons=(said, *verdict.reasons), queries_needed=None
     )

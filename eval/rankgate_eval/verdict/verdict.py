@@ -31,11 +31,13 @@ class Over:
         name: of the other order in words, such as "the tuned first stage".
         ndcg: difference in nDCG@10.
         recall: difference in recall@top_n.
+        holm: whether the p of `ndcg` is Holm-adjusted over several comparisons.
     """
 
     name: str
     ndcg: Difference
     recall: Difference
+    holm: bool = False
 
     def __post_init__(self) -> None:
         if (self.ndcg.n, self.ndcg.clusters) != (self.recall.n, self.recall.clusters):
@@ -202,7 +204,7 @@ def _too_few(ndcg: Difference, asked: Standards) -> str | None:
 
 def _gain(over: Over, asked: Standards) -> _Finding:
     ndcg, name = over.ndcg, over.name
-    numbers = _numbers(ndcg)
+    numbers = _numbers(ndcg, "Holm-adjusted p" if over.holm else "p")
     if ndcg.worse(asked.alpha):
         return _Finding(f"nDCG@10 is worse than that of {name}: {numbers}.", refused=True)
     # Before `better`: however certain a gain is, one that is shown to be too small stays so, and
@@ -297,9 +299,9 @@ def _stratum(result: StratumResult, asked: Standards) -> _Finding:
     )
 
 
-def _numbers(difference: Difference) -> str:
+def _numbers(difference: Difference, p: str = "p") -> str:
     return (
-        f"{difference.mean:+.3f} ({_interval(difference)}, p = {difference.p:.4f}, "
+        f"{difference.mean:+.3f} ({_interval(difference)}, {p} = {difference.p:.4f}, "
         f"n = {difference.n})"
     )
 

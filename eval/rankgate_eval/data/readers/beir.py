@@ -74,10 +74,17 @@ def read_qrels_table(file: Path, raw: RawDataset) -> None:
         if cells[0] == "query-id" and place.line == 1:
             continue
         if len(cells) != 3:
+            trec = len(text.split()) == 4
             raw.error(
                 "unreadable",
                 "expected query-id, corpus-id and a whole number, separated by tabs; got "
-                f"{text[:80]!r}",
+                f"{text[:80]!r}"
+                + (
+                    ". This looks like TREC qrels: give the file as DATA, with --corpus and "
+                    "--queries"
+                    if trec
+                    else ""
+                ),
                 place,
             )
             continue
