@@ -10,8 +10,9 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from rankgate.errors import InputError
-from rankgate_eval.result.parts import Change, QueryRow
+from rankgate_eval.result.parts import Change
 from rankgate_eval.result.result import Result
+from rankgate_eval.result.rows import QueryRow
 from rankgate_eval.stats.significance import compare, least_mean
 from rankgate_eval.verdict.sections import change
 
