@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rankgate.decide.floor import Floor
 from rankgate.decide.gate import Gate
 from rankgate.decide.section import Section
+from rankgate.decide.sufficiency import Sufficiency
 from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.scorers.protocol import ScorerInfo
@@ -140,17 +142,32 @@ def _gate(gate: Gate, may_skip: bool) -> str:
 
 
 def _floor(section: Section) -> str:
+    if section.sufficiency is not None:
+        return _sufficiency(section.sufficiency)
     floor = section.floor
     if not floor.active:
         return f"off, no query is refused and no passage dropped. {_FIT}"
+    words = _thresholds(floor)
+    if floor.drop_below is not None:
+        words.append(f"drops a passage below {floor.drop_below:g}")
+    return ", ".join(words)
+
+
+def _thresholds(floor: Floor) -> list[str]:
     words = []
     if floor.refuse_below is not None:
         words.append(f"refuses a query below {floor.refuse_below:g}")
     if floor.weak_below is not None:
         words.append(f"calls what is below {floor.weak_below:g} weak evidence")
-    if floor.drop_below is not None:
-        words.append(f"drops a passage below {floor.drop_below:g}")
-    return ", ".join(words)
+    return words
+
+
+def _sufficiency(found: Sufficiency) -> str:
+    words = ", ".join(_thresholds(found.floor)) or "refuses nothing"
+    read = ""
+    if found.read is not None:
+        read = f"; {found.reader} reads between {found.low:g} and {found.high:g}"
+    return f"by the probability that the best passages hold the answer: {words}{read}"
 
 
 def _probabilities(section: Section) -> str:

@@ -25,13 +25,14 @@ class Outcome:
         detail: the reason in a sentence.
         path_reason: why this path was taken; differs from `reason` where the query was refused.
         band: what the floor says of the query in words: answer, weak (evidence), refuse.
+        sufficiency: probability that the best passages hold the answer; None: not asked.
         kept: passages for the generator, best first, at most `top_n`.
         dropped: all other candidates, in final order, each with its reason.
         decision: the gate's decision with the numbers that it saw.
         signals: what the gate could look at.
         scorer: the scorer that produced the raw scores, or would have.
         stats: what the scorer counted (windows, truncations, tokens, cost).
-        timings_ms: milliseconds by step: signals, gate, score, order, total.
+        timings_ms: milliseconds by step: signals, gate, score, order, read, total.
         notes: what the reader should know, such as a floor that could not be applied.
     """
 
@@ -42,6 +43,7 @@ class Outcome:
     detail: str = ""
     path_reason: str = ""
     band: Band = Band.ANSWER
+    sufficiency: float | None = None
     kept: tuple[Passage, ...] = ()
     dropped: tuple[Passage, ...] = ()
     top_n: int

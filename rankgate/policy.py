@@ -17,6 +17,7 @@ from rankgate.decide.gate import Condition, Gate, Rule
 from rankgate.decide.logistic import Logistic
 from rankgate.decide.relevance import RelevanceModel
 from rankgate.decide.section import Section
+from rankgate.decide.sufficiency import Sufficiency
 from rankgate.errors import PolicyError, ProfileMismatchError
 from rankgate.profile import Profile
 from rankgate.retrieve.depth import DEFAULT_K
@@ -271,6 +272,37 @@ def _gate_to(gate: Gate) -> dict[str, Any]:
     }
 
 
+def _floor_to(floor: Floor) -> dict[str, Any]:
+    # Left out where it is not set, so that an older rankgate reads the file too.
+    weak = {} if floor.weak_below is None else {"weak_below": floor.weak_below}
+    return {"refuse_below": floor.refuse_below, "drop_below": floor.drop_below, **weak}
+
+
+def _sufficiency_from(data: Mapping[str, Any] | None) -> Sufficiency | None:
+    if data is None:
+        return None
+    read = data.get("read")
+    plain = {k: data[k] for k in ("reader", "low", "high", "provenance") if k in data}
+    return Sufficiency(
+        evidence=Logistic.from_dict(data["evidence"]),
+        read=None if read is None else Logistic.from_dict(read),
+        floor=Floor(**data["floor"]),
+        **plain,
+    )
+
+
+def _sufficiency_to(found: Sufficiency) -> dict[str, Any]:
+    return {
+        "evidence": found.evidence.to_dict(),
+        "read": None if found.read is None else found.read.to_dict(),
+        "reader": found.reader,
+        "low": found.low,
+        "high": found.high,
+        "floor": _floor_to(found.floor),
+        "provenance": dict(found.provenance),
+    }
+
+
 def _section_from(data: Mapping[str, Any]) -> Section:
     relevance = data.get("relevance", {})
     floor = data.get("floor", {})
@@ -282,6 +314,7 @@ def _section_from(data: Mapping[str, Any]) -> Section:
         reranked=_relevance_from(relevance.get("reranked")),
         first_stage=_relevance_from(relevance.get("first_stage")),
         floor=Floor(**floor),
+        sufficiency=_sufficiency_from(data.get("sufficiency")),
         **plain,
     )
 
@@ -295,14 +328,13 @@ def _section_to(section: Section) -> dict[str, Any]:
             "reranked": _relevance_to(section.reranked),
             "first_stage": _relevance_to(section.first_stage),
         },
-        "floor": {
-            "refuse_below": section.floor.refuse_below,
-            "drop_below": section.floor.drop_below,
-            # Left out where it is not set, so that an older rankgate reads the file too.
-            **(
-                {} if section.floor.weak_below is None else {"weak_below": section.floor.weak_below}
-            ),
-        },
+        "floor": _floor_to(section.floor),
+        # Left out where it is not set, so that an older rankgate reads the file too.
+        **(
+            {}
+            if section.sufficiency is None
+            else {"sufficiency": _sufficiency_to(section.sufficiency)}
+        ),
         "k": section.k,
         "top_n": section.top_n,
         "deadline_ms": section.deadline_ms,

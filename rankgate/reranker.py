@@ -9,12 +9,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from rankgate.deadline import Deadline
+from rankgate.decide.evidence import LISTED
 from rankgate.decide.gate import Action, Decision
 from rankgate.decide.rank import Ranking, rank
 from rankgate.decide.section import Section
 from rankgate.decide.signals import Signals, compute_signals
+from rankgate.decide.sufficiency import OFF, ReaderName
 from rankgate.describe import Description, describe
-from rankgate.errors import InputError, ScorerError
+from rankgate.errors import ConfigError, InputError, ScorerError
 from rankgate.fit import check_when_loaded, default_policy_for
 from rankgate.outcome import Outcome
 from rankgate.policy import Policy
@@ -62,8 +64,12 @@ class Reranker:
             what the policy was fitted for.
         lexicon: words that the corpus contains, for the share of unknown words.
         notes: what every outcome should say, of whoever chose the policy.
+        sufficiency: who reads question and passages where the policy is unsure whether they hold
+            the answer: None for the reader that the policy was fitted with, `off`, or a scorer
+            that is that reader.
 
     Raises:
+        ConfigError: `sufficiency` is another reader than the policy's.
         PolicyError: the policy has no section for `first_stage`.
         ProfileMismatchError: the policy was fitted for another scorer or first stage.
     """
@@ -77,6 +83,7 @@ class Reranker:
         profile: Profile | None = None,
         lexicon: Collection[str] | None = None,
         notes: Sequence[str] = (),
+        sufficiency: str | Scorer | None = None,
     ) -> None:
         self.scorer = scorer
         self.first_stage = None if first_stage is None else FirstStageKind(first_stage)
@@ -94,6 +101,7 @@ class Reranker:
         for kind in kinds:
             policy.check_profile(kind, self.profile)
         check_when_loaded(scorer, policy, kinds)
+        self.reader = _reader(policy, kinds, sufficiency)
 
     def describe(self) -> Description:
         """What is active (gate, floor, probabilities), and what is off and why."""
@@ -187,6 +195,8 @@ class Reranker:
             alone = waiting
         for plan in alone:
             yield from self._read([plan])
+        for plan in plans:
+            yield from self._order(plan)
         return [self._finish(plan) for plan in plans]
 
     def _read(self, plans: Sequence[_Plan]) -> Steps[bool]:
@@ -215,6 +225,36 @@ class Reranker:
         for plan, scores in zip(plans, answers, strict=False):
             plan.scores = scores
         return True
+
+    def _order(self, plan: _Plan) -> Steps[None]:
+        """The ranking; a reader is asked where that leaves doubt, and its failure is a note."""
+        begun = time.perf_counter()
+        plan.ranking = plan.ranked()
+        plan.timings["order"] = (time.perf_counter() - begun) * 1000.0
+        judged = plan.ranking.sufficiency
+        if judged is None or not judged.unsure:
+            return
+        if self.reader is None:
+            plan.notes.append("sufficiency_not_read: no reader is on")
+            return
+        begun = time.perf_counter()
+        texts = [plan.candidates[i].text for i in plan.ranking.order[:LISTED].tolist()]
+        context = plan.context()
+        if context.should_stop:
+            plan.notes.append("sufficiency_not_read: no time was left")
+            return
+        try:
+            job = Job(query=plan.query, texts=texts)
+            (scores,) = yield Call(scorer=self.reader, jobs=[job], context=context)
+        except Exception as exc:  # whatever a reader raises, the request stands
+            logger.warning("reader %s failed: %s", self.reader.info.id, exc)
+            plan.notes.append(f"sufficiency_not_read: {type(exc).__name__}: {exc}")
+            return
+        if scores.complete:
+            plan.ranking = plan.ranked([float(v) for v in scores.values])
+        else:
+            plan.notes.append("sufficiency_not_read: the deadline passed before all was read")
+        plan.timings["read"] = (time.perf_counter() - begun) * 1000.0
 
     def _plan(self, request: Request) -> _Plan:
         started = time.perf_counter()
@@ -275,18 +315,9 @@ class Reranker:
         return carried if carried in self.policy.sections else named
 
     def _finish(self, plan: _Plan) -> Outcome:
-        begun = time.perf_counter()
-        ranking = rank(
-            plan.query,
-            plan.candidates,
-            plan.scores,
-            plan.section,
-            top_n=plan.top_n,
-            signals=plan.signals,
-        )
+        ranking = plan.ranking
         path, reason, detail = plan.why(ranking)
         passages = ranking.passages(plan.candidates)
-        plan.timings["order"] = (time.perf_counter() - begun) * 1000.0
         plan.timings["total"] = (time.perf_counter() - plan.started) * 1000.0
         return Outcome(
             query=plan.query,
@@ -296,6 +327,7 @@ class Reranker:
             detail=ranking.refusal if ranking.refused else detail,
             path_reason=reason,
             band=ranking.band,
+            sufficiency=None if ranking.sufficiency is None else ranking.sufficiency.probability,
             kept=tuple(p for p in passages if p.dropped is None),
             dropped=tuple(p for p in passages if p.dropped is not None),
             top_n=plan.top_n,
@@ -306,7 +338,7 @@ class Reranker:
             stats=ScoreStats() if plan.scores is None else plan.scores.stats,
             policy=self.policy.name,
             timings_ms=plan.timings,
-            notes=(*self.notes, *ranking.notes),
+            notes=(*self.notes, *ranking.notes, *plan.notes),
         )
 
 
@@ -327,6 +359,21 @@ class _Plan:
     timings: dict[str, float] = field(default_factory=dict)
     scores: Scores | None = None
     failure: tuple[str, str] | None = None
+    ranking: Ranking = field(init=False)
+    notes: list[str] = field(default_factory=list)
+    until: Deadline | None = None
+
+    def ranked(self, read: Sequence[float] | None = None) -> Ranking:
+        """By the one function that orders; `read` is a reader's."""
+        return rank(
+            self.query,
+            self.candidates,
+            self.scores,
+            self.section,
+            top_n=self.top_n,
+            signals=self.signals,
+            read=read,
+        )
 
     @property
     def limited(self) -> bool:
@@ -336,7 +383,9 @@ class _Plan:
 
     def context(self) -> ScoreContext:
         """What a scorer may know, from now on."""
-        context = ScoreContext(deadline=self.deadline())
+        if self.until is None:  # what is read second has what the first has left
+            self.until = self.deadline()
+        context = ScoreContext(deadline=self.until)
         return context if self.cancelled is None else replace(context, cancelled=self.cancelled)
 
     def deadline(self) -> Deadline | None:
@@ -362,6 +411,33 @@ class _Plan:
         if ranking.path is Path.DEGRADED:
             return ranking.path, ranking.reason, ranking.detail
         return ranking.path, self.decision.reason, self.decision.detail
+
+
+def _reader(
+    policy: Policy, kinds: Sequence[FirstStageKind], wish: str | Scorer | None
+) -> Scorer | None:
+    """Who reads where these sections are unsure; None: nobody, or no section asks."""
+    found = (policy.sections[k].sufficiency for k in kinds if k in policy.sections)
+    fitted = {s.reader for s in found if s is not None and s.reader != OFF}
+    if wish is None and not fitted:
+        return None
+    if wish is not None and not isinstance(wish, str):
+        return wish
+    from rankgate.judge.reading import load_reader
+
+    if wish is not None:
+        name = ReaderName.parse(wish)
+        if name.kind != OFF and {str(name)} != fitted:
+            have = ", ".join(sorted(fitted)) or "none"
+            raise ConfigError(
+                f"sufficiency = {wish!r}, but policy {policy.name!r} was fitted with: {have}. A "
+                f"reader's numbers mean nothing to another's fit: rankgate calibrate DATA "
+                f"--sufficiency {wish}, or sufficiency = 'off'"
+            )
+        return load_reader(str(name))
+    if len(fitted) > 1:
+        raise ConfigError(f"policy {policy.name!r} has sections of several readers: {fitted}")
+    return load_reader(fitted.pop())
 
 
 def as_candidates(candidates: Sequence[Candidate | str]) -> list[Candidate]:

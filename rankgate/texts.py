@@ -1,4 +1,7 @@
-"""What every scorer does to its input first: check the types, mend what no parser accepts."""
+"""What every scorer does to its input first: check the types, mend what no parser accepts.
+
+And the English words that tell nothing of what a question is about.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,17 @@ from collections.abc import Sequence
 
 from rankgate.errors import InputError
 
-__all__ = ["checked_texts", "clean_text"]
+__all__ = ["FUNCTION_WORDS", "checked_texts", "clean_text"]
+
+
+FUNCTION_WORDS = frozenset(
+    "a about also am an and any are as at be because been before being between but by can cannot "
+    "could d did do does doing during for from had has have having he her hers him his how i if in "
+    "into is it its just ll m may me might must my no nor not of on or our ours please re s she "
+    "should so such t tell than that the their theirs them then there these they this those to "
+    "too upon us ve very was we were what when where which while who whom whose why will with "
+    "would you your yours".split()
+)
 
 
 def clean_text(text: str) -> str:

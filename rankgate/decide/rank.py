@@ -8,17 +8,19 @@ query, or was not read moves a decision within K.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from rankgate.decide.floor import Band
+from rankgate.decide.evidence import LISTED, evidence_of
+from rankgate.decide.floor import Band, Floor
 from rankgate.decide.logistic import sigmoid
 from rankgate.decide.relevance import RelevanceModel, relevance_features
 from rankgate.decide.rounding import beside
 from rankgate.decide.section import Section
 from rankgate.decide.signals import Signals, compute_signals
+from rankgate.decide.sufficiency import Judged
 from rankgate.scorers.protocol import Scores
 from rankgate.types import Candidate, Dropped, Passage, Path
 
@@ -100,6 +102,7 @@ class Ranking:
         refused: `below_floor` or `all_below_floor`; "" where the query is answered.
         refusal: that in a sentence with its numbers.
         band: what the floor says of the query in words.
+        sufficiency: what is known of whether the best passages hold the answer; None: not asked.
         path: which stage ordered. Without scores it is `skipped`; whether that was a choice or a
             failure is the caller's to say.
         reason: why a result with scores is degraded; "" where it is not.
@@ -114,6 +117,7 @@ class Ranking:
     refused: str = ""
     refusal: str = ""
     band: Band = Band.ANSWER
+    sufficiency: Judged | None = None
     path: Path
     reason: str = ""
     detail: str = ""
@@ -159,6 +163,7 @@ def rank(
     *,
     top_n: int | None = None,
     signals: Signals | None = None,
+    read: Sequence[float] | None = None,
 ) -> Ranking:
     """Cut to K, order, floor, and keep the best `top_n`.
 
@@ -171,11 +176,43 @@ def rank(
         section: relevance models, floor, K.
         top_n: passages to keep; None: the section's.
         signals: of the first K candidates, where they are known already.
+        read: logits of a reader for the first `LISTED` passages of this very ranking, where the
+            ranking without them was `unsure`.
     """
     if signals is None:
         signals = compute_signals(query, candidates[: section.k], lexical=section.reads_texts)
     listed = CandidateList.of(candidates, scores, k=section.k, signals=signals)
-    return rank_list(listed, section, top_n=top_n)
+    plain = rank_list(listed, section, top_n=top_n)
+    asked = section.sufficiency
+    if asked is None or not listed.within:
+        return plain
+    # The answer may stand in what was not read: a part of the list refuses nothing.
+    partial = plain.reason == "deadline_partial"
+    first = [candidates[i] for i in plain.order[:LISTED].tolist()]
+    logits = [None if np.isnan(v) else v for v in plain.logits[:LISTED].tolist()]
+    judged = None if partial else asked.judge(evidence_of(query, first, logits), read)
+    if judged is None:
+        why = "only a part was read" if partial else "a feature that it reads is missing"
+        return replace(plain, notes=(*plain.notes, f"sufficiency_not_applied: {why}"))
+    drops = replace(section, floor=Floor(drop_below=section.floor.drop_below))
+    return _suffices(rank_list(listed, drops, top_n=top_n), judged, asked.floor)
+
+
+def _suffices(ranking: Ranking, judged: Judged, floor: Floor) -> Ranking:
+    """The ranking with what is known of its best passages in the place of its best probability."""
+    if ranking.refused:  # every passage was dropped
+        return replace(ranking, sufficiency=judged)
+    if not floor.refuses(judged.probability):
+        return replace(ranking, sufficiency=judged, band=floor.band(judged.probability))
+    shown, bound = beside(judged.probability, floor.refuse_below or 0.0)
+    return replace(
+        ranking,
+        sufficiency=judged,
+        band=Band.REFUSE,
+        kept=np.zeros_like(ranking.kept),
+        refused="below_floor",
+        refusal=f"the passages hold the answer with probability {shown}, at least {bound} needed",
+    )
 
 
 def rank_list(listed: CandidateList, section: Section, *, top_n: int | None = None) -> Ranking:

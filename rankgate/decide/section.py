@@ -8,6 +8,7 @@ from rankgate.decide.floor import Floor
 from rankgate.decide.gate import Decision, Gate
 from rankgate.decide.relevance import RelevanceModel
 from rankgate.decide.signals import LEXICAL_SIGNALS, Signals
+from rankgate.decide.sufficiency import Sufficiency
 from rankgate.errors import PolicyError
 from rankgate.profile import Profile
 from rankgate.retrieve.depth import DEFAULT_K
@@ -27,6 +28,8 @@ class Section:
         reranked: relevance model of results that the scorer read; None: raw order, no floor.
         first_stage: relevance model of skipped and degraded results; None likewise.
         floor: refusing and dropping.
+        sufficiency: whether the best passages hold the answer; its floor stands in the place of
+            `floor.refuse_below` and `weak_below` wherever it can be told. None: not asked.
         k: candidates that are kept after fusion, which the second stage reads.
         deadline_ms: time for the whole reranking where the caller gives none; None: no limit.
         reserve_ms: part of the deadline kept back for falling back.
@@ -38,6 +41,7 @@ class Section:
     reranked: RelevanceModel | None = None
     first_stage: RelevanceModel | None = None
     floor: Floor = field(default_factory=Floor)
+    sufficiency: Sufficiency | None = None
     k: int = DEFAULT_K
     top_n: int = 5
     deadline_ms: float | None = None
@@ -51,7 +55,8 @@ class Section:
                 f"deadline_ms ({self.deadline_ms}) must exceed reserve_ms ({self.reserve_ms}): "
                 "with equal limits the fallback could never run"
             )
-        if self.floor.active and self.reranked is None and self.first_stage is None:
+        floors = self.floor.active or self.sufficiency is not None
+        if floors and self.reranked is None and self.first_stage is None:
             raise PolicyError(
                 "a floor needs a relevance model: it is a threshold on a probability, not on "
                 "raw scores. Fit one with `rankgate calibrate`, or set the floor to null."
@@ -62,7 +67,12 @@ class Section:
     @property
     def may_skip(self) -> bool:
         """Whether the gate may skip: a floor that judges needs a probability on either path."""
-        return not self.floor.judges or self.first_stage is not None
+        return not self.judges or self.first_stage is not None
+
+    @property
+    def judges(self) -> bool:
+        """Whether it says anything of a query, on whatever path."""
+        return self.floor.judges or self.sufficiency is not None
 
     def decide(self, signals: Signals) -> Decision:
         """What the gate decides, where the floor leaves it the choice.
@@ -72,7 +82,7 @@ class Section:
         """
         first = self.first_stage
         by_words = signals.candidates == 1 and first is not None and not first.orders
-        alone = by_words and self.floor.judges
+        alone = by_words and self.judges
         return self.gate.decide(signals, may_skip=self.may_skip and not alone)
 
     @property

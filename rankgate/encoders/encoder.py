@@ -65,7 +65,7 @@ class TokenEncoder:
         self.tokenizer = tokenizer
         self.max_length = _MAX_LENGTH
         self.dimension = shape.hidden
-        self._embeddings = embeddings
+        self.embeddings = embeddings
         self._run = run
         ends = [tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]")]
         if None in ends:
@@ -96,7 +96,7 @@ class TokenEncoder:
     def with_layers(self, layers: Mapping[str, npt.NDArray[Any]]) -> TokenEncoder:
         """An encoder with layers of its own, by `layer_shapes`, over this one's embeddings."""
         run = Runtime(lambda: bert_graph(layers, self.shape))
-        return TokenEncoder(self.files, self.shape, self._embeddings, run, self.tokenizer)
+        return TokenEncoder(self.files, self.shape, self.embeddings, run, self.tokenizer)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of the text, special ones not counted."""
@@ -151,7 +151,7 @@ class TokenEncoder:
         for row, values in enumerate(cut):
             ids[row, : len(values)] = values
             mask[row, : len(values)] = 1.0
-        hidden = self._run(self._embeddings.of(ids), mask)
+        hidden = self._run(self.embeddings.of(ids), mask)
         weights = mask[:, :, None]
         pooled = _units((hidden * weights).sum(1) / weights.sum(1))
         units = _units(hidden).astype(np.float16)

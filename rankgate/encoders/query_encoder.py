@@ -25,7 +25,7 @@ from rankgate.encoders.encoder import TokenEncoder, TokenVectors
 from rankgate.encoders.locate import file_sha256
 from rankgate.errors import ConfigError, ModelNotFoundError, WeightsMismatchError
 
-__all__ = ["QueryEncoder", "save_query_layers"]
+__all__ = ["QueryEncoder", "in_order", "save_query_layers"]
 
 _FORMAT = "1"
 _MOST_BYTES = 30_000_000
@@ -150,7 +150,7 @@ def save_query_layers(state: Mapping[str, npt.ArrayLike], file: str | Path, *, e
     wild = next((n for n, values in layers.items() if not np.isfinite(values).all()), None)
     if wild is not None:
         raise ConfigError(f"{wild} holds values that are not finite in float16")
-    raw = _in_order(save(layers, metadata={"format": _FORMAT, "encoder": encoder}))
+    raw = in_order(save(layers, metadata={"format": _FORMAT, "encoder": encoder}))
     if len(raw) > _MOST_BYTES:
         raise ConfigError(f"the layers take {len(raw)} bytes, {_MOST_BYTES} are allowed")
     target = Path(file)
@@ -160,7 +160,7 @@ def save_query_layers(state: Mapping[str, npt.ArrayLike], file: str | Path, *, e
     return file_sha256(target)
 
 
-def _in_order(raw: bytes) -> bytes:
+def in_order(raw: bytes) -> bytes:
     """The same file with sorted metadata: safetensors writes them in a random order."""
     end = 8 + int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8:end])

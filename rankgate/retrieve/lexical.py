@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankgate.retrieve.scripts import PAIRED, pairs
+from rankgate.texts import FUNCTION_WORDS
 
 __all__ = ["Term", "coverage", "list_scores", "terms_of"]
 
@@ -31,14 +32,6 @@ _TAIL = 4  # letters that an inflected form may have more than the question's
 _LONG = 8  # letters from which on a word weighs no more
 _PAIR = 4.0  # what two characters of a script read in pairs weigh: about a word's length
 _PAIRED = re.compile(f"[{PAIRED}]")
-_FUNCTION_WORDS = frozenset(
-    "a about also am an and any are as at be because been before being between but by can cannot "
-    "could d did do does doing during for from had has have having he her hers him his how i if in "
-    "into is it its just ll m may me might must my no nor not of on or our ours please re s she "
-    "should so such t tell than that the their theirs them then there these they this those to "
-    "too upon us ve very was we were what when where which while who whom whose why will with "
-    "would you your yours".split()
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +78,7 @@ def terms_of(query: str) -> tuple[Term, ...]:
             words.append(run)
         elif kind == 2:
             paired += pairs(run)
-    telling = [w for w in words if w not in _FUNCTION_WORDS]
+    telling = [w for w in words if w not in FUNCTION_WORDS]
     if not telling and not paired:
         telling = words
     found = [Term(text=w) for w in telling] + [Term(text=p, paired=True) for p in paired]
