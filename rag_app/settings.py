@@ -280,7 +280,6 @@ class Settings(BaseSettings):
 
         Raises:
             ConfigError: a file that is not there or malformed, an unknown key, a bad value.
-
         """
         _refuse_unknown_variables(cls.model_fields)
         file = _config_file(config)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 from rag_app.ask.first_stage import HybridFirstStage
 from rag_app.ask.pipeline import EmptyIndexError
@@ -64,12 +63,7 @@ class OpenCollection:
     def __enter__(self) -> OpenCollection:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -60,7 +60,6 @@ class Writer(Protocol):
         Raises:
             GeneratorError: nothing came.
         """
-        ...
 
 
 def history_of(messages: Sequence[tuple[str, str]]) -> tuple[Exchange, ...]:

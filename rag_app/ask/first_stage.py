@@ -45,7 +45,6 @@ class HybridFirstStage:
     Args:
         store: the opened index.
         fusion: how the two lists are merged; a policy section has it.
-
     """
 
     def __init__(self, store: Store, fusion: Fusion | None = None) -> None:

@@ -49,7 +49,6 @@ class Pipeline:
 
     Raises:
         EmptyIndexError: the index holds no passage.
-
     """
 
     def __init__(
@@ -85,7 +84,6 @@ class Pipeline:
         Raises:
             EmptyIndexError: nothing has been ingested.
             ConfigError: the index cannot be opened, or the policy does not fit it.
-
         """
         # Opening would make the folder, and a question should leave no trace on the disk.
         if not settings.data_dir.is_dir():
@@ -361,7 +359,6 @@ def answer(
     Raises:
         EmptyIndexError: nothing has been ingested.
         ConfigError: a setting is wrong.
-
     """
     if settings is None:
         from rag_app.settings import Settings as Loaded

@@ -51,7 +51,6 @@ class Spelling:
     Args:
         known: every word that is taken for right, lower-cased.
         frequency: how many passages have it, of those that may be proposed.
-
     """
 
     def __init__(self, known: frozenset[str], frequency: Mapping[str, int]) -> None:

@@ -58,7 +58,6 @@ def load_settings(config: Path | None, **overrides: Any) -> Settings:
     Raises:
         ConfigError: a setting is wrong.
         MissingExtraError: the application's dependencies are not installed.
-
     """
     try:
         from rag_app.settings import Settings

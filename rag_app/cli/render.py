@@ -40,7 +40,6 @@ def print_result(result: AnswerResult, *, trace: bool | None = None) -> None:
 
     Args:
         trace: True: in full; None: its first line; False: not at all.
-
     """
     if result.answer is not None:
         # Never wrapped by us: whoever searches the output for the refusal must find it.

@@ -117,22 +117,17 @@ class Generator(Protocol):
     @property
     def mode(self) -> str:
         """Its name in settings, traces and answers."""
-        ...
 
     def answer(self, question: str, context: Context) -> Answer:
         """The whole answer.
 
         Raises:
             GeneratorError: there is none.
-
         """
-        ...
 
     def stream(self, question: str, context: Context) -> Iterator[str | Answer]:
         """Pieces of the text as they are written, then the whole `Answer`.
 
         Raises:
             GeneratorError: it broke off; pieces may have been given before.
-
         """
-        ...

@@ -32,7 +32,6 @@ class CitationNumbering:
 
     Args:
         available: how many sources there are, numbered from 1.
-
     """
 
     def __init__(self, available: int) -> None:

@@ -28,11 +28,9 @@ class TokenReader(Protocol):
     @property
     def tokenizer(self) -> Any:
         """A `tokenizers.Tokenizer`, without truncation."""
-        ...
 
     def encode(self, texts: Sequence[str]) -> list[TokenVectors]:
         """Token vectors of each text, special tokens left out."""
-        ...
 
 
 class Closeness:
@@ -41,7 +39,6 @@ class Closeness:
     Args:
         reader: the encoder that embedded the passages.
         token_store: their token vectors; a text that it does not hold is encoded. None: all.
-
     """
 
     def __init__(self, reader: TokenReader, token_store: TokenStore | None = None) -> None:

@@ -64,7 +64,6 @@ class ExtractiveGenerator:
         reader: the encoder that embedded the passages; None: sentences are compared with the
             question by their words alone.
         token_store: the passages' token vectors, so that only the question is encoded.
-
     """
 
     mode = "extractive"

@@ -47,7 +47,6 @@ class OpenAIGenerator:
     Raises:
         ConfigError: OpenAI's own API without a key.
         MissingExtraError: the client `openai` is not installed.
-
     """
 
     mode = "openai"
@@ -79,7 +78,6 @@ class OpenAIGenerator:
 
         Raises:
             ConfigError: no model is named.
-
         """
         if settings.openai_model is None:
             raise ConfigError(
@@ -113,7 +111,6 @@ class OpenAIGenerator:
 
         Raises:
             GeneratorError: there is none.
-
         """
         deadline = self._until(context.limits)
         with self._mapped():
@@ -138,7 +135,6 @@ class OpenAIGenerator:
 
         Raises:
             GeneratorError: it broke off, also after some pieces.
-
         """
         numbering = CitationNumbering(len(context.sources))
         written: list[str] = []

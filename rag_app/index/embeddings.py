@@ -23,11 +23,9 @@ class Tokenizer(Protocol):
 
     def encode(self, sequence: Any, *, add_special_tokens: bool = True) -> Any:
         """An encoding with `ids` and `offsets`."""
-        ...
 
     def encode_batch(self, input: Any, *, add_special_tokens: bool = True) -> Any:
         """One encoding a text."""
-        ...
 
 
 class Embedder(TokenReader, Protocol):
@@ -43,7 +41,6 @@ class Embedder(TokenReader, Protocol):
     @property
     def tokenizer(self) -> Tokenizer:
         """Counts and locates tokens."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,6 @@ import tempfile
 import threading
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import rag_app
@@ -41,12 +40,7 @@ class ParserProcess:
     def __enter__(self) -> ParserProcess:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def parse(self, path: Path, kind: str) -> ParsedDocument:

@@ -24,7 +24,6 @@ class Stores(Protocol):
 
     def store(self, name: str) -> Store:
         """The store of the collection of this name."""
-        ...
 
 
 def judge(

@@ -70,6 +70,11 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
 
+def invalid(param: str, message: str) -> ApiError:
+    """A field of the request has a value that it cannot have."""
+    return ApiError(400, "invalid_request", message, param=param)
+
+
 def error_body(status: int, code: str, message: str, param: str | None = None) -> dict[str, Any]:
     """The JSON of an error."""
     kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}

@@ -16,56 +16,44 @@ class Metrics:
     """The server's own registry, so that two servers in a process do not collide."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = kept = CollectorRegistry()
         self.recent = Recent()
         self.requests = Counter(
             "rankgate_requests_total",
             "Requests by route and status",
             ["route", "status"],
-            registry=self.registry,
+            registry=kept,
         )
         self.stages = Histogram(
             "rankgate_stage_duration_seconds",
             "Time by stage of a question",
             ["stage"],
             buckets=_SECONDS,
-            registry=self.registry,
+            registry=kept,
         )
-        self.outcomes = Counter(
-            "rankgate_outcomes_total",
-            "Questions by what happened",
-            ["status"],
-            registry=self.registry,
-        )
-        self.skipped = Counter(
-            "rankgate_rerank_skipped_total",
-            "Questions that the gate skipped",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.degraded = Counter(
-            "rankgate_degraded_total",
-            "Questions answered in first-stage order, because reranking failed",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.abstained = Counter(
-            "rankgate_abstained_total", "Questions refused", ["reason"], registry=self.registry
+        self.outcomes, self.skipped, self.degraded, self.abstained = (
+            Counter(name, f"Questions {what}", [label], registry=kept)
+            for name, what, label in (
+                ("rankgate_outcomes_total", "by what happened", "status"),
+                ("rankgate_rerank_skipped_total", "that the gate skipped", "reason"),
+                ("rankgate_degraded_total", "left in first-stage order by a failure", "reason"),
+                ("rankgate_abstained_total", "refused", "reason"),
+            )
         )
         self.generator_failures = Counter(
             "rankgate_generator_failures_total",
             "Questions whose answer could not be written",
-            registry=self.registry,
+            registry=kept,
         )
-        self.in_flight = Gauge(
-            "rankgate_questions_in_flight",
-            "Questions that are being answered or wait",
-            registry=self.registry,
-        )
-        self.breaker_open = Gauge(
-            "rankgate_scorer_breaker_open",
-            "1 while the scorer is left alone because it failed too often",
-            registry=self.registry,
+        self.in_flight, self.breaker_open = (
+            Gauge(name, what, registry=kept)
+            for name, what in (
+                ("rankgate_questions_in_flight", "Questions that are being answered or wait"),
+                (
+                    "rankgate_scorer_breaker_open",
+                    "1 while the scorer is left alone because it failed too often",
+                ),
+            )
         )
 
     def answered(self, result: AnswerResult) -> None:

@@ -24,7 +24,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag_app.server.access import COOKIE, Access
-from rag_app.server.errors import ApiError, error_body
+from rag_app.server.errors import ApiError, error_response
 
 logger = logging.getLogger("rankgate.access")
 
@@ -109,7 +109,7 @@ class RequestChecks:
             if refused is None and scope["path"].startswith(_KEYED):
                 refused = await self._keyless(scope, state)
             if refused is not None:
-                await _say(dressed, refused)
+                await error_response(refused)(scope, receive, dressed)
             else:
                 await self._counted(scope, headers, receive, dressed)
         except Exception:
@@ -118,7 +118,7 @@ class RequestChecks:
             if status:
                 raise  # too late for an answer; the connection breaks off
             broken = f"something broke here; its log has request {identifier}"
-            await _say(dressed, ApiError(500, "internal", broken))
+            await error_response(ApiError(500, "internal", broken))(scope, receive, dressed)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             final = status if status else _GONE
@@ -178,7 +178,7 @@ class RequestChecks:
         )
         declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
-            await _say(send, large)
+            await error_response(large)(scope, receive, send)
             return
         read = 0
         over = started = False
@@ -207,7 +207,7 @@ class RequestChecks:
             if not over:
                 raise
         if over and not started:
-            await _say(send, large)
+            await error_response(large)(scope, receive, send)
 
 
 def _hostname(host: str) -> str:
@@ -223,17 +223,6 @@ def _netloc(origin: str) -> str:
         return urlsplit(origin).netloc
     except ValueError:
         return ""
-
-
-async def _say(send: Send, error: ApiError) -> None:
-    body = json.dumps(error_body(error.status, error.code, error.message)).encode()
-    headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-    raw = [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in {**headers, **error.headers}.items()
-    ]
-    await send({"type": "http.response.start", "status": error.status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
 
 
 class JsonLines(logging.Formatter):

@@ -5,7 +5,6 @@ Everything comes from this origin, no script or style stands inline, and no page
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import shutil
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -72,79 +71,78 @@ class _PageRoute(APIRoute):
         return handle
 
 
+async def _body(request: Request) -> bytes:
+    return await request.body()
+
+
 router = APIRouter(include_in_schema=False, route_class=_PageRoute)
 Collection = Annotated[str | None, Query()]
 
 
 @router.get("/")
-async def chat(server: Server, principal: SignedIn, collection: Collection = None) -> Response:
+def chat(server: Server, principal: SignedIn, collection: Collection = None) -> Response:
     """A new conversation; where nothing is ingested, how to begin."""
-    context = await asyncio.to_thread(_context, server, principal, collection)
+    context = _context(server, principal, collection)
     return _page("chat.html", here="chat", conversation=None, program=_program(), **context)
 
 
 @router.get("/c/{conversation}")
-async def kept(conversation: str, server: Server, principal: SignedIn) -> Response:
+def kept(conversation: str, server: Server, principal: SignedIn) -> Response:
     """A kept conversation; its turns are fetched by the page."""
-
-    def read() -> dict[str, Any]:
-        found = server.conversations.get(conversation, owner=principal.id)
-        return {**_context(server, principal, found.collection), "conversation": found}
-
-    return _page("chat.html", here="chat", program=_program(), **await asyncio.to_thread(read))
+    found = server.conversations.get(conversation, owner=principal.id)
+    context = _context(server, principal, found.collection)
+    return _page("chat.html", here="chat", conversation=found, program=_program(), **context)
 
 
 @router.get("/documents")
-async def documents(server: Server, principal: SignedIn, collection: Collection = None) -> Response:
+def documents(server: Server, principal: SignedIn, collection: Collection = None) -> Response:
     """What is in a collection; upload and delete."""
-    context = await asyncio.to_thread(_context, server, principal, collection)
+    context = _context(server, principal, collection)
     return _page("documents.html", here="documents", conversation=None, **context)
 
 
 @router.get("/compare")
-async def compare(server: Server, principal: Evaluator, collection: Collection = None) -> Response:
+def compare(server: Server, principal: Evaluator, collection: Collection = None) -> Response:
     """One question with and without reranking."""
-    context = await asyncio.to_thread(_context, server, principal, collection)
+    context = _context(server, principal, collection)
     scorer = server.settings.scorer
     return _page("compare.html", here="compare", conversation=None, scorer=scorer, **context)
 
 
 @router.get("/judge")
-async def judge(server: Server, principal: Evaluator, collection: Collection = None) -> Response:
+def judge(server: Server, principal: Evaluator, collection: Collection = None) -> Response:
     """Passages labelled by key press."""
-    context = await asyncio.to_thread(_context, server, principal, collection)
+    context = _context(server, principal, collection)
     return _page("judge.html", here="judge", conversation=None, **context)
 
 
 @router.get("/quality")
-async def measured(server: Server, principal: Evaluator, collection: Collection = None) -> Response:
+def measured(server: Server, principal: Evaluator, collection: Collection = None) -> Response:
     """How this server is doing, and the evaluation reports of its data folder."""
-
-    def read() -> dict[str, Any]:
-        context = _context(server, principal, collection)
-        return {
-            **context,
-            "quality": figures.summary(
-                server.settings,
-                server.metrics.recent,
-                server.skip_audit,
-                server.traffic,
-                server.trial,
-                context["collection"],
-            ),
-            "feedback_on": server.settings.feedback,
-            "trial_on": server.trial is not None,
-        }
-
-    page = await asyncio.to_thread(read)
-    return _page("quality.html", here="quality", conversation=None, **page)
+    context = _context(server, principal, collection)
+    quality = figures.summary(
+        server.settings,
+        server.metrics.recent,
+        server.skip_audit,
+        server.traffic,
+        server.trial,
+        context["collection"],
+    )
+    return _page(
+        "quality.html",
+        here="quality",
+        conversation=None,
+        quality=quality,
+        feedback_on=server.settings.feedback,
+        trial_on=server.trial is not None,
+        **context,
+    )
 
 
 @router.get("/quality/reports/{name}")
-async def report(name: str, server: Server, principal: Evaluator) -> Response:
+def report(name: str, server: Server, principal: Evaluator) -> Response:
     """An evaluation report, shut off from everything."""
-    folder = Path(server.settings.data_dir)
-    found = await asyncio.to_thread(figures.find_report, folder, name)
+    found = figures.find_report(Path(server.settings.data_dir), name)
     if found is None:
         raise ApiError(404, "report_not_found", f"there is no report {name!r}")
     return FileResponse(
@@ -155,7 +153,7 @@ async def report(name: str, server: Server, principal: Evaluator) -> Response:
 
 
 @router.get("/login")
-async def login(request: Request, next: str = "/") -> Response:
+def login(request: Request, next: str = "/") -> Response:
     """Asks for a key, where there are any."""
     access: Access = request.app.state.access
     if access.open or access.recognise(request) is not None:
@@ -164,28 +162,24 @@ async def login(request: Request, next: str = "/") -> Response:
 
 
 @router.post("/login")
-async def signed_in(request: Request) -> Response:
+def signed_in(request: Request, body: Annotated[bytes, Depends(_body)]) -> Response:
     """Takes the key and gives a cookie."""
-    body = await request.body()
     fields = parse_qs(body[:_MAX_FORM].decode("utf-8", "replace"), keep_blank_values=True)
     target = local_target(fields.get("next", ["/"])[0])
     access: Access = request.app.state.access
     response = RedirectResponse(target, 303)
     secure = request.url.scheme == "https"
-    found = await asyncio.to_thread(
-        lambda: access.sign_in(fields.get("key", [""])[0], response, secure=secure)
-    )
+    found = access.sign_in(fields.get("key", [""])[0], response, secure=secure)
     if found is None and not access.open:
         return _page("login.html", status=401, next=target, wrong=True)
     return response
 
 
 @router.post("/logout")
-async def signed_out(request: Request) -> Response:
+def signed_out(request: Request) -> Response:
     """Takes the cookie away."""
-    access: Access = request.app.state.access
     response = RedirectResponse("/login", 303)
-    access.sign_out(response)
+    request.app.state.access.sign_out(response)
     return response
 
 

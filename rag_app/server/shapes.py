@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from rag_app.ask.result import AnswerResult, passage_row
 from rag_app.generate.answer import Source
@@ -149,3 +149,9 @@ def _encodable(value: str) -> str:
 
 Text = Annotated[str, AfterValidator(_encodable)]
 """A string that can be encoded, stored and sent back."""
+
+
+class Body(BaseModel):
+    """A request of ours: what it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid")

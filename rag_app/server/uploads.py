@@ -14,9 +14,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rag_app.index.records import DocumentRecord
 from rag_app.index.store import Store
@@ -68,10 +67,6 @@ class Job:
     files: list[FileState] = field(default_factory=list)
     state: str = "queued"
     chunks: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
 
 
 class _Stopping(Exception):

@@ -39,7 +39,6 @@ class FirstStage(Protocol):
 
     def candidates(self, query: str, k: int) -> Sequence[Candidate]:
         """At most k, best first."""
-        ...
 
 
 FirstStageLike = (

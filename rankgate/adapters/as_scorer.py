@@ -52,7 +52,6 @@ class Predicts(Protocol):
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """One number a pair."""
-        ...
 
 
 class ScoresPairs(Protocol):
@@ -60,7 +59,6 @@ class ScoresPairs(Protocol):
 
     def score(self, *args: Any, **kwargs: Any) -> Any:
         """One number a pair."""
-        ...
 
 
 class Ranks(Protocol):
@@ -68,7 +66,6 @@ class Ranks(Protocol):
 
     def rank(self, *args: Any, **kwargs: Any) -> Any:
         """Results with document ids."""
-        ...
 
 
 ScorerLike = Scorer | str | Predicts | ScoresPairs | Ranks | Callable[[str, list[str]], Any]

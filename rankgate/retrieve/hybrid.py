@@ -22,19 +22,15 @@ class TwoLists(Protocol):
 
     def dense(self, depth: int) -> Mapping[str, float]:
         """The nearest passages, at most `depth`: id to cosine in [-1, 1], best first."""
-        ...
 
     def bm25(self, depth: int) -> Mapping[str, float]:
         """The passages that share a term, at most `depth`: id to BM25 score, best first."""
-        ...
 
     def dense_scores(self, ids: Sequence[str]) -> Sequence[float]:
         """Cosines of the named passages, in that order."""
-        ...
 
     def bm25_scores(self, ids: Sequence[str]) -> Sequence[float]:
         """BM25 scores of the named passages, in that order; 0 where no term is shared."""
-        ...
 
 
 def hybrid_candidates(

@@ -38,7 +38,6 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """(n, d) unit vectors of n texts."""
-        ...
 
 
 class Encoder(Embedder, Protocol):
@@ -57,7 +56,6 @@ class TokenReader(Encoder, Protocol):
 
     def encode(self, texts: Sequence[str]) -> list[TokenVectors]:
         """Token vectors and the pooled vector of each text."""
-        ...
 
 
 class VectorCache:

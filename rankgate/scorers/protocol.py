@@ -165,13 +165,11 @@ class Scorer(Protocol):
     @property
     def info(self) -> ScorerInfo:
         """Who is scoring."""
-        ...
 
     def score(
         self, query: str, texts: Sequence[str], context: ScoreContext | None = None
     ) -> Scores:
         """Score every text; a text that could not be read in time has `scored` False."""
-        ...
 
 
 def check_scores(scores: Scores, n: int) -> Scores:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import ingest_files as files
@@ -205,7 +206,7 @@ async def test_a_collection_that_cannot_be_opened_fails_the_job(tmp_path):
     uploads = Uploads(other)
     job = uploads.take("default", [("gulls.txt", WORDS), ("b.exe", b"MZ\x90")])
     await auntil(lambda: job.state == "done")
-    assert fates(job.to_dict()) == [
+    assert fates(asdict(job)) == [
         ("gulls.txt", "failed", "failed"),
         ("b.exe", "failed", "unsupported"),
     ]

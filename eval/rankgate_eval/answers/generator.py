@@ -58,7 +58,6 @@ class Generator(Protocol):
     @property
     def identity(self) -> Mapping[str, Any]:
         """Plain data that tells this generator's answers from another's."""
-        ...
 
     async def answer(
         self, question: str, texts: Sequence[str], calls: Calls, sample: str
@@ -68,7 +67,6 @@ class Generator(Protocol):
         Raises:
             CallFailed: there is none.
         """
-        ...
 
 
 class ApiGenerator:

@@ -29,7 +29,6 @@ class FirstStage(Protocol):
 
     def candidates(self, query: str, k: int) -> Sequence[Candidate]:
         """At most k candidates, best first, each with every score that the system has."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

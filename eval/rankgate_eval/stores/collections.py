@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 from rankgate.errors import MissingExtraError
@@ -24,24 +23,15 @@ class OpenedCollection(Protocol):
 
     def candidates(self, query: str, k: int) -> list[Candidate]:
         """At most k passages, best first, with their scores and metadata."""
-        ...
 
     def passages(self) -> Iterable[Candidate]:
         """Every passage with its metadata."""
-        ...
 
     def __enter__(self) -> Any:
         """The collection itself."""
-        ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Let go of it."""
-        ...
 
 
 def open_collection(

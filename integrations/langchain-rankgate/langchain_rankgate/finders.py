@@ -44,17 +44,14 @@ class Finder(Protocol):
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
     ) -> FoundDocuments:
         """At most k candidates; `asked` says whether the caller named k, or the policy did."""
-        ...
 
     async def afind(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
     ) -> FoundDocuments:
         """`find` without blocking the event loop."""
-        ...
 
     def ls_params(self) -> dict[str, str]:
         """What tracing may know: LangSmith's retriever parameters."""
-        ...
 
 
 def refuse_unknown(kwargs: Mapping[str, Any], allowed: Sequence[str], what: str) -> None:

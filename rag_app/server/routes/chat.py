@@ -24,7 +24,7 @@ from rag_app.ask.pipeline import Pipeline
 from rag_app.ask.result import AnswerResult
 from rag_app.quality.judged import note_reask
 from rag_app.server.access import SignedIn
-from rag_app.server.errors import ApiError, error_body, told
+from rag_app.server.errors import ApiError, error_body, invalid, told
 from rag_app.server.keys import Principal
 from rag_app.server.routes.sse import DONE, EventStream, event
 from rag_app.server.shapes import Text, answer_shape
@@ -44,16 +44,12 @@ _MAX_QUESTION = 8000
 class Part(BaseModel):
     """A part of a message; only text is read."""
 
-    model_config = ConfigDict(extra="ignore")
-
     type: str
     text: Text | None = None
 
 
 class Message(BaseModel):
     """One turn."""
-
-    model_config = ConfigDict(extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Text | list[Part] | None = None
@@ -69,8 +65,6 @@ class Message(BaseModel):
 class StreamOptions(BaseModel):
     """What a stream ends with."""
 
-    model_config = ConfigDict(extra="ignore")
-
     include_usage: bool = False
 
 
@@ -78,7 +72,6 @@ class ChatRequest(BaseModel):
     """As OpenAI's; settings of the language model are the server's own and passed over."""
 
     model_config = ConfigDict(
-        extra="ignore",
         json_schema_extra={
             "examples": [
                 {
@@ -87,7 +80,7 @@ class ChatRequest(BaseModel):
                     "stream": False,
                 }
             ]
-        },
+        }
     )
 
     model: Text = MODEL
@@ -198,21 +191,16 @@ async def completions(
 def _question(body: ChatRequest) -> str:
     """What is asked: the last message, which must be a user's."""
     if body.n is not None and body.n != 1:
-        raise ApiError(400, "invalid_request", "n: only 1 answer is given", param="n")
+        raise invalid("n", "n: only 1 answer is given")
     last = body.messages[-1]
     if last.role != "user" or not last.text.strip():
-        raise ApiError(
-            400,
-            "invalid_request",
-            "messages: the last one must be the user's, with a question in it",
-            param="messages",
+        raise invalid(
+            "messages", "messages: the last one must be the user's, with a question in it"
         )
     if len(last.text) > _MAX_QUESTION:
-        raise ApiError(
-            400,
-            "invalid_request",
+        raise invalid(
+            "messages",
             f"messages: a question has at most {_MAX_QUESTION} characters, got {len(last.text)}",
-            param="messages",
         )
     return last.text
 
@@ -231,11 +219,9 @@ def _asked(body: ChatRequest, question: str, server: ServerState, principal: Pri
         return asked
     kept = asked.kept()
     if kept.collection != asked.collection:
-        raise ApiError(
-            400,
-            "invalid_request",
+        raise invalid(
+            "conversation",
             f"conversation: it asks collection {kept.collection!r}, not {asked.collection!r}",
-            param="conversation",
         )
     # What is kept is the whole story; a client may send as much of it as it likes.
     turns = tuple(Exchange(question=t.question, answer=t.answer) for t in kept.turns)

@@ -6,15 +6,15 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from rag_app.ask.result import AnswerResult
 from rag_app.quality.comparison import compare
 from rag_app.quality.scorer_choices import scorer_choices
 from rag_app.server.access import Evaluator
-from rag_app.server.errors import ApiError
+from rag_app.server.errors import invalid
 from rag_app.server.keys import Principal
-from rag_app.server.shapes import Text, answer_shape, passage_shape
+from rag_app.server.shapes import Body, Text, answer_shape, passage_shape
 from rag_app.server.state import Server, ServerState
 from rankgate import Floor
 from rankgate.errors import PolicyError
@@ -25,12 +25,11 @@ router = APIRouter(prefix="/v1", tags=["compare"])
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class CompareRequest(BaseModel):
+class CompareRequest(Body):
     """What to compare; what is left out is as the policy has it."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"question": "How is a gate fitted?", "k": 20}]},
+        json_schema_extra={"examples": [{"question": "How is a gate fitted?", "k": 20}]}
     )
 
     question: Annotated[Text, Field(min_length=1, max_length=4000)]
@@ -49,15 +48,12 @@ async def scorers(
     server: Server, principal: Evaluator, collection: str | None = None
 ) -> dict[str, Any]:
     """Who can score a collection's passages; the server's own is first and `configured`."""
-
-    def read() -> list[dict[str, Any]]:
-        pipeline = server.pipeline(collection, principal)
-        return [
-            {"id": c.id, "scale": c.scorer.info.scale, "configured": c.configured}
-            for c in scorer_choices(pipeline)
-        ]
-
-    return {"scorers": await asyncio.to_thread(read)}
+    pipeline = await asyncio.to_thread(server.pipeline, collection, principal)
+    found = [
+        {"id": c.id, "scale": c.scorer.info.scale, "configured": c.configured}
+        for c in scorer_choices(pipeline)
+    ]
+    return {"scorers": found}
 
 
 @router.post("/compare")
@@ -90,7 +86,7 @@ def _compare(
     except PolicyError as exc:
         if floor is None:
             raise
-        raise ApiError(400, "invalid_request", str(exc), param="floor") from exc
+        raise invalid("floor", str(exc)) from exc
     server.verify(pipeline, [c.id for c in found.candidates])
 
     def arm(result: AnswerResult, thresholds: Floor) -> dict[str, Any]:

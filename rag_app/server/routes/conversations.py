@@ -2,117 +2,96 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rag_app.ask.conversations import Conversation, Turn, export_json, export_markdown
 from rag_app.generate.markdown_html import answer_html
 from rag_app.quality.ratings import Ratings
 from rag_app.server.access import SignedIn
 from rag_app.server.keys import Principal
-from rag_app.server.shapes import Text, kept_shape
+from rag_app.server.shapes import Body, Text, kept_shape
 from rag_app.server.state import Server, ServerState
 
 router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
 
 
-class NewConversation(BaseModel):
+class NewConversation(Body):
     """Which collection it asks."""
-
-    model_config = ConfigDict(extra="forbid")
 
     collection: Text | None = None
 
 
-class Renaming(BaseModel):
+class Renaming(Body):
     """Another title."""
-
-    model_config = ConfigDict(extra="forbid")
 
     title: Annotated[Text, Field(min_length=1, max_length=200)]
 
 
 @router.get("")
-async def listed(server: Server, principal: SignedIn) -> dict[str, Any]:
+def listed(server: Server, principal: SignedIn) -> dict[str, Any]:
     """The caller's conversations, the latest first."""
-    found = await asyncio.to_thread(server.conversations.all, principal.id)
-    return {"conversations": [_head(c) for c in found]}
+    return {"conversations": [_head(c) for c in server.conversations.all(principal.id)]}
 
 
 @router.post("", status_code=201)
-async def create(body: NewConversation, server: Server, principal: SignedIn) -> dict[str, Any]:
+def create(body: NewConversation, server: Server, principal: SignedIn) -> dict[str, Any]:
     """Begin one; name it as `conversation` in `/v1/chat/completions`."""
-
-    def make() -> Conversation:
-        collection = server.collection(body.collection, principal)
-        return server.conversations.create(owner=principal.id, collection=collection)
-
-    return _head(await asyncio.to_thread(make))
+    collection = server.collection(body.collection, principal)
+    return _head(server.conversations.create(owner=principal.id, collection=collection))
 
 
 @router.delete("")
-async def delete_all(server: Server, principal: SignedIn) -> dict[str, Any]:
+def delete_all(server: Server, principal: SignedIn) -> dict[str, Any]:
     """Delete all of the caller's conversations."""
-    return {"deleted": await asyncio.to_thread(server.conversations.delete_all, principal.id)}
+    return {"deleted": server.conversations.delete_all(principal.id)}
 
 
 @router.get("/{conversation}")
-async def read(conversation: str, server: Server, principal: SignedIn) -> dict[str, Any]:
+def read(conversation: str, server: Server, principal: SignedIn) -> dict[str, Any]:
     """One conversation with its turns, and how each answer was rated."""
-
-    def look() -> dict[str, Any]:
-        found = _kept(server, conversation, principal)
-        rated = Ratings(Path(server.settings.data_dir)).latest({t.id for t in found.turns})
-        turns = [{**turn_shape(t), "rating": _rating(rated.get(t.id))} for t in found.turns]
-        return {**_head(found), "turns": turns}
-
-    return await asyncio.to_thread(look)
+    found = _kept(server, conversation, principal)
+    rated = Ratings(Path(server.settings.data_dir)).latest({t.id for t in found.turns})
+    turns = [{**turn_shape(t), "rating": _rating(rated.get(t.id))} for t in found.turns]
+    return {**_head(found), "turns": turns}
 
 
 @router.patch("/{conversation}")
-async def rename(
+def rename(
     conversation: str, body: Renaming, server: Server, principal: SignedIn
 ) -> dict[str, Any]:
     """Give it another title."""
-    changed = await asyncio.to_thread(
-        lambda: server.conversations.rename(conversation, body.title, owner=principal.id)
-    )
-    return _head(changed)
+    return _head(server.conversations.rename(conversation, body.title, owner=principal.id))
 
 
 @router.delete("/{conversation}")
-async def delete(conversation: str, server: Server, principal: SignedIn) -> dict[str, Any]:
+def delete(conversation: str, server: Server, principal: SignedIn) -> dict[str, Any]:
     """Delete it, in the file too."""
-    await asyncio.to_thread(lambda: server.conversations.delete(conversation, owner=principal.id))
+    server.conversations.delete(conversation, owner=principal.id)
     return {"deleted": 1}
 
 
 @router.delete("/{conversation}/turns/{turn}")
-async def truncate(
-    conversation: str, turn: str, server: Server, principal: SignedIn
-) -> dict[str, Any]:
+def truncate(conversation: str, turn: str, server: Server, principal: SignedIn) -> dict[str, Any]:
     """Delete a turn and all after it: the question is asked anew."""
-    await asyncio.to_thread(
-        lambda: server.conversations.truncate(conversation, turn, owner=principal.id)
-    )
+    server.conversations.truncate(conversation, turn, owner=principal.id)
     return {"deleted": turn}
 
 
 @router.get("/{conversation}/export")
-async def export(
+def export(
     conversation: str,
     server: Server,
     principal: SignedIn,
     format: Literal["markdown", "json"] = "markdown",
 ) -> Response:
     """The conversation as a file."""
-    found = await asyncio.to_thread(_kept, server, conversation, principal)
+    found = _kept(server, conversation, principal)
     if format == "json":
         text, media, ending = export_json(found), "application/json", "json"
     else:

@@ -1,10 +1,15 @@
-"""Documents: upload, list, read, delete."""
+"""Documents: upload, list, read, delete.
+
+What may have to wait for an index that is being opened waits in a thread of asyncio's own: the
+threads of the framework, where every caller's key is looked at, stay free.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from concurrent.futures import Future
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +19,10 @@ from fastapi.responses import FileResponse
 from rag_app.index.records import DocumentRecord
 from rag_app.index.store import Store
 from rag_app.server.access import SignedIn
-from rag_app.server.errors import ApiError
+from rag_app.server.errors import ApiError, invalid
 from rag_app.server.keys import Principal
 from rag_app.server.shapes import document_ref
 from rag_app.server.state import Server, ServerState
-from rag_app.server.uploads import Job
 
 router = APIRouter(prefix="/v1", tags=["documents"])
 
@@ -30,27 +34,16 @@ Collection = Annotated[str | None, Query(description="which collection; the usua
 
 
 @router.get("/collections")
-async def collections(server: Server, principal: SignedIn) -> dict[str, Any]:
+def collections(server: Server, principal: SignedIn) -> dict[str, Any]:
     """The collections that the caller may ask, and how much is in them."""
     usual = server.usual(principal)
-
-    def read() -> list[dict[str, Any]]:
-        infos = [server.collections.info(name) for name in principal.visible(server.collections)]
-        return [
-            {
-                "name": i.name,
-                "documents": i.documents,
-                "passages": i.passages,
-                "usual": i.name == usual,
-            }
-            for i in infos
-        ]
-
-    return {"collections": await asyncio.to_thread(read)}
+    names = principal.visible(server.collections)
+    infos = [{**asdict(server.collections.info(n)), "usual": n == usual} for n in names]
+    return {"collections": infos}
 
 
 @router.post("/documents", status_code=202)
-async def upload(
+def upload(
     server: Server,
     principal: SignedIn,
     files: Annotated[list[UploadFile], File(description="one or several files")],
@@ -61,18 +54,14 @@ async def upload(
     A collection that is not there yet is made, if the key reaches it.
     """
     if len(files) > _MAX_FILES:
-        raise ApiError(400, "invalid_request", f"at most {_MAX_FILES} files at once", param="files")
-    contents = [(f.filename or "document", await f.read()) for f in files]
-
-    def take() -> Job:
-        name = server.collection(collection, principal, create=True)
-        return server.uploads.take(name, contents)
-
-    return (await asyncio.to_thread(take)).to_dict()
+        raise invalid("files", f"at most {_MAX_FILES} files at once")
+    contents = [(f.filename or "document", f.file.read()) for f in files]
+    name = server.collection(collection, principal, create=True)
+    return asdict(server.uploads.take(name, contents))
 
 
 @router.get("/jobs/{job}")
-async def job(job: str, server: Server, principal: SignedIn) -> dict[str, Any]:
+def job(job: str, server: Server, principal: SignedIn) -> dict[str, Any]:
     """How far an upload is, file by file."""
     found = server.uploads.job(job)
     if found is None or (
@@ -84,7 +73,7 @@ async def job(job: str, server: Server, principal: SignedIn) -> dict[str, Any]:
             f"there is no job {job!r} since the server started; GET /v1/documents lists what is "
             "there",
         )
-    return found.to_dict()
+    return asdict(found)
 
 
 @router.get("/documents")
@@ -110,11 +99,9 @@ async def documents(
         if after is not None:
             place = next((i for i, d in enumerate(rows) if document_ref(d.id) == after), None)
             if place is None:
-                raise ApiError(
-                    400,
-                    "invalid_request",
+                raise invalid(
+                    "after",
                     "after: this document is not there (any more); begin with the first page",
-                    param="after",
                 )
             first = place + 1
         page = [_shape(server, d, principal) for d in rows[first : first + limit]]
@@ -149,13 +136,8 @@ async def text(
         first = min(start, len(whole))
         last = len(whole) if end is None else min(end, len(whole))
         last = max(first, min(last, first + _MAX_TEXT))
-        return {
-            **_shape(server, record, principal),
-            "start": first,
-            "end": last,
-            "length": len(whole),
-            "text": whole[first:last],
-        }
+        shown = {"start": first, "end": last, "length": len(whole), "text": whole[first:last]}
+        return {**_shape(server, record, principal), **shown}
 
     return await asyncio.to_thread(read)
 

@@ -7,28 +7,27 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from rag_app.ask.conversations import Conversation, Turn, UnknownConversationError
 from rag_app.quality.judged import judge
 from rag_app.quality.ratings import Ratings
 from rag_app.server.access import SignedIn
-from rag_app.server.errors import ApiError
+from rag_app.server.errors import ApiError, invalid
 from rag_app.server.keys import Principal
-from rag_app.server.shapes import Text
+from rag_app.server.shapes import Body, Text
 from rag_app.server.state import Server, ServerState
 
 router = APIRouter(prefix="/v1", tags=["feedback"])
 
 
-class FeedbackRequest(BaseModel):
+class FeedbackRequest(Body):
     """A thumb for an answer, or a source that was opened. Passages are the server's own record."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [{"conversation": "5f1c", "turn": "9a0e", "verdict": "up"}],
-        },
+        }
     )
 
     conversation: Text
@@ -71,9 +70,7 @@ def _keep(body: FeedbackRequest, server: ServerState, principal: Principal) -> i
     if body.opened is not None:
         found = [s for s in sources if s["number"] == body.opened]
         if not found:
-            raise ApiError(
-                400, "invalid_request", f"the answer has no source {body.opened}", param="opened"
-            )
+            raise invalid("opened", f"the answer has no source {body.opened}")
         return _judged(server, kept, turn, found, relevant=True, kind="opened")
     up = body.verdict == "up"
     reason = "" if body.reason is None else body.reason

@@ -6,13 +6,13 @@ import asyncio
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from rag_app.quality.judging import UnknownSessionError
 from rag_app.server.access import Evaluator
 from rag_app.server.errors import ApiError
 from rag_app.server.keys import Principal
-from rag_app.server.shapes import Text
+from rag_app.server.shapes import Body, Text
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import MissingExtraError
 
@@ -30,14 +30,13 @@ router = APIRouter(prefix="/v1/judge", tags=["judge"], dependencies=[Depends(_av
 _PER_PERSON = 100
 
 
-class SessionRequest(BaseModel):
+class SessionRequest(Body):
     """Questions to begin a session with: given here, or those of the feedback log."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [{"name": "may", "questions": ["How is a gate fitted?"]}],
-        },
+        }
     )
 
     name: Annotated[Text, Field(min_length=3, max_length=63)]
@@ -48,14 +47,13 @@ class SessionRequest(BaseModel):
     from_log: bool = False
 
 
-class VerdictRequest(BaseModel):
+class VerdictRequest(Body):
     """What somebody says of a question."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [{"question": "q1", "kind": "graded", "grades": {"9a0e": 2}}],
-        },
+        }
     )
 
     question: Text
@@ -73,37 +71,28 @@ class VerdictRequest(BaseModel):
 
 
 @router.get("/sessions")
-async def sessions(
-    server: Server, principal: Evaluator, collection: str | None = None
-) -> dict[str, Any]:
+def sessions(server: Server, principal: Evaluator, collection: str | None = None) -> dict[str, Any]:
     """The judging sessions of a collection, and those whose questions are being run."""
-
-    def read() -> dict[str, Any]:
-        name = server.collection(collection, principal)
-        return {
-            "sessions": server.judging.sessions(name),
-            "in_log": len(server.judging.asked(name)),
-        }
-
-    return await asyncio.to_thread(read)
+    name = server.collection(collection, principal)
+    return {"sessions": server.judging.sessions(name), "in_log": len(server.judging.asked(name))}
 
 
 @router.post("/sessions", status_code=202)
 async def begin(body: SessionRequest, server: Server, principal: Evaluator) -> dict[str, Any]:
     """Run questions with and without reranking in the background, and draw their order."""
+    pipeline = await asyncio.to_thread(server.pipeline, body.collection, principal)
+    collection = pipeline.settings.collection
 
-    def make() -> dict[str, Any]:
-        pipeline = server.pipeline(body.collection, principal)
-        collection = pipeline.settings.collection
+    def make() -> None:
         asked = [*body.questions, *(server.judging.asked(collection) if body.from_log else ())]
         server.judging.begin(pipeline, body.name, asked)
-        return {"name": body.name, "collection": collection}
 
-    return await asyncio.to_thread(make)
+    await asyncio.to_thread(make)
+    return {"name": body.name, "collection": collection}
 
 
 @router.get("/sessions/{name}")
-async def question(
+def question(
     name: str,
     server: Server,
     principal: Evaluator,
@@ -111,11 +100,11 @@ async def question(
     question: str | None = None,
 ) -> dict[str, Any]:
     """A question with its passages in random order, without scores: the next one, or by its id."""
-    return await asyncio.to_thread(_shown, server, principal, collection, name, question)
+    return _shown(server, principal, collection, name, question)
 
 
 @router.post("/sessions/{name}/verdicts", status_code=201)
-async def verdict(
+def verdict(
     name: str,
     body: VerdictRequest,
     server: Server,
@@ -123,35 +112,27 @@ async def verdict(
     collection: str | None = None,
 ) -> dict[str, Any]:
     """Keep what was said; the next question."""
-
-    def keep() -> dict[str, Any]:
-        session = _opened(server, principal, collection, name)
-        core = server.judging.core
-        session.add(
-            core.Verdict(
-                question=body.question,
-                judge=principal.name,
-                kind=core.Kind(body.kind),
-                grades=body.grades,
-                seconds=body.seconds,
-            )
+    session, core = _opened(server, principal, collection, name), server.judging.core
+    session.add(
+        core.Verdict(
+            question=body.question,
+            judge=principal.name,
+            kind=core.Kind(body.kind),
+            grades=body.grades,
+            seconds=body.seconds,
         )
-        return _shown(server, principal, collection, name, None)
-
-    return await asyncio.to_thread(keep)
+    )
+    return _shown(server, principal, collection, name, None)
 
 
 @router.get("/sessions/{name}/export")
-async def export(
+def export(
     name: str, server: Server, principal: Evaluator, collection: str | None = None
 ) -> Response:
     """What people judged, as JSON lines for `rankgate eval FILE --collection NAME`."""
-
-    def write() -> str:
-        return str(server.judging.core.judged_lines(_opened(server, principal, collection, name)))
-
+    session = _opened(server, principal, collection, name)
     return Response(
-        await asyncio.to_thread(write),
+        str(server.judging.core.judged_lines(session)),
         media_type="application/x-ndjson",
         headers={"Content-Disposition": f'attachment; filename="{name}.jsonl"'},
     )

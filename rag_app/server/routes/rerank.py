@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from rag_app.server.access import SignedIn
 from rag_app.server.errors import ApiError
-from rag_app.server.shapes import Text
+from rag_app.server.shapes import Body, Text
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import ScorerError
 from rankgate.scorers import ScoreContext
@@ -36,10 +36,10 @@ _EXAMPLE: dict[str, JsonValue] = {
 }
 
 
-class CohereRequest(BaseModel):
+class CohereRequest(Body):
     """Cohere's; a field that it does not know is an error there, and here."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     model: Text = "rankgate"
     query: Query
@@ -58,7 +58,7 @@ class JinaDocument(BaseModel):
 class JinaRequest(BaseModel):
     """Jina's."""
 
-    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     model: Text = "rankgate"
     query: Query

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from rag_app.server.access import SignedIn
 from rag_app.server.keys import Principal
-from rag_app.server.shapes import Text, outcome_shape, passage_shape
+from rag_app.server.shapes import Body, Text, outcome_shape, passage_shape
 from rag_app.server.state import Server, ServerState
 from rankgate.decide.gate import Action
 from rankgate.scorers import ScoreContext
@@ -17,12 +17,11 @@ from rankgate.scorers import ScoreContext
 router = APIRouter(prefix="/v1", tags=["search"])
 
 
-class SearchRequest(BaseModel):
+class SearchRequest(Body):
     """What to look for."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"query": "How is a gate fitted?", "top_n": 3}]},
+        json_schema_extra={"examples": [{"query": "How is a gate fitted?", "top_n": 3}]}
     )
 
     query: Annotated[Text, Field(min_length=1, max_length=4000)]

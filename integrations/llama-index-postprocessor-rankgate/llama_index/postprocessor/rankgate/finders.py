@@ -40,11 +40,9 @@ class Finder(Protocol):
 
     def find(self, query: QueryBundle, k: int, *, asked: bool) -> FoundNodes:
         """At most k candidates; `asked` says whether the caller named k, or the policy did."""
-        ...
 
     async def afind(self, query: QueryBundle, k: int, *, asked: bool) -> FoundNodes:
         """`find` without blocking the event loop, where the first stage can."""
-        ...
 
 
 class RetrieverFinder:
