@@ -156,6 +156,39 @@ def test_a_system_of_ones_own_needs_no_corpus(folder):
     assert len(Session.open("s.jsonl").questions) == 6
 
 
+@pytest.mark.parametrize("made", ["f'{next(count)}'", "f'document-{i + 1}'"], ids=["new", "rank"])
+def test_passages_are_known_by_their_texts(folder, made):
+    """Ids made up at each call doubled every passage; ids that number ranks mixed them up."""
+    (folder / "mine.py").write_text(
+        "import itertools\nfrom rankgate import Candidate\nfrom ours import knowing\n"
+        "count = itertools.count()\ndef texts(query, k=10):\n"
+        f"    return [Candidate(id={made}, rank=i + 1,"
+        " text=f'text {(i + len(query) + int(query[-1:])) % 12}') for i in range(9)]\n"
+    )
+    sys.modules.pop("mine", None)
+    (folder / "asked.txt").write_text("".join(f"what about {n}\n" for n in range(10, 30)))
+    given = ("--questions", "asked.txt", "--system", "mine:texts", "--scorer", "ours:knowing")
+    done = judge(*given, "--count", 0)
+    assert done.exit_code == 0, done.output
+    assert "equal texts are one passage" in done.output
+    session = Session.open("s.jsonl")
+    assert sorted(session.passages.values()) == sorted({f"text {n}" for n in range(12)})
+    for q in session.questions:
+        number = int(q.text[-1:])
+        there = {f"text {(i + len(q.text) + number) % 12}" for i in range(9)}
+        assert {session.passages[p] for p in q.shown} <= there, "its own passages"
+    (folder / "corpus.jsonl").write_text(
+        "".join(json.dumps({"_id": f"c{n}", "text": f"text {n % 12}"}) + "\n" for n in range(14))
+    )
+    keys = "2" * len(session.questions[0].shown)
+    done = judge(*given, "--corpus", "corpus.jsonl", "--count", 1, "--export", "out", keys=keys)
+    assert done.exit_code == 0, done.output
+    data, _ = load_dataset("out")
+    assert set(data.corpus) == {f"c{n}" for n in range(14)}, "the corpus's ids, copies as well"
+    shown = {session.passages[p] for p in session.questions[0].shown}
+    assert {data.corpus[p] for p in data.relevant(session.questions[0].id)} == shown
+
+
 @pytest.fixture
 def exported(folder):
     """Twenty judged, of which two are nowhere and one has nothing among those shown."""
@@ -195,6 +228,7 @@ def test_eval_and_calibrate_read_it(exported, form):
     assert found.exit_code in (0, 1, 3), found.output
     result = json.loads(found.stdout)
     assert result["data"]["judged"] == 17
+    assert "with unequal chances (`propensity`), which are not weighed here" in found.stderr
     done = CliRunner().invoke(build_app(), ["calibrate", *given, *stage, "--folds", "2"])
     assert done.exit_code in (0, 1), done.output
 

@@ -456,6 +456,28 @@ def test_the_command_says_what_is_wrong(typed, asked, tmp_path, arguments, told)
     assert told in " ".join(ran.output.split())
 
 
+def test_too_few_for_any_guarantee_is_said_before_a_question_is_asked(typed, asked, tmp_path):
+    house = tmp_path / "my_house.py"
+    house.write_text(house.read_text("utf-8").replace("return [Cand", "raise SystemExit([Cand"))
+    given = ("--questions", asked, *typed, "--out", tmp_path / "policy.json")
+    ran = invoke("calibrate", *given, "--trust-reranker", "--limit", "30")
+    assert ran.exit_code == 2
+    told = " ".join(ran.output.split())
+    assert "30 questions of different conversations are too few" in told
+    assert "59 are needed there" in told and "at least 118" in told
+    assert not (tmp_path / "policy.json").exists()
+
+
+def test_a_system_that_gives_fewer_than_k_is_said(house):
+    stage = as_stage(lambda query, k: house["search"](query, min(k, 4)))
+    scorer = FakeScorer(house["reads"], info=house["scorer"].info)
+    few = read_asked_of([f"where is thing {n}" for n in range(118)])
+    found = calibrate_unlabelled(few, stage=stage, scorer=scorer, trust=TRUSTED, k=14)
+    told = "\n".join(table_lines(found.report))
+    assert "gives at most 4 candidates, though 14 were asked for" in told
+    assert found.policy.section(found.kind).k == 5, "never fewer than are kept"
+
+
 def test_candidates_may_be_none():
     def nothing(query, k):
         return [Candidate(id="p", text="t", rank=1, dense=0.1)] if "thing" in query else []

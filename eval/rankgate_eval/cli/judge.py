@@ -197,6 +197,15 @@ def _begun(
         drawn, texts = drawn_questions(
             answered.ways, top_n=answered.top_n, at_random=at_random, seed=seed
         )
+        ids = {p.candidate.id for w in answered.ways.values() for p in w.reranked.passages}
+        words = {p.candidate.text for w in answered.ways.values() for p in w.reranked.passages}
+        if len(words) != len(ids):
+            typer.echo(
+                f"Note: {len(ids)} ids stand for {len(words)} texts: equal texts are one passage "
+                "here, to be judged once. Where the system makes ids up, name one that stays: "
+                "--id-key",
+                err=True,
+            )
         made = {
             "command": typed_command(),
             "first_stage": under.stage_words,

@@ -15,11 +15,13 @@ from rankgate_eval.data.splits_check import SHARING, check_splits
 from rankgate_eval.errors import DatasetError
 from rankgate_eval.finding import Finding, Place
 
+_SURE = ("1", "1.0")
 _BEFORE_NUMBERS = (
     *SHARING,
     "unjudged_queries",
     "graded_0_queries",
     "unanswerable_but_judged",
+    "unequal_chances",
     "gold_only_corpus",
 )
 
@@ -201,6 +203,18 @@ def _kinds(
                 message=f"{len(denied)} queries (first: {denied[0].id!r}) are said to be "
                 "unanswerable and have a relevant passage: they count as answerable",
                 place=denied[0].place,
+            )
+        )
+    rare = [r for r in rows if r.id in relevant and str(r.fields.get("propensity", 1)) not in _SURE]
+    if rare:
+        found.append(
+            Finding(
+                code="unequal_chances",
+                message=f"{len(rare)} queries (first: {rare[0].id!r}) were drawn to be judged with "
+                "unequal chances (`propensity`), which are not weighed here: means and fits are of "
+                "those that were judged. What holds for all questions of a session `rankgate judge "
+                "SESSION --count 0` says",
+                place=rare[0].place,
             )
         )
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,16 @@ def export(
         InputError: nothing is judged yet, or it cannot be written.
     """
     root = Path(folder)
-    judged = _labels(session, with_model=with_model)
-    texts = {**session.passages, **({} if corpus is None else corpus)}
+    named: dict[str, list[str]] = {}  # a system's ids need not be the corpus's; texts are
+    for p, text in (session.passages if corpus is None else corpus).items():
+        named.setdefault(text, []).append(p)
+    own = {p: named.get(text, [p]) for p, text in session.passages.items()}
+    judged = [
+        replace(label, grades={i: g for p, g in label.grades.items() for i in own[p]})
+        for label in _labels(session, with_model=with_model)
+    ]
+    texts = {p: text for p, text in session.passages.items() if corpus is None or text not in named}
+    texts |= {} if corpus is None else corpus
     known = {} if documents is None else documents
     qrels = ["query-id\tcorpus-id\tscore"]
     for label in judged:

@@ -8,6 +8,7 @@ that he was shown first speaks for the rest without its weight.
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from rankgate.decide.floor import Floor
 from rankgate.errors import InputError
 from rankgate.outcome import Outcome
+from rankgate.types import Candidate
 from rankgate_eval.stats.ndcg import ndcg
 
 READ = 10
@@ -135,18 +137,19 @@ def drawn_questions(
     if not 0.0 < at_random <= 1.0:
         raise InputError(f"the random share must be above 0 and at most 1, got {at_random}")
     rng = np.random.default_rng(seed)
-    texts: dict[str, str] = {}
+    names = _Names()
+    seen: set[str] = set()
     made: list[Question] = []
     for key, way in ways.items():
-        orders = [
-            [p.candidate for p in outcome.passages][: max(READ, top_n)]
+        without, reranked = (
+            tuple(dict.fromkeys(names.of(p.candidate) for p in outcome.passages))[
+                : max(READ, top_n)
+            ]
             for outcome in (way.without, way.reranked)
-        ]
-        pooled = {c.id: c.text for order in orders for c in order[:top_n]}
-        texts |= pooled
-        shown = sorted(pooled)
+        )
+        shown = sorted({*without[:top_n], *reranked[:top_n]})
+        seen.update(shown)
         rng.shuffle(shown)
-        without, reranked = (tuple(c.id for c in order) for order in orders)
         made.append(
             Question(
                 id=key,
@@ -157,6 +160,7 @@ def drawn_questions(
                 weight=1.0,
             )
         )
+    texts = {key: text for key, text in names.texts.items() if key in seen}
     spans = [range_of_gain(q) for q in made]
     matters = np.array(
         [
@@ -171,6 +175,28 @@ def drawn_questions(
     weights = weights.round(6)
     drawn = (replace(made[i], weight=float(weights[i])) for i in draw(weights, rng))
     return tuple(drawn), texts
+
+
+class _Names:
+    """Ids of passages by their texts.
+
+    A system may make up an id at each call, or number what it found, so that one id has many texts.
+    """
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self._known: dict[str, str] = {}
+
+    def of(self, candidate: Candidate) -> str:
+        """The id that its text had first; where another text has that, one of its own."""
+        name = self._known.get(candidate.text)
+        if name is None:
+            name = candidate.id
+            if name in self.texts:
+                name += "-" + hashlib.sha256(candidate.text.encode()).hexdigest()[:12]
+            self._known[candidate.text] = name
+            self.texts[name] = candidate.text
+        return name
 
 
 def draw(weights: npt.NDArray[np.float64], rng: np.random.Generator) -> list[int]:

@@ -12,12 +12,14 @@ import numpy as np
 from rankgate.bounds import clopper_pearson
 from rankgate.decide.rank import rank_list
 from rankgate.decide.section import Section
+from rankgate.errors import InputError
 from rankgate.policy import Policy
 from rankgate.retrieve import DEFAULT_K
 from rankgate.scorers import Scorer
 from rankgate.scorers.wrappers import Cached
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.calibration import base_section, origin
+from rankgate_eval.calibrate.floor_fit import needed_for
 from rankgate_eval.calibrate.material import depth_of, profile_under, unbound
 from rankgate_eval.calibrate.reading import Report, read_rows
 from rankgate_eval.calibrate.record import plain_data
@@ -93,6 +95,8 @@ def calibrate_unlabelled(
     """
     check_depth(k, top_n)
     wanted = FidelityOptions() if options is None else options
+    groups = asked.conversations()
+    _check_enough(len(set(groups.values())), wanted, gate=trust.given)
     report: Report = (lambda what, done, total: None) if tell is None else tell
     remembering = Cached(scorer)
     index = stage.index if isinstance(stage, IndexStage) else None
@@ -142,7 +146,6 @@ def calibrate_unlabelled(
         removed=wanted.floor,
     )
     given, short = depth_of(stage, data, reading, k)
-    groups = asked.conversations()
     rows = [replace(row, group=groups.get(row.query_id, row.query_id)) for row in reading.rows]
     heard, shifted = chances(rows, asked.sources)
     shaped = replace(
@@ -213,6 +216,20 @@ def calibrate_unlabelled(
         certified=replace(certified, section=section),
         report=plain_data(full),
     )
+
+
+def _check_enough(conversations: int, wanted: FidelityOptions, *, gate: bool) -> None:
+    """Before anything is read: whether so many could show anything at all."""
+    shares = [min(wanted.refusals, wanted.false_answers)] if wanted.floor else []
+    shares += [wanted.changed] if wanted.gate and gate else []
+    least = min((needed_for(s, confidence=wanted.confidence) for s in shares), default=0)
+    if conversations // 2 < least:
+        raise InputError(
+            f"{conversations} questions of different conversations are too few for any guarantee: "
+            f"half of them judge, and {least} are needed there to show at {wanted.confidence:.0%} "
+            f"that at most {max(shares):.1%} go wrong. Give at least {2 * least} (400 are enough "
+            "for most), or ask for less: --false-refusals, --false-answers, --max-changed"
+        )
 
 
 def _found(
