@@ -54,7 +54,6 @@ def log_evidence(successes: int, n: int, low: float, high: float) -> float:
 
     Args:
         successes: so far.
-        n: cases so far.
         low: in [0, 1].
         high: in [low, 1].
 

@@ -95,7 +95,6 @@ def describe(
     Args:
         kind: of the first stage; None: any that the policy has a section for.
         profile: what is known of scorer and first stage.
-        notes: of whoever chose the policy.
     """
     kinds = tuple(policy.sections) if kind is None else (kind,)
     return Description(

@@ -25,7 +25,6 @@ class Exported:
     """What was written.
 
     Attributes:
-        path: the file or folder.
         judgements: verdicts in it, one a question and passage.
         passages: in the corpus of a folder, or judged in a log.
         left_out: questions for which no passage was called relevant; they stand in a log, where
@@ -87,7 +86,6 @@ def export_beir(
     not say that nothing in the corpus would help.
 
     Args:
-        folder: to be made.
         passages: id to text of everything that could have been found; None: the judged passages
             alone, among which every first stage looks good.
 

@@ -122,7 +122,6 @@ def depth_notes(policy: Policy, kind: FirstStageKind, k: int | None) -> tuple[st
     """A note where another number of candidates is asked for than the policy was fitted for.
 
     Args:
-        kind: of the first stage.
         k: as the caller named it; None: the policy's own.
     """
     section = policy.sections.get(kind)

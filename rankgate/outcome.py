@@ -22,7 +22,6 @@ class Outcome:
         status: reranked, skipped, degraded or refused.
         path: which stage ordered the passages, also when the query was refused.
         reason: a short code: why skipped, degraded or refused, or why the gate let it through.
-        detail: the reason in a sentence.
         path_reason: why this path was taken; differs from `reason` where the query was refused.
         band: what the floor says of the query in words: answer, weak (evidence), refuse.
         sufficiency: probability that the best passages hold the answer; None: not asked.

@@ -113,7 +113,11 @@ class Policy:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A mapping proxy does not pickle; the plain form does, and workers need policies.
-        return (_rebuild, (self.name, dict(self.sections), dict(self.provenance)))
+        sections, provenance = dict(self.sections), dict(self.provenance)
+        again = functools.partial(
+            type(self), name=self.name, sections=sections, provenance=provenance
+        )
+        return (again, ())
 
     @classmethod
     def unfitted(cls, *, k: int = DEFAULT_K, top_n: int = 5) -> Policy:
@@ -198,12 +202,6 @@ class Policy:
         text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
         temporary.write_text(text, "utf-8")
         temporary.replace(file)
-
-
-def _rebuild(
-    name: str, sections: dict[FirstStageKind, Section], provenance: dict[str, Any]
-) -> Policy:
-    return Policy(name=name, sections=sections, provenance=provenance)
 
 
 @functools.cache

@@ -52,7 +52,6 @@ class FakeScorer:
     Args:
         scores: text to score (a text that is not in it gets 0), or a function of query and
             text; None: `word_overlap`.
-        info: who it claims to be.
 
     Attributes:
         jobs: every job it was given, in order.

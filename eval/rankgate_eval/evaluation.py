@@ -58,9 +58,7 @@ class UnderTest(contextlib.ExitStack):
     A context manager: leaving it closes the files of the memory.
 
     Attributes:
-        stage: the first stage.
         scorers: name to scorer, in the order asked for.
-        stage_words: the first stage in words.
     """
 
     stage: FirstStage

@@ -103,9 +103,6 @@ class _TurnRow(_Base):
 class Conversations:
     """The conversations of a data folder. Thread-safe.
 
-    Args:
-        folder: the data folder.
-
     Raises:
         StoreError: the file cannot be used, or another version wrote it.
     """

@@ -43,7 +43,6 @@ class HybridFirstStage:
     """Dense and BM25 retrieval over one store.
 
     Args:
-        store: the opened index.
         fusion: how the two lists are merged; a policy section has it.
     """
 
@@ -61,7 +60,6 @@ class HybridFirstStage:
 
         Args:
             query: the question; the scores of every candidate are those for it alone.
-            k: at most so many.
             also: further wordings; they decide which candidates there are and in which order,
                 by reciprocal ranks, and never a score.
         """

@@ -37,7 +37,6 @@ class AnswerResult:
 
     Attributes:
         searched: the question, and what was searched for.
-        outcome: the reranker's, with every score.
         answer: text and sources; None where the generator was not asked, or failed.
         error: why the generator failed; "" where it did not.
         exit_code: of a generator that failed; 0 otherwise.

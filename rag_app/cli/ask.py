@@ -6,17 +6,9 @@ from typing import Annotated
 
 import typer
 
-from rag_app.cli.options import (
-    CollectionOption,
-    ConfigOption,
-    DataDirOption,
-    ForceOption,
-    GeneratorOption,
-    JsonOption,
-    TopNOption,
-    load_settings,
-)
+from rag_app.cli.options import ForceOption, GeneratorOption, JsonOption, TopNOption, Where
 from rag_app.cli.render import busy, print_json, print_result
+from rankgate.cli import grouped
 
 EXIT_REFUSED = 3
 _EPILOG = (
@@ -39,14 +31,11 @@ def ask(
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="End with 3 where the question is refused.")
     ] = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    collection: CollectionOption = None,
+    *,
+    where: Where,
 ) -> None:
     """Answer a question from the ingested documents, with sources."""
-    settings = load_settings(
-        config, data_dir=data_dir, collection=collection, generator=generator, top_n=top_n
-    )
+    settings = where.settings(generator=generator, top_n=top_n)
     with busy("Opening the index"):
         from rag_app.ask.pipeline import Pipeline
         from rankgate.decide.gate import Action
@@ -68,4 +57,4 @@ def ask(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("ask", epilog=_EPILOG)(ask)
+    app.command("ask", epilog=_EPILOG)(grouped(ask))

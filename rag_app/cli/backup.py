@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from rag_app.cli.options import ConfigOption, DataDirOption, JsonOption, load_settings
+from rag_app.cli.options import Folder, JsonOption
 from rag_app.cli.render import busy, print_json
+from rankgate.cli import grouped
 
 _EPILOG = (
     "Exit codes: 0 the copy is whole; 2 there is none: no data folder, the target is there "
@@ -29,14 +30,14 @@ def backup(
         ),
     ] = True,
     as_json: JsonOption = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
+    *,
+    folder: Folder,
 ) -> None:
     """Copy the data folder while whatever uses it goes on.
 
     To restore, put the copy where the data folder was, under the same name, and start as usual.
     """
-    settings = load_settings(config, data_dir=data_dir)
+    settings = folder.settings()
     from rag_app.index.backup import back_up
 
     with busy(f"Copying {settings.data_dir}"):
@@ -49,4 +50,4 @@ def backup(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("backup", epilog=_EPILOG)(backup)
+    app.command("backup", epilog=_EPILOG)(grouped(backup))

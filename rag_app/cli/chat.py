@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from rag_app.cli.options import (
-    CollectionOption,
-    ConfigOption,
-    DataDirOption,
-    GeneratorOption,
-    JsonOption,
-    TopNOption,
-    load_settings,
-)
+from rag_app.cli.options import GeneratorOption, JsonOption, TopNOption, Where
 from rag_app.cli.render import busy, print_evidence
+from rankgate.cli import grouped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,14 +31,11 @@ def chat(
     trace: bool = typer.Option(False, "--trace/--no-trace", help="Say all of what happened."),
     top_n: TopNOption = None,
     generator: GeneratorOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    collection: CollectionOption = None,
+    *,
+    where: Where,
 ) -> None:
     """Ask question after question in one conversation; from a pipe, too, one question a line."""
-    settings = load_settings(
-        config, data_dir=data_dir, collection=collection, generator=generator, top_n=top_n
-    )
+    settings = where.settings(generator=generator, top_n=top_n)
     with busy("Opening the index"):
         from rag_app.ask.pipeline import Pipeline
     asked: list[AnswerResult] = []
@@ -120,4 +110,4 @@ def _answered(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("chat", epilog=_EPILOG)(chat)
+    app.command("chat", epilog=_EPILOG)(grouped(chat))

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from rag_app.cli.options import (
-    CollectionOption,
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    load_settings,
-)
+from rag_app.cli.options import JsonOption, Where
 from rag_app.cli.render import print_json
+from rankgate.cli import grouped
 
 _EPILOG = "Exit codes: 0 ok; 2 a setting is unknown or wrong (the message names it)."
 
 
 def show(
     as_json: JsonOption = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    collection: CollectionOption = None,
+    *,
+    where: Where,
 ) -> None:
     """Show every setting with its value and origin; secrets are masked."""
-    settings = load_settings(config, data_dir=data_dir, collection=collection)
+    settings = where.settings()
     values, origins = settings.shown(), settings.origins
     if as_json:
         print_json(
@@ -48,5 +42,5 @@ def show(
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="Look at the settings.", no_args_is_help=True)
-    group.command("show", epilog=_EPILOG)(show)
+    group.command("show", epilog=_EPILOG)(grouped(show))
     app.add_typer(group, name="config")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag_app.cli.options import ConfigOption, JsonOption, load_settings
+from rag_app.cli.options import Folder, JsonOption
 from rag_app.cli.render import busy, print_evidence, print_json
+from rankgate.cli import grouped
 from rankgate.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ QUESTIONS = (
 def demo(
     docs: Annotated[Path, typer.Option("--docs", help="Folder to ingest.")] = Path("docs"),
     as_json: JsonOption = False,
-    config: ConfigOption = None,
+    *,
+    folder: Folder,
 ) -> None:
     """Ingest the project's documentation and ask it four questions."""
     if not docs.is_dir():
@@ -62,7 +64,7 @@ def demo(
             f"there is no folder {docs} here; run the demo in the project's folder, or name "
             "another one with --docs"
         )
-    settings = load_settings(config, generator="extractive")
+    settings = folder.settings(generator="extractive")
     with busy(f"Reading {docs}"):
         from rag_app.ask.pipeline import Pipeline
         from rag_app.ingest.ingestion import ingest
@@ -124,4 +126,4 @@ def _print_block(number: int, asked: DemoQuestion, result: AnswerResult) -> None
 
 def register(app: typer.Typer) -> None:
     """Add the command; hidden, because it is for the project's own folder."""
-    app.command("demo", hidden=True, epilog=_EPILOG)(demo)
+    app.command("demo", hidden=True, epilog=_EPILOG)(grouped(demo))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import typer
 
-from rag_app.cli.options import (
-    CollectionOption,
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    load_settings,
-)
+from rag_app.cli.options import JsonOption, Where
 from rag_app.cli.render import busy, print_json
+from rankgate.cli import grouped
 
 EXIT_PROBLEMS = 1
 _EPILOG = "Exit codes: 0 healthy; 1 at least one problem; 2 a setting or its file is wrong."
@@ -21,20 +18,18 @@ _COLOURS = {"ok": typer.colors.GREEN, "note": typer.colors.YELLOW, "problem": ty
 
 def doctor(
     as_json: JsonOption = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    collection: CollectionOption = None,
+    *,
+    where: Where,
 ) -> None:
     """Check versions, models, settings, policy and index; changes nothing, fetches nothing."""
-    settings = load_settings(config, data_dir=data_dir, collection=collection)
+    settings = where.settings()
     with busy("Looking"):
         from rag_app.cli.checks import diagnose
 
         checks = diagnose(settings)
     healthy = all(c.verdict != "problem" for c in checks)
     if as_json:
-        rows = [{"name": c.name, "verdict": c.verdict, "detail": c.detail} for c in checks]
-        print_json({"healthy": healthy, "checks": rows})
+        print_json({"healthy": healthy, "checks": [asdict(c) for c in checks]})
     else:
         for check in checks:
             mark = typer.style(_MARKS[check.verdict], fg=_COLOURS[check.verdict])
@@ -46,4 +41,4 @@ def doctor(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("doctor", epilog=_EPILOG)(doctor)
+    app.command("doctor", epilog=_EPILOG)(grouped(doctor))

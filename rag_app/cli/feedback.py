@@ -12,17 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rag_app.cli.options import (
-    CollectionOption,
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    load_settings,
-)
+from rag_app.cli.options import JsonOption, Where
 from rag_app.cli.render import print_json
+from rankgate.cli import grouped
 from rankgate.errors import InputError
 from rankgate.feedback import FEEDBACK_FILE, FEEDBACK_SOURCES, FeedbackLog, read_feedback
-from rankgate.feedback_export import Exported, export_beir, export_jsonl, of_sources
+from rankgate.feedback_export import export_beir, export_jsonl, of_sources
 
 if TYPE_CHECKING:
     from rag_app.quality.traffic import Watched
@@ -45,6 +40,7 @@ class Form(StrEnum):
 
 
 @group.command("export", epilog=_EPILOG)
+@grouped
 def export(
     out: Annotated[Path, typer.Argument(help="File (jsonl) or folder (beir) to make.")],
     form: Annotated[
@@ -61,12 +57,11 @@ def export(
         ),
     ] = False,
     as_json: JsonOption = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    collection: CollectionOption = None,
+    *,
+    where: Where,
 ) -> None:
     """Write a collection's verdicts that count: thumbs, opened sources, questions asked again."""
-    settings = load_settings(config, data_dir=data_dir, collection=collection)
+    settings = where.settings()
     wanted = [s.strip() for s in sources.split(",") if s.strip()]
     unknown = [s for s in wanted if s not in FEEDBACK_SOURCES]
     if unknown or not wanted:
@@ -109,7 +104,7 @@ def export(
     else:
         done = export_beir(here, out, passages=passages if whole else None)
     if as_json:
-        print_json(_row(done))
+        print_json({**asdict(done), "path": str(done.path)})
         return
     typer.echo(
         f"{done.path}: {done.judgements} verdicts on {done.questions} questions, "
@@ -120,17 +115,6 @@ def export(
         typer.echo(f"{done.left_out} questions without a passage that helped; {where}.", err=True)
     if done.torn:
         typer.echo(f"{done.torn} lines were not finished by their writer.", err=True)
-
-
-def _row(done: Exported) -> dict[str, object]:
-    return {
-        "path": str(done.path),
-        "judgements": done.judgements,
-        "questions": done.questions,
-        "passages": done.passages,
-        "left_out": done.left_out,
-        "torn": done.torn,
-    }
 
 
 def _of_collection(log: FeedbackLog, name: str, passages: Container[str]) -> FeedbackLog:
@@ -173,16 +157,15 @@ _QUALITY_EPILOG = (
 
 def quality(
     as_json: JsonOption = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    collection: CollectionOption = None,
+    *,
+    where: Where,
 ) -> None:
     """Skipped and refused questions by week against what was promised, and what people said."""
     from rag_app.quality.figures import watched
     from rag_app.quality.traffic import TRAFFIC_FILE, Traffic
     from rag_app.quality.trial import TRIAL_FILE, Trial
 
-    settings = load_settings(config, data_dir=data_dir, collection=collection)
+    settings = where.settings()
     if not (settings.data_dir / TRAFFIC_FILE).is_file():
         raise InputError(
             f"nothing was counted in {settings.data_dir} yet: a server counts the questions that "
@@ -273,4 +256,4 @@ def _range(bounds: tuple[float, float] | None) -> str:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(group, name="feedback")
-    app.command("quality", epilog=_QUALITY_EPILOG)(quality)
+    app.command("quality", epilog=_QUALITY_EPILOG)(grouped(quality))

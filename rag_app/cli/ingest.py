@@ -9,14 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag_app.cli.options import (
-    CollectionOption,
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    load_settings,
-)
+from rag_app.cli.options import JsonOption, Where
 from rag_app.cli.render import print_json
+from rankgate.cli import grouped
 
 if TYPE_CHECKING:
     from rag_app.ingest.report import IngestReport, Progress
@@ -38,16 +33,15 @@ def ingest(
             "--rebuild", help="Empty the collection first; it then holds these PATHS alone."
         ),
     ] = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    collection: CollectionOption = None,
+    *,
+    where: Where,
 ) -> None:
     """Index Markdown, text, HTML, PDF and Word files.
 
     Run it again at any time: unchanged files cost nothing, changed ones are replaced, and documents
     whose file is gone from a given folder are removed. An interrupted run is finished by the next.
     """
-    settings = load_settings(config, data_dir=data_dir, collection=collection)
+    settings = where.settings()
     with _progress_bar() as tell:
         from rag_app.ingest.ingestion import ingest as run
 
@@ -131,4 +125,4 @@ def _print_report(report: IngestReport) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("ingest", epilog=_EPILOG)(ingest)
+    app.command("ingest", epilog=_EPILOG)(grouped(ingest))

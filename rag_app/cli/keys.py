@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag_app.cli.options import ConfigOption, DataDirOption, JsonOption, load_settings
+from rag_app.cli.options import Folder, JsonOption
 from rag_app.cli.render import print_json
+from rankgate.cli import grouped
 
 if TYPE_CHECKING:
     from rag_app.server.keys import Principal
@@ -16,6 +18,7 @@ group = typer.Typer(no_args_is_help=True, help="API keys of the server: make, li
 
 
 @group.command("create")
+@grouped
 def create(
     name: Annotated[str, typer.Option("--name", help="Whose key it is.")],
     collections: Annotated[
@@ -26,11 +29,11 @@ def create(
         str, typer.Option("--role", help="user, or evaluator, who also sees scores and traces.")
     ] = "user",
     as_json: JsonOption = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
+    *,
+    folder: Folder,
 ) -> None:
     """Make a key and show it, once. With the first one, the server lets nobody in without."""
-    settings = load_settings(config, data_dir=data_dir)
+    settings = folder.settings()
     from rag_app.server.keys import KeyStore, Role
     from rankgate.errors import InputError
 
@@ -54,11 +57,10 @@ def create(
 
 
 @group.command("list")
-def show(
-    as_json: JsonOption = False, config: ConfigOption = None, data_dir: DataDirOption = None
-) -> None:
+@grouped
+def show(as_json: JsonOption = False, *, folder: Folder) -> None:
     """List the keys, without their secrets."""
-    settings = load_settings(config, data_dir=data_dir)
+    settings = folder.settings()
     from rag_app.server.keys import KeyStore
 
     records = KeyStore(settings.data_dir).all()
@@ -72,13 +74,14 @@ def show(
 
 
 @group.command("revoke")
+@grouped
 def revoke(
     key: Annotated[str, typer.Argument(help="Its id, as `rankgate keys list` shows it.")],
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
+    *,
+    folder: Folder,
 ) -> None:
     """Make a key worthless, from the next request on."""
-    settings = load_settings(config, data_dir=data_dir)
+    settings = folder.settings()
     from rag_app.server.keys import KeyStore
 
     keys = KeyStore(settings.data_dir)
@@ -97,13 +100,7 @@ def _reach(record: Principal) -> str:
 
 
 def _row(record: Principal) -> dict[str, object]:
-    return {
-        "id": record.id,
-        "name": record.name,
-        "role": record.role.value,
-        "collections": None if record.collections is None else list(record.collections),
-        "created": record.created.isoformat(),
-    }
+    return {**asdict(record), "created": record.created.isoformat()}
 
 
 def register(app: typer.Typer) -> None:

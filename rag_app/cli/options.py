@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,15 +29,6 @@ class GeneratorName(StrEnum):
     OPENAI = "openai"
 
 
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="Settings file; usually ./rankgate.toml.")
-]
-DataDirOption = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder of the index; usually ./.rankgate.")
-]
-CollectionOption = Annotated[
-    str | None, typer.Option("--collection", help="Which index in that folder.")
-]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="JSON alone on stdout; messages go to stderr.")
 ]
@@ -52,15 +44,36 @@ GeneratorOption = Annotated[
 ]
 
 
-def load_settings(config: Path | None, **overrides: Any) -> Settings:
-    """Settings of file and environment, overruled by the options that were given (not None).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """Options of `grouped` commands: whose settings, and which data folder."""
 
-    Raises:
-        ConfigError: a setting is wrong.
-        MissingExtraError: the application's dependencies are not installed.
-    """
-    try:
-        from rag_app.settings import Settings
-    except ImportError as exc:
-        raise MissingExtraError("this command", "app") from exc
-    return Settings.load(config=config, overrides=overrides)
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Settings file; usually ./rankgate.toml.")
+    ] = None
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder of the index; usually ./.rankgate.")
+    ] = None
+
+    def settings(self, **overrides: Any) -> Settings:
+        """Settings of file and environment, overruled by the options that were given (not None).
+
+        Raises:
+            ConfigError: a setting is wrong.
+            MissingExtraError: the application's dependencies are not installed.
+        """
+        try:
+            from rag_app.settings import Settings
+        except ImportError as exc:
+            raise MissingExtraError("this command", "app") from exc
+        given = {name: value for name, value in asdict(self).items() if name != "config"}
+        return Settings.load(config=self.config, overrides={**given, **overrides})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where(Folder):
+    """As `Folder`, with the collection in it."""
+
+    collection: Annotated[
+        str | None, typer.Option("--collection", help="Which index in that folder.")
+    ] = None

@@ -6,16 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag_app.cli.options import (
-    CollectionOption,
-    ConfigOption,
-    DataDirOption,
-    ForceOption,
-    JsonOption,
-    TopNOption,
-    load_settings,
-)
+from rag_app.cli.options import ForceOption, JsonOption, TopNOption, Where
 from rag_app.cli.render import busy, print_json, print_trace
+from rankgate.cli import grouped
 
 if TYPE_CHECKING:
     from rag_app.ask.result import AnswerResult
@@ -35,12 +28,11 @@ def search(
     limit: Annotated[int, typer.Option(min=1, help="Rows to show; --json has all.")] = 15,
     force: ForceOption = None,
     top_n: TopNOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    collection: CollectionOption = None,
+    *,
+    where: Where,
 ) -> None:
     """Show the candidates of a question before and after reranking."""
-    settings = load_settings(config, data_dir=data_dir, collection=collection, top_n=top_n)
+    settings = where.settings(top_n=top_n)
     with busy("Opening the index"):
         from rag_app.ask.pipeline import Pipeline
         from rag_app.ask.result import passage_row
@@ -101,4 +93,4 @@ def _fate(passage: Passage) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("search", epilog=_EPILOG)(search)
+    app.command("search", epilog=_EPILOG)(grouped(search))

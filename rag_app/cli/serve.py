@@ -11,14 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag_app.cli.options import (
-    CollectionOption,
-    ConfigOption,
-    DataDirOption,
-    GeneratorOption,
-    load_settings,
-)
+from rag_app.cli.options import GeneratorOption, Where
 from rag_app.cli.render import busy
+from rankgate.cli import grouped
 from rankgate.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,15 +31,11 @@ def serve(
         int | None, typer.Option("--port", min=0, max=65535, help="Usually 8000; 0: any free one.")
     ] = None,
     generator: GeneratorOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    collection: CollectionOption = None,
+    *,
+    where: Where,
 ) -> None:
     """Serve the page and the API over the ingested documents."""
-    settings = load_settings(
-        config,
-        data_dir=data_dir,
-        collection=collection,
+    settings = where.settings(
         generator=generator,
         host=host,
         port=port,
@@ -151,4 +142,4 @@ def _greet(settings: Settings, collections: Collections, port: int, keys: int) -
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("serve")(serve)
+    app.command("serve")(grouped(serve))

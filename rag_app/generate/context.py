@@ -91,7 +91,6 @@ def build_context(
 
     Args:
         passages: best first.
-        budget: tokens.
         limits: of the request; None: neither a deadline nor anybody who could leave.
     """
     sources: list[SourceText] = []

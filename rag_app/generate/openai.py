@@ -38,7 +38,6 @@ class OpenAIGenerator:
     """Asks the LLM, repeats a refused call within the time, verifies the citations.
 
     Args:
-        model: its name at the API.
         base_url: of the API, such as `http://127.0.0.1:11434/v1`; None: OpenAI's own.
         api_key: None for a server that wants none. Never taken from the environment.
         timeout_s: until an answer begins, repetitions included, and between two of its pieces.

@@ -31,7 +31,6 @@ def agreed_record(
     """The collection's record, if the settings fit it; a new one where it is empty.
 
     Args:
-        manifest: of the data folder.
         settings: `collection`, `space`, `data_dir` and the chunk sizes are read.
         dimension: of its vectors; asked only where the collection is new.
         rebuild: empty the collection, whatever it was filled with.

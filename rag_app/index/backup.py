@@ -26,7 +26,6 @@ class Backup:
     """What was copied.
 
     Attributes:
-        files: in it.
         size: of all of them, in bytes.
     """
 

@@ -57,10 +57,8 @@ def ingest(
     earlier version stays. Interrupted at any point, the next run finishes the work.
 
     Args:
-        paths: files and folders.
         settings: where to, how to cut, and what a file may cost.
         progress: called before each file and after each batch.
-        rebuild: empty the collection first.
         embedder: instead of the settings' own.
         wait_s: seconds to wait for another opener of the data folder.
 

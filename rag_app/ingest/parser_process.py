@@ -25,9 +25,6 @@ class ParserProcess:
     """Parses files in a process of its own, which is reused until it misbehaves.
 
     A context manager; not thread-safe.
-
-    Args:
-        limits: for each file.
     """
 
     def __init__(self, limits: Limits) -> None:

@@ -30,7 +30,6 @@ class FailedFile:
     Attributes:
         source: its path, as the user gave it.
         reason: a short code; see `rag_app.errors.ParseError`.
-        detail: the reason in a sentence.
         kept: whether an earlier version of it is still in the index.
     """
 
@@ -45,13 +44,11 @@ class IngestReport:
     """What an ingestion did. Documents are named by their source, in walking order.
 
     Attributes:
-        collection: the index that was filled.
         added, changed, unchanged, removed: documents by what happened to them.
         failed: files that could not be read; the rest went on.
         skipped: files that were passed over, counted by why: hidden, unsupported, ...
         notes: source to what the user should know about it, such as a guessed encoding.
         embedded: chunks that went through the encoder in this run.
-        seconds: wall-clock time.
     """
 
     collection: str

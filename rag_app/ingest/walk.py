@@ -61,7 +61,6 @@ def walk(paths: Sequence[str | Path], *, exclude: Iterable[Path] = ()) -> Walk:
     are counted.
 
     Args:
-        paths: files and folders.
         exclude: folders of which nothing is read, even if named, such as the data folder.
 
     Raises:

@@ -94,7 +94,6 @@ def summary(
     Args:
         recent: the questions that were answered lately.
         skip_audit: what became of those that skipped the scorer.
-        traffic: counts by day.
         trial: of two policies; None: one answers.
         collection: whose weeks and probabilities are shown.
     """

@@ -83,7 +83,6 @@ def note_reask(
     Args:
         stores: where the passages of its collection are.
         settings: say whether feedback is kept at all.
-        kept: the conversation before this question.
         details: of its answer; the corrected spelling is read from them.
 
     Returns:

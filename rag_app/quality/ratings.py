@@ -34,11 +34,7 @@ class RatingCounts:
 
 
 class Ratings:
-    """The ratings of a data folder, in `ratings.jsonl`.
-
-    Args:
-        folder: the data folder.
-    """
+    """The ratings of a data folder, in `ratings.jsonl`."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "ratings.jsonl"

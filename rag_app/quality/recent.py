@@ -20,8 +20,6 @@ class Handled:
     Attributes:
         status: reranked, skipped, degraded or refused.
         path: which stage ordered the passages, also when the question was refused.
-        failed: whether the generator failed.
-        timings_ms: milliseconds by step.
     """
 
     status: str

@@ -60,9 +60,6 @@ class Watched:
 class Traffic:
     """The counts of a data folder. Thread-safe.
 
-    Args:
-        folder: the data folder.
-
     Raises:
         StoreError: the file cannot be used, or another version wrote it.
     """

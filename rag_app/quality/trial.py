@@ -60,9 +60,6 @@ class Standing:
 class Trial:
     """The interleaved answers of a data folder. Thread-safe.
 
-    Args:
-        folder: the data folder.
-
     Raises:
         StoreError: the file cannot be used, or another version wrote it.
     """
@@ -90,8 +87,6 @@ class Trial:
         """Keep an answer. Never fails: the answer has nothing to do with it.
 
         Args:
-            together: what both made of it.
-            policies: both.
             cited: ids of the passages that the answer cites.
             conversation: that it belongs to; None: it stands alone.
         """

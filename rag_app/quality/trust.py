@@ -44,7 +44,6 @@ def trust_of(
     """What the log says of a policy's probabilities.
 
     Args:
-        log: of a data folder.
         policy: name of the policy in force when the answer was shown.
     """
     latest = {

@@ -85,7 +85,6 @@ class Access:
         """Give the browser of a key's holder a cookie; None where the key is nobody's.
 
         Args:
-            key: as it was made.
             secure: whether the request came over HTTPS.
         """
         record = self.keys.authenticate(key.strip())

@@ -50,7 +50,6 @@ class ApiError(Exception):
         code: short and stable, for programs.
         message: for people: what, and what to do.
         param: the field that is wrong, if one is.
-        headers: such as Retry-After.
     """
 
     def __init__(

@@ -44,7 +44,6 @@ class Principal:
     Attributes:
         id: 8 hexadecimal digits that stand in the key itself and in log lines; `local` where no
             key is configured. Owns conversations.
-        name: for people.
         collections: what may be asked; None: all.
         created: when the key was made, in UTC.
     """

@@ -52,11 +52,9 @@ class RequestChecks:
     """Wraps the application.
 
     Args:
-        access: recognises callers.
         hosts: names under which the server may be addressed, without ports; "*" for any. Keeps
             foreign pages from reaching it under a name of theirs (DNS rebinding).
         origins: foreign origins whose pages may call, such as `https://intranet.example`.
-        max_body: bytes of a request.
         max_upload: bytes of a request that uploads documents.
         requests: counts requests by route and status.
     """

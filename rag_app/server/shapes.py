@@ -33,7 +33,6 @@ def source_shape(source: Source, name: str, principal: Principal) -> dict[str, A
 
     Args:
         name: of its document, relative to the folder that was ingested.
-        principal: the caller.
     """
     shape = source.to_dict()
     shape["document"] = document_ref(shape.pop("document_id"))
@@ -109,7 +108,6 @@ def kept_shape(
 
     Args:
         known: the passages of its collection by chunk id; those that are gone are absent.
-        principal: the caller.
     """
     shape = dict(details)
     if not principal.evaluator:

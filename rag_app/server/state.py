@@ -58,7 +58,6 @@ class ServerState:
 
         Args:
             name: as the request has it; None: the usual one.
-            principal: the caller.
             create: it need not be there yet.
 
         Raises:

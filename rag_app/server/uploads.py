@@ -40,7 +40,6 @@ class FileState:
     """One file of an upload.
 
     Attributes:
-        name: under which it is kept.
         state: queued, running, done or failed.
         reason: why it failed, a short code; "" where it did not.
         detail: why, in a sentence; for a file that is done, what should be known about it.
@@ -57,7 +56,6 @@ class Job:
     """One upload.
 
     Attributes:
-        files: each with its own fate.
         state: queued, running, done (every file is through, well or not).
         chunks: passages written so far.
     """
@@ -74,11 +72,7 @@ class _Stopping(Exception):
 
 
 class Uploads:
-    """Takes files in, and sees that they are ingested. Thread-safe.
-
-    Args:
-        collections: the opened collections.
-    """
+    """Takes files in, and sees that they are ingested. Thread-safe."""
 
     def __init__(self, collections: Collections) -> None:
         self.collections = collections

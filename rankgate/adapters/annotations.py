@@ -41,7 +41,6 @@ def annotated(
     numbers, strings and mappings of these, so they serialise to JSON.
 
     Args:
-        metadata: the passage's own.
         passage: as the outcome holds it.
         extra: further keys of `METADATA_KEYS` that a first stage knows of this passage.
     """

@@ -147,14 +147,9 @@ class TakenScorer:
         self.thing = thing
         self.pointwise = pointwise
         self._ask = ask
-        self._info = info
+        self.info = info
         # Tokenizers of models cannot be called by two threads; functions are their own business.
         self._lock = None if inspect.isroutine(thing) else threading.Lock()
-
-    @property
-    def info(self) -> ScorerInfo:
-        """Who is scoring."""
-        return self._info
 
     def score(
         self, query: str, texts: Sequence[str], context: ScoreContext | None = None
@@ -180,7 +175,7 @@ class TakenScorer:
             scored[start : start + step] = True
             calls += 1
         stats = ScoreStats(pairs=int(scored.sum()), calls=calls)
-        return Scores(values=values, scale=self._info.scale, scored=scored, stats=stats)
+        return Scores(values=values, scale=self.info.scale, scored=scored, stats=stats)
 
     def score_many(self, jobs: Sequence[Job], context: ScoreContext | None = None) -> list[Scores]:
         """`score` for several queries, one after the other."""
@@ -192,10 +187,10 @@ class TakenScorer:
         else:
             with self._lock:
                 found = self._ask(query, texts)
-        return _numbers(found, len(texts), self._info.id)
+        return _numbers(found, len(texts), self.info.id)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        again = functools.partial(as_scorer, id=self._info.id, scale=self._info.scale)
+        again = functools.partial(as_scorer, id=self.info.id, scale=self.info.scale)
         return (again, (self.thing,))
 
 

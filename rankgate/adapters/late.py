@@ -223,7 +223,6 @@ class LateReranker:
 
         Args:
             k: candidates that the caller or the component asked for; None: the policy's number.
-            *found: the first stage's notes.
         """
         notes = (*found, *depth_notes(self.get().policy, outcome.first_stage, k))
         return replace(outcome, notes=(*notes, *outcome.notes)) if notes else outcome

@@ -52,7 +52,6 @@ def evidence_of(
     """The named features; those that the first stage cannot know are absent.
 
     Args:
-        question: the user's words.
         passages: best first; the first five are looked at.
         logits: of the relevance model, for each of them.
 

@@ -66,7 +66,6 @@ class CandidateList:
         Args:
             candidates: best first by the first stage.
             scores: of the first K of them, in their order; None: nothing was read.
-            k: candidates that count.
         """
         head = candidates[:k]
         read = np.empty(0, dtype=np.intp)

@@ -22,9 +22,7 @@ class Section:
     """The decisions for one kind of first stage.
 
     Attributes:
-        profile: what it was fitted for.
         fusion: how dense and BM25 lists are merged.
-        gate: when to skip.
         reranked: relevance model of results that the scorer read; None: raw order, no floor.
         first_stage: relevance model of skipped and degraded results; None likewise.
         floor: refusing and dropping.

@@ -96,9 +96,7 @@ def joint_input(
     question's content words are read.
 
     Args:
-        tokenizer: of the encoder.
         question: or a statement.
-        passage: any length.
         around: characters of the passage that have to be read, for training.
     """
     cls, sep, nothing = _marks(tokenizer)
@@ -175,7 +173,6 @@ class JointReader:
 
     Attributes:
         file: what `save_reader` wrote, as an absolute path.
-        sha256: of the file.
         encoder: whose layers it changes.
     """
 
@@ -227,7 +224,6 @@ class JointReader:
         """One reading a (question or statement, passage), in input order.
 
         Args:
-            pairs: any number.
             should_stop: looked at between chunks of 8; once it is true the list is a shorter
                 prefix.
         """
@@ -326,7 +322,6 @@ def save_reader(
     Args:
         changes: by the names of `layer_shapes`: the tuned layer less the encoder's.
         heads: `kinds` (4, d), `evidence` (d,), `outputs` (4, 3 d), `bias` (4,).
-        file: to write.
         encoder: sha256 of the encoder.
     """
     kept: dict[str, npt.NDArray[Any]] = {

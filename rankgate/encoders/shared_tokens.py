@@ -6,6 +6,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +28,6 @@ class SharedTokens:
     Threads, forked children and other processes may use the folder at once.
 
     Args:
-        folder: made where it is missing.
         max_bytes: room on disk; the least recently used texts go where it is short.
 
     Attributes:
@@ -45,7 +45,7 @@ class SharedTokens:
         self._store()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_reopened, (self.folder, self.encoder, self.max_bytes))
+        return (partial(type(self), max_bytes=self.max_bytes), (self.folder, self.encoder))
 
     def get_many(self, texts: Sequence[str]) -> dict[str, PackedVectors]:
         """The vectors that are known, by text."""
@@ -88,7 +88,3 @@ class SharedTokens:
         if self.failure is None:
             _log.warning("token vectors are not kept, every passage is read anew: %s", why)
         self.failure = why
-
-
-def _reopened(folder: Path, encoder: TokenEncoder, max_bytes: int) -> SharedTokens:
-    return SharedTokens(folder, encoder, max_bytes=max_bytes)

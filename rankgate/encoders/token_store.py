@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,11 @@ class TokenStore:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopened, (self.path, self.encoder, self.dimension, self.max_bytes))
+        # Opened again on the other side: a connection does not travel.
+        again = partial(
+            type(self), encoder=self.encoder, dimension=self.dimension, max_bytes=self.max_bytes
+        )
+        return (again, (self.path,))
 
     @staticmethod
     def _key(text: str) -> bytes:
@@ -264,8 +269,3 @@ def _row(
 ) -> tuple[bytes, bytes, bytes, bytes, int]:
     v = packed(vectors)
     return key, v.codes.tobytes(), v.scales.tobytes(), v.pooled.tobytes(), int(v.truncated)
-
-
-def _reopened(path: Path, encoder: str, dimension: int, max_bytes: int | None) -> TokenStore:
-    """Open the file again on the other side: a connection does not travel."""
-    return TokenStore(path, encoder=encoder, dimension=dimension, max_bytes=max_bytes)

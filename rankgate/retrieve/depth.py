@@ -51,7 +51,6 @@ def fuse_in_pages(
 
     Args:
         fused_at: ids with their fused scores, best first, of lists cut at this depth.
-        k: at most so many.
 
     Returns:
         Each id once, with the score of the page that it came by, so scores fall within a page.

@@ -46,7 +46,6 @@ def hybrid_candidates(
 
     Args:
         lists: of the question; every candidate's scores are those for it alone.
-        k: at most so many.
         fusion: how the two lists of each wording are merged.
         fetch: text and metadata for these ids.
         also: lists of further wordings, each with its weight above 0 (the question's is 1). They
@@ -114,7 +113,6 @@ def fuse_candidates(
         dense: id to cosine in [-1, 1], best first, at least `list_depth(k)` of them if there
             are so many.
         bm25: id to BM25 score, best first, likewise.
-        k: at most so many candidates.
         missing_dense: cosines for these ids.
         missing_bm25: BM25 scores for these ids.
         fetch: text and metadata for these ids.

@@ -94,7 +94,6 @@ class RetrieverFusion(Generic[Retriever]):
         Args:
             lists: name of a retriever to ids, best first, each `list_depth(k)` long if there are
                 so many.
-            k: at most so many.
             failures: of the retrievers that gave no list, for the record.
         """
         ranks: dict[str, dict[Hashable, int]] = {name: {} for name in lists}

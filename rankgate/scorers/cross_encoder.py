@@ -70,8 +70,15 @@ class CrossEncoderScorer:
                 "model, or a hub name while the hub can be reached."
             ) from exc
         model.eval()
-        made_of = (name_or_path, revision, device, max_length, local_files_only)
-        self._take(model, name, "" if revision is None else revision, (_rebuild, made_of))
+        again = partial(
+            type(self),
+            revision=revision,
+            device=device,
+            max_length=max_length,
+            local_files_only=local_files_only,
+        )
+        # Loaded again on the other side: locks and models do not travel.
+        self._take(model, name, "" if revision is None else revision, (again, (name_or_path,)))
 
     @classmethod
     def of_model(cls, model: Any, *, name: str | None = None) -> CrossEncoderScorer:
@@ -114,7 +121,7 @@ class CrossEncoderScorer:
         self._lock = threading.Lock()
         folder = Path(name)
         weights = folder / "model.safetensors"
-        self._info = ScorerInfo(
+        self.info = ScorerInfo(
             id=f"cross-encoder/{folder.name if folder.is_dir() else name}",
             scale="logit",
             revision=revision,
@@ -126,11 +133,6 @@ class CrossEncoderScorer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._rebuild
-
-    @property
-    def info(self) -> ScorerInfo:
-        """Who is scoring."""
-        return self._info
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -181,20 +183,3 @@ class CrossEncoderScorer:
             truncated=sum(length > limit for length in lengths),
             tokens=sum(min(length, limit) for length in lengths),
         )
-
-
-def _rebuild(
-    name_or_path: str | Path,
-    revision: str | None,
-    device: str | None,
-    max_length: int | None,
-    local_files_only: bool,
-) -> CrossEncoderScorer:
-    """Load again on the other side: locks and models do not travel."""
-    return CrossEncoderScorer(
-        name_or_path,
-        revision=revision,
-        device=device,
-        max_length=max_length,
-        local_files_only=local_files_only,
-    )

@@ -94,7 +94,8 @@ class OnnxScorer:
         self._inputs = _checked_inputs(session, self._file)
         self._output = _checked_output(session, self._file)
         self._run(self._pairs.encode("query", ["passage"]))  # fails here rather than later
-        self._info = ScorerInfo(
+        # Its dtype is int8 where the graph holds quantisation operators.
+        self.info = ScorerInfo(
             id=f"onnx/{self.folder.resolve().name}",
             scale="logit",
             weights=_weights_sha256(self._file),
@@ -102,12 +103,7 @@ class OnnxScorer:
             dtype=_dtype(self._file, session, self._output),
             max_length=self._pairs.max_length,
         )
-        self._chunk = 1 if self._info.dtype == "int8" else _CHUNK
-
-    @property
-    def info(self) -> ScorerInfo:
-        """Who is scoring. `dtype` is int8 where the graph holds quantisation operators."""
-        return self._info
+        self._chunk = 1 if self.info.dtype == "int8" else _CHUNK
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -55,7 +55,6 @@ class PairEncoder:
     borrowed".
 
     Args:
-        file: tokenizer.json.
         max_length: tokens of query and passage together, special ones included.
         pad_id: fills up shorter rows; the model never sees it, the mask hides it.
 

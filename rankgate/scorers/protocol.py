@@ -114,7 +114,6 @@ class Scores:
         values: (n,) float32, higher is better; meaningless where `scored` is False.
         scale: what the values mean; see `ScorerInfo.scale`.
         scored: (n,) bool, False where the scorer did not get to read the text.
-        stats: what was counted.
         order: (n,) ints, a total order that a stage has decided (best first); None where
             values alone decide. Only stages that read part of the list set it.
         note: why the result is less than was asked for ("" where it is not), such as

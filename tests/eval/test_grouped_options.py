@@ -9,9 +9,8 @@ import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from rankgate.cli import build_app
+from rankgate.cli import build_app, grouped
 from rankgate_eval.cli.inputs import Inputs
-from rankgate_eval.cli.options import grouped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -312,7 +312,6 @@ def changed_contexts(
     Args:
         questions: in which order.
         before: one arm's samples by question id.
-        arms: both arms' names.
         metrics: that tell a better answer from a worse one; the first on which they differ does.
     """
     found = []

@@ -123,7 +123,6 @@ class LocalGenerator:
     A LangChain runnable is invoked with `{"question": ..., "context": ...}`.
 
     Args:
-        name: for the record.
         identity: plain data that its answers depend on; None: its own `identity`, else its name.
             Answers are kept by it: change it when the object changes.
         refusals: beginnings of answers that are refusals.
@@ -171,7 +170,6 @@ class InProcess:
     Args:
         call: the function, or coroutine function.
         read: turns what it returned into plain data with `text` and `refused`.
-        name: for messages.
         failure: the reason under which its failures are counted.
         refusals: beginnings of answers that are refusals.
     """

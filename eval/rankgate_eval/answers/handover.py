@@ -84,7 +84,6 @@ def hand_over(
     refuse.
 
     Args:
-        stage: the first stage.
         questions: they need not be the data set's own.
         scorer: reads the first `k` candidates.
         policy: None: the default one if it fits the scorer, else always reranking.

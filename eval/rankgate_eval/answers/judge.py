@@ -109,7 +109,6 @@ class Judge:
         Args:
             question: with its references; the first one is compared with.
             texts: the passages that the answer was written from, best first.
-            answer: not a refusal.
 
         Raises:
             EndpointError: nothing can work at the judge.

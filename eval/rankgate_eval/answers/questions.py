@@ -222,7 +222,6 @@ class Score:
     Attributes:
         values: one a judging, in [0, 1]; none where it is missing.
         missing: why there is none; empty where there is.
-        detail: the same in words.
         ruled: by which rule of ours it was set instead of by the judge; empty otherwise.
         clipped: judgings whose cosine was negative, and counted as 0.
     """
@@ -246,7 +245,6 @@ class Sample:
     Attributes:
         answer: None where there is none.
         failure: why there is none; empty where there is.
-        detail: the same in words.
         scores: metric to score, of answers that are judged: refusals, and answers to questions
             that the corpus does not answer, are counted instead.
         shared_with: other arms that handed over the same, so that this sample is theirs too.

@@ -36,7 +36,6 @@ class Comparison:
         before: the arm that the others are compared with.
         after: the arm that the verdict is about.
         fields: of the questions, as strata.
-        seed: of intervals and tests.
         extractive: whether the answers were quoted word for word.
         unfair: why the questions are no fair test of the policy; None: they are.
     """

@@ -70,7 +70,6 @@ def compare_answers(
         questions: which, with what is known of their answers.
         arms: name to passages by question id (see `hand_over`), or to a whole system (see
             `as_system`). The first one is what the others are compared with.
-        generator: of all arms of passages.
         judge: None: a result without a language model's judgement, under its own name.
         comparison: of what, decided how; None: the last arm with the first.
         folder: where paid answers are kept; None: nowhere, then nothing can be resumed.

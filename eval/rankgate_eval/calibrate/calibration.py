@@ -43,7 +43,6 @@ class Calibration:
     """The policy, and what is known about it.
 
     Attributes:
-        kind: the section that was fitted.
         report: plain data: what was fitted, the checks, and the numbers on held-out queries.
     """
 
@@ -99,8 +98,6 @@ def calibrate(
     why. With fewer than `LEAST_JUDGED` judged queries the base's numbers stay.
 
     Args:
-        stage: the first stage.
-        scorer: the second.
         split: the queries to fit on; None: all.
         kind: of the candidates' scores; None: what all of them carry.
         base: whose other sections are kept, and whose numbers stay where nothing is fitted;

@@ -46,7 +46,6 @@ class Check:
     """Whether one part holds on queries that it was not fitted on.
 
     Attributes:
-        passed: whether it may stay.
         reason: in a sentence, with the numbers.
     """
 
@@ -106,7 +105,6 @@ def fit_checked(
     Args:
         rows: answerable and unanswerable queries, in any order.
         without: parts that are not to be fitted at all.
-        progress: told after each round.
 
     Raises:
         InputError: too few queries to fold, or none with a relevant candidate.

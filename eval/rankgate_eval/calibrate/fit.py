@@ -104,7 +104,6 @@ def fit_parts(
     """Fit all parts on these rows.
 
     Args:
-        rows: answerable and unanswerable queries.
         without: parts that are left out, of `PARTS`.
         raw_alone: whether the relevance model of reranked results reads the scorer's values
             alone (Platt's scaling), and so leaves its order as it is.

@@ -39,7 +39,6 @@ class Threshold:
     Attributes:
         value: inclusive; what is below it is refused or dropped.
         wrongs: how many of the n it wrongs.
-        n: answerable queries.
         upper: one-sided upper bound of the share wronged, at the confidence asked for.
         design_effect: by which n was divided, at least 1.
     """

@@ -98,7 +98,6 @@ def fit_harm(signals: Sequence[Signals], loss: FloatArray, names: Sequence[str])
     """Ridge logistic for `loss > HARM_MARGIN` over standardised signals.
 
     Args:
-        signals: of answerable queries.
         loss: (n,) nDCG@10 that skipping each of them costs.
         names: as `gate_signals` chose them.
 

@@ -43,8 +43,6 @@ class Material:
         folds, seed: of the fusion's cross-fitting, and of everything fitted later.
         tuned: the fusion; None where none was fitted.
         fusion: that the first stage ran with; None: its own.
-        reading: the rows.
-        profile: of first stage and scorer.
         lexicon: whether the corpus's words are known.
     """
 

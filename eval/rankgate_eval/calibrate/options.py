@@ -13,7 +13,6 @@ class FitOptions:
     """What the fit is asked for.
 
     Attributes:
-        kind: of first stage.
         max_loss: mean nDCG@10 that the gate may lose; None where `skip_rate` is given.
         skip_rate: share of the queries to skip; None where `max_loss` is given.
         false_refusals: share of the answerable queries that the floor may refuse.

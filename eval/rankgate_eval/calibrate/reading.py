@@ -32,10 +32,8 @@ class Reading:
     """What was read.
 
     Attributes:
-        rows: every question, answerable or not.
         kind: which scores all candidates carry.
         failed: queries on which the scorer failed.
-        notes: what a reader should know.
     """
 
     rows: tuple[Row, ...]
@@ -61,7 +59,6 @@ def read_rows(
     """Retrieve and score every question.
 
     Args:
-        stage: the first stage.
         judged: answerable queries; each is read a second time with its passages removed, if
             that is asked for.
         unanswerable: queries of the data set that the floor should refuse.
@@ -69,7 +66,6 @@ def read_rows(
         scorer: reads the first k; its scores are kept while reading, since with a passage
             removed most of the list stays.
         kind: scores that are kept on the candidates; None: what all of them carry.
-        report: told how far it is.
         removed: whether the judged are read again without their passages.
 
     Raises:

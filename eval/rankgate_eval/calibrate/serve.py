@@ -53,8 +53,6 @@ class Served:
         reranked: on the reranked path, whatever the gate says; where the scorer failed, the
             first stage's.
         skipped: on the first stage's path.
-        skips: whether the gate skipped.
-        top_n: passages that are handed over.
         harm: the gate's fitted probability; None without a model.
     """
 

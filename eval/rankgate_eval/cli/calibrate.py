@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rankgate.cli import grouped
 from rankgate.retrieve import DEFAULT_K
 from rankgate_eval.cli.options import (
     JsonOption,
@@ -16,7 +17,6 @@ from rankgate_eval.cli.options import (
     SeedOption,
     SplitOption,
     debugging,
-    grouped,
     typed_command,
 )
 from rankgate_eval.cli.progress import guarded

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rankgate.cli import grouped
 from rankgate_eval.cli.inputs import Inputs
 from rankgate_eval.cli.options import (
     JsonOption,
     PolicyOption,
     ScorerOption,
     debugging,
-    grouped,
     typed_command,
 )
 from rankgate_eval.cli.progress import guarded

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rankgate.cli import grouped
 from rankgate_eval.cli.inputs import Inputs
 from rankgate_eval.cli.judging import GeneratorOptions, JudgeOptions
 from rankgate_eval.cli.options import (
@@ -22,7 +23,6 @@ from rankgate_eval.cli.options import (
     SplitOption,
     TopNOption,
     debugging,
-    grouped,
     typed_command,
 )
 from rankgate_eval.cli.progress import guarded

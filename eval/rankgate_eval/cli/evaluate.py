@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from rankgate.cli import grouped
 from rankgate.errors import InputError
 from rankgate_eval.cli.group import DEFAULT, DefaultCommand
 from rankgate_eval.cli.inputs import Inputs
@@ -29,7 +30,6 @@ from rankgate_eval.cli.options import (
     SplitOption,
     TopNOption,
     debugging,
-    grouped,
     typed_command,
 )
 from rankgate_eval.cli.progress import guarded

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rankgate.cli import grouped
 from rankgate_eval.cli.inputs import Inputs
 from rankgate_eval.cli.judging import ModelOptions
 from rankgate_eval.cli.options import (
@@ -27,7 +28,6 @@ from rankgate_eval.cli.options import (
     SeedOption,
     TopNOption,
     debugging,
-    grouped,
     typed_command,
 )
 from rankgate_eval.cli.progress import Teller, guarded

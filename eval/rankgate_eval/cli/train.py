@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rankgate.cli import grouped
 from rankgate_eval.cli.inputs import MinGradeOption
-from rankgate_eval.cli.options import JsonOption, debugging, grouped
+from rankgate_eval.cli.options import JsonOption, debugging
 from rankgate_eval.cli.progress import guarded
 
 if TYPE_CHECKING:

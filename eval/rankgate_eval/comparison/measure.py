@@ -75,7 +75,6 @@ def compare_scorers(
     """Measure every scorer at every K, test it, and say which to take.
 
     Args:
-        stage: the first stage under test.
         scorers: name to scorer, at least one.
         policies: each for the scorer that it was fitted for. A scorer without one has the default
             one if that fits, else it always reranks.

@@ -106,8 +106,6 @@ class Comparison:
             there is none.
         taken: position of the point to take; None: take none.
         rule: by which it is taken, in words.
-        sentence: which to take, and why.
-        notes: what a reader should know.
         made: how: command, version, commit, seed, hardware, date, ...
     """
 

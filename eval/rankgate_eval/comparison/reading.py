@@ -32,7 +32,6 @@ class Lists:
         base: to the depth of the recall curve; its head of `k` is what the baseline orders.
         read: as deep as the scorers read.
         depth: of the recall curve.
-        notes: what a reader should know.
     """
 
     base: Collected

@@ -20,9 +20,7 @@ class Dataset:
     """Passages, queries and who is relevant to whom.
 
     Attributes:
-        name: of the folder or file.
         corpus: passage id to text, the title before it.
-        queries: query id to text.
         qrels: query id to passage id to relevance (> 0 is relevant).
         splits: split name to query ids; empty where there are none.
         fields: query id to whatever else stood in its row, such as `answer` or `type`.

@@ -110,7 +110,6 @@ def check_dataset(raw: RawDataset, *, unjudged: Unjudged = Unjudged.IGNORE) -> D
     """Check what a reader read; `raw` is not changed.
 
     Args:
-        raw: the rows.
         unjudged: what will become of queries without any judgement.
     """
     errors, warnings = list(raw.errors), list(raw.warnings)

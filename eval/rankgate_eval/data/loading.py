@@ -86,10 +86,6 @@ def load_dataset(
     """Read, check and build a data set; see `read_dataset` for what `source` may be.
 
     Args:
-        source: as there.
-        corpus: as there.
-        queries: as there.
-        qrels: as there.
         unjudged: what becomes of queries without any judgement: `ignore`, `irrelevant` or
             `unanswerable`; see `Unjudged`.
         min_grade: grades below it count as 0; nDCG keeps the others.

@@ -44,7 +44,6 @@ class Standing:
         people: questions that people judged, from the first on without a gap.
         modelled: questions whose guess is a model's.
         guessed: the mean that the model's labels alone would give, by metric; empty without one.
-        questions: all of them.
         kinds: kind of verdict to how many of the people's questions; `none` are those graded of
             which no passage is relevant.
         agreements: of each two people, and of each model with people's consensus.
@@ -108,7 +107,6 @@ def standing(session: Session, *, model: str | None = None, level: float = 0.95)
     Args:
         session: judged by people as far as it goes.
         model: whose labels guess all questions; None: the last model that judged, if any did.
-        level: of the intervals.
     """
     models = session.judges(model=True)
     chosen = model if model is not None else models[-1] if models else None

@@ -47,8 +47,6 @@ def read_ways(
     Judgements that the data may have are not looked at.
 
     Args:
-        stage: the first stage.
-        scorer: the second.
         query_ids: which questions; None: all.
         policy: None: the default one if it fits the scorer, else always reranking.
         k: candidates to read; None: the policy's.

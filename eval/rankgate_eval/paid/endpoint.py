@@ -194,7 +194,6 @@ class Model:
     """A model at an address, and how it is asked; what its answers depend on.
 
     Attributes:
-        name: at the API.
         base_url: such as `http://127.0.0.1:11434/v1`.
         parameters: of every call, such as temperature and max_tokens. None as a value leaves
             a default parameter out, for models that refuse it.
@@ -253,7 +252,6 @@ class Reply:
 
     Attributes:
         data: what the API answered; where that was no JSON object, its beginning as `garbage`.
-        usage: tokens.
     """
 
     data: Mapping[str, Any]

@@ -85,7 +85,6 @@ def collect(
         k: candidates that a second stage reads, at least 1; a longer list is cut.
         depth: how far down to look, for the recall curve, at least k; None: k.
         max_failures: share of the queries in [0, 1] that may fail.
-        progress: told after each query.
 
     Raises:
         InputError: an unknown query, or k or max_failures out of range.

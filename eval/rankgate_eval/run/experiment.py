@@ -43,9 +43,6 @@ class EvalSettings:
         budget_ms: latency that 95 of 100 queries must keep; None: none.
         prior: share of unanswerable questions for which probabilities are judged; None: that which
             the policy is for.
-        seed: of folds, intervals and tests.
-        folds: of the tuned first stage.
-        resamples: of every interval.
         max_failures: share of the queries on which first stage or scorer may fail.
     """
 
@@ -79,11 +76,8 @@ class Experiment:
     """Everything that was measured, before any statistics.
 
     Attributes:
-        stage: the first stage.
         judged: queries that stand in the averages.
         unanswerable: queries that the floor should refuse.
-        pool: both, read once.
-        arms: both, in every arm.
         k, depth, top_n: as used; depth is k where the first stage cannot be asked deeper.
     """
 
@@ -116,8 +110,6 @@ def run_experiment(
     """Retrieve, score and order.
 
     Args:
-        stage: the first stage under test.
-        scorer: the second stage.
         policy: None: the default one if it fits, else always reranking.
         split: None: all queries.
 

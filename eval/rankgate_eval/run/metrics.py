@@ -84,7 +84,6 @@ class Headroom:
     Attributes:
         attainable: (n,) best possible recall@top_n within the first `k` candidates.
         first_stage: (n,) recall@top_n of the first stage.
-        k: candidates that the reranker reads.
     """
 
     query_ids: tuple[str, ...]

@@ -109,7 +109,6 @@ def run_arms(
         policy: None: the default one if it fits the scorer, else always reranking.
         k: candidates that the second stage reads.
         profile: what is known of the first stage; the policy must have been fitted for it.
-        folds: of the tuned first stage.
         tune: False where nobody reads `tuned_first_stage`: it is then the first stage as it came.
 
     Raises:

@@ -94,7 +94,6 @@ def read_pool(
     A query on which the first stage or the scorer fails stays in the pool, with its error.
 
     Args:
-        stage: the first stage under test.
         scorer: reads the first k candidates of each query.
         k: candidates that the scorer reads, at least 1.
         depth: candidates asked of the first stage, at least k; None: k.
@@ -154,12 +153,10 @@ def score_pool(
     """Score candidates that were retrieved before; several scorers may read the same ones.
 
     Args:
-        collected: the candidates of every query.
         scorer: reads the first k of each.
         k: as in `read_pool`.
         lexicon: as in `read_pool`.
         max_failures: share of the queries on which the scorer may fail.
-        progress: told after each query.
 
     Raises:
         InputError: k below 1.

@@ -37,8 +37,6 @@ class Estimate:
     Attributes:
         mean: estimated; inside the interval.
         low, high: interval at `level`.
-        known: values that were drawn.
-        of: length of the list.
         trust: weight that the guesses had in the end, in [0, 1]; 0 where there were none.
         level: such as 0.95.
     """

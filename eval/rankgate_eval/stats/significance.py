@@ -152,7 +152,6 @@ def compare(
         after: (n,) the same queries in the same order.
         clusters: (n,) document group of each query; None: every query is its own.
         level: of the interval, in (0, 1).
-        resamples: of the bootstrap.
         permutations: of the sign-flip test; the smallest p is 1 / (permutations + 1).
         seed: equal seeds give equal results.
 
@@ -244,7 +243,6 @@ def rates_interval(
         first: (n,) whether the query is of the first kind.
         clusters: (n,) document groups; a cluster may hold queries of both kinds.
         level: of the interval, in (0, 1).
-        resamples: of the bootstrap.
         seed: equal seeds give equal results.
 
     Raises:

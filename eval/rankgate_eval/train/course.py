@@ -93,7 +93,6 @@ class TrainingJob:
     """What the user asked for.
 
     Attributes:
-        out: folder of the run.
         method: `query`, the layers that read questions for late interaction, or `full`, a
             cross-encoder that reads question and passage together.
         start: see `load_query_ranker` and `full.load_cross_encoder`.
@@ -101,7 +100,6 @@ class TrainingJob:
         max_length: of a cross-encoder, tokens of query and passage together; None: 256.
         adapting: small data: a cross-encoder's word embeddings stay as they are.
         margin: of the rule by which likely answers are left out; see `MarginRule`.
-        candidates: of each question.
         dev_questions: of a corpus in each half of dev, at most.
         kept_back: training questions of a corpus for fitting the order, at most.
         int8: whether to export int8 beside float32.
@@ -110,7 +108,6 @@ class TrainingJob:
         allow_hub: whether the hub may be asked for `start`.
         resume: go on with what is in `out`.
         time_limit: seconds of training; None: until it is done.
-        command: for the card.
     """
 
     out: Path
@@ -136,7 +133,6 @@ def full_settings(questions: int, *, adapting: bool, seed: int = 0) -> TrainingS
     """For a cross-encoder; with `adapting` each question about four times and a gentle rate.
 
     Args:
-        questions: that can be learned from.
         adapting: small data.
 
     Raises:
@@ -165,9 +161,6 @@ def query_settings(questions: int, *, seed: int = 0) -> TrainingSettings:
 
     Passages cost nothing once they are stored, so nothing is gained by drawing some of them,
     nor by letting the model choose.
-
-    Args:
-        questions: that can be learned from.
 
     Raises:
         InputError: fewer than 50.
@@ -216,7 +209,6 @@ class HistoryPoint:
         train_loss: mean over the steps since the look before; None before the first.
         held_out_loss: on lists of training questions that are not learned from.
         ndcg: of the policy's order, on the half of dev that chooses.
-        by_corpus: the same for each corpus.
     """
 
     step: int
@@ -234,8 +226,6 @@ class TrainingResult:
         history: every look, the untrained model's first.
         best_step: step of the model in `best/`; 0: the one that training started from.
         stopped: `finished`, `early` (no more gain on dev) or `time` (to be resumed).
-        steps: done in all.
-        seconds: spent in this process.
     """
 
     history: tuple[HistoryPoint, ...]
@@ -246,11 +236,7 @@ class TrainingResult:
 
 
 class RunFolder:
-    """What one training writes: settings, checkpoints, the best model so far, its history.
-
-    Args:
-        folder: where; made if need be.
-    """
+    """What one training writes: settings, checkpoints, the best model so far, its history."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)

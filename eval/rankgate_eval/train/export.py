@@ -192,7 +192,6 @@ def quantise(
     none at first, then an eighth of them, a quarter, a half, three quarters.
 
     Args:
-        exported: the float32 export.
         folder: for the int8 one.
         lists: real lists; about 20 are enough.
         max_length: tokens of query and passage together.

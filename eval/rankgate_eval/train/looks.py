@@ -171,7 +171,6 @@ class Look:
 
     Attributes:
         ndcg: of the policy's order, mean over corpora, each weighing the same.
-        by_corpus: the same for each corpus.
         first_stage: of the first stage's own relevance model, by corpus: what there is to beat.
         per_query: (corpus, query id) to the value of the policy's order.
         first_stage_per_query: the same of the first stage's own relevance model.

@@ -160,7 +160,6 @@ class Miner:
     Args:
         embedder: for the dense list and the cosines; None: BM25 alone, and then BM25 alone
             decides what is likely relevant.
-        k: candidates of each question.
     """
 
     def __init__(

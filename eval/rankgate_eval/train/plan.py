@@ -29,7 +29,6 @@ class TrainingPlan:
     Attributes:
         questions: by corpus, those that are learned from.
         held_out: by corpus, training questions that are not.
-        used: for the card.
         examples: (query, texts) of dev candidates, to compare exports on.
         notes: what a reader of the card should know of it.
     """

@@ -146,7 +146,6 @@ def load_query_ranker(
         start: `minilm` for the passages' own layers, `bundled` for those that come with this
             release, or the folder of a `QueryRanker` that was saved.
         encoder: reads passages; None: all-MiniLM-L6-v2.
-        store: of passages' token vectors.
 
     Raises:
         ModelNotFoundError: no bundled layers.

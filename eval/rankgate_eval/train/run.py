@@ -74,7 +74,6 @@ def run_training(
 
     Args:
         sources: to learn from and to look at.
-        job: what the user asked for.
         embedder: for mining; None: BM25 alone.
         store: of token vectors, for `query`; None: they are kept in memory.
 

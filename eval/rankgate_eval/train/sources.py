@@ -35,7 +35,6 @@ class Source:
         train: ids of questions to learn from.
         dev: ids of questions to look at; empty for documents without labels, whose made-up
             questions say nothing about real ones.
-        note: how the parts came about.
         splits: names and sizes of the splits of a data set that has some.
         told: what must be known before any number, such as what two splits share.
     """
@@ -65,7 +64,6 @@ def load_sources(
             parted by document.
         licences: name of a file or folder, with or without its ending, to licence.
         min_grade: least grade of a data set's judgements that is relevant.
-        seed: of what is drawn.
 
     Raises:
         InputError: see `load_source`; a licence of no source, two sources of one name, nothing

@@ -218,7 +218,6 @@ def run_course(
     Args:
         make: the trainer, with the course among its callbacks; told whether it goes on.
         keep: writes the model as it is into a folder.
-        folder: begun already.
         resume: go on from the last checkpoint in the folder, if there is one.
         time_limit: seconds after which to write a checkpoint and stop.
     """

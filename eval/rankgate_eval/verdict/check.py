@@ -44,7 +44,6 @@ class CheckResult:
             neither.
         reasons: a sentence for each metric, the deciding ones first.
         widened: whether it is more than the usual 0.02, because so few queries exclude no less.
-        n: queries that both results have.
         changes: metric to change, after minus baseline.
         moved: queries that changed, greatest loss of nDCG@10 first.
         gone: ids of queries that only the baseline has.
@@ -100,8 +99,6 @@ def compare_results(
         margin: mean loss that is tolerated in either metric, above 0. None: 0.02, or what as
             many queries without any change exclude, where that is more.
         alpha: intervals are at 1 - alpha.
-        resamples: of the intervals.
-        seed: of both.
 
     Raises:
         InputError: no query in common, another top_n, or a margin that is not above 0.

@@ -40,7 +40,6 @@ class Observations:
 
     Attributes:
         recall: depth to mean recall of the first stage, such as {5: .7, 25: .8, 50: .9, 100: .92}.
-        k: candidates that the reranker reads.
         headroom: mean attainable recall@top_n within `k`, minus the first stage's.
         gain: nDCG@10 of always reranking minus the first stage; None where nothing was reranked.
         alternatives: name of another first stage, such as `bm25`, to its recall at the deepest

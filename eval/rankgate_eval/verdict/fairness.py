@@ -20,7 +20,6 @@ class SharedQuestions:
     """Questions that fitted the policy and judge it.
 
     Attributes:
-        sentence: what is known of them.
         unfair: whether they are more than a few, so that nothing may ship on them.
     """
 
@@ -44,8 +43,6 @@ def shared_questions(
     of it on one side.
 
     Args:
-        kind: of the section that ran.
-        questions: texts of the judged queries.
         name: of the data set that they were taken from.
         split: of it; None: all of it.
         fingerprint: of the judged queries; None where they have no judgements.

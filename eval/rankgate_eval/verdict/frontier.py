@@ -35,13 +35,10 @@ def measure_frontier(
 
     Args:
         outcomes: query id to the policy's outcome.
-        clusters: document group of each.
         opened: (n,) nDCG@10 where every query is reranked.
         shut: (n,) where every query is skipped.
         decided: (n,) of the policy.
         steps: points beside the one at 0.
-        resamples: of the intervals.
-        seed: of the intervals.
 
     Returns:
         The frontier; None where there is nothing to sort by.

@@ -30,8 +30,6 @@ def holes_warning(
         judged: (n,) queries in the averages.
         values: arm to metric to (n,) values.
         clusters: (n,) document groups.
-        resamples: of the interval.
-        seed: of the interval.
     """
     if not any(grade <= 0 for q in judged for grade in data.qrels.get(q, {}).values()):
         return []
@@ -56,10 +54,7 @@ def counted_0_note(
     """The averages with 0 for what nobody judged, in a sentence, where they were asked for.
 
     Args:
-        data: the data set.
-        split: of it.
         values: arm or run to metric to (n,) values of its judged queries.
-        metrics: of them.
     """
     none = data.counted_0(split)
     if not none:

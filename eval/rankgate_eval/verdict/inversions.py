@@ -29,7 +29,6 @@ class Movements:
 
     Attributes:
         moves: in query order, then by rank before, those that were absent last.
-        top_n: passages that the generator sees.
         queries: judged queries that were looked at.
     """
 
@@ -77,7 +76,6 @@ def find_movements(
             best rank, an absent query has an empty list (as a refused one does).
         after: likewise.
         query_ids: which queries, in which order; unjudged ones are left out.
-        top_n: passages that the generator sees.
 
     Raises:
         InputError: `top_n` is below 1, or a query is named twice.

@@ -103,7 +103,6 @@ def worst_queries(
     """Those that lost most nDCG@10 against the first stage, then those with the lowest.
 
     Args:
-        arms: both orders.
         first_stage: nDCG@10 of each.
         policy: nDCG@10 of each.
         count: at most so many; a query that is perfect is not among them.

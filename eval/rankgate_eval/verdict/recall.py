@@ -68,11 +68,7 @@ def measure_recall(
     Args:
         qrels: query id to passage id to grade.
         rankings: query id to passage ids, best first, retrieved to `depth`.
-        clusters: document group of each.
-        depth: candidates that were asked for.
         also: further depths, such as K and top_n.
-        resamples: of the intervals.
-        seed: of the intervals.
     """
     depths = sorted({d for d in (*DEPTHS, *also, depth) if d <= depth})
     table = recall_curve(qrels, rankings, query_ids, depths)

@@ -181,18 +181,13 @@ class RemoteScorer(Stepped):
             key=key,
         )
         self._price, self._concurrency, self._limit = price, concurrency, limit
-        self._info = ScorerInfo(
+        self.info = ScorerInfo(
             id=f"remote/{dialect}/{model}",
             scale=spoken.scale_of(model, raw_scores=raw_scores),
             revision=revision,
             backend="http",
             window="" if max_tokens_per_doc is None else f"max_tokens_per_doc={max_tokens_per_doc}",
         )
-
-    @property
-    def info(self) -> ScorerInfo:
-        """Who is scoring."""
-        return self._info
 
     @property
     def batch_limit(self) -> int:
@@ -266,7 +261,7 @@ class RemoteScorer(Stepped):
                 # that its size was the matter, and not one of its texts.
                 if halved_until and tally.done >= halved_until:
                     self._limit, halved_until = min(self._limit, limit), 0
-        return [t.scores(self._info.scale, self._price) for t in tallies]
+        return [t.scores(self.info.scale, self._price) for t in tallies]
 
     def close(self) -> None:
         """Close own blocking connections; a later call opens them again."""
@@ -301,6 +296,4 @@ class RemoteScorer(Stepped):
 
     def __repr__(self) -> str:
         spoken = self._asker.dialect.name
-        return (
-            f"RemoteScorer({self._asker.shown!r}, dialect={spoken!r}, scale={self._info.scale!r})"
-        )
+        return f"RemoteScorer({self._asker.shown!r}, dialect={spoken!r}, scale={self.info.scale!r})"

@@ -97,8 +97,6 @@ class HttpTransport:
     Own clients use no proxy and read no environment variable; inject a client for that.
 
     Args:
-        key: sent as a bearer token.
-        max_connections: of an own client.
         client, async_client: used instead of own ones, and never closed here.
 
     Raises:

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ class ScoreDisk:
             cache.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopened, (str(self.folder), self.size_limit))
+        return (partial(type(self), size_limit=self.size_limit), (str(self.folder),))
 
     def _opened(self) -> Any:
         with self._lock:
@@ -102,10 +103,6 @@ class ScoreDisk:
             type(exc).__name__,
             exc,
         )
-
-
-def _reopened(folder: str, size_limit: int) -> ScoreDisk:
-    return ScoreDisk(folder, size_limit=size_limit)
 
 
 def _open(folder: Path, size_limit: int) -> Any:

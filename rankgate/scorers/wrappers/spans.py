@@ -59,7 +59,6 @@ def window_bounds(text: str, spans: Spans, *, window: int, overlap: int) -> list
     of the text is in some window.
 
     Args:
-        text: any.
         spans: its tokens' offsets, in order.
         window: tokens a window, at least 1.
         overlap: shared tokens, below `window`.

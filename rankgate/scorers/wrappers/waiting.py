@@ -38,7 +38,6 @@ class WaitingJob:
 
     Args:
         job: at least one text.
-        context: the caller's.
         costs: tokens of each pair.
         scale: for a result of which nothing was read.
         divisible: whether the job may be scored in pieces.
@@ -90,7 +89,6 @@ class WaitingJob:
         """The next piece within these limits, or None where not even one text fits.
 
         Args:
-            tokens: tokens that still fit.
             at_least_one: take something even if it is too large, since nothing smaller exists.
         """
         start, stop, cost = self._next, self._next, 0

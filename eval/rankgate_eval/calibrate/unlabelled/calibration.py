@@ -41,11 +41,7 @@ from rankgate_eval.verdict.provenance import git_state, package_version
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unlabelled:
-    """The policy, and what is guaranteed of it.
-
-    Attributes:
-        kind: the section that was fitted.
-    """
+    """The policy, and what is guaranteed of it."""
 
     policy: Policy
     kind: FirstStageKind
@@ -74,16 +70,12 @@ def calibrate_unlabelled(
     """Fit gate and floor on questions that nobody judged, and certify them.
 
     Args:
-        asked: the questions, with their conversations.
-        stage: the first stage.
-        scorer: the second.
         trust: why agreement with the scorer is worth having; without it no gate.
         corpus: passage id to text, where it is known: near-duplicates of what a question found
             are looked for in it; None: among the candidates of all questions.
         options: what is asked for; None: the usual.
         kind: of the candidates' scores; None: what all of them carry.
         base: as in `rankgate_eval.calibrate.calibrate`.
-        k: candidates that are asked for.
         seed: of halves, folds and the lot.
         embedder: name of the model that made the system's vectors, where it cannot say.
         command: how this was called, for the record.

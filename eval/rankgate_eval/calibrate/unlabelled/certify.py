@@ -91,7 +91,6 @@ def certify(
             and made negatives; `group` is the conversation.
         section: that fits scorer and first stage, whose relevance models are taken; without a
             model of reranked results the scale is made here.
-        kind: of the first stage.
         lexicon: whether the product will know the corpus's words.
         chances: (rows,) of each to speak for its conversation where it is drawn; None: all do.
         folds: of the cross-fitting inside the first half.

@@ -97,7 +97,6 @@ class Bound:
 
     Attributes:
         n: conversations among them, one question each.
-        failures: of the n.
         upper: the share of all such questions is below it, at the confidence asked for.
     """
 

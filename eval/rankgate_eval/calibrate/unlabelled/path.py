@@ -43,8 +43,6 @@ class FidelityOptions:
         false_answers: share of each kind of negatives that may be answered.
         refusals: share of the user's questions that may be refused.
         confidence: with which all three are kept together.
-        gate: whether a gate is wanted.
-        floor: whether a floor is wanted.
     """
 
     changed: float = 0.05
@@ -67,7 +65,6 @@ class Setting:
 
     Attributes:
         threshold: of the gate; None: it skips nothing.
-        floor: in force with it.
         level: of the scale that the path goes up in.
     """
 
@@ -117,7 +114,6 @@ class Observed:
     """What a setting did to (n,) questions each.
 
     Attributes:
-        skips: whether the gate skips.
         changed: whether skipping changes, or would change, what is handed over.
         refused: whether the floor refuses.
         weak: whether it is answered as weak evidence.
@@ -212,7 +208,6 @@ def lay_path(fitted: Forecast, options: FidelityOptions, *, base: Floor) -> Laid
     """Settings to be tested on the other half.
 
     Args:
-        fitted: the first half.
         base: the floor that stays where none is wanted or none can be shown.
     """
     notes: dict[str, str] = {}

@@ -24,7 +24,6 @@ class Asked:
         questions: id to text.
         groups: id to conversation, for those of which it is known.
         sources: id to where it comes from: `questions`, `log` or `documents`.
-        notes: what a reader should know.
     """
 
     questions: Mapping[str, str]

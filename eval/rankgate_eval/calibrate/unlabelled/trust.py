@@ -26,7 +26,6 @@ def trust_of(scorer: ScorerInfo, *, verdict: Path | None, trusted: bool) -> Trus
 
     Args:
         verdict: a result of `rankgate eval`; None: there is none.
-        trusted: whether the user says so.
 
     Raises:
         ConfigError: the file is no result.

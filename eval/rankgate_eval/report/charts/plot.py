@@ -36,7 +36,6 @@ class Plot:
 
     Args:
         ident: unique in the document.
-        height: in pixels.
         title: what it shows, in a few words.
         description: what is to be seen, with the numbers, for who cannot see it.
     """
