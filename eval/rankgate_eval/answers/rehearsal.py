@@ -204,7 +204,7 @@ def _judged(prompt: str) -> dict[str, Any]:
             for s in given["statements"]
         ]
         return {"statements": rows}
-    if title == "AnswerRelevanceOutput":
+    if title in ("AnswerRelevanceOutput", "ResponseRelevanceOutput"):  # now, and in `evaluate`
         answer = given["response"]
         return {"question": answer, "noncommittal": int(is_refusal(answer))}
     if title == "ContextPrecisionOutput":
