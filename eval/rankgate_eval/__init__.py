@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rankgate.retrieve import MemoryIndex
+    from rankgate_eval.answers.ragas_metrics import LocalFaithfulness
     from rankgate_eval.comparison.measure import compare_scorers
     from rankgate_eval.comparison.points import Comparison
     from rankgate_eval.data.dataset import Dataset
@@ -29,6 +30,7 @@ __all__ = [
     "EvalError",
     "EvalSettings",
     "FirstStage",
+    "LocalFaithfulness",
     "MemoryIndex",
     "Result",
     "Standards",
@@ -47,6 +49,7 @@ _HOMES = {
     "Dataset": "rankgate_eval.data.dataset",
     "DatasetError": "rankgate_eval.errors",
     "EvalError": "rankgate_eval.errors",
+    "LocalFaithfulness": "rankgate_eval.answers.ragas_metrics",
     "MemoryIndex": "rankgate.retrieve",
     "FirstStage": "rankgate_eval.run.system",
     "Result": "rankgate_eval.result.result",

@@ -3,4 +3,13 @@
 Imported by application and evaluation; imports no framework.
 """
 
-__all__: list[str] = []
+from rankgate.judge.grounding import (
+    Grounding,
+    GroundingJudge,
+    Span,
+    Statement,
+    grounded,
+    statements_of,
+)
+
+__all__ = ["Grounding", "GroundingJudge", "Span", "Statement", "grounded", "statements_of"]

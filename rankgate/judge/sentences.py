@@ -11,6 +11,8 @@ import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+__all__ = ["Sentence", "boundaries", "clean", "other_lines", "split_sentences"]
+
 _FENCE = re.compile(r"\s{0,3}(```|~~~)")
 _HEADING = re.compile(r"\s{0,3}#{1,6}(\s|$)")
 _UNDERLINE = re.compile(r"\s{0,3}(=+|-{2,})\s*$")

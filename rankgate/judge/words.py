@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
-from bm25s.stopwords import STOPWORDS_EN
+__all__ = ["asks_for_number", "content_words", "has_number", "overlap", "stem", "tells"]
 
 _WORD = re.compile(r"\w+")
-_STOP = frozenset(STOPWORDS_EN) | frozenset(
+_ASKING = frozenset(
     "what which who whom whose when where why how does do did done can could should would may "
     "might must have has had were been being am i you we he she them me my your our its it's "
     "any some there here than too very also just only so".split()
@@ -25,7 +26,19 @@ _NUMBER = re.compile(
 _ENDINGS = ("ings", "ing", "edly", "ies", "ied", "ed", "es", "s")
 
 
-def _stem(word: str) -> str:
+def tells(word: str) -> bool:
+    """Whether a lower-case word is no stop word."""
+    return word not in _stop_words()
+
+
+@functools.cache
+def _stop_words() -> frozenset[str]:
+    from bm25s.stopwords import STOPWORDS_EN  # brings scipy: not for those who only rerank
+
+    return _ASKING | frozenset(STOPWORDS_EN)
+
+
+def stem(word: str) -> str:
     """A crude stem, the same for question and passage; it is compared, never shown."""
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3:
@@ -37,8 +50,8 @@ def _stem(word: str) -> str:
 def content_words(text: str) -> frozenset[str]:
     """Stems of the words that are not stop words; all words where nothing else is left."""
     words = _WORD.findall(text.lower().replace("_", " "))
-    telling = [w for w in words if w not in _STOP]
-    return frozenset(_stem(w) for w in (telling if telling else words))
+    telling = [w for w in words if tells(w)]
+    return frozenset(stem(w) for w in (telling if telling else words))
 
 
 def overlap(wanted: frozenset[str], text: str) -> float:

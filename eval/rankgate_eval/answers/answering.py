@@ -16,7 +16,7 @@ from typing import Any
 
 from rankgate.errors import InputError
 from rankgate_eval.answers.generator import REFUSAL, Answer, Generator, InProcess
-from rankgate_eval.answers.judge import Judge
+from rankgate_eval.answers.judge import AnswerJudge
 from rankgate_eval.answers.keyless import (
     containment,
     context_precision,
@@ -214,7 +214,7 @@ async def make_samples(
     questions: Sequence[AskedQuestion],
     arms: Mapping[str, Arm],
     *,
-    judge: Judge | None,
+    judge: AnswerJudge | None,
     calls: Calls,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, dict[str, Sample]]:
@@ -252,7 +252,7 @@ async def make_samples(
 
 
 async def _judged(
-    question: AskedQuestion, said: Mapping[str, Said], judge: Judge | None, calls: Calls
+    question: AskedQuestion, said: Mapping[str, Said], judge: AnswerJudge | None, calls: Calls
 ) -> dict[str, Sample]:
     """The sample of every arm, one judgement for all that worked from the same texts."""
     groups: dict[object, list[str]] = {}

@@ -12,11 +12,12 @@ import functools
 import importlib.metadata
 import math
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from rankgate.errors import ConfigError, InputError, MissingExtraError
+from rankgate.scorers.protocol import Scorer
 from rankgate_eval.answers.questions import AskedQuestion, Score
 from rankgate_eval.errors import CallFailed, EndpointError
 from rankgate_eval.paid.calls import Calls, Purpose
@@ -38,8 +39,52 @@ MODES = ("json", "schema", "tools", "plain")
 """How structured data is asked for, as servers differ: JSON mode, structured outputs, a forced
 function call, nothing special."""
 
-NEEDS_REFERENCE = frozenset({"context_precision", "context_recall", "factual_correctness"})
+NEEDS_REFERENCE = frozenset(
+    {"context_precision", "context_recall", "factual_correctness", "local_context_precision"}
+)
 _OF_CONTEXTS = frozenset({"faithfulness", "context_precision", "context_recall"})
+
+
+class AnswerJudge(Protocol):
+    """Scores answers: a `Judge` at an endpoint, or `local_judge.LocalJudge`."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics that are measured."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of its scores should know."""
+        ...
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its scores depend on."""
+        ...
+
+    @property
+    def endpoints(self) -> dict[str, Endpoint]:
+        """Role to what is called over the network."""
+        ...
+
+    def beside(self, scorer: Scorer) -> AnswerJudge:
+        """As it may judge arms that this scorer ordered.
+
+        Raises:
+            ConfigError: it is that scorer.
+        """
+        ...
+
+    def rehearsed(self, instead: Callable[[Endpoint], Endpoint]) -> AnswerJudge | None:
+        """For a dry run: with other endpoints, and no model loaded; None: nothing is asked."""
+        ...
+
+    async def scores(
+        self, question: AskedQuestion, texts: Sequence[str], answer: str, calls: Calls
+    ) -> dict[str, Score]:
+        """Every metric of one answer; those that need a reference only where there is one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +128,31 @@ class Judge:
     def names(self) -> tuple[str, ...]:
         """The metrics that are measured."""
         return self._names
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    @property
+    def endpoints(self) -> dict[str, Endpoint]:
+        """Of the judge, and of the embeddings where they have one."""
+        apart = isinstance(self.embeddings, Endpoint)
+        return {"judge": self.endpoint, **({"embeddings": self.embeddings} if apart else {})}
+
+    def beside(self, scorer: Scorer) -> Judge:
+        """Itself, unless it is the scorer; see `AnswerJudge`."""
+        refuse_own_scorer(self.endpoint.model.name, scorer.info.id)
+        return self
+
+    def rehearsed(self, instead: Callable[[Endpoint], Endpoint]) -> Judge:
+        """See `AnswerJudge`."""
+        embeddings = self.embeddings
+        if isinstance(embeddings, Endpoint):
+            embeddings = instead(embeddings)
+        elif embeddings is not None:
+            embeddings = _NoEmbeddings()
+        return replace(self, endpoint=instead(self.endpoint), embeddings=embeddings)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -176,6 +246,13 @@ class Judge:
         if not math.isfinite(value):
             raise CallFailed("no_statements", f"{metric}: Ragas found nothing to judge")
         return value
+
+
+class _NoEmbeddings:
+    """In the place of local embeddings, which cost nothing: a dry run loads no model."""
+
+    async def embed(self, text: str) -> list[float]:
+        return [1.0, 0.0]
 
 
 class LocalEmbeddings:

@@ -18,8 +18,10 @@ Ragas 0.4.3, each defect with a test that the plain metric fails:
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import math
 import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -44,8 +46,11 @@ from ragas.metrics.collections.factual_correctness.util import (
 from ragas.metrics.collections.factual_correctness.util import NLIStatementInput as ClaimInput
 from ragas.metrics.collections.factual_correctness.util import NLIStatementOutput as ClaimOutput
 from ragas.metrics.collections.faithfulness.util import NLIStatementInput, NLIStatementOutput
+from ragas.metrics.result import MetricResult
 
+from rankgate.judge import GroundingJudge
 from rankgate.judge.spoken import json_values, spoken
+from rankgate_eval.answers.local_judge import LocalJudge
 from rankgate_eval.errors import CallFailed
 from rankgate_eval.paid.calls import Calls, Purpose, digest
 from rankgate_eval.paid.endpoint import Endpoint
@@ -117,6 +122,37 @@ class FactualCorrectness(collections.FactualCorrectness):  # type: ignore[misc]
             ClaimOutput,
             check=_count(len(claims)),
         )
+
+
+class LocalFaithfulness(collections.base.BaseMetric):  # type: ignore[misc]
+    """rankgate's own judge as a metric of Ragas: no LLM, no key, nothing leaves the machine.
+
+    The mean probability that the statements of `response` stand in `retrieved_contexts`, NaN where
+    it claims nothing. Not Ragas' faithfulness, and not comparable with it: hence the name.
+
+    Args:
+        judge: None: the one that comes with rankgate, loaded on first use.
+        name: of the metric in a result.
+    """
+
+    def __init__(
+        self, judge: GroundingJudge | None = None, name: str = "local_faithfulness", **kwargs: Any
+    ) -> None:
+        self._local = LocalJudge(judge=judge)
+        super().__init__(name=name, **kwargs)
+
+    async def ascore(
+        self, response: str, retrieved_contexts: list[str], user_input: str = ""
+    ) -> MetricResult:
+        """As `Faithfulness.ascore`; the question plays no part.
+
+        Raises:
+            InputError: not a text, or no list of texts.
+        """
+        value, judged = await asyncio.to_thread(self._local.faithful, retrieved_contexts, response)
+        lacking = [f"{g.probability:.2f}: {s.text}" for s, g in judged if not g.supported]
+        said = "not found in the contexts: " + " | ".join(lacking) if lacking else "all supported"
+        return MetricResult(value=math.nan if value is None else value, reason=said)
 
 
 class Judging(InstructorBaseRagasLLM):  # type: ignore[misc]

@@ -21,6 +21,11 @@ _KEYLESS_NOTE = (
     "No language model judged anything here: answers are compared with reference answers word by "
     "word, and passages with the data set's judgements."
 )
+_LOCAL_NOTE = (
+    "The answers were judged on this machine, by rankgate's own small model: local_faithfulness "
+    "is not Ragas' faithfulness, and the two may not be compared. How far it agrees with people "
+    "stands in docs/local-judge.md."
+)
 _EXTRACTIVE_NOTE = (
     "The extractive generator quotes its passages word for word, so its answers are faithful by "
     "construction, and no language model was involved in writing them."
@@ -37,6 +42,7 @@ class Comparison:
         after: the arm that the verdict is about.
         fields: of the questions, as strata.
         extractive: whether the answers were quoted word for word.
+        notes: of the judge.
         unfair: why the questions are no fair test of the policy; None: they are.
     """
 
@@ -47,6 +53,7 @@ class Comparison:
     seed: int = 0
     standards: AnswerStandards | None = None
     extractive: bool = False
+    notes: tuple[str, ...] = ()
     unfair: str | None = None
 
     @property
@@ -59,7 +66,15 @@ class Comparison:
         """The metrics of the *answers*: those of the contexts are for the ranking's report."""
         wanted = ("factual_correctness", "faithfulness", "answer_relevancy")
         judged = tuple(m for m in wanted if m in self.judged)
-        return judged if judged else ("containment", "token_f1")
+        if judged:
+            return judged
+        local = ("local_faithfulness",) if self.local else ()
+        return ("containment", "token_f1", *local)
+
+    @property
+    def local(self) -> bool:
+        """Whether the judge is the one of this machine."""
+        return "local_faithfulness" in self.judged
 
     def check(self, questions: Sequence[AskedQuestion], arms: Sequence[str]) -> None:
         """Raise where nothing can be compared, however the answers turn out.
@@ -132,7 +147,7 @@ def summarise(
         return {f"{arm}-{wanted.before}": found for arm, found in made.items()}
 
     return {
-        "name": "end_to_end" if wanted.judged else "end_to_end_keyless",
+        "name": _name(wanted),
         "version": 1,
         "verdict": verdict.call.value,
         "reasons": list(verdict.reasons),
@@ -186,12 +201,20 @@ def summarise(
     }
 
 
+def _name(wanted: Comparison) -> str:
+    if wanted.local:
+        return "end_to_end_local"
+    return "end_to_end" if wanted.judged else "end_to_end_keyless"
+
+
 def _notes(
     questions: Sequence[AskedQuestion],
     samples: Mapping[str, Mapping[str, Sample]],
     wanted: Comparison,
 ) -> list[str]:
     notes = [] if wanted.judged else [_KEYLESS_NOTE]
+    if wanted.local:
+        notes = [_LOCAL_NOTE, *wanted.notes]
     if wanted.extractive:
         notes.append(_EXTRACTIVE_NOTE)
     several = sum(len(q.references) > 1 for q in questions)

@@ -18,7 +18,7 @@ from rankgate_eval.answers.answering import (
     system_arm,
 )
 from rankgate_eval.answers.generator import ApiGenerator, Generator
-from rankgate_eval.answers.judge import Judge
+from rankgate_eval.answers.judge import AnswerJudge
 from rankgate_eval.answers.questions import AskedQuestion, Handed
 from rankgate_eval.answers.rehearsal import (
     RehearsalGenerator,
@@ -56,7 +56,7 @@ def compare_answers(
     arms: Mapping[str, Mapping[str, Handed] | SystemUnderTest],
     *,
     generator: Generator | None = None,
-    judge: Judge | None = None,
+    judge: AnswerJudge | None = None,
     comparison: Comparison | None = None,
     folder: str | Path | None = None,
     spending: Spending | None = None,
@@ -133,7 +133,7 @@ def rehearse(
     arms: Mapping[str, Mapping[str, Handed]],
     *,
     generator: Generator,
-    judge: Judge | None = None,
+    judge: AnswerJudge | None = None,
     folder: str | Path | None = None,
     prices: Prices | None = None,
 ) -> dict[str, Any]:
@@ -152,14 +152,7 @@ def rehearse(
         )
     else:
         stand_in = RehearsalGenerator(generator.identity)
-    judging = judge
-    if judge is not None:
-        embeddings = judge.embeddings
-        if isinstance(embeddings, Endpoint):
-            embeddings = _rehearsed(embeddings)
-        elif embeddings is not None:
-            embeddings = _NoEmbeddings()
-        judging = replace(judge, endpoint=_rehearsed(judge.endpoint), embeddings=embeddings)
+    judging = None if judge is None else judge.rehearsed(_rehearsed)
     where = None if folder is None else Path(folder) / KEPT
     with open_store(where if where is not None and where.is_dir() else None) as kept:
         paid = {key: kept[key] for key in kept}
@@ -176,20 +169,17 @@ def _rehearsed(endpoint: Endpoint) -> Endpoint:
     return Endpoint(endpoint.model, transport=scripted_transport(typical_answer))
 
 
-class _NoEmbeddings:
-    """In the place of local embeddings, which cost nothing: a dry run loads no model."""
-
-    async def embed(self, text: str) -> list[float]:
-        return [1.0, 0.0]
-
-
-def _wanted(comparison: Comparison | None, arms: Sequence[str], judge: Judge | None) -> Comparison:
+def _wanted(
+    comparison: Comparison | None, arms: Sequence[str], judge: AnswerJudge | None
+) -> Comparison:
     wanted = comparison
     if wanted is None:
         if len(arms) < 2:
             raise InputError(f"a comparison needs two arms, got {list(arms)}")
         wanted = Comparison(before=arms[0], after=arms[-1])
-    return replace(wanted, judged=() if judge is None else judge.names)
+    if judge is None:
+        return replace(wanted, judged=())
+    return replace(wanted, judged=judge.names, notes=judge.notes)
 
 
 def _check(
@@ -209,16 +199,12 @@ def _check(
             raise InputError(f"the arm {arm!r} hands over nothing for question {absent[0]!r}")
 
 
-def _endpoints(generator: Generator | None, judge: Judge | None) -> dict[str, Endpoint]:
+def _endpoints(generator: Generator | None, judge: AnswerJudge | None) -> dict[str, Endpoint]:
     """Role to endpoint, of everything that is called over the network."""
     found: dict[str, Endpoint] = {}
     if isinstance(generator, ApiGenerator):
         found["generator"] = generator.endpoint
-    if judge is not None:
-        found["judge"] = judge.endpoint
-        if isinstance(judge.embeddings, Endpoint):
-            found["embeddings"] = judge.embeddings
-    return found
+    return found if judge is None else {**found, **judge.endpoints}
 
 
 async def _closing(work: Coroutine[Any, Any, T], endpoints: Mapping[str, Endpoint]) -> T:

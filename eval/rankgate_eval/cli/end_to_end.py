@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from rankgate_eval.answers.result import EndToEnd
 
 _EPILOG = (
-    "Without --judge-model nothing is judged by a language model: answers are compared with "
-    "reference answers. Exit codes: 0 ship, or ship behind the gate, or a dry run; 1 don't ship; "
-    "2 wrong usage, setting, data or address; 3 not enough data; 4 no fair test; 70 a crash. A "
-    "run that was stopped is continued by the same command; nothing in its log is paid for again."
+    "Without a judge answers are compared with reference answers alone; --judge local has a small "
+    "model on this machine judge them, --judge-model one at an address. Exit codes: 0 ship, or "
+    "ship behind the gate, or a dry run; 1 don't ship; 2 wrong usage, setting, data or address; 3 "
+    "not enough data; 4 no fair test; 70 a crash. A run that was stopped is continued by the same "
+    "command; nothing in its log is paid for again."
 )
 
 
@@ -84,7 +85,6 @@ def end_to_end(
     with guarded(debug=debugging(ctx)) as tell:
         from rankgate.types import FirstStageKind
         from rankgate_eval.answers.handover import check_arms, hand_over
-        from rankgate_eval.answers.judge import refuse_own_scorer
         from rankgate_eval.answers.questions import (
             questions_of,
             read_own_questions,
@@ -128,7 +128,7 @@ def end_to_end(
             tell=tell,
         ) as under:
             if asked_judge is not None:
-                refuse_own_scorer(asked_judge.endpoint.model.name, under.scorer.info.id)
+                asked_judge = asked_judge.beside(under.scorer)
             handed = hand_over(
                 under.stage,
                 dataset,

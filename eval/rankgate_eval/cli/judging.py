@@ -17,7 +17,7 @@ from rankgate_eval.cli.progress import Teller
 if TYPE_CHECKING:
     from rankgate.scorers.remote.secret import Secret
     from rankgate_eval.answers.generator import Generator
-    from rankgate_eval.answers.judge import Judge
+    from rankgate_eval.answers.judge import AnswerJudge
     from rankgate_eval.judging import Session
     from rankgate_eval.paid.endpoint import Endpoint
 
@@ -64,6 +64,12 @@ class JudgeAddress:
 class JudgeOptions(JudgeAddress):
     """Options of the judge and its embeddings."""
 
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            "--judge", help="local: rankgate's own judge on this machine; no key, no network."
+        ),
+    ] = None
     judge_mode: Annotated[
         str, typer.Option("--judge-mode", help="json, schema, tools or plain.")
     ] = "json"
@@ -84,7 +90,7 @@ class JudgeOptions(JudgeAddress):
         int, typer.Option("--repeat", min=1, help="Judgings of each answer; 2 tells agreement.")
     ] = 1
 
-    def made(self, timeout: float) -> Judge | None:
+    def made(self, timeout: float) -> AnswerJudge | None:
         """The judge; None where none is named.
 
         Raises:
@@ -93,6 +99,19 @@ class JudgeOptions(JudgeAddress):
         """
         from rankgate_eval.answers.judge import Judge, LocalEmbeddings
 
+        if self.judge is not None:
+            from rankgate_eval.answers.local_judge import LocalJudge
+
+            if self.judge != "local":
+                raise ConfigError(
+                    f"--judge takes local, got {self.judge!r}; a model at an address is named by "
+                    "--judge-model and --judge-base-url"
+                )
+            if self.judge_model is not None or self.judge_base_url is not None:
+                raise ConfigError("--judge local and --judge-model are two judges: give one")
+            if self.repeat > 1:
+                raise ConfigError("--judge local says the same every time: leave --repeat out")
+            return LocalJudge()
         if self.judge_model is None:
             if self.judge_base_url is not None or self.repeat > 1:
                 raise ConfigError("--judge-base-url and --repeat need --judge-model")
