@@ -53,14 +53,15 @@ def _harm(found: Calibration) -> list[str]:
     told = found.report["reranker"]
     if not told["worse"]:
         return []
+    apart = told["raw_minus_first_stage"]
     seen = (
-        f"nDCG@10 {told['raw_order']:.3f} against {told['first_stage']:.3f}, "
-        f"{_difference(told['raw_minus_first_stage'])}, n {told['raw_minus_first_stage']['n']}"
+        f"in its own order, over all {apart['n']} questions, nDCG@10 {told['raw_order']:.3f} "
+        f"against {told['first_stage']:.3f}, {_difference(apart)}"
     )
     if not found.harmful:
         return [
             f"By itself the reranker is WORSE than the first stage ({seen}); the fitted order, "
-            "which reads the first stage's scores as well, is better.",
+            "which reads the first stage's scores as well, is better on the fresh half (below).",
             "",
         ]
     return [

@@ -193,7 +193,7 @@ def certify(
 def _failing(bound: Bound, options: FidelityOptions) -> str:
     """The claim that does not hold, in numbers."""
     return (
-        f"{bound.failures} of {bound.n} {bound.name} (below {bound.upper:.1%} at "
+        f"{bound.failures} of {bound.n} {bound.name} (below {bound.upper:.2%} at "
         f"{options.confidence:.0%}, {bound.allowed:.1%} asked)"
     )
 
