@@ -53,7 +53,7 @@ QUESTIONS = (
 
 
 def demo(
-    docs: Annotated[Path, typer.Option("--docs", help="Folder to ingest.")] = Path("docs"),
+    docs: Annotated[Path, typer.Option(help="Folder to ingest.")] = Path("docs"),
     as_json: JsonOption = False,
     *,
     folder: Folder,

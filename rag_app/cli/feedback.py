@@ -47,8 +47,7 @@ def export(
         Form, typer.Option("--format", help="jsonl: for train and eval; beir: a folder, for eval.")
     ] = Form.JSONL,
     sources: Annotated[
-        str,
-        typer.Option("--sources", help=f"Separated by commas, of: {', '.join(FEEDBACK_SOURCES)}."),
+        str, typer.Option(help=f"Separated by commas, of: {', '.join(FEEDBACK_SOURCES)}.")
     ] = ",".join(FEEDBACK_SOURCES),
     judged_only: Annotated[
         bool,
@@ -155,11 +154,7 @@ _QUALITY_EPILOG = (
 )
 
 
-def quality(
-    as_json: JsonOption = False,
-    *,
-    where: Where,
-) -> None:
+def quality(as_json: JsonOption = False, *, where: Where) -> None:
     """Skipped and refused questions by week against what was promised, and what people said."""
     from rag_app.quality.figures import watched
     from rag_app.quality.traffic import TRAFFIC_FILE, Traffic

@@ -20,13 +20,12 @@ group = typer.Typer(no_args_is_help=True, help="API keys of the server: make, li
 @group.command("create")
 @grouped
 def create(
-    name: Annotated[str, typer.Option("--name", help="Whose key it is.")],
+    name: Annotated[str, typer.Option(help="Whose key it is.")],
     collections: Annotated[
-        str | None,
-        typer.Option("--collections", help="What it may ask, separated by commas; else all."),
+        str | None, typer.Option(help="What it may ask, separated by commas; else all.")
     ] = None,
     role: Annotated[
-        str, typer.Option("--role", help="user, or evaluator, who also sees scores and traces.")
+        str, typer.Option(help="user, or evaluator, who also sees scores and traces.")
     ] = "user",
     as_json: JsonOption = False,
     *,

@@ -48,11 +48,11 @@ GeneratorOption = Annotated[
 class Folder:
     """Options of `grouped` commands: whose settings, and which data folder."""
 
-    config: Annotated[
-        Path | None, typer.Option("--config", help="Settings file; usually ./rankgate.toml.")
-    ] = None
+    config: Annotated[Path | None, typer.Option(help="Settings file; usually ./rankgate.toml.")] = (
+        None
+    )
     data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Folder of the index; usually ./.rankgate.")
+        Path | None, typer.Option(help="Folder of the index; usually ./.rankgate.")
     ] = None
 
     def settings(self, **overrides: Any) -> Settings:
@@ -74,6 +74,4 @@ class Folder:
 class Where(Folder):
     """As `Folder`, with the collection in it."""
 
-    collection: Annotated[
-        str | None, typer.Option("--collection", help="Which index in that folder.")
-    ] = None
+    collection: Annotated[str | None, typer.Option(help="Which index in that folder.")] = None

@@ -25,21 +25,17 @@ if TYPE_CHECKING:
 
 def serve(
     host: Annotated[
-        str | None, typer.Option("--host", help="Address; other than this machine needs keys.")
+        str | None, typer.Option(help="Address; other than this machine needs keys.")
     ] = None,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="Usually 8000; 0: any free one.")
+        int | None, typer.Option(min=0, max=65535, help="Usually 8000; 0: any free one.")
     ] = None,
     generator: GeneratorOption = None,
     *,
     where: Where,
 ) -> None:
     """Serve the page and the API over the ingested documents."""
-    settings = where.settings(
-        generator=generator,
-        host=host,
-        port=port,
-    )
+    settings = where.settings(generator=generator, host=host, port=port)
     with busy("Opening the index"):
         from rag_app.server.access import is_local
         from rag_app.server.collections import Collections

@@ -42,83 +42,66 @@ def calibrate_data(
     ctx: typer.Context,
     inputs: CalibrateInputs,
     unlabelled: UnlabelledOptions,
-    out: Annotated[Path, typer.Option("--out", help="The policy file to write.")] = Path(
-        "policy.json"
-    ),
+    out: Annotated[Path, typer.Option(help="The policy file to write.")] = Path("policy.json"),
     split: SplitOption = None,
     first_stage: Annotated[
         str | None,
         typer.Option(
-            "--first-stage",
             help="hybrid, dense, bm25 or order: which scores the candidates carry. Without it "
-            "hybrid, or with --system what they are seen to carry.",
+            "hybrid, or with --system what they are seen to carry."
         ),
     ] = None,
     scorer: ScorerOption = None,
     embedder: Annotated[
         str | None,
         typer.Option(
-            "--embedder",
-            help="Name of the model that made the vectors of --system, where it cannot say.",
+            help="Name of the model that made the vectors of --system, where it cannot say."
         ),
     ] = None,
     k: Annotated[
-        int,
-        typer.Option("--k", min=1, help="Candidates to ask for; it is fitted for those that come."),
+        int, typer.Option(min=1, help="Candidates to ask for; it is fitted for those that come.")
     ] = DEFAULT_K,
-    top_n: Annotated[int, typer.Option("--top-n", min=1, help="Passages to keep.")] = 5,
+    top_n: Annotated[int, typer.Option(min=1, help="Passages to keep.")] = 5,
     max_loss: Annotated[
-        float | None,
-        typer.Option("--max-loss", help="Mean nDCG@10 that skipping may cost; usually 0.002."),
+        float | None, typer.Option(help="Mean nDCG@10 that skipping may cost; usually 0.002.")
     ] = None,
     skip_rate: Annotated[
-        float | None,
-        typer.Option("--skip-rate", help="Share of the queries to skip, in place of --max-loss."),
+        float | None, typer.Option(help="Share of the queries to skip, in place of --max-loss.")
     ] = None,
     false_refusals: Annotated[
-        float,
-        typer.Option("--false-refusals", help="Share of answerable queries that may be refused."),
+        float, typer.Option(help="Share of answerable queries that may be refused.")
     ] = 0.05,
-    confidence: Annotated[
-        float, typer.Option("--confidence", help="Of the bound on false refusals.")
-    ] = 0.95,
+    confidence: Annotated[float, typer.Option(help="Of the bound on false refusals.")] = 0.95,
     prior: PriorOption = None,
     base: Annotated[
         Path | None,
-        typer.Option(
-            "--base", help="Policy whose other sections are kept; without it the default one."
-        ),
+        typer.Option(help="Policy whose other sections are kept; without it the default one."),
     ] = None,
     foreign: Annotated[
         list[str] | None,
         typer.Option(
-            "--foreign",
             help="Another data set, of questions that DATA cannot answer; a sibling collection's "
-            "are near misses, a stranger's are easy.",
+            "are near misses, a stranger's are easy."
         ),
     ] = None,
     unanswerable: Annotated[
         list[Path] | None,
         typer.Option(
-            "--unanswerable",
-            help="JSONL of questions (`text` or `turns`) that DATA does not answer; repeatable.",
+            help="JSONL of questions (`text` or `turns`) that DATA does not answer; repeatable."
         ),
     ] = None,
     negatives: Annotated[
         str,
         typer.Option(
-            "--negatives",
             help="Unanswerable questions to make of DATA's own: removed (their passages are gone), "
-            "near-miss (another name or number), both with a comma, or none.",
+            "near-miss (another name or number), both with a comma, or none."
         ),
     ] = "removed",
-    folds: Annotated[
-        int, typer.Option("--folds", min=2, help="Of the cross-fitting inside the half.")
-    ] = 5,
+    folds: Annotated[int, typer.Option(min=2, help="Of the cross-fitting inside the half.")] = 5,
     seed: SeedOption = 0,
     limit: LimitOption = None,
     report: Annotated[
-        Path | None, typer.Option("--report", help="Write everything measured there, as JSON.")
+        Path | None, typer.Option(help="Write everything measured there, as JSON.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

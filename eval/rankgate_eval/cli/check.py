@@ -39,23 +39,17 @@ _SHOWN = 20
 def check_data(
     ctx: typer.Context,
     inputs: Inputs,
-    baseline: Annotated[
-        Path, typer.Option("--baseline", help="The result.json of an earlier `rankgate eval`.")
-    ],
+    baseline: Annotated[Path, typer.Option(help="The result.json of an earlier `rankgate eval`.")],
     margin: Annotated[
         float | None,
         typer.Option(
-            "--margin",
             help="Mean loss that is tolerated, in nDCG and recall; usually 0.02, or as little as "
-            "so many queries can exclude.",
+            "so many queries can exclude."
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for result.json and check.json.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for result.json and check.json.")] = None,
     first_stage: Annotated[
-        str | None,
-        typer.Option("--first-stage", help="Kind of index; usually the baseline's."),
+        str | None, typer.Option(help="Kind of index; usually the baseline's.")
     ] = None,
     scorer: ScorerOption = None,
     policy: PolicyOption = None,

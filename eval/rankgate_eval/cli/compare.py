@@ -42,29 +42,24 @@ def compare_data(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Folder for compare.json, compare.md and compare.csv; else none is kept."
+            help="Folder for compare.json, compare.md and compare.csv; else none is kept."
         ),
     ] = None,
     split: SplitOption = None,
     first_stage: FirstStageOption = "hybrid",
     scorer: Annotated[
-        list[str] | None,
-        typer.Option("--scorer", help="As in `rankgate eval DATA`; repeatable."),
+        list[str] | None, typer.Option(help="As in `rankgate eval DATA`; repeatable.")
     ] = None,
     k: Annotated[
-        list[str] | None,
-        typer.Option("--k", help="Candidates to read, such as 20,50,100; repeatable."),
+        list[str] | None, typer.Option(help="Candidates to read, such as 20,50,100; repeatable.")
     ] = None,
     policy: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--policy", help="Policy file, for the scorer that it was fitted for; repeatable."
-        ),
+        typer.Option(help="Policy file, for the scorer that it was fitted for; repeatable."),
     ] = None,
     price: Annotated[
         list[str] | None,
         typer.Option(
-            "--price",
             metavar="NAME=USD[/UNIT]",
             help="Price of a scorer, named as in --scorer, for 1,000 searches; with /documents "
             "for 1,000 passages, with /tokens for 1,000,000 tokens. Repeatable.",
@@ -72,9 +67,7 @@ def compare_data(
     ] = None,
     cpu_hour_usd: Annotated[
         float | None,
-        typer.Option(
-            "--cpu-hour-usd", min=0.0, help="Price of an hour of one processor, for local scorers."
-        ),
+        typer.Option(min=0.0, help="Price of an hour of one processor, for local scorers."),
     ] = None,
     top_n: TopNOption = None,
     limit: LimitOption = None,

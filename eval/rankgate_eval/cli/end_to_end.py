@@ -43,21 +43,18 @@ _EPILOG = (
 def end_to_end(
     ctx: typer.Context,
     inputs: Inputs,
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder for the result and the log of paid calls.")
-    ],
+    out: Annotated[Path, typer.Option(help="Folder for the result and the log of paid calls.")],
     judge: JudgeOptions,
     generator: GeneratorOptions,
     arms: Annotated[
-        str, typer.Option("--arms", help="first_stage and at least one of rerank, policy.")
+        str, typer.Option(help="first_stage and at least one of rerank, policy.")
     ] = "first_stage,rerank,policy",
     questions: Annotated[
-        Path | None,
-        typer.Option("--questions", help="JSON lines of your own questions over DATA's corpus."),
+        Path | None, typer.Option(help="JSON lines of your own questions over DATA's corpus.")
     ] = None,
     split: SplitOption = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="At most so many questions, drawn.")
+        int | None, typer.Option(min=1, help="At most so many questions, drawn.")
     ] = None,
     first_stage: FirstStageOption = "hybrid",
     scorer: ScorerOption = None,
@@ -66,15 +63,13 @@ def end_to_end(
     top_n: TopNOption = None,
     field: FieldOption = None,
     max_cost: Annotated[
-        float | None, typer.Option("--max-cost", help="Of all runs into --out; needs --prices.")
+        float | None, typer.Option(help="Of all runs into --out; needs --prices.")
     ] = None,
     prices: Annotated[
-        Path | None, typer.Option("--prices", help="TOML or JSON: prices a million tokens.")
+        Path | None, typer.Option(help="TOML or JSON: prices a million tokens.")
     ] = None,
-    concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, help="Calls on their way at once.")
-    ] = 8,
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds of one call.")] = 120.0,
+    concurrency: Annotated[int, typer.Option(min=1, help="Calls on their way at once.")] = 8,
+    timeout: Annotated[float, typer.Option(help="Seconds of one call.")] = 120.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count calls, tokens and cost; send nothing.")
     ] = False,
@@ -121,11 +116,7 @@ def end_to_end(
         tell("loading", 0, 1)
         chosen, _ = as_policy(policy)
         with inputs.open(
-            dataset,
-            scorers=(scorer,),
-            policy=chosen,
-            first_stage=first_stage,
-            tell=tell,
+            dataset, scorers=(scorer,), policy=chosen, first_stage=first_stage, tell=tell
         ) as under:
             if asked_judge is not None:
                 asked_judge = asked_judge.beside(under.scorer)
@@ -165,8 +156,7 @@ def end_to_end(
             generator=writer,
             judge=asked_judge,
             comparison=replace(
-                comparison,
-                unfair=shared.sentence if shared is not None and shared.unfair else None,
+                comparison, unfair=shared.sentence if shared is not None and shared.unfair else None
             ),
             folder=out,
             spending=Spending(max_cost=max_cost, prices=known_prices, concurrency=concurrency),

@@ -38,60 +38,53 @@ class Inputs:
         ),
     ]
     queries: Annotated[
-        str | None, typer.Option("--queries", help="Another file of queries (in a BEIR folder).")
+        str | None, typer.Option(help="Another file of queries (in a BEIR folder).")
     ] = None
     corpus: Annotated[
-        str | None, typer.Option("--corpus", help="Passages, where DATA has none of its own.")
+        str | None, typer.Option(help="Passages, where DATA has none of its own.")
     ] = None
     qrels: Annotated[
-        str | None, typer.Option("--qrels", help="Another file of judgements (in a BEIR folder).")
+        str | None, typer.Option(help="Another file of judgements (in a BEIR folder).")
     ] = None
     unjudged: Annotated[
         Unjudged,
         typer.Option(
-            "--unjudged",
             help="What becomes of queries without any judgement: ignore (left out), irrelevant "
             "(left out, and averages with 0 for them told too), or unanswerable (the floor should "
-            "refuse them).",
+            "refuse them)."
         ),
     ] = Unjudged.IGNORE
     min_grade: MinGradeOption = 1
     system: Annotated[
         str | None,
         typer.Option(
-            "--system",
             help="Your own first stage, as module:attribute: a LangChain retriever, a Chroma "
-            "store, a function of query and k, or what makes one. Without it an index over DATA.",
+            "store, a function of query and k, or what makes one. Without it an index over DATA."
         ),
     ] = None
     run: Annotated[
         list[Path] | None,
         typer.Option(
-            "--run",
             help="A TREC run (query Q0 passage rank score tag, plain or .gz) as the first stage. "
             "`rankgate eval` takes several: the first is the baseline, the others are judged "
-            "against it as they are, and nothing is scored.",
+            "against it as they are, and nothing is scored."
         ),
     ] = None
     collection: Annotated[
         str | None,
         typer.Option(
-            "--collection",
             help="An ingested collection as the first stage, as `rankgate ask` searches it. "
-            "Without a corpus of its own, DATA's questions are about its passages.",
+            "Without a corpus of its own, DATA's questions are about its passages."
         ),
     ] = None
     data_dir: Annotated[
-        Path | None,
-        typer.Option("--data-dir", help="Folder of the collection; usually ./.rankgate."),
+        Path | None, typer.Option(help="Folder of the collection; usually ./.rankgate.")
     ] = None
     id_key: Annotated[
-        str | None,
-        typer.Option("--id-key", help="Metadata key with the passage's id, for LangChain."),
+        str | None, typer.Option(help="Metadata key with the passage's id, for LangChain.")
     ] = None
     cache: Annotated[
-        Path | None,
-        typer.Option("--cache", help="Folder for vectors; usually ./.rankgate/eval."),
+        Path | None, typer.Option(help="Folder for vectors; usually ./.rankgate/eval.")
     ] = None
 
     @property

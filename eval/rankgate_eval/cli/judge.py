@@ -57,27 +57,22 @@ def judge(
     questions: Annotated[
         str | None,
         typer.Option(
-            "--questions",
-            help="To begin with: a list (one a line), .csv, .jsonl, feedback log or BEIR folder.",
+            help="To begin with: a list (one a line), .csv, .jsonl, feedback log or BEIR folder."
         ),
     ] = None,
     corpus: Annotated[
-        str | None, typer.Option("--corpus", help="Passages, as corpus.jsonl or its folder.")
+        str | None, typer.Option(help="Passages, as corpus.jsonl or its folder.")
     ] = None,
     system: Annotated[
-        str | None, typer.Option("--system", help="Your own first stage, as module:attribute.")
+        str | None, typer.Option(help="Your own first stage, as module:attribute.")
     ] = None,
     collection: Annotated[
-        str | None, typer.Option("--collection", help="An ingested collection as first stage.")
+        str | None, typer.Option(help="An ingested collection as first stage.")
     ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Folder of the collection.")
-    ] = None,
-    id_key: Annotated[
-        str | None, typer.Option("--id-key", help="Metadata key with the passage's id.")
-    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the collection.")] = None,
+    id_key: Annotated[str | None, typer.Option(help="Metadata key with the passage's id.")] = None,
     cache: Annotated[
-        Path | None, typer.Option("--cache", help="Folder for vectors; usually ./.rankgate/eval.")
+        Path | None, typer.Option(help="Folder for vectors; usually ./.rankgate/eval.")
     ] = None,
     first_stage: FirstStageOption = "hybrid",
     scorer: ScorerOption = None,
@@ -86,17 +81,15 @@ def judge(
     top_n: TopNOption = None,
     limit: LimitOption = None,
     at_random: Annotated[
-        float,
-        typer.Option("--at-random", help="Share of the chance that all questions have alike."),
+        float, typer.Option(help="Share of the chance that all questions have alike.")
     ] = 0.3,
     seed: SeedOption = 0,
-    name: Annotated[str, typer.Option("--name", help="Yours, where several judge.")] = "me",
+    name: Annotated[str, typer.Option(help="Yours, where several judge.")] = "me",
     count: Annotated[
-        int, typer.Option("--count", min=0, help="Questions to judge; 0 only says how it stands.")
+        int, typer.Option(min=0, help="Questions to judge; 0 only says how it stands.")
     ] = 100,
     export: Annotated[
-        Path | None,
-        typer.Option("--export", help="Folder for what was judged, for `rankgate eval`."),
+        Path | None, typer.Option(help="Folder for what was judged, for `rankgate eval`.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

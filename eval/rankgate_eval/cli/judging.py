@@ -26,20 +26,15 @@ if TYPE_CHECKING:
 class JudgeAddress:
     """Options that say which model judges, and where."""
 
-    judge_model: Annotated[
-        str | None, typer.Option("--judge-model", help="The judge's name at its API.")
-    ] = None
+    judge_model: Annotated[str | None, typer.Option(help="The judge's name at its API.")] = None
     judge_base_url: Annotated[
-        str | None,
-        typer.Option("--judge-base-url", help="Of an OpenAI-compatible API, such as .../v1."),
+        str | None, typer.Option(help="Of an OpenAI-compatible API, such as .../v1.")
     ] = None
     judge_api_key_env: Annotated[
-        str | None,
-        typer.Option("--judge-api-key-env", help="Environment variable that holds its key."),
+        str | None, typer.Option(help="Environment variable that holds its key.")
     ] = None
     judge_params: Annotated[
-        str | None,
-        typer.Option("--judge-params", help="JSON of parameters to set; null leaves one out."),
+        str | None, typer.Option(help="JSON of parameters to set; null leaves one out.")
     ] = None
 
     def judge_endpoint(self, timeout: float) -> Endpoint:
@@ -66,28 +61,23 @@ class JudgeOptions(JudgeAddress):
 
     judge: Annotated[
         str | None,
-        typer.Option(
-            "--judge", help="local: rankgate's own judge on this machine; no key, no network."
-        ),
+        typer.Option(help="local: rankgate's own judge on this machine; no key, no network."),
     ] = None
-    judge_mode: Annotated[
-        str, typer.Option("--judge-mode", help="json, schema, tools or plain.")
-    ] = "json"
+    judge_mode: Annotated[str, typer.Option(help="json, schema, tools or plain.")] = "json"
     embeddings_model: Annotated[
         str | None,
         typer.Option(
-            "--embeddings-model",
-            help="For answer relevancy, at the judge's API; without it all-MiniLM-L6-v2 here.",
+            help="For answer relevancy, at the judge's API; without it all-MiniLM-L6-v2 here."
         ),
     ] = None
     embeddings_base_url: Annotated[
-        str | None, typer.Option("--embeddings-base-url", help="Where it is not the judge's.")
+        str | None, typer.Option(help="Where it is not the judge's.")
     ] = None
     strictness: Annotated[
-        int, typer.Option("--strictness", min=1, help="Questions that answer relevancy samples.")
+        int, typer.Option(min=1, help="Questions that answer relevancy samples.")
     ] = 3
     repeat: Annotated[
-        int, typer.Option("--repeat", min=1, help="Judgings of each answer; 2 tells agreement.")
+        int, typer.Option(min=1, help="Judgings of each answer; 2 tells agreement.")
     ] = 1
 
     def made(self, timeout: float) -> AnswerJudge | None:
@@ -140,25 +130,19 @@ class JudgeOptions(JudgeAddress):
 class GeneratorOptions:
     """Options of the generator."""
 
-    generator: Annotated[
-        str, typer.Option("--generator", help="extractive, openai or module:attribute.")
-    ] = "extractive"
-    generator_model: Annotated[
-        str | None, typer.Option("--generator-model", help="With --generator openai.")
-    ] = None
-    generator_base_url: Annotated[
-        str | None, typer.Option("--generator-base-url", help="Where it is not the judge's.")
-    ] = None
+    generator: Annotated[str, typer.Option(help="extractive, openai or module:attribute.")] = (
+        "extractive"
+    )
+    generator_model: Annotated[str | None, typer.Option(help="With --generator openai.")] = None
+    generator_base_url: Annotated[str | None, typer.Option(help="Where it is not the judge's.")] = (
+        None
+    )
     generator_api_key_env: Annotated[
-        str | None,
-        typer.Option("--generator-api-key-env", help="Environment variable that holds its key."),
+        str | None, typer.Option(help="Environment variable that holds its key.")
     ] = None
-    generator_params: Annotated[
-        str | None, typer.Option("--generator-params", help="JSON of parameters to set.")
-    ] = None
+    generator_params: Annotated[str | None, typer.Option(help="JSON of parameters to set.")] = None
     refusal: Annotated[
-        list[str] | None,
-        typer.Option("--refusal", help="How your generator's refusals begin; repeatable."),
+        list[str] | None, typer.Option(help="How your generator's refusals begin; repeatable.")
     ] = None
 
     def made(self, judge: JudgeOptions, timeout: float) -> Generator:
@@ -198,16 +182,14 @@ class ModelOptions(JudgeAddress):
             help="Have a model judge every question; people's labels rectify what it says.",
         ),
     ] = False
-    prices: Annotated[
-        Path | None, typer.Option("--prices", help="TOML or JSON: prices a million tokens.")
-    ] = None
+    prices: Annotated[Path | None, typer.Option(help="TOML or JSON: prices a million tokens.")] = (
+        None
+    )
     max_cost: Annotated[
-        float | None, typer.Option("--max-cost", help="Of all calls for a session; needs --prices.")
+        float | None, typer.Option(help="Of all calls for a session; needs --prices.")
     ] = None
-    concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, help="Calls on their way at once.")
-    ] = 8
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds of one call.")] = 120.0
+    concurrency: Annotated[int, typer.Option(min=1, help="Calls on their way at once.")] = 8
+    timeout: Annotated[float, typer.Option(help="Seconds of one call.")] = 120.0
     yes: Annotated[
         bool, typer.Option("--yes", help="Send without asking, once the cost is said.")
     ] = False

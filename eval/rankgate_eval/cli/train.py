@@ -35,27 +35,23 @@ _EPILOG = (
 class Changes:
     """What differs from the usual settings: fields of `TrainingSettings`, None as it is usual."""
 
-    lists: Annotated[int | None, typer.Option("--lists", min=1, help="An epoch.")] = None
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="At most.")] = None
+    lists: Annotated[int | None, typer.Option(min=1, help="An epoch.")] = None
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most.")] = None
     negatives: Annotated[
-        int | None,
-        typer.Option("--negatives", min=1, help="Mined, a list; usually 4, and 45 with query."),
+        int | None, typer.Option(min=1, help="Mined, a list; usually 4, and 45 with query.")
     ] = None
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Lists a step.")] = None
-    micro_batch: Annotated[
-        int | None, typer.Option("--micro-batch", min=1, help="Lists computed at once.")
-    ] = None
+    batch: Annotated[int | None, typer.Option(min=1, help="Lists a step.")] = None
+    micro_batch: Annotated[int | None, typer.Option(min=1, help="Lists computed at once.")] = None
     learning_rate: Annotated[
         float | None, typer.Option("--lr", help="Highest learning rate of the schedule.")
     ] = None
     temperature: Annotated[
-        float, typer.Option("--temperature", help="Of the corpora: 1 by size, higher more equal.")
+        float, typer.Option(help="Of the corpora: 1 by size, higher more equal.")
     ] = 2.0
     spoiled: Annotated[
         float | None,
         typer.Option(
-            "--spoiled",
-            help="Share of questions with typos or speech errors; usually .15, and .3 with query.",
+            help="Share of questions with typos or speech errors; usually .15, and .3 with query."
         ),
     ] = None
     prior: Annotated[
@@ -67,13 +63,13 @@ class Changes:
         ),
     ] = None
     evaluate_every: Annotated[
-        int | None, typer.Option("--evaluate-every", min=1, help="Steps between looks at dev.")
+        int | None, typer.Option(min=1, help="Steps between looks at dev.")
     ] = None
     patience: Annotated[
-        int | None, typer.Option("--patience", min=1, help="Looks without gain before stopping.")
+        int | None, typer.Option(min=1, help="Looks without gain before stopping.")
     ] = None
     checkpoint_every: Annotated[
-        int | None, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")
+        int | None, typer.Option(min=1, help="Steps between checkpoints.")
     ] = None
 
 
@@ -82,24 +78,21 @@ class Work:
     """Fields of `TrainingJob` that are options as they are."""
 
     max_length: Annotated[
-        int | None,
-        typer.Option("--max-length", min=8, help="Tokens of question and passage; usually 256."),
+        int | None, typer.Option(min=8, help="Tokens of question and passage; usually 256.")
     ] = None
     margin: Annotated[
         float,
         typer.Option(
-            "--margin",
             help="Candidates that dense and BM25 both give this share of the best positive's "
-            "score are taken for answers and left out; above 1 fewer are.",
+            "score are taken for answers and left out; above 1 fewer are."
         ),
     ] = 0.95
     candidates: Annotated[int, typer.Option("--k", min=2, help="Candidates a question.")] = 50
     dev_questions: Annotated[
-        int,
-        typer.Option("--dev-questions", min=1, help="Of a corpus, in each half, at most."),
+        int, typer.Option(min=1, help="Of a corpus, in each half, at most.")
     ] = 150
     kept_back: Annotated[
-        int, typer.Option("--kept-back", min=1, help="Training questions for the order's weights.")
+        int, typer.Option(min=1, help="Training questions for the order's weights.")
     ] = 100
     int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Export int8 too.")] = True
     allow_hub: Annotated[
@@ -118,31 +111,26 @@ def train(
             "and folders of documents without labels (.md, .html, .py).",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
     changes: Changes,
     work: Work,
     split: Annotated[
-        str | None,
-        typer.Option("--split", help="To learn from; usually train, else dev is parted."),
+        str | None, typer.Option(help="To learn from; usually train, else dev is parted.")
     ] = None,
-    dev: Annotated[
-        str, typer.Option("--dev", help="Half of it chooses the step, half judges it.")
-    ] = "dev",
+    dev: Annotated[str, typer.Option(help="Half of it chooses the step, half judges it.")] = "dev",
     min_grade: MinGradeOption = 1,
     method: Annotated[
         str | None,
         typer.Option(
-            "--method",
             help="query: the layers that read questions for late interaction; full: a "
-            "cross-encoder. Without it full where --start names one, else query.",
+            "cross-encoder. Without it full where --start names one, else query."
         ),
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
-            "--start",
             help="With query: bundled (usual), minilm, or a folder of one; with full: a "
-            "cross-encoder, by folder or hub name (--allow-hub).",
+            "cross-encoder, by folder or hub name (--allow-hub)."
         ),
     ] = None,
     adapt: Annotated[
@@ -159,23 +147,20 @@ def train(
         bool, typer.Option("--bm25-only", help="Mine without an encoder.")
     ] = False,
     licence: Annotated[
-        list[str] | None,
-        typer.Option("--licence", help="NAME=LICENCE of a source, for the card; repeatable."),
+        list[str] | None, typer.Option(help="NAME=LICENCE of a source, for the card; repeatable.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda, ...; without it what is there.")
+        str | None, typer.Option(help="cpu, cuda, ...; without it what is there.")
     ] = None,
     bfloat16: Annotated[
         bool | None, typer.Option("--bf16/--no-bf16", help="Without it: on a GPU only.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     time_limit: Annotated[
-        float | None,
-        typer.Option("--time-limit", min=0.0, help="Minutes of training; then stop, resumable."),
+        float | None, typer.Option(min=0.0, help="Minutes of training; then stop, resumable.")
     ] = None,
     cache: Annotated[
-        Path | None,
-        typer.Option("--cache", help="Folder for vectors; usually ./.rankgate/train."),
+        Path | None, typer.Option(help="Folder for vectors; usually ./.rankgate/train.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -228,9 +213,7 @@ def train(
             command="rankgate " + " ".join(sys.argv[1:]) if sys.argv[1:] else "rankgate train",
         )
         embedder, store = _reading(
-            bm25_only=bm25_only,
-            tokens=way == "query",
-            cache=_CACHE if cache is None else cache,
+            bm25_only=bm25_only, tokens=way == "query", cache=_CACHE if cache is None else cache
         )
         trained = run_training(sources, job, embedder=embedder, store=store, report=teller)
         teller.end()
@@ -275,13 +258,7 @@ def _named(text: str) -> tuple[str, str]:
 
 
 def _settings(
-    questions: int,
-    *,
-    method: str,
-    adapt: bool,
-    seed: int,
-    changes: Changes,
-    remine: bool | None,
+    questions: int, *, method: str, adapt: bool, seed: int, changes: Changes, remine: bool | None
 ) -> TrainingSettings:
     from rankgate.errors import InputError
     from rankgate_eval.train.course import full_settings, query_settings

@@ -45,65 +45,55 @@ class UnlabelledOptions:
     questions: Annotated[
         list[Path] | None,
         typer.Option(
-            "--questions",
             help="Questions that nobody judged: one a line, JSONL or CSV with `question` and, "
-            "where known, `conversation`; repeatable.",
+            "where known, `conversation`; repeatable."
         ),
     ] = None
     from_log: Annotated[
         list[Path] | None,
-        typer.Option("--from-log", help="A log of questions (setting question_log); repeatable."),
+        typer.Option(help="A log of questions (setting question_log); repeatable."),
     ] = None
     documents: Annotated[
         list[Path] | None,
         typer.Option(
-            "--documents",
             help="Folder of your documents (.md, .html, .py): headings and first sentences are "
-            "asked as questions; repeatable.",
+            "asked as questions; repeatable."
         ),
     ] = None
     llm: Annotated[
         str | None,
         typer.Option(
-            "--llm",
             help="Model that writes the questions about --documents, passages of which leave this "
-            "machine for it.",
+            "machine for it."
         ),
     ] = None
     llm_base_url: Annotated[
-        str | None,
-        typer.Option("--llm-base-url", help="Of an OpenAI-compatible API, such as .../v1."),
+        str | None, typer.Option(help="Of an OpenAI-compatible API, such as .../v1.")
     ] = None
     llm_api_key_env: Annotated[
-        str | None,
-        typer.Option("--llm-api-key-env", help="Environment variable that holds its key."),
+        str | None, typer.Option(help="Environment variable that holds its key.")
     ] = None
     verdict: Annotated[
         Path | None,
         typer.Option(
-            "--verdict",
             help="result.json of `rankgate eval` for this scorer; only where it says ship is a "
-            "gate fitted to agree with the scorer.",
+            "gate fitted to agree with the scorer."
         ),
     ] = None
     trust_reranker: Annotated[
-        bool,
-        typer.Option("--trust-reranker", help="Fit a gate to agree with the scorer unproved."),
+        bool, typer.Option("--trust-reranker", help="Fit a gate to agree with the scorer unproved.")
     ] = False
     max_changed: Annotated[
         float,
         typer.Option(
-            "--max-changed",
-            help="Share of the skipped questions for which skipping may change what is handed "
-            "over.",
+            help="Share of the skipped questions for which skipping may change what is handed over."
         ),
     ] = 0.05
     false_answers: Annotated[
         float,
         typer.Option(
-            "--false-answers",
             help="Share of each kind of made negatives that may be answered without the words "
-            "weak evidence.",
+            "weak evidence."
         ),
     ] = 0.05
 
@@ -171,9 +161,7 @@ def calibrate_without(
                 stage=under.stage,
                 scorer=under.scorer,
                 trust=trust_of(
-                    under.scorer.info,
-                    verdict=unlabelled.verdict,
-                    trusted=unlabelled.trust_reranker,
+                    under.scorer.info, verdict=unlabelled.verdict, trusted=unlabelled.trust_reranker
                 ),
                 corpus=passages,
                 name=data.name,

@@ -22,24 +22,18 @@ and, for each that nothing answers:
 
 
 def export_corpus(
-    out: Annotated[Path, typer.Option("--out", help="corpus.jsonl or corpus.jsonl.gz to write.")],
+    out: Annotated[Path, typer.Option(help="corpus.jsonl or corpus.jsonl.gz to write.")],
     collection: Annotated[
-        str | None,
-        typer.Option("--collection", help="An ingested collection, or one of Chroma's."),
+        str | None, typer.Option(help="An ingested collection, or one of Chroma's.")
     ] = None,
     data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Folder of the index; usually ./.rankgate.")
+        Path | None, typer.Option(help="Folder of the index; usually ./.rankgate.")
     ] = None,
-    chroma: Annotated[
-        Path | None, typer.Option("--chroma", help="A folder that Chroma keeps.")
-    ] = None,
+    chroma: Annotated[Path | None, typer.Option(help="A folder that Chroma keeps.")] = None,
     system: Annotated[
-        str | None,
-        typer.Option("--system", help="Your own store, as module:attribute, if it lists itself."),
+        str | None, typer.Option(help="Your own store, as module:attribute, if it lists itself.")
     ] = None,
-    id_key: Annotated[
-        str | None, typer.Option("--id-key", help="Metadata key with the passage's id.")
-    ] = None,
+    id_key: Annotated[str | None, typer.Option(help="Metadata key with the passage's id.")] = None,
 ) -> None:
     """Write the passages of a store as a corpus in BEIR's form, so that they can be labelled."""
     from rankgate.adapters.stores import listed
