@@ -11,6 +11,7 @@ RankgateError
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,8 @@ class DatasetError(EvalError, InputError):
 
     Args:
         findings: the errors, at least one.
-        shown: how many of them the message holds; the rest is counted.
+        shown: how many of them the message holds, a quarter of one kind at most where there are
+            several; the rest is counted.
     """
 
     def __init__(self, name: str, findings: Sequence[Finding], *, shown: int = 20) -> None:
@@ -37,10 +39,22 @@ class DatasetError(EvalError, InputError):
         self.findings = tuple(findings)
         count = len(self.findings)
         lines = [f"{name} cannot be used: {count} error{'' if count == 1 else 's'}"]
-        lines += [f"  {finding}" for finding in self.findings[:shown]]
-        if count > shown:
-            lines.append(f"  ... and {count - shown} more")
+        lines += [f"  {finding}" for finding in self._first(shown)]
+        if count > len(lines) - 1:
+            lines.append(f"  ... and {count - len(lines) + 1} more (rankgate --debug shows all)")
         super().__init__("\n".join(lines))
+
+    def _first(self, shown: int) -> list[Finding]:
+        """In order, as many of each kind as leave room for the other kinds."""
+        kinds = {finding.code for finding in self.findings}
+        most = shown if len(self.findings) <= shown or len(kinds) == 1 else max(1, shown // 4)
+        seen: Counter[str] = Counter()
+        chosen = []
+        for finding in self.findings:
+            seen[finding.code] += 1
+            if seen[finding.code] <= most:
+                chosen.append(finding)
+        return chosen[:shown]
 
     def __reduce__(self) -> tuple[type[DatasetError], tuple[str, Sequence[Finding]]]:
         return (DatasetError, (self.name, self.findings))

@@ -102,15 +102,21 @@ def test_usage_errors_are_2_and_say_what_is_wrong(here):
         assert done.stdout == "", "what is wrong is told on stderr"
 
 
-def test_bad_data_is_shown_whole_with_file_and_line(here):
+def test_bad_data_is_shown_with_file_and_line_and_no_screen_is_filled(here):
     lines = (here / "data" / "qrels.tsv").read_text().splitlines()
     lines += [f"ghost{i}\tg1\t1" for i in range(30)]
     (here / "data" / "qrels.tsv").write_text("\n".join(lines) + "\n")
     done = measure()
     assert done.exit_code == 2 and done.stdout == ""
-    for i in range(30):
+    for i in range(20):
         assert f"line {len(lines) - 30 + i + 1}: query 'ghost{i}'" in done.stderr
-    assert "30 errors" in done.stderr
+    assert "30 errors" in done.stderr and "... and 10 more" in done.stderr
+    assert "ghost20" not in done.stderr
+    lines += ["q0\tnowhere\t1"]
+    (here / "data" / "qrels.tsv").write_text("\n".join(lines) + "\n")
+    done = measure()
+    assert "'nowhere' is not in the corpus" in done.stderr, "one of another kind has its place"
+    assert "... and 25 more" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -60,20 +60,19 @@ class Teller:
 def guarded(*, debug: bool = False) -> Iterator[Teller]:
     """Exit codes for what goes wrong: 2 for bad data and wrong usage, 70 for a crash.
 
-    Every finding of a bad data set is shown, with its file and line. Other errors that rankgate
-    raises on purpose are left to the command line, which shows them as a sentence.
+    Findings of a bad data set are shown with file and line, the first of each kind. Other errors
+    that rankgate raises on purpose are left to the command line, which shows them as a sentence.
 
     Args:
-        debug: let a crash through, with its whole traceback.
+        debug: show every finding, and let a crash through, with its whole traceback.
     """
     teller = Teller()
     try:
         yield teller
     except DatasetError as exc:
         teller.end()
-        typer.echo(
-            f"Error: {DatasetError(exc.name, exc.findings, shown=len(exc.findings))}", err=True
-        )
+        shown = {"shown": len(exc.findings)} if debug else {}
+        typer.echo(f"Error: {DatasetError(exc.name, exc.findings, **shown)}", err=True)
         raise typer.Exit(EXIT_USAGE) from exc
     except (RankgateError, KeyboardInterrupt, typer.Exit, typer.Abort):
         teller.end()

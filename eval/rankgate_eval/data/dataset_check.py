@@ -80,7 +80,7 @@ class DatasetReport:
             DatasetError: there are errors; the message holds the first 20 and a count.
         """
         if self.errors:
-            raise DatasetError(self.name, self.errors, shown=_SHOWN_ERRORS)
+            raise DatasetError(self.name, self.errors)
 
     def shown_warnings(self) -> list[Finding]:
         """The first five warnings of each code, in order."""

@@ -76,6 +76,9 @@ def read_csv(
         raw.error("unreadable", f"not a table: {exc}", Place(file=str(source), line=line))
     if not header:
         raw.error("empty", "the file is empty", place)
+    elif not where.keys() & {"passage_id", "passage", "span"}:
+        said = f"no column passage_id, passage or span; the header is {', '.join(header)!r}"
+        raw.error("missing_field", said, place)
     return assemble(raw, questions, corpus=corpus)
 
 
