@@ -7,8 +7,6 @@ questions and passages are in it.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -16,6 +14,7 @@ from pathlib import Path
 
 from rankgate.errors import InputError
 from rankgate.feedback import FeedbackLog, append_feedback
+from rankgate.texts import whole_file
 
 __all__ = ["Exported", "export_beir", "export_jsonl", "of_sources"]
 
@@ -61,12 +60,8 @@ def export_jsonl(log: FeedbackLog, file: str | Path) -> Exported:
     rows = sorted(
         (replace(j, session=None) for j in log.counting().values()), key=attrgetter("time")
     )
-    part = _part(path)
-    try:
+    with whole_file(path) as part:
         append_feedback(part, rows)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return Exported(
         path=path,
         judgements=len(rows),
@@ -104,18 +99,14 @@ def export_beir(
     # What was judged stays in, also where the index has it no more.
     judged = {p for found in useful.values() for p in found}
     texts = {i: t for i, t in log.passages().items() if i in judged} | dict(passages or {})
-    part = _part(path)
-    part.mkdir(parents=True, mode=0o700)
-    try:
+    with whole_file(path) as part:
+        part.mkdir(parents=True, mode=0o700)
         _lines(part / "corpus.jsonl", ({"_id": i, "title": "", "text": texts[i]} for i in texts))
         ids = {q: f"feedback-{n}" for n, q in enumerate(useful, start=1)}
         _lines(part / "queries.jsonl", ({"_id": ids[q], "text": q} for q in useful))
         rows = [(ids[q], p, int(r)) for q, found in useful.items() for p, r in found.items()]
         table = "".join(f"{q}\t{p}\t{grade}\n" for q, p, grade in rows)
         (part / "qrels.tsv").write_text(f"query-id\tcorpus-id\tscore\n{table}", "utf-8")
-        part.replace(path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return Exported(
         path=path,
         judgements=len(rows),
@@ -129,10 +120,6 @@ def export_beir(
 def _fresh(path: Path) -> None:
     if path.exists():
         raise InputError(f"{path} is there already; name a place that is not")
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def _lines(file: Path, rows: Iterable[Mapping[str, str]]) -> None:

@@ -22,6 +22,7 @@ from rankgate.errors import PolicyError, ProfileMismatchError
 from rankgate.profile import Profile
 from rankgate.retrieve.depth import DEFAULT_K
 from rankgate.retrieve.fusion import Fusion
+from rankgate.texts import whole_file
 from rankgate.types import FirstStageKind
 
 __all__ = ["Policy", "policy_schema"]
@@ -197,11 +198,9 @@ class Policy:
 
     def save(self, path: str | Path) -> None:
         """Write the policy file, replacing an older one only when it is complete."""
-        file = Path(path)
-        temporary = file.with_name(file.name + ".tmp")
         text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
-        temporary.write_text(text, "utf-8")
-        temporary.replace(file)
+        with whole_file(Path(path)) as part:
+            part.write_text(text, "utf-8")
 
 
 @functools.cache

@@ -1,15 +1,20 @@
 """What every scorer does to its input first: check the types, mend what no parser accepts.
 
-And the English words that tell nothing of what a question is about.
+And the English words that tell nothing of what a question is about; and files that are written
+whole or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rankgate.errors import InputError
 
-__all__ = ["FUNCTION_WORDS", "checked_texts", "clean_text"]
+__all__ = ["FUNCTION_WORDS", "checked_texts", "clean_text", "whole_file"]
 
 
 FUNCTION_WORDS = frozenset(
@@ -28,6 +33,22 @@ def clean_text(text: str) -> str:
     JSON parsers and native tokenizers refuse what is not valid Unicode; C strings end at NUL.
     """
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", " ")
+
+
+@contextlib.contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """A path beside `target` to write a file or folder to; it takes that place at the block's end.
+
+    Where the block fails, the target stays as it was and nothing is left beside it.
+    """
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(target)
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part)
+        part.unlink(missing_ok=True)
 
 
 def checked_texts(query: str, texts: Sequence[str]) -> tuple[str, list[str]]:

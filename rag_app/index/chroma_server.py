@@ -6,7 +6,6 @@ everything. It belongs on a private network, beside the one application that use
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from rag_app.errors import StoreError
+from rankgate.texts import whole_file
 
 if TYPE_CHECKING:
     import httpx
@@ -105,9 +105,8 @@ def collection_on_server(data_dir: Path, collection: str) -> str:
     file = data_dir / _ID_FILE
     try:
         if not file.exists():
-            part = file.with_name(f".{_ID_FILE}.{os.getpid()}")
-            part.write_text(secrets.token_hex(6), "ascii")
-            part.replace(file)
+            with whole_file(file) as part:
+                part.write_text(secrets.token_hex(6), "ascii")
         identifier = file.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as exc:
         raise StoreError(f"{file}, the folder's name on the Chroma server, fails: {exc}") from exc

@@ -27,7 +27,8 @@ def identity(thing: Any) -> str:
     it is, `unnamed` and a random number follow, so that no policy and no cache is taken for its
     own.
     """
-    inner, bound = thing, False
+    inner: Any = thing
+    bound = False
     while isinstance(inner, functools.partial):
         inner, bound = inner.func, bound or bool(inner.args or inner.keywords)
     if not bound and not _is_local(inner):

@@ -24,6 +24,7 @@ from rankgate.encoders.bert import layer_shapes
 from rankgate.encoders.encoder import TokenEncoder, TokenVectors
 from rankgate.encoders.locate import file_sha256
 from rankgate.errors import ConfigError, ModelNotFoundError, WeightsMismatchError
+from rankgate.texts import whole_file
 
 __all__ = ["QueryEncoder", "in_order", "save_query_layers"]
 
@@ -154,9 +155,8 @@ def save_query_layers(state: Mapping[str, npt.ArrayLike], file: str | Path, *, e
     if len(raw) > _MOST_BYTES:
         raise ConfigError(f"the layers take {len(raw)} bytes, {_MOST_BYTES} are allowed")
     target = Path(file)
-    staging = target.with_name(f".{target.name}.part")
-    staging.write_bytes(raw)
-    staging.replace(target)
+    with whole_file(target) as part:
+        part.write_bytes(raw)
     return file_sha256(target)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rankgate.errors import InputError, MissingExtraError
+from rankgate.texts import whole_file
 from rankgate_eval.answers import comparison
 from rankgate_eval.answers.comparison import changed_contexts, tally
 from rankgate_eval.answers.keyless import KEYLESS_METRICS
@@ -365,9 +365,8 @@ class EndToEnd:
             "samples.jsonl": rows,
         }
         for name, text in texts.items():
-            temporary = out / (name + ".tmp")
-            temporary.write_text(text, "utf-8", errors="backslashreplace")
-            os.replace(temporary, out / name)
+            with whole_file(out / name) as part:
+                part.write_text(text, "utf-8", errors="backslashreplace")
         return [out / name for name in texts]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rankgate.errors import InputError
+from rankgate.texts import whole_file
 from rankgate_eval.judging.plan import Question
 
 GRADES = (0, 1, 2)
@@ -117,15 +118,12 @@ class Session:
         }
         if path.exists():
             raise InputError(f"{path} is there already: go on with it, or name another file")
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(head, ensure_ascii=False) + "\n", "utf-8")
-            temporary.replace(path)
+            with whole_file(path) as part:
+                part.write_text(json.dumps(head, ensure_ascii=False) + "\n", "utf-8")
         except OSError as exc:
             raise InputError(f"{path} cannot be written: {exc}") from exc
-        finally:
-            temporary.unlink(missing_ok=True)
         return found
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from rankgate.texts import whole_file
 from rankgate_eval.report.numbers import interval, probability, score, signed, signed_interval
 from rankgate_eval.report.safe_text import prose
 from rankgate_eval.report.tables import bullets, table
@@ -46,9 +47,8 @@ def write_runs(result: RunsResult, folder: Path) -> list[Path]:
         "runs.md": _markdown(result),
     }
     for name, text in texts.items():
-        temporary = folder / f"{name}.tmp"
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-        temporary.replace(folder / name)
+        with whole_file(folder / name) as part:
+            part.write_text(text, "utf-8", "backslashreplace")
     return [folder / name for name in texts]
 
 

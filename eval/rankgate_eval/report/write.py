@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rankgate.errors import MissingExtraError
+from rankgate.texts import whole_file
 from rankgate_eval.report.markdown import render_markdown
 from rankgate_eval.result.result import Result
 
@@ -42,14 +43,12 @@ def write_report(result: Result, folder: str | Path) -> Paths:
     paths = Paths(
         html=into / "report.html", markdown=into / "report.md", queries=into / "queries.csv"
     )
-    _write(paths.html, render_html(result))
-    _write(paths.markdown, render_markdown(result))
-    _write(paths.queries, queries_csv(question_rows(result)))
+    for path, text in (
+        (paths.html, render_html(result)),
+        (paths.markdown, render_markdown(result)),
+        (paths.queries, queries_csv(question_rows(result))),
+    ):
+        with whole_file(path) as part:
+            # A lone surrogate in somebody's data must not cost the report.
+            part.write_bytes(text.encode("utf-8", "backslashreplace"))
     return paths
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    # A lone surrogate in somebody's data must not cost the report.
-    temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-    temporary.replace(path)

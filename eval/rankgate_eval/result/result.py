@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import to_jsonable_python
 
 from rankgate.errors import ConfigError
+from rankgate.texts import whole_file
 from rankgate_eval.result.call import Call
 from rankgate_eval.result.parts import (
     ArmResult,
@@ -211,7 +212,5 @@ class Result:
 
     def save(self, path: str | Path) -> None:
         """Write the result file, replacing an older one only when it is complete."""
-        file = Path(path)
-        temporary = file.with_name(file.name + ".tmp")
-        temporary.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")
-        temporary.replace(file)
+        with whole_file(Path(path)) as part:
+            part.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")

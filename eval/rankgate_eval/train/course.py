@@ -11,6 +11,7 @@ from typing import Any
 
 from rankgate.errors import ConfigError, InputError
 from rankgate.retrieve import DEFAULT_K
+from rankgate.texts import whole_file
 
 _LEAST = 50
 _AT_LEAST_ONE = (
@@ -279,10 +280,10 @@ class RunFolder:
 
     def write_json(self, name: str, data: Any) -> None:
         """Write a JSON file, put safely on the disk and into its place."""
-        target = self.folder / name
-        staging = target.with_name(f".{name}.part")
-        with staging.open("w", encoding="utf-8") as stream:
+        with (
+            whole_file(self.folder / name) as part,
+            part.open("w", encoding="utf-8") as stream,
+        ):
             stream.write(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
-        staging.replace(target)

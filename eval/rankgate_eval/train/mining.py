@@ -9,8 +9,8 @@ labelled are left out by a stated rule.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -79,11 +79,6 @@ class TrainingCorpus:
                         "not in the corpus"
                     )
         object.__setattr__(self, "fingerprint", _fingerprint(self))
-
-    def subset(self, query_ids: Collection[str]) -> TrainingCorpus:
-        """The same passages with only these queries, in their old order."""
-        wanted = set(query_ids)
-        return replace(self, queries=tuple(q for q in self.queries if q.id in wanted))
 
 
 def _fingerprint(corpus: TrainingCorpus) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rankgate.errors import InputError
+from rankgate.texts import whole_file
 from rankgate_eval.data.raw import RawDataset
 from rankgate_eval.data.readers.lines import numbered_lines
 from rankgate_eval.errors import DatasetError
@@ -189,13 +190,10 @@ def write_run(file: str | Path, lists: Mapping[str, Sequence[str]], *, tag: str)
     )
     if bad is not None:
         raise InputError(f"the id {bad!r} has white space in it, which a TREC run cannot hold")
-    target = Path(file)
-    temporary = target.with_name(target.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
+    with whole_file(Path(file)) as part, part.open("w", encoding="utf-8") as stream:
         for query, ids in lists.items():
             for rank, passage in enumerate(ids, start=1):
                 stream.write(f"{query} Q0 {passage} {rank} {len(ids) - rank + 1} {tag}\n")
-    temporary.replace(target)
 
 
 def _stem(file: Path) -> str:
