@@ -23,6 +23,7 @@ from rankgate_eval.data.loading import load_dataset
 from rankgate_eval.data.readers.run import write_run
 from rankgate_eval.result.result import Result
 from rankgate_eval.result.rows import DataResult, Made
+from rankgate_eval.run.collection_stage import CollectionStage
 from rankgate_eval.run.experiment import (
     EvalSettings,
     Experiment,
@@ -34,7 +35,6 @@ from rankgate_eval.run.experiment import (
 from rankgate_eval.run.metrics import check_depth
 from rankgate_eval.run.scorer_choice import choose_scorer, reads_tokens
 from rankgate_eval.run.system import (
-    CollectionStage,
     FirstStage,
     IndexStage,
     RunStage,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rankgate.errors import InputError
-from rankgate_eval.stats.significance import rates_interval
+from rankgate_eval.stats.intervals import rates_interval
 
 
 def test_rates_that_never_vary_have_no_interval_to_speak_of():

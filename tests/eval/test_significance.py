@@ -10,13 +10,8 @@ import pytest
 from scipy import stats
 
 from rankgate.errors import InputError
-from rankgate_eval.stats.significance import (
-    bootstrap_interval,
-    compare,
-    holm,
-    mcnemar_exact,
-    queries_needed,
-)
+from rankgate_eval.stats.intervals import bootstrap_interval
+from rankgate_eval.stats.significance import compare, holm, mcnemar_exact, queries_needed
 
 
 def permutation_p(differences, clusters=None, **drawn):

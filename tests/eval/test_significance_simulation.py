@@ -8,12 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rankgate_eval.stats.significance import (
-    bootstrap_interval,
-    compare,
-    least_mean,
-    queries_needed,
-)
+from rankgate_eval.stats.intervals import bootstrap_interval, least_mean
+from rankgate_eval.stats.significance import compare, queries_needed
 
 
 def permutation_p(differences, clusters=None, **drawn):

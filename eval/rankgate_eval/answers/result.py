@@ -11,7 +11,7 @@ from typing import Any
 from rankgate.errors import InputError, MissingExtraError
 from rankgate.texts import whole_file
 from rankgate_eval.answers import comparison
-from rankgate_eval.answers.comparison import changed_contexts, tally
+from rankgate_eval.answers.changed import changed_contexts, tally
 from rankgate_eval.answers.keyless import KEYLESS_METRICS
 from rankgate_eval.answers.questions import AskedQuestion, Sample, kind_of_answer
 from rankgate_eval.answers.verdict import AnswerStandards, decide

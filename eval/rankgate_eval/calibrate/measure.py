@@ -13,7 +13,8 @@ from rankgate.bounds import clopper_pearson
 from rankgate.live.reliability import measure_reliability, mixture_weights
 from rankgate_eval.calibrate.rows import Row
 from rankgate_eval.calibrate.serve import Placed, Served, place_by_first_stage, place_by_scores
-from rankgate_eval.stats.significance import Difference, compare, rates_interval
+from rankgate_eval.stats.intervals import rates_interval
+from rankgate_eval.stats.significance import Difference, compare
 
 FloatArray = npt.NDArray[np.float64]
 

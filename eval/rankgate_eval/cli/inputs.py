@@ -202,7 +202,7 @@ class Inputs:
         if self.data_dir is not None and self.collection is None:
             raise InputError("--data-dir is the folder of a --collection, and none is named")
         if self.collection is not None:
-            from rankgate_eval.run.system import CollectionStage
+            from rankgate_eval.run.collection_stage import CollectionStage
 
             return CollectionStage(self.collection, dataset, data_dir=self.data_dir)
         if not self.run:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rankgate_eval.comparison.points import Pair, Point
 from rankgate_eval.result.call import Call
 from rankgate_eval.run.experiment import EvalSettings
-from rankgate_eval.stats.significance import Difference, compare, holm
+from rankgate_eval.stats.significance import compare, holm
 from rankgate_eval.verdict.sections import change
 from rankgate_eval.verdict.verdict import Over
 
@@ -75,8 +75,8 @@ def against(
         tuple(
             Over(
                 name=name,
-                ndcg=_compared(before.ndcg, after.ndcg, clusters, asked),
-                recall=_compared(before.recall, after.recall, clusters, asked),
+                ndcg=asked.compare(before.ndcg, after.ndcg, clusters),
+                recall=asked.compare(before.recall, after.recall, clusters),
             )
             for name, before in baselines
         )
@@ -104,7 +104,7 @@ def pairs_of(
         and (points[i].k, points[i].arm) == (points[j].k, points[j].arm)
     ]
     names = [(columns[i].ndcg - columns[j].ndcg).tobytes().hex() for i, j in both]
-    found = [_compared(columns[i].ndcg, columns[j].ndcg, clusters, asked) for i, j in both]
+    found = [asked.compare(columns[i].ndcg, columns[j].ndcg, clusters) for i, j in both]
     adjusted = holm({name: d.p for name, d in zip(names, found, strict=True)})
     return tuple(
         Pair(
@@ -116,20 +116,6 @@ def pairs_of(
             adjusted_p=adjusted[name],
         )
         for (i, j), name, difference in zip(both, names, found, strict=True)
-    )
-
-
-def _compared(
-    before: FloatArray, after: FloatArray, clusters: Sequence[str], asked: EvalSettings
-) -> Difference:
-    return compare(
-        before,
-        after,
-        clusters,
-        level=1.0 - asked.standards.alpha,
-        resamples=asked.resamples,
-        permutations=asked.permutations,
-        seed=asked.seed,
     )
 
 

@@ -43,7 +43,7 @@ from rankgate_eval.run.experiment import (
     sizes,
 )
 from rankgate_eval.run.latency import check_budget, summarise_latency
-from rankgate_eval.run.metrics import measure, recall_curve
+from rankgate_eval.run.metrics import measure
 from rankgate_eval.run.orderings import Arms, run_arms
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.run.system import FirstStage
@@ -150,8 +150,7 @@ def compare_scorers(
             clusters,
             depth=lists.depth,
             also=(top_n, lists.k, *wanted),
-            resamples=asked.resamples,
-            seed=asked.seed,
+            **asked.draws,
         ),
         points=points,
         pairs=pairs_of(points, columns, clusters, asked),
@@ -311,7 +310,7 @@ class _Measuring:
 
     def _point(self, row: _Row, tested: Tested | None) -> Point:
         latency, budget_ms = summarise_latency(row.times), self.settings.budget_ms
-        draws = {"resamples": self.settings.resamples, "seed": self.settings.seed}
+        draws = self.settings.draws
         verdict = None
         if tested is not None:
             verdict = judge(
@@ -372,12 +371,12 @@ class _Measuring:
         )
 
     def _measured(self, order: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        ndcg = measure(self.data.qrels, order, self.judged, names=["ndcg@10"]).column("ndcg@10")
-        recall = recall_curve(self.data.qrels, order, self.judged, [self.top_n])[:, 0]
+        names = ("ndcg@10", f"recall@{self.top_n}")
+        found = measure(self.data.qrels, order, self.judged, names=names)
         refused = sum(not order[q] for q in self.judged)
         answered = sum(bool(order[q]) for q in self.unanswerable)
         return {
-            "columns": Columns(ndcg=ndcg, recall=recall),
+            "columns": Columns(ndcg=found.column(names[0]), recall=found.column(names[1])),
             "false_refusals": rate(refused, len(self.judged)),
             "false_answers": rate(answered, len(self.unanswerable)),
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,16 @@ class Dataset:
         kind = self.kind_of(query_id)
         said = self.fields.get(query_id, {}).get("answerability")
         return kind.value if said is None or kind is not Kind.UNJUDGED else f"{kind}:{said}"
+
+    def columns(
+        self, names: Iterable[str], query_ids: Sequence[str]
+    ) -> dict[str, list[str | None]]:
+        """Fields by name as (n,) words of these queries; None where a query has none."""
+        rows = [self.fields.get(q, {}) for q in query_ids]
+        return {
+            name: [None if row.get(name) is None else str(row[name]) for row in rows]
+            for name in names
+        }
 
     def answers(self, query_id: str) -> tuple[str, ...]:
         """Reference answers of a query, from its fields `answer` and `answers`; often none."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from rankgate.decide.section import Section
 from rankgate.decide.signals import query_words
@@ -18,13 +19,16 @@ from rankgate.scorers.wrappers.traits import innermost
 from rankgate.scorers.wrappers.windowed import windows_read
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.collect import Collected, collect, reached_depth
+from rankgate_eval.run.collection_stage import CollectionStage
 from rankgate_eval.run.metrics import check_depth
 from rankgate_eval.run.orderings import Arms, run_arms
 from rankgate_eval.run.pool import Pooled, score_pool
 from rankgate_eval.run.standards import Standards
-from rankgate_eval.run.system import CollectionStage, FirstStage, IndexStage
+from rankgate_eval.run.system import FirstStage, IndexStage
 from rankgate_eval.run.system_choice import kind_of, profile_of
+from rankgate_eval.stats.significance import Difference, compare
 
+FloatArray = npt.NDArray[np.float64]
 Teller = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
 
@@ -59,6 +63,21 @@ class EvalSettings:
     permutations: int = 9999
     max_failures: float = 0.05
     standards: Standards = field(default_factory=Standards)
+
+    @property
+    def draws(self) -> dict[str, int]:
+        """Of every interval."""
+        return {"resamples": self.resamples, "seed": self.seed}
+
+    @property
+    def tests(self) -> dict[str, int]:
+        """Of every test, with its interval."""
+        return {"permutations": self.permutations, **self.draws}
+
+    def compare(self, before: FloatArray, after: FloatArray, clusters: Sequence[str]) -> Difference:
+        """(n,) metrics of two arms on the same queries, at the level that the verdict asks for."""
+        level = 1.0 - self.standards.alpha
+        return compare(before, after, clusters, level=level, **self.tests)
 
     def __post_init__(self) -> None:
         for name in ("k", "top_n", "limit", "depth"):

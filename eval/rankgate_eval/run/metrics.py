@@ -6,6 +6,7 @@ test reads from ir-measures.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ FloatArray = npt.NDArray[np.float64]
 Qrels = Mapping[str, Mapping[str, int]]
 Rankings = Mapping[str, Sequence[str]]
 
+_RECALL = re.compile(r"recall@[1-9]\d*")
 METRICS: tuple[str, ...] = (
     "ndcg@5",
     "ndcg@10",
@@ -141,12 +143,12 @@ def measure(
         qrels: query id to passage id to grade.
         rankings: query id to passage ids, best first. A query that is absent or empty counts 0.
         query_ids: which queries, in which order.
-        names: of `METRICS`.
+        names: of `METRICS`, or recall at another depth.
 
     Raises:
         InputError: an unknown metric, a query named twice, or a passage twice in a ranking.
     """
-    strange = [n for n in names if n not in METRICS]
+    strange = [n for n in names if n not in METRICS and not _RECALL.fullmatch(n)]
     if strange:
         raise InputError(f"unknown metric {strange[0]!r}; known: {', '.join(METRICS)}")
     judged, unjudged = judged_queries(qrels, query_ids)

@@ -12,9 +12,9 @@ from rankgate.retrieve import Encoder, Fusion, Progress
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval.data.attribute import load_object
 from rankgate_eval.data.dataset import Dataset
+from rankgate_eval.run.collection_stage import CollectionStage
 from rankgate_eval.run.encoding import build_index
 from rankgate_eval.run.system import (
-    CollectionStage,
     FirstStage,
     IndexStage,
     LangChainStage,

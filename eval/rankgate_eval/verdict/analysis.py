@@ -22,10 +22,10 @@ from rankgate_eval.result.rows import DataResult, Diagnosed, Made, QueryLists, Q
 from rankgate_eval.run.collect import reached_depth
 from rankgate_eval.run.experiment import Experiment
 from rankgate_eval.run.latency import check_budget, summarise_latency
-from rankgate_eval.run.metrics import METRICS, headroom, measure, recall_curve
+from rankgate_eval.run.metrics import METRICS, headroom, measure
 from rankgate_eval.run.orderings import path_counts
 from rankgate_eval.run.trust import reliability_of
-from rankgate_eval.stats.significance import Difference, compare
+from rankgate_eval.stats.significance import Difference
 from rankgate_eval.stats.strata import StrataReport, compare_strata, stratify
 from rankgate_eval.verdict.diagnosis import Observations, diagnose
 from rankgate_eval.verdict.fairness import shared_questions
@@ -86,22 +86,12 @@ def analyse(
     judged = list(e.judged)
     numbers = _measure(e)
     primary = ("ndcg@10", f"recall@{e.top_n}")
-    draws = {"resamples": asked.resamples, "seed": asked.seed}
+    draws = asked.draws
 
     def compared(
         before: Mapping[str, FloatArray], after: Mapping[str, FloatArray]
     ) -> dict[str, Difference]:
-        return {
-            name: compare(
-                before[name],
-                after[name],
-                numbers.clusters,
-                level=1.0 - asked.standards.alpha,
-                permutations=asked.permutations,
-                **draws,
-            )
-            for name in primary
-        }
+        return {m: asked.compare(before[m], after[m], numbers.clusters) for m in primary}
 
     differences = {
         f"{after}-{before}": compared(numbers.values[before], numbers.values[after])
@@ -266,50 +256,31 @@ def _measure(e: Experiment) -> _Numbers:
     # What was not retrieved so deep cannot be measured so deep.
     names = [m for m in METRICS if m != "recall@100" or e.depth >= 100]
     top = f"recall@{e.top_n}"
-    missing: dict[str, int] = {}
-
-    def measured(orders: Mapping[str, Sequence[str]], arm: str = "") -> dict[str, FloatArray]:
-        found = measure(e.data.qrels, orders, judged, names=names if arm else ["ndcg@10"])
-        if arm:
-            missing[arm] = len(found.missing)
-        columns = dict(found.values)
-        if top not in columns:
-            columns[top] = recall_curve(e.data.qrels, orders, judged, [e.top_n])[:, 0]
-        return columns
-
+    arms = {
+        arm: measure(e.data.qrels, e.arms.orders[arm], judged, names=[*names, top]) for arm in ARMS
+    }
     return _Numbers(
-        values={arm: measured(e.arms.orders[arm], arm) for arm in ARMS},
-        ranked={arm: measured(orders) for arm, orders in e.arms.ranked.items()},
+        values={arm: found.values for arm, found in arms.items()},
+        ranked={
+            arm: measure(e.data.qrels, orders, judged, names=["ndcg@10", top]).values
+            for arm, orders in e.arms.ranked.items()
+        },
         clusters=tuple(e.data.group_of(q) for q in judged),
-        missing=missing,
+        missing={arm: len(found.missing) for arm, found in arms.items()},
     )
 
 
 def _strata(
     e: Experiment, before: FloatArray, after: FloatArray, clusters: Sequence[str]
 ) -> StrataReport | None:
-    asked = e.settings
-    fields: dict[str, list[str | None]] = {}
-    for name in asked.fields:
-        column = [e.data.fields.get(q, {}).get(name) for q in e.judged]
-        fields[name] = [None if value is None else str(value) for value in column]
     strata = stratify(
         [e.data.queries[q] for q in e.judged],
         lexicon=e.lexicon,
         signals=[e.pool[q].signals for q in e.judged],
-        fields=fields,
+        fields=e.data.columns(e.settings.fields, e.judged),
     )
-    return compare_strata(
-        before,
-        after,
-        strata,
-        e.judged,
-        clusters,
-        alpha=asked.standards.alpha,
-        resamples=asked.resamples,
-        permutations=asked.permutations,
-        seed=asked.seed,
-    )
+    alpha, tests = e.settings.standards.alpha, e.settings.tests
+    return compare_strata(before, after, strata, e.judged, clusters, alpha=alpha, **tests)
 
 
 def _headroom(e: Experiment, numbers: _Numbers) -> HeadroomResult:
@@ -322,9 +293,7 @@ def _headroom(e: Experiment, numbers: _Numbers) -> HeadroomResult:
         attainable=float(room.attainable.mean()),
         first_stage=float(room.first_stage.mean()),
         mean=room.mean,
-        ci=interval(
-            room.per_query, numbers.clusters, resamples=e.settings.resamples, seed=e.settings.seed
-        ),
+        ci=interval(room.per_query, numbers.clusters, **e.settings.draws),
         used=won / room.mean if room.mean > 1e-12 else None,
     )
 

@@ -13,7 +13,8 @@ from rankgate.errors import InputError
 from rankgate_eval.result.parts import Change
 from rankgate_eval.result.result import Result
 from rankgate_eval.result.rows import QueryRow
-from rankgate_eval.stats.significance import compare, least_mean
+from rankgate_eval.stats.intervals import least_mean
+from rankgate_eval.stats.significance import compare
 from rankgate_eval.verdict.sections import change
 
 _MARGIN = 0.02

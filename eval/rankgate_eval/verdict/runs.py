@@ -21,8 +21,8 @@ from rankgate_eval.data.readers.run import Run
 from rankgate_eval.result.call import Call
 from rankgate_eval.result.parts import Change, Estimate, StrataResult
 from rankgate_eval.run.experiment import EvalSettings, choose_queries
-from rankgate_eval.run.metrics import METRICS, attainable_recall, measure, recall_curve
-from rankgate_eval.stats.significance import Difference, compare, holm
+from rankgate_eval.run.metrics import METRICS, attainable_recall, measure
+from rankgate_eval.stats.significance import Difference, holm
 from rankgate_eval.stats.strata import StrataReport, compare_strata, stratify
 from rankgate_eval.verdict.holes import counted_0_note
 from rankgate_eval.verdict.sections import change, estimate, strata_result
@@ -131,22 +131,22 @@ def compare_runs(
     judged, _ = choose_queries(data, split, asked.limit)
     top_n = 5 if asked.top_n is None else asked.top_n
     clusters = [data.group_of(q) for q in judged]
-    columns = {run.name: _columns(data, run, judged, top_n) for run in runs}
     primary = ("ndcg@10", f"recall@{top_n}")
-    draws: dict[str, Any] = {"resamples": asked.resamples, "seed": asked.seed}
+    names_of = [*METRICS, primary[1]]
+    columns = {
+        run.name: measure(data.qrels, run.lists, judged, names=names_of).values for run in runs
+    }
+    draws = asked.draws
     first = runs[0]
 
     def tested(at: Mapping[str, Sequence[int]]) -> tuple[_Changes, Mapping[str, float]]:
         """Differences of each further run on these queries, and Holm's p of nDCG@10."""
         found = {
             name: {
-                metric: compare(
+                metric: asked.compare(
                     columns[first.name][metric][rows],
                     columns[name][metric][rows],
                     [clusters[i] for i in rows],
-                    level=1.0 - asked.standards.alpha,
-                    permutations=asked.permutations,
-                    **draws,
                 )
                 for metric in primary
             }
@@ -187,8 +187,7 @@ def compare_runs(
                     judged,
                     clusters,
                     alpha=asked.standards.alpha,
-                    permutations=asked.permutations,
-                    **draws,
+                    **asked.tests,
                 )
             name = run.name
             verdict = _judged(found[name], adjusted[name], first.name, strata, asked, top_n)
@@ -233,16 +232,6 @@ def compare_runs(
     )
 
 
-def _columns(
-    data: Dataset, run: Run, judged: Sequence[str], top_n: int
-) -> Mapping[str, FloatArray]:
-    values = dict(measure(data.qrels, run.lists, judged, names=METRICS).values)
-    top = f"recall@{top_n}"
-    if top not in values:
-        values[top] = recall_curve(data.qrels, run.lists, judged, [top_n])[:, 0]
-    return values
-
-
 def _longest(run: Run, least: int) -> int:
     return max([least, *(len(ids) for ids in run.lists.values())])
 
@@ -250,12 +239,10 @@ def _longest(run: Run, least: int) -> int:
 def _strata(data: Dataset, judged: Sequence[str], asked: EvalSettings) -> Any:
     if all(data.queries[q] == q for q in judged):
         return None
-    fields = {
-        name: [None if (v := data.fields.get(q, {}).get(name)) is None else str(v) for q in judged]
-        for name in asked.fields
-    }
     words = frozenset(word for text in data.corpus.values() for word in query_words(text))
-    return stratify([data.queries[q] for q in judged], lexicon=words, fields=fields)
+    return stratify(
+        [data.queries[q] for q in judged], lexicon=words, fields=data.columns(asked.fields, judged)
+    )
 
 
 def _judged(

@@ -16,7 +16,8 @@ from rankgate_eval.result.parts import (
     StrataResult,
     StratumRow,
 )
-from rankgate_eval.stats.significance import Difference, bootstrap_interval
+from rankgate_eval.stats.intervals import bootstrap_interval
+from rankgate_eval.stats.significance import Difference
 from rankgate_eval.stats.strata import StrataReport
 
 
