@@ -110,8 +110,8 @@ def export(
         f"{done.passages} passages."
     )
     if done.left_out:
-        where = "they are not in it" if form is Form.BEIR else "train and eval pass over them"
-        typer.echo(f"{done.left_out} questions without a passage that helped; {where}.", err=True)
+        told = "they are not in it" if form is Form.BEIR else "train and eval pass over them"
+        typer.echo(f"{done.left_out} questions without a passage that helped; {told}.", err=True)
     if done.torn:
         typer.echo(f"{done.torn} lines were not finished by their writer.", err=True)
 
