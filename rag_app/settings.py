@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
@@ -40,6 +39,7 @@ CONFIG_FILE = "rankgate.toml"
 ENV_PREFIX = "RANKGATE_"
 _CONFIG_VARIABLE = f"{ENV_PREFIX}CONFIG"
 _RENAMED = {"shadow_rate": "skip_audit_rate"}
+_SERVER = re.compile(r"https?://(\[[\da-f:.]+\]|[^\s/?#@:\[\]]+)(?::(?P<port>\d+))?/*", re.I)
 _PATHS = ("data_dir", "embedder_path", "policy", "policy_b")
 
 Origin = Literal["default", "file", "environment", "command line"]
@@ -196,20 +196,8 @@ class Settings(BaseSettings):
     def _a_server(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        try:
-            parts = urlsplit(value)
-            usable = parts.port is None or parts.port > 0
-        except ValueError:  # a port that is no number
-            usable = False
-        if (
-            not usable
-            or parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.username is not None
-            or parts.path.rstrip("/")
-            or parts.query
-            or parts.fragment
-        ):
+        found = _SERVER.fullmatch(value)
+        if found is None or not 0 < int(found["port"] or 80) < 65536:
             raise ValueError("must be http://HOST:PORT or https://HOST:PORT, without a path")
         return value.rstrip("/")
 
@@ -286,7 +274,7 @@ class Settings(BaseSettings):
         layers: list[tuple[Origin, dict[str, Any]]] = [
             ("file", {} if file is None else _read(file, cls.model_fields)),
             ("environment", EnvSettingsSource(cls)()),
-            ("command line", _without_none(overrides or {})),
+            ("command line", {k: v for k, v in (overrides or {}).items() if v is not None}),
         ]
         unknown = [key for key in layers[-1][1] if key not in cls.model_fields]
         if unknown:
@@ -326,10 +314,6 @@ class Settings(BaseSettings):
                 value = "**********" if value.get_secret_value() else ""
             plain[name] = str(value) if isinstance(value, Path) else value
         return plain
-
-
-def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
 
 
 def _config_file(config: str | Path | None) -> Path | None:

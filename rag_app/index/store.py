@@ -138,12 +138,10 @@ class Store:
             self._folder.close()
 
     def _close_indexes(self) -> None:
-        if self._vectors is not None:
-            self._vectors.close()
-            self._vectors = None
-        if self._tokens is not None:
-            self._tokens.close()
-            self._tokens = None
+        for part in (self._vectors, self._tokens):
+            if part is not None:
+                part.close()
+        self._vectors = self._tokens = None
 
     # Reading
 
@@ -240,9 +238,8 @@ class Store:
             UnknownDocumentError: an id is not in the collection.
         """
         known = self.manifest.passages(self.collection, ids)
-        missing = [identifier for identifier in ids if identifier not in known]
-        if missing:
-            raise self._unknown(missing[0])
+        for missing in (i for i in ids if i not in known):
+            raise self._unknown(missing)
         return [(known[i].indexed_text, known[i].metadata()) for i in ids]
 
     def documents(self) -> list[DocumentRecord]:
@@ -294,8 +291,7 @@ class Store:
         if document_ids:
             self._catch_up()
             self._behind = True
-            gone = self.manifest.remove(self.collection, document_ids)
-            self.index.delete(sorted(gone))
+            self.index.delete(sorted(self.manifest.remove(self.collection, document_ids)))
             self._behind = False
 
     def settle(self) -> None:
@@ -335,7 +331,7 @@ class Store:
                 self.token_store.put_many(fresh)
                 known.update(fresh)
                 encoded += len(absent)
-            found.update((t, known[t].pooled) for t in part)
+            found |= {t: known[t].pooled for t in part}
             if on_encoded is not None:
                 on_encoded(len(part))
         return found, encoded
@@ -369,10 +365,9 @@ class Store:
         """
         made_for = self.manifest.settled(self.collection)
         count = self.manifest.count(self.collection)
-        index = self.index
-        if made_for is None or count == 0 or index.stored_space != self.space:
+        if made_for is None or count == 0 or self.index.stored_space != self.space:
             return False
-        if index.noted != made_for or index.count() != count:
+        if self.index.noted != made_for or self.index.count() != count:
             return False
         kept = kept_bm25(self._bm25_folder, made_for, analyser=self._analyser)
         if kept is None or len(kept) != count:

@@ -107,35 +107,34 @@ def model(model: str, server: Server, principal: SignedIn) -> dict[str, Any]:
     return _model(model)
 
 
+def _completion(
+    head: dict[str, Any], text: str, usage: dict[str, int], shape: dict[str, Any]
+) -> dict[str, Any]:
+    """A whole answer, as OpenAI sends it."""
+    message = {"role": "assistant", "content": text, "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    return {
+        **head,
+        "object": "chat.completion",
+        "choices": [choice],
+        "usage": usage,
+        "rankgate": shape,
+    }
+
+
+_EXAMPLE = _completion(
+    {"id": "chatcmpl-5f1c", "created": 1790000000, "model": MODEL},
+    "A gate is fitted on labelled queries. [1]",
+    {"prompt_tokens": 9, "completion_tokens": 8, "total_tokens": 17},
+    {"status": "answered", "sources": [{"number": 1}]},
+)
+
+
 @router.post(
     "/chat/completions",
     response_model=None,
     responses={
-        200: {
-            "content": {
-                "application/json": {
-                    "example": {
-                        "id": "chatcmpl-5f1c",
-                        "object": "chat.completion",
-                        "created": 1790000000,
-                        "model": "rankgate",
-                        "choices": [
-                            {
-                                "index": 0,
-                                "message": {
-                                    "role": "assistant",
-                                    "content": "A gate is fitted on labelled queries. [1]",
-                                },
-                                "finish_reason": "stop",
-                            }
-                        ],
-                        "usage": {"prompt_tokens": 9, "completion_tokens": 8, "total_tokens": 17},
-                        "rankgate": {"status": "answered", "sources": [{"number": 1}]},
-                    }
-                },
-                "text/event-stream": {},
-            }
-        }
+        200: {"content": {"application/json": {"example": _EXAMPLE}, "text/event-stream": {}}}
     },
 )
 async def completions(
@@ -168,24 +167,7 @@ async def completions(
     done = await server.workers.run(lambda limits: _last(answered(limits)), request)
     if done.result.answer is None:
         raise ApiError(502, "generator_failed", done.result.error)
-    return {
-        **head,
-        "object": "chat.completion",
-        "choices": [
-            {
-                "index": 0,
-                "message": {
-                    "role": "assistant",
-                    "content": done.result.answer.text,
-                    "refusal": None,
-                },
-                "logprobs": None,
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": done.usage,
-        "rankgate": done.shape,
-    }
+    return _completion(head, done.result.answer.text, done.usage, done.shape)
 
 
 def _question(body: ChatRequest) -> str:
@@ -375,17 +357,13 @@ async def _events(
 
 def _usage(pipeline: Pipeline, question: str, result: AnswerResult) -> dict[str, int]:
     """Tokens as the embedder counts them: the question with what was read, and the answer."""
-    answer = result.answer
-    if answer is None:
-        return {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-    read = [p.candidate.text for p in result.passages[: answer.read]]
-    prompt = sum(pipeline.count_tokens(text) for text in (question, *read))
-    written = pipeline.count_tokens(answer.text)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": written,
-        "total_tokens": prompt + written,
-    }
+    answer, prompt, written = result.answer, 0, 0
+    if answer is not None:
+        read = [p.candidate.text for p in result.passages[: answer.read]]
+        prompt = sum(pipeline.count_tokens(text) for text in (question, *read))
+        written = pipeline.count_tokens(answer.text)
+    total = prompt + written
+    return {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": total}
 
 
 def _names(server: ServerState, principal: Principal) -> list[str]:
