@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,10 @@ FEATURES = (
 )  # fmt: skip
 RIDGE = 0.1
 PRECISION = 0.9
+ALTERED = "altered"
+"""Supported statements with another number, or their negation: what they then say is not there."""
+_BE = re.compile(r"\b(is|are|was|were|can|has|had|will|does|did)\b(?! not)")
+_NOT = re.compile(r"\b(is|are|was|were|can|has|had|will|does|did) not\b")
 _FAITHFUL = 3.5  # mean of a person's grades, 1 to 4, from which on an answer counts as faithful
 
 
@@ -111,6 +116,26 @@ def cases_of(folder: Path, name: str) -> Iterator[Case]:
                 happened=bool(row["label"]), statements=(row["claim"],),
                 passages=(row["context"],),
             )  # fmt: skip
+
+
+def altered(cases: Sequence[Case]) -> Iterator[Case]:
+    """Supported cases beside their swaps, one statement each."""
+    for case in cases:
+        if not case.happened or len(case.grades) not in (0, 3) or min(case.grades, default=4.0) < 4:
+            continue
+        for i, said in enumerate(case.statements):
+            other = _NOT.sub(r"\1", said, count=1) if _NOT.search(said) else None
+            other = _BE.sub(r"\1 not", said, count=1) if other is None else other
+            counted = re.sub(r"\d+", lambda m: str(int(m.group()[:9]) + 3), said, count=1)
+            for j, text in enumerate((other, counted)):
+                if text == said:
+                    continue
+                for k, (claim, yes) in enumerate(((said, True), (text, False))):
+                    yield Case(
+                        data=ALTERED, id=f"{case.data} {case.id} {i}{j}{k}", group=case.group,
+                        kind=("negation", "number")[j], target=float(yes), happened=yes,
+                        statements=(claim,), passages=case.passages,
+                    )  # fmt: skip
 
 
 class Kept:

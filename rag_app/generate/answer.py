@@ -77,6 +77,22 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unsupported:
+    """A sentence of an answer that was not found in its sources.
+
+    Attributes:
+        start, end: its place in the answer's text.
+        text: without markup and citations.
+        probability: that the sources support it, in [0, 1].
+    """
+
+    start: int
+    end: int
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What a generator wrote, with verified citations.
 
@@ -88,6 +104,8 @@ class Answer:
         weak_citations: citations whose source shares no content word with the claim.
         read: passages that the generator read.
         left_out: kept passages for which the token budget had no room.
+        unsupported: sentences that were not found in the sources; of an LLM's answer alone.
+        notes: what was left undone.
     """
 
     text: str
@@ -98,6 +116,8 @@ class Answer:
     weak_citations: int = 0
     read: int = 0
     left_out: int = 0
+    unsupported: tuple[Unsupported, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def refusal(mode: str, *, read: int = 0, left_out: int = 0) -> Answer:
