@@ -10,11 +10,12 @@ with each other. `--write` puts the shipped weights, fitted on all but WiCE, int
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,11 @@ FEATURES = (
 )  # fmt: skip
 RIDGE = 0.1
 PRECISION = 0.9
+WRONG_MARKS = 0.05
+"""Of the sentences of answers that three people found wholly faithful."""
 ALTERED = "altered"
 """Supported statements with another number, or their negation: what they then say is not there."""
+SWAPS = 0.5  # of a data set's weight: enough to be told, little beside what people wrote
 _BE = re.compile(r"\b(is|are|was|were|can|has|had|will|does|did)\b(?! not)")
 _NOT = re.compile(r"\b(is|are|was|were|can|has|had|will|does|did) not\b")
 _FAITHFUL = 3.5  # mean of a person's grades, 1 to 4, from which on an answer counts as faithful
@@ -119,7 +123,14 @@ def cases_of(folder: Path, name: str) -> Iterator[Case]:
 
 
 def altered(cases: Sequence[Case]) -> Iterator[Case]:
-    """Supported cases beside their swaps, one statement each."""
+    """Supported cases beside their swaps, one statement each; of BEGIN the first 1,200 alone."""
+    if cases and cases[0].data == "begin-wow":
+        yield from itertools.islice(_altered(cases), 1200)
+    else:
+        yield from _altered(cases)
+
+
+def _altered(cases: Sequence[Case]) -> Iterator[Case]:
     for case in cases:
         if not case.happened or len(case.grades) not in (0, 3) or min(case.grades, default=4.0) < 4:
             continue
@@ -132,7 +143,8 @@ def altered(cases: Sequence[Case]) -> Iterator[Case]:
                     continue
                 for k, (claim, yes) in enumerate(((said, True), (text, False))):
                     yield Case(
-                        data=ALTERED, id=f"{case.data} {case.id} {i}{j}{k}", group=case.group,
+                        data=ALTERED, id=f"{case.data} {case.id} {i}{j}{k}",
+                        group=f"{case.data} {case.group}",
                         kind=("negation", "number")[j], target=float(yes), happened=yes,
                         statements=(claim,), passages=case.passages,
                     )  # fmt: skip
@@ -183,7 +195,12 @@ def fitted(cases: Sequence[Case]) -> Logistic:
     counts = {c.id + c.data: len(c.rows) for c in cases}
     shares = corpus_shares([c.data for c in cases])
     of_case = {c.id + c.data: s for c, s in zip(cases, shares, strict=True)}
-    weights = np.array([of_case[c.id + c.data] / counts[c.id + c.data] for c, _ in rows])
+    weights = np.array(
+        [
+            of_case[c.id + c.data] / counts[c.id + c.data] * (SWAPS if c.data == ALTERED else 1.0)
+            for c, _ in rows
+        ]
+    )
     intercept, found = fit_logistic(x, y, weights, ridge=RIDGE)
     return Logistic(
         intercept=round(float(intercept), 6),
@@ -226,12 +243,12 @@ def views(name: str, cases: Sequence[Case]) -> dict[str, list[Case]]:
     return found
 
 
-def report(every: Mapping[str, list[Case]]) -> dict[str, Any]:
+def report(every: Mapping[str, list[Case]], swaps: Mapping[str, list[Case]]) -> dict[str, Any]:
     """Each data set by what was learned from the others."""
     found: dict[str, Any] = {}
     for name, cases in every.items():
         learned = [n for n in LEARNED if n != name and n in every]
-        model = fitted([c for n in learned for c in every[n]])
+        model = fitted([c for n in learned for c in (*every[n], *swaps[n])])
         values = {"judge": scores(cases, model), **{b: scores(cases, b) for b in BASELINES}}
         at = {id(c): i for i, c in enumerate(cases)}
         found[name] = {
@@ -246,6 +263,16 @@ def report(every: Mapping[str, list[Case]]) -> dict[str, Any]:
                 for label, part in views(name, cases).items()
             },
         }
+        for kind in ("number", "negation"):
+            part = [c for c in swaps.get(name, ()) if c.kind == kind]
+            if part:
+                found[name]["views"][f"another {kind}"] = {
+                    "n": len(part),
+                    "groups": len({c.group for c in part}),
+                    "supported": sum(c.happened for c in part),
+                    **{m: measured(scores(part, b), part) for m, b in
+                       (("judge", model), *((b, b) for b in BASELINES))},
+                }  # fmt: skip
         if name == "mtrag-faithfulness":
             found[name]["people"] = people(cases, values["judge"])
     return found
@@ -273,15 +300,25 @@ def people(cases: Sequence[Case], values: FloatArray) -> dict[str, Any]:
     }
 
 
-def thresholds(cases: Sequence[Case]) -> dict[str, float]:
+def thresholds(cases: Sequence[Case], swaps: Sequence[Case]) -> dict[str, float]:
     """Of the shipped model, each case scored by a fit that has not seen its group."""
     ids = {f"{c.data} {c.id}": c for c in cases}
     folds = group_folds(list(ids), {k: f"{c.data} {c.group}" for k, c in ids.items()})
     out: list[tuple[Case, float]] = []
+    good: list[float] = []
+    bad: list[float] = []
     for fold in folds:
-        model = fitted([ids[i] for i in fold.train])
+        train = [ids[i] for i in fold.train]
+        groups = {f"{c.data} {c.group}" for c in train}
+        model = fitted([*train, *(c for c in swaps if c.group in groups)])
         held = [ids[i] for i in fold.held_out]
         out += zip(held, scores(held, model), strict=True)
+        for case in held:
+            if case.grades:
+                each = [float(scores([replace(case, rows=[row])], model)[0]) for row in case.rows]
+                good += each if min(case.grades) == 4.0 else []
+                bad += each if np.mean(case.grades) <= 2.0 else []
+    mark = float(np.quantile(good, WRONG_MARKS))
     values = np.array([v for _, v in out])
     happened = np.array([c.happened for c, _ in out])
     order = np.argsort(-values)
@@ -291,6 +328,9 @@ def thresholds(cases: Sequence[Case]) -> dict[str, float]:
     cut = youden(values, happened)
     return {
         "youden": round(cut, 4),
+        "mark": round(mark, 4),
+        "mark_of_faithful": [WRONG_MARKS, len(good)],
+        "mark_of_unfaithful": [round(float((np.array(bad) < mark).mean()), 4), len(bad)],
         "precise": round(precise, 4),
         "precise_is": PRECISION,
         "youden_sensitivity": round(float((values[happened] >= cut).mean()), 4),
@@ -300,7 +340,7 @@ def thresholds(cases: Sequence[Case]) -> dict[str, float]:
 
 
 def latency(folder: Path) -> dict[str, float]:
-    """Seconds for an answer of mtRAG against its passages; cold, and with their vectors known."""
+    """CPU seconds of an answer against its passages; cold, and with their vectors known."""
     judge = grounding.GroundingJudge.load()
     kept = Kept(TokenEncoder.load())
     warm = grounding.GroundingJudge(kept, token_store=kept)
@@ -308,9 +348,9 @@ def latency(folder: Path) -> dict[str, float]:
     for case in [c for c in cases_of(folder, "mtrag-faithfulness") if len(c.passages) > 2][:25]:
         warm.judge(case.statements, case.passages)
         for label, asked in (("cold", judge), ("known", warm)):
-            begin = time.perf_counter()
+            begin = time.process_time()
             asked.judge(case.statements, case.passages)
-            found[label].append(time.perf_counter() - begin)
+            found[label].append(time.process_time() - begin)
     return {k: round(float(np.median(v)), 4) for k, v in found.items()}
 
 
@@ -347,10 +387,15 @@ def markdown(result: Mapping[str, Any]) -> str:
         f"Shipped weights: {', '.join(LEARNED)}; thresholds by grouped 5-fold: Youden "
         f"{cut['youden']:.3f} (finds {cut['youden_sensitivity']:.0%} of the supported and "
         f"{cut['youden_specificity']:.0%} of the others), precision {cut['precise_is']:.0%} from "
-        f"{cut['precise']:.3f} on ({cut['precise_recall']:.0%} of the supported).",
+        f"{cut['precise']:.3f} on ({cut['precise_recall']:.0%} of the supported). A sentence is "
+        f"marked below {cut['mark']:.3f}: {cut['mark_of_faithful'][0]:.0%} of "
+        f"{cut['mark_of_faithful'][1]} sentences of answers that all three graded 4 are, and "
+        f"{cut['mark_of_unfaithful'][0]:.0%} of {cut['mark_of_unfaithful'][1]} of answers graded 2 "
+        "or less on average, not all of whose sentences are wrong.",
         "",
-        f"An answer of mtRAG against its passages, median of 25: {seconds['cold']:.2f} s with the "
-        f"passages to read, {seconds['known']:.2f} s where their vectors are kept.",
+        "An answer of mtRAG against its passages, median of 25, CPU seconds: "
+        f"{seconds['cold']:.2f} with the passages to read, {seconds['known']:.2f} where their "
+        "vectors are kept.",
         "",
     ]
     return "\n".join(lines)
@@ -370,7 +415,10 @@ def main() -> None:
         features_of(every[name], asked.cache / f"{name}.jsonl")
         every[name] = [c for c in every[name] if c.rows]
     learned = [c for n in LEARNED for c in every[n]]
-    cuts = thresholds(learned)
+    swaps = {n: list(altered(every[n])) for n in LEARNED}
+    every_swap = [c for n in LEARNED for c in swaps[n]]
+    features_of(every_swap, asked.cache / f"{ALTERED}.jsonl")
+    cuts = thresholds(learned, every_swap)
     commit, changed = git_state()
     made = {
         "command": "python benchmarks/judge.py --data ../shared/data",
@@ -385,13 +433,13 @@ def main() -> None:
             "encoder": MINILM_SHA256,
             "learned_from": {n: len(every[n]) for n in LEARNED},
             "thresholds": cuts,
-            "model": fitted(learned).to_dict(),
+            "model": fitted([*learned, *every_swap]).to_dict(),
         }
         path = Path(grounding.__file__).with_name("grounding.json")
         path.write_text(json.dumps(shipped, indent=1) + "\n", "utf-8")
     result = {
         "made": made,
-        "sets": report(every),
+        "sets": report(every, swaps),
         "thresholds": cuts,
         "latency": latency(asked.data),
     }

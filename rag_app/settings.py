@@ -118,6 +118,11 @@ class Settings(BaseSettings):
         description="also search for corrected spelling; auto: short questions by the LLM, too, "
         "where the generator is openai",
     )
+    unsupported: Literal["mark", "drop", "off"] = Field(
+        "mark",
+        description="sentences of an LLM that its sources do not support: marked as not found in "
+        "the sources; drop: left out, and the answer comes in one piece; off: not looked for",
+    )
     context_tokens: int = Field(
         1500, ge=50, description="tokens of passages that are answered from"
     )

@@ -17,6 +17,7 @@ from rag_app.ask.scorer import reranker_for, scorer_for
 from rag_app.ask.searched import Searched
 from rag_app.errors import RequestOverError
 from rag_app.generate.answer import Answer, Generator, refusal
+from rag_app.generate.checked import Checker
 from rag_app.generate.closeness import TokenReader
 from rag_app.generate.context import build_context
 from rag_app.generate.errors import GeneratorError
@@ -213,8 +214,10 @@ class Pipeline:
                 limits=limits,
             )
             asked = time.perf_counter()
+            check = self._checker if isinstance(writer, Writer) else None
+            whole = check is not None and check.drop  # what was given cannot be taken back
             try:
-                if pieces:
+                if pieces and not whole:
                     for event in writer.stream(searched.told, context):
                         if isinstance(event, Answer):
                             written = event
@@ -226,6 +229,11 @@ class Pipeline:
             except GeneratorError as exc:
                 error, exit_code, written = str(exc), exc.exit_code, exc.said
             timings["generate"] = _since(asked)
+            if written is not None and check is not None:
+                written = check(written, context)
+                timings["check"] = _since(asked) - timings["generate"]
+                if pieces and whole:
+                    yield written.text
         else:
             written = refusal(writer.mode)
             if pieces:
@@ -292,6 +300,13 @@ class Pipeline:
         """The LLM, where the answer is written by one: only then a question leaves the machine."""
         found = self._generator(generator)
         return found if isinstance(found, Writer) else None
+
+    @cached_property
+    def _checker(self) -> Checker | None:
+        how, store = self.settings.unsupported, self.store
+        if how == "off":
+            return None
+        return Checker.over(store.embedder, store.token_store, drop=how == "drop")
 
     @cached_property
     def _spelling(self) -> Spelling:

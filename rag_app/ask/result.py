@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rag_app.ask.interleaved import Interleaved
@@ -76,6 +76,11 @@ class AnswerResult:
         return self.status == "answered" and self.outcome.band is Band.WEAK
 
     @property
+    def unsupported(self) -> list[dict[str, Any]]:
+        """Sentences of the answer that were not found in its sources, as plain data."""
+        return [] if self.answer is None else [asdict(u) for u in self.answer.unsupported]
+
+    @property
     def passages(self) -> tuple[Passage, ...]:
         """What the reranker kept, also when the generator failed."""
         return self.outcome.kept
@@ -103,6 +108,7 @@ class AnswerResult:
             "answer": None if answer is None else answer.text,
             "mode": None if answer is None else answer.mode,
             "sources": [] if answer is None else [s.to_dict() for s in answer.sources],
+            "unsupported": self.unsupported,
             "passages": [passage_row(p) for p in self.passages],
             "nearest_topics": list(self.nearest_topics),
             "error": self.error if self.error else None,
@@ -156,6 +162,10 @@ class AnswerResult:
             )
         if answer.weak_citations:
             found.append(f"Citations without a word in common: {answer.weak_citations}")
+        found.extend(
+            f"Not found in the sources ({u.probability:.2f}): {u.text}" for u in answer.unsupported
+        )
+        found.extend(f"Note: {note}" for note in answer.notes)
         return found
 
     def trace(self) -> dict[str, Any]:
@@ -195,6 +205,8 @@ class AnswerResult:
                 "left_out": answer.left_out,
                 "removed_citations": answer.removed_citations,
                 "weak_citations": answer.weak_citations,
+                "unsupported": self.unsupported,
+                "notes": list(answer.notes),
             },
             "error": self.error if self.error else None,
             "timings_ms": {k: round(v, 3) for k, v in self.timings_ms.items()},

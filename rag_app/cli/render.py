@@ -51,6 +51,8 @@ def print_result(result: AnswerResult, *, trace: bool | None = None) -> None:
 
 def print_evidence(result: AnswerResult, *, trace: bool | None = None) -> None:
     """What belongs below the answer's text."""
+    for sentence in result.unsupported:
+        typer.echo(f"\nNot found in the sources: {sentence['text']}")
     if result.status == "refused" and result.nearest_topics:
         typer.echo("")
         typer.echo("The closest topics are:")

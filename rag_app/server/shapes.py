@@ -18,8 +18,17 @@ from rankgate.outcome import Outcome
 from rankgate.types import Passage
 
 _SCORES = ("dense", "bm25", "fused", "raw_score", "relevance_score", "before", "after", "dropped")
+_OF_SENTENCE = ("start", "end", "text")
 # Of a kept answer; whatever else stands in it, now or in an older version's, is for evaluators.
-_OF_ANSWER = ("mode", "sources", "nearest_topics", "searched_for", "also_searched", "error")
+_OF_ANSWER = (
+    "mode",
+    "sources",
+    "unsupported",
+    "nearest_topics",
+    "searched_for",
+    "also_searched",
+    "error",
+)
 _OF_OUTCOME = ("status", "degraded", "degraded_reason", "band")
 
 
@@ -88,6 +97,7 @@ def answer_shape(result: AnswerResult, principal: Principal) -> dict[str, Any]:
         "sources": []
         if answer is None
         else [source_shape(s, names.get(s.chunk_id, ""), principal) for s in answer.sources],
+        "unsupported": [{k: u[k] for k in _OF_SENTENCE} for u in result.unsupported],
         "nearest_topics": list(result.nearest_topics),
         "searched_for": result.outcome.query,
         "also_searched": [{"text": a.text, "why": a.why} for a in result.searched.others],

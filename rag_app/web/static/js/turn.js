@@ -45,6 +45,10 @@ export class Turn {
     this.sources(shape.sources ?? []);
     const retrieval = shape.retrieval ?? {};
     this.part("weak").hidden = refused || retrieval.band !== "weak";
+    const unsupported = (shape.unsupported ?? []).map((sentence) => sentence.text);
+    this.part("unsupported").hidden = refused || unsupported.length === 0;
+    const said = unsupported.map((text) => `\u201c${text}\u201d`).join(" ");
+    this.part("unsupported").querySelector("span").textContent = `Not found in the sources: ${said}`;
     this.part("degraded").hidden = !retrieval.degraded;
     if (retrieval.degraded) {
       const why = reason(retrieval.degraded_reason ?? "");
