@@ -68,6 +68,26 @@ def diagnose(settings: Settings) -> list[Check]:
     return found
 
 
+def mend(settings: Settings) -> Iterator[Check]:
+    """Bring a damaged manifest back; the indexes follow when the store is opened.
+
+    Raises:
+        StoreLockedError: the data folder is in use.
+    """
+    from rag_app.index.lock import DataLock
+    from rag_app.index.manifest_copy import repair_manifest
+
+    if not settings.data_dir.is_dir():
+        return
+    lock = DataLock(settings.data_dir, wait_s=2.0)
+    try:
+        done = repair_manifest(settings.data_dir)
+    finally:
+        lock.release()
+    detail = "nothing to repair: the manifest is sound" if done is None else done
+    yield Check(name="repair", verdict="ok" if done is None else "note", detail=detail)
+
+
 def _versions(settings: Settings) -> Iterator[Check]:
     there, missing = [f"Python {platform.python_version()}"], []
     for package in _PACKAGES:
@@ -172,8 +192,14 @@ def _index(settings: Settings) -> Iterator[Check]:
     if not os.access(folder, os.W_OK):
         detail = f"{folder} cannot be written to; ingesting would fail"
         yield Check(name="index", verdict="problem", detail=detail)
+    from rag_app.index.manifest_copy import MANIFEST, quick_check
     from rag_app.index.store import Store
 
+    for path in sorted(folder.rglob("*.sqlite")):
+        if (found := quick_check(path)) != "ok":
+            how = " `rankgate doctor --repair` mends it." if path.name == MANIFEST else ""
+            detail = f"{path} is damaged: {found}.{how}"
+            yield Check(name="files", verdict="problem", detail=detail)
     with Store.open(settings) as store:
         yield from _contents(settings, store)
 

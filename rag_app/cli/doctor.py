@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
@@ -18,15 +19,23 @@ _COLOURS = {"ok": typer.colors.GREEN, "note": typer.colors.YELLOW, "problem": ty
 
 def doctor(
     as_json: JsonOption = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Put a damaged manifest aside and bring back the copy of the last ingestion. "
+            "Documents, uploads, conversations and keys are never touched.",
+        ),
+    ] = False,
     *,
     where: Where,
 ) -> None:
-    """Check versions, models, settings, policy and index; changes nothing, fetches nothing."""
+    """Check versions, models, settings, policy and index; without --repair changes nothing."""
     settings = where.settings()
     with busy("Looking"):
-        from rag_app.cli.checks import diagnose
+        from rag_app.cli.checks import diagnose, mend
 
-        checks = diagnose(settings)
+        checks = [*(mend(settings) if repair else ()), *diagnose(settings)]
     healthy = all(c.verdict != "problem" for c in checks)
     if as_json:
         print_json({"healthy": healthy, "checks": [asdict(c) for c in checks]})

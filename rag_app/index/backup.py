@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from rag_app.errors import StoreError
+from rag_app.index.manifest_copy import COPY, MANIFEST, copy_database
 from rankgate.errors import InputError
 
-_MANIFEST = "manifest.sqlite"
 # Made again by whoever opens the copy, or only of this machine.
-_LEFT_OUT = frozenset({"chroma", "bm25", "lock", "lock.pid"})
+_LEFT_OUT = frozenset({"chroma", "bm25", "lock", "lock.pid", COPY})
 _VECTORS = "tokens"
 
 
@@ -47,8 +46,8 @@ def back_up(data_dir: Path, target: Path, *, vectors: bool = True) -> Backup:
         InputError: `data_dir` is no data folder; `target` is there already, or inside of it.
         StoreError: something cannot be read or written, or is damaged.
     """
-    if not (data_dir / _MANIFEST).is_file():
-        raise InputError(f"{data_dir} is no data folder: it has no {_MANIFEST}")
+    if not (data_dir / MANIFEST).is_file():
+        raise InputError(f"{data_dir} is no data folder: it has no {MANIFEST}")
     if target.exists():
         raise InputError(f"{target} is there already; name a folder that is not")
     if target.resolve().is_relative_to(data_dir.resolve()):
@@ -98,12 +97,4 @@ def _copy(source: Path, target: Path) -> None:
             if source.exists():
                 raise
         return
-    target.touch(mode=source.stat().st_mode & 0o777)
-    with (
-        closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as original,
-        closing(sqlite3.connect(target)) as copy,
-    ):
-        original.backup(copy)
-        verdict = str(copy.execute("PRAGMA quick_check").fetchone()[0])
-    if verdict != "ok":
-        raise StoreError(f"{source} is damaged ({verdict}); there is no copy")
+    copy_database(source, target)

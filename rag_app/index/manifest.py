@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rag_app.errors import StoreError, UnknownDocumentError
+from rag_app.index.manifest_copy import keep_copy, worded
 from rag_app.index.page_starts import SCHEMA as _PAGES
 from rag_app.index.page_starts import forget_pages, page_turns, write_pages
 from rag_app.index.records import CollectionRecord, DocumentRecord, Entry, Passage, chunk_row
@@ -82,35 +83,43 @@ class Manifest:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
-        try:
+        with worded(path):
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        except sqlite3.Error as exc:
-            raise StoreError(f"the manifest {path} cannot be opened: {exc}") from exc
         try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            # FULL: a document noted as indexed stays so through a power cut.
-            self._db.execute("PRAGMA synchronous=FULL")
-            found = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-            if found not in (0, *_MIGRATIONS, _VERSION):
-                raise StoreError(
-                    f"the manifest {path} has version {found}, this rankgate reads {_VERSION}. "
-                    f"Install the rankgate that wrote it, or delete {path.parent} and ingest again."
-                )
-            with self._transaction():
-                for version in range(found, _VERSION) if found else ():
-                    self._db.execute(_MIGRATIONS[version])
-                    self._db.execute(f"PRAGMA user_version={version + 1}")
-            self._db.executescript(_SCHEMA + _PAGES)
-            self._db.execute(f"PRAGMA user_version={_VERSION}")
-        except sqlite3.Error as exc:
-            self._db.close()
-            raise StoreError(
-                f"the manifest {path} is damaged ({exc}). Delete {path.parent} and run "
-                "`rankgate ingest` again; your files are untouched."
-            ) from exc
+            with worded(path):
+                self._prepare()
         except StoreError:
             self._db.close()
             raise
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        # FULL: a document noted as indexed stays so through a power cut.
+        self._db.execute("PRAGMA synchronous=FULL")
+        found = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        if found not in (0, *_MIGRATIONS, _VERSION):
+            raise StoreError(
+                f"the manifest {self.path} has version {found}, this rankgate reads {_VERSION}. "
+                "Install the rankgate that wrote it, or name another data folder and ingest again."
+            )
+        with self._transaction():
+            for version in range(found, _VERSION) if found else ():
+                self._db.execute(_MIGRATIONS[version])
+                self._db.execute(f"PRAGMA user_version={version + 1}")
+        self._db.executescript(_SCHEMA + _PAGES)
+        self._db.execute(f"PRAGMA user_version={_VERSION}")
+        self._unchanged = self._db.total_changes
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was written since it was opened, or since `keep_copy`."""
+        return self._db.total_changes != self._unchanged
+
+    def keep_copy(self) -> None:
+        """Keep a verified copy beside it, by which `rankgate doctor --repair` mends it."""
+        with self._lock:
+            self._unchanged = self._db.total_changes
+        keep_copy(self.path.parent)
 
     def close(self) -> None:
         """Close the file; closing twice does nothing."""
@@ -119,17 +128,18 @@ class Manifest:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, worded(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk has rolled it back already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def _all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._lock:
+        with self._lock, worded(self.path):
             return self._db.execute(sql, values).fetchall()
 
     # Collections
@@ -337,7 +347,7 @@ class Manifest:
                 *part,
             )
             paged = [row[0] for row in rows if row[6] is not None]
-            with self._lock:
+            with self._lock, worded(self.path):
                 turns = page_turns(self._db, collection, paged)
             found.update((row[0], Passage.of_row(row, turns.get(row[0], ()))) for row in rows)
         return found

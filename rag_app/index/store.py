@@ -309,6 +309,10 @@ class Store:
         self.manifest.set_settled(self.collection, made_for)
         self._record = replace(self._record, dirty=False)
 
+    def keep_copy(self, *, after_s: float) -> None:
+        """Keep a copy of the manifest that `rankgate doctor --repair` can bring back."""
+        self._folder.keep_copy(after_s=after_s)
+
     @property
     def _bm25_folder(self) -> Path:
         return self.data_dir / "bm25" / self.collection

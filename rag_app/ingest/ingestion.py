@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # A file changed this shortly before it was read may change again within the same tick of the
 # file system's clock, so its time proves nothing.
 _FRESH_NS = 2_000_000_000
+# A store that stays open has its manifest copied this often, and when it is closed.
+_COPY_S = 600.0
 _ENGLISH_ONLY = (
     "not in English, the one language that all-MiniLM-L6-v2 reads: passages are found by their "
     "words alone, not by their meaning; embedder_path names another encoder"
@@ -94,7 +96,9 @@ def ingest_into(
     """
     started = time.perf_counter()
     store.check_chunking()
-    return _Ingestion(store, walk(paths), progress).run(started)
+    report = _Ingestion(store, walk(paths), progress).run(started)
+    store.keep_copy(after_s=_COPY_S)
+    return report
 
 
 def _nothing(found: Walk) -> NothingToIngestError:

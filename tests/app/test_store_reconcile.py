@@ -2,15 +2,19 @@
 
 import json
 import logging
+import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import ingest_files as files
 import numpy as np
 import pytest
 
 from rag_app.errors import StoreError, StoreLockedError, UnknownDocumentError
+from rag_app.index.manifest_copy import repair_manifest, worded
 from rag_app.index.store import Store
 from rag_app.ingest.ingestion import ingest
 from rankgate.encoders import packed
@@ -231,14 +235,67 @@ def test_pending_documents_are_finished(filled, settings, embedder, tmp_path):
     assert look(settings, embedder) == filled
 
 
-def test_a_damaged_manifest_says_what_to_do(settings, embedder, filled):
-    for path in settings.data_dir.glob("manifest.sqlite*"):
-        path.write_bytes(b"garbage" * 999)
-    with pytest.raises(StoreError, match=r"damaged.*ingest"):
-        Store.open(settings, embedder=embedder)
-    # The lock is free again.
-    with pytest.raises(StoreError, match="damaged"):
-        Store.open(settings, embedder=embedder, wait_s=0.1)
+def zeros(path):
+    path.write_bytes(b"\0" * path.stat().st_size)
+
+
+def half(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def middle(path):
+    whole = bytearray(path.read_bytes())
+    whole[8192:40960] = os.urandom(32768)
+    path.write_bytes(whole)
+
+
+def another(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("how", [zeros, half, middle, another])
+def test_a_damaged_manifest_is_brought_back(settings, embedder, filled, how):
+    """Once its whole folder was to be deleted, with uploads, conversations and keys."""
+    keys = settings.data_dir / "keys.sqlite"
+    keys.write_bytes(b"not to be touched")
+    how(settings.data_dir / "manifest.sqlite")
+    with pytest.raises(StoreError, match=r"doctor --repair|rights") as told:
+        look(settings, embedder)
+    assert "elete" not in str(told.value)
+    said = repair_manifest(settings.data_dir)
+    assert said is not None and said.endswith("the copy of the last ingestion is in its place")
+    assert look(settings, embedder) == filled
+    assert repair_manifest(settings.data_dir) is None
+    assert keys.read_bytes() == b"not to be touched"
+
+
+@pytest.mark.parametrize("how", [lambda path: path.unlink(), lambda path: os.truncate(path, 0)])
+def test_a_lost_manifest_comes_back_by_itself(settings, embedder, filled, how, caplog):
+    how(settings.data_dir / "manifest.sqlite")
+    assert look(settings, embedder) == filled
+    assert "was lost" in caplog.text
+
+
+def test_a_damaged_manifest_without_a_copy_is_put_aside(settings, embedder, filled):
+    zeros(settings.data_dir / "manifest.sqlite")
+    (settings.data_dir / "manifest.copy.sqlite").write_bytes(b"damaged too")
+    assert "no sound copy" in str(repair_manifest(settings.data_dir))
+    assert look(settings, embedder)["documents"] == []
+    assert list(settings.data_dir.glob("manifest.sqlite.damaged-*"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"), [("max_page_count = 1", "disk is full"), ("query_only = 1", "rights")]
+)
+def test_a_full_or_read_only_disk_is_not_called_damage(tmp_path, limit, said):
+    path = tmp_path / "m.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("CREATE TABLE t (x)")
+        db.execute(f"PRAGMA {limit}")
+        with pytest.raises(StoreError, match=said) as told, worded(path):
+            db.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    assert "repair" not in str(told.value) and "damaged" not in str(told.value)
 
 
 def test_a_manifest_of_a_later_version_is_left_alone(settings, embedder, filled):
