@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -33,12 +33,14 @@ CREATE INDEX IF NOT EXISTS uses_at ON uses (at);
 _FRESH_S = 60.0  # a use is written down once a minute: reading shall stay reading
 _EVICTED = 64
 _log = logging.getLogger("rankgate")
+_Answer = TypeVar("_Answer")
 
 
 class TokenStore:
     """Vectors by content: the key is a hash of the text, so a stale entry cannot be read.
 
-    98 bytes a token at 384 dimensions, see `packing`. A cache: it can be deleted at any time.
+    98 bytes a token at 384 dimensions, see `packing`. A cache: it can be deleted at any time, and
+    one that is damaged is thrown away with a warning.
 
     Args:
         encoder: name and hash of the encoder; a store of another encoder is emptied, with a
@@ -71,24 +73,58 @@ class TokenStore:
         self._clock = clock
         self._lock = threading.Lock()
         try:
-            # Vectors tell what a text says, so they are their owner's alone; SQLite gives the
-            # files beside it the same mode.
-            self.path.touch(mode=0o600)
-            self._db = sqlite3.connect(self.path, check_same_thread=False)
-            # Of a new file: a passage ends in half an empty page, which would be 2 KB.
-            self._db.execute("PRAGMA page_size=1024")
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
-            row = self._db.execute("SELECT value FROM meta WHERE name='encoder'").fetchone()
-            if row is None or row[0] != encoder:
-                self._empty(None if row is None else row[0])
-            self._pack_whole_vectors()
+            try:
+                self._open()
+            except sqlite3.DatabaseError as exc:
+                self._open_anew(exc)
         except (sqlite3.Error, OSError) as exc:
             raise ConfigError(
                 f"the token store {self.path} cannot be opened ({exc}). It is only a cache: "
                 "delete the file, and it is filled again."
             ) from exc
+
+    def _open(self) -> None:
+        # Vectors tell what a text says, so they are their owner's alone; SQLite gives the
+        # files beside it the same mode.
+        self.path.touch(mode=0o600)
+        self._db = sqlite3.connect(self.path, check_same_thread=False)
+        # Of a new file: a passage ends in half an empty page, which would be 2 KB.
+        self._db.execute("PRAGMA page_size=1024")
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(_SCHEMA)
+        row = self._db.execute("SELECT value FROM meta WHERE name='encoder'").fetchone()
+        if row is None or row[0] != self.encoder:
+            self._empty(None if row is None else row[0])
+        self._pack_whole_vectors()
+
+    def _open_anew(self, exc: sqlite3.DatabaseError) -> None:
+        """Throw away a damaged file; what is no damage (locked, full, read-only) is raised."""
+        if isinstance(exc, sqlite3.OperationalError) and not self.path.is_dir():
+            raise exc
+        _log.warning(
+            "the token store %s is damaged (%s): it is thrown away, and filled again as texts "
+            "are read",
+            self.path,
+            exc,
+        )
+        with contextlib.suppress(AttributeError, sqlite3.Error):  # it may never have been opened
+            self._db.close()
+        for end in ("", "-wal", "-shm"):
+            file = self.path.with_name(self.path.name + end)
+            if file.is_dir():  # somebody's, so it is not deleted
+                file.replace(file.with_name(f"{file.name}.aside"))
+            file.unlink(missing_ok=True)
+        self._open()
+
+    def _sound(self, ask: Callable[[], _Answer]) -> _Answer:
+        """The answer, of an empty file where this one turns out to be damaged."""
+        with self._lock:
+            try:
+                return ask()
+            except sqlite3.DatabaseError as exc:
+                self._open_anew(exc)
+                return ask()
 
     @classmethod
     def in_folder(
@@ -168,18 +204,23 @@ class TokenStore:
     def put_many(self, vectors: Mapping[str, TokenVectors | PackedVectors]) -> None:
         """Keep the vectors of these texts."""
         rows = [_row(self._key(t), v) for t, v in vectors.items()]
-        with self._lock, self._db:
-            self._keep(rows)
-            if self.max_bytes is not None:
-                self._use([row[0] for row in rows])
-                self._evict(self.max_bytes)
+
+        def put() -> None:
+            with self._db:
+                self._keep(rows)
+                if self.max_bytes is not None:
+                    self._use([row[0] for row in rows])
+                    self._evict(self.max_bytes)
+
+        self._sound(put)
 
     def get_many(self, texts: Sequence[str]) -> dict[str, PackedVectors]:
         """The vectors that are known, by text; unknown texts are absent."""
         keys = {self._key(t): t for t in texts}
-        found: dict[str, PackedVectors] = {}
         listed = list(keys)
-        with self._lock:
+
+        def get() -> dict[str, PackedVectors]:
+            found: dict[str, PackedVectors] = {}
             for start in range(0, len(listed), 500):
                 part = listed[start : start + 500]
                 marks = ",".join("?" * len(part))
@@ -198,7 +239,9 @@ class TokenStore:
                     )
                 if self.max_bytes is not None:
                     self._use_again(part, marks)
-        return found
+            return found
+
+        return self._sound(get)
 
     def _use(self, keys: Iterable[bytes]) -> None:
         now = self._clock()
@@ -238,25 +281,33 @@ class TokenStore:
         """The texts that are not known, each once, in order; no vector is read."""
         keys = {self._key(t): t for t in texts}
         listed = list(keys)
-        with self._lock:
+
+        def known() -> set[bytes]:
+            found: set[bytes] = set()
             for start in range(0, len(listed), 500):
                 part = listed[start : start + 500]
                 marks = ",".join("?" * len(part))
                 cursor = self._db.execute(f"SELECT key FROM packed WHERE key IN ({marks})", part)
-                for (key,) in cursor.fetchall():
-                    del keys[key]
-        return list(keys.values())
+                found.update(key for (key,) in cursor)
+            return found
+
+        there = self._sound(known)
+        return [text for key, text in keys.items() if key not in there]
 
     def delete_texts(self, texts: Sequence[str]) -> None:
         """Forget these texts."""
-        with self._lock, self._db:
-            self._db.executemany(
-                "DELETE FROM packed WHERE key = ?", [(self._key(t),) for t in texts]
-            )
+
+        def delete() -> None:
+            with self._db:
+                self._db.executemany(
+                    "DELETE FROM packed WHERE key = ?", [(self._key(t),) for t in texts]
+                )
+
+        self._sound(delete)
 
     def __len__(self) -> int:
-        with self._lock:
-            return int(self._db.execute("SELECT count(*) FROM packed").fetchone()[0])
+        count = "SELECT count(*) FROM packed"
+        return self._sound(lambda: int(self._db.execute(count).fetchone()[0]))
 
     def close(self) -> None:
         """Close the file; closing twice does nothing."""
