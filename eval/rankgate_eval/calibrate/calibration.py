@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rankgate.decide.section import Section
+from rankgate.decide.sufficiency import OFF
 from rankgate.errors import InputError, PolicyError, ProfileMismatchError
+from rankgate.judge.reading import load_reader
 from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.retrieve import DEFAULT_K
 from rankgate.scorers import Scorer
+from rankgate.scorers.build import MEASURED
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.confirm import fit_checked
 from rankgate_eval.calibrate.fit import PARTS
@@ -30,6 +33,8 @@ from rankgate_eval.calibrate.record import (
     plain_data,
     reranker_numbers,
 )
+from rankgate_eval.calibrate.rows import Row
+from rankgate_eval.calibrate.sufficiency import fit_sufficiency
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.fingerprint import fingerprint, question_marks
 from rankgate_eval.negatives.unanswerable import REMOVED, Question
@@ -91,6 +96,7 @@ def calibrate(
     command: str = "rankgate_eval.calibrate.calibrate(...)",
     notes: Sequence[str] = (),
     tell: Report | None = None,
+    sufficiency: str = OFF,
 ) -> Calibration:
     """Fit a policy on half of a split's document groups, and confirm each part on the other half.
 
@@ -117,6 +123,8 @@ def calibrate(
         embedder: name of the model that made the system's vectors, where it cannot say.
         command: how this was called, for the record.
         notes: what a reader should know already.
+        sufficiency: who reads question and passages: `bundled`, `cross-encoder:NAME`, ...; `off`:
+            nobody, and the floor reads the best probability alone.
 
     Raises:
         InputError: no such split, no judged query, or an argument out of range.
@@ -151,7 +159,14 @@ def calibrate(
         tell=tell,
     )
     return fit_material(
-        data, material, options=options, base=base, command=command, notes=notes, tell=tell
+        data,
+        material,
+        options=options,
+        base=base,
+        command=command,
+        notes=notes,
+        tell=tell,
+        sufficiency=sufficiency,
     )
 
 
@@ -164,6 +179,7 @@ def fit_material(
     command: str = "rankgate_eval.calibrate.fit_material(...)",
     notes: Sequence[str] = (),
     tell: Report | None = None,
+    sufficiency: str = OFF,
 ) -> Calibration:
     """The second half of `calibrate`: fit and check on what `read_material` has read.
 
@@ -173,6 +189,7 @@ def fit_material(
         base: as in `calibrate`.
         command: as in `calibrate`.
         notes: as in `calibrate`.
+        sufficiency: as in `calibrate`.
 
     Raises:
         PolicyError: `base` does not fit the scorer.
@@ -205,6 +222,7 @@ def fit_material(
             obstacle = str(exc)
     shaped = replace(original, k=k, top_n=options.top_n, fusion=fusion, profile=profile)
     parts, section = parts_of(judgement, obstacle, shaped, material.scorer.scale)
+    parts, section = _with_sufficiency(parts, section, reading.rows, sufficiency, options, tell)
     numbers = numbers_of(judgement, section, reading.rows, whole, reading.kind, options)
     made: dict[str, Any] = {
         "command": command,
@@ -259,6 +277,24 @@ def fit_material(
         "in_place": numbers["in_place"],
     }
     return Calibration(policy=policy, kind=reading.kind, report=plain_data(full))
+
+
+def _with_sufficiency(
+    parts: dict[str, Any],
+    section: Section,
+    rows: Sequence[Row],
+    setting: str,
+    options: FitOptions,
+    tell: Report | None,
+) -> tuple[dict[str, Any], Section]:
+    """Whether the best passages hold the answer, where that was asked for and holds."""
+    if setting == OFF:
+        return parts, section
+    reader = load_reader(setting, wrapping=MEASURED)
+    found = fit_sufficiency(rows, section, reader, setting, options, tell=tell)
+    kept = found.found is not None
+    told = {"kept": kept, "reason": found.reason, "check": found.numbers}
+    return {**parts, "sufficiency": told}, replace(section, sufficiency=found.found)
 
 
 def origin(base: Policy) -> dict[str, Any]:

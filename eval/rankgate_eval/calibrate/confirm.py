@@ -90,6 +90,7 @@ def section_of(parts: FittedParts, *, scale: str, base: Section) -> Section:
         if parts.first_stage is None
         else RelevanceModel(model=parts.first_stage.model),
         floor=parts.floor,
+        sufficiency=None,  # of other models' numbers; fitted afterwards where it is asked for
     )
 
 

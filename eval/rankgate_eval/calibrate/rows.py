@@ -58,6 +58,7 @@ class Row:
             scorer gave; without scores where it failed, so that the first stage serves the query.
         relevant: (n,) truth; all False for an unanswerable query.
         gold: relevant passages in the corpus, found or not.
+        query, candidates: the words, and what was found.
     """
 
     query_id: str
@@ -68,6 +69,8 @@ class Row:
     listed: CandidateList
     relevant: npt.NDArray[np.bool_]
     gold: int
+    query: str = ""
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def answerable(self) -> bool:
@@ -105,6 +108,7 @@ def row_of(
     *,
     gold: Collection[str],
     query_id: str = "",
+    query: str = "",
     stratum: str = ANSWERABLE,
     group: str = "",
     corpus: str = "",
@@ -135,6 +139,8 @@ def row_of(
             [stratum == ANSWERABLE and c.id in gold for c in candidates], dtype=np.bool_
         ),
         gold=len(set(gold)) if stratum == ANSWERABLE else 0,
+        query=query,
+        candidates=tuple(candidates),
     )
 
 
@@ -148,6 +154,7 @@ def pooled_row(
         None if pooled.scorer_error is not None else pooled.scores,
         gold=gold,
         query_id=pooled.query_id,
+        query=pooled.query,
         stratum=stratum,
         group=group,
     )

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from rankgate_eval.calibrate.calibration import Calibration
-from rankgate_eval.calibrate.fit import PARTS
 
 _NAMES = {
     "reranked": "relevance, reranked",
     "first_stage": "relevance, first stage",
     "gate": "gate",
     "floor": "floor",
+    "sufficiency": "sufficiency",
 }
 
 
@@ -30,7 +30,7 @@ def table_lines(found: Calibration) -> list[str]:
         f"k {report['k']}, top_n {report['top_n']}",
         "",
     ]
-    for part in PARTS:
+    for part in (name for name in _NAMES if name in report["parts"]):
         entry = report["parts"][part]
         mark = "kept" if entry["kept"] else ("base" if entry.get("from_base") else "none")
         lines.append(f"{_NAMES[part]:<24}{mark:<6}{entry['reason']}")

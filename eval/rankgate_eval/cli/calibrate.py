@@ -73,6 +73,13 @@ def calibrate_data(
     ] = 0.05,
     confidence: Annotated[float, typer.Option(help="Of the bound on false refusals.")] = 0.95,
     prior: PriorOption = None,
+    sufficiency: Annotated[
+        str,
+        typer.Option(
+            help="Who reads question and passages where the floor is unsure: bundled, "
+            "cross-encoder:NAME, or off.",
+        ),
+    ] = "off",
     base: Annotated[
         Path | None,
         typer.Option(help="Policy whose other sections are kept; without it the default one."),
@@ -132,6 +139,7 @@ def calibrate_data(
             "--max-loss": max_loss,
             "--skip-rate": skip_rate,
             "--prior": prior,
+            "--sufficiency": None if sufficiency == "off" else sufficiency,
             "--foreign": foreign,
             "--unanswerable": unanswerable,
         }
@@ -198,6 +206,7 @@ def calibrate_data(
                 false_refusals=false_refusals,
                 confidence=confidence,
                 prior=prior,
+                sufficiency=sufficiency,
                 folds=folds,
                 seed=seed,
                 limit=limit,

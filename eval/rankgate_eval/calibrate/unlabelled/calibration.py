@@ -112,7 +112,8 @@ def calibrate_unlabelled(
     profile = profile_under(scorer, stage, embedder)
     seen = kind_of(c for pooled in pool.values() for c in pooled.candidates)
     whole, original = base_section(base, seen if kind is None else kind, profile)
-    shaped = replace(original, top_n=top_n)
+    # The base's sufficiency would stand before the floor that is fitted here.
+    shaped = replace(original, top_n=top_n, sufficiency=None)
     # What each path holds for best: without it nothing answers the question any more, as far as
     # anybody knows who has no label.
     best: dict[str, dict[str, int]] = {}
