@@ -30,7 +30,8 @@ def identity(thing: Any) -> str:
     inner: Any = thing
     bound = False
     while isinstance(inner, functools.partial):
-        inner, bound = inner.func, bound or bool(inner.args or inner.keywords)
+        bound = bound or bool(inner.args or inner.keywords)
+        inner = inner.func
     if not bound and not _is_local(inner):
         return qualified(inner)
     try:
