@@ -122,13 +122,14 @@ def depth_notes(policy: Policy, kind: FirstStageKind, k: int | None) -> tuple[st
     """A note where another number of candidates is asked for than the policy was fitted for.
 
     Args:
-        k: as the caller named it; None: the policy's own.
+        k: as the caller named it, or as many as came; None: the policy's own.
     """
     section = policy.sections.get(kind)
     fitted = section is not None and (section.reranked is not None or section.floor.active)
     if section is None or k is None or k == section.k or not fitted:
         return ()
-    return (f"k_differs: {k} candidates were asked for, the policy was fitted for {section.k}",)
+    more = "; let the first stage give more" if k < section.k else ""
+    return (f"k_differs: {k} candidates, and the policy was fitted for {section.k}{more}",)
 
 
 def check_when_loaded(scorer: Scorer, policy: Policy, kinds: Iterable[FirstStageKind]) -> None:

@@ -12,13 +12,13 @@ from rankgate.adapters.token_cache import TokenCacheLike
 from rankgate.deadline import Deadline
 from rankgate.decide.gate import Action
 from rankgate.errors import InputError
+from rankgate.live.question_log import QuestionLog
 from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.reranker import Request, Reranker
 from rankgate.types import Candidate, FirstStageKind
 
 __all__ = [
-    "PARTS",
     "CallSettings",
     "FirstStage",
     "FirstStageLike",
@@ -26,9 +26,6 @@ __all__ = [
     "as_count",
     "candidates_wanted",
 ]
-
-# Those of a constructor's arguments that the reranker is made of.
-PARTS = ("scorer", "policy", "reranker", "profile", "embedder", "lexicon", "token_cache")
 
 
 class FirstStage(Protocol):
@@ -65,6 +62,9 @@ class RerankerSettings(TypedDict, total=False):
         token_cache: where the default scorer keeps what it has read of passages: a folder; True,
             the default: `rankgate` in the user's cache folder, or as RANKGATE_TOKEN_CACHE says;
             False: nowhere.
+        question_log: a file that gets each question with what became of it, for `rankgate
+            calibrate --from-log`; or a `QuestionLog`. It holds the questions' words, so the
+            default is none.
     """
 
     scorer: ScorerLike | None
@@ -74,6 +74,7 @@ class RerankerSettings(TypedDict, total=False):
     embedder: str | None
     lexicon: Collection[str] | None
     token_cache: TokenCacheLike
+    question_log: QuestionLog | str | Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,10 +22,15 @@ class Found(Generic[Item]):
         items: the documents or nodes that they were made from, in the same order; None: there
             are none.
         extras: further metadata keys for each, in the same order; None: there are none.
+        depth: how many the first stage was asked for, or gave, where that is not the policy's
+            number; None: it is, or nobody can say.
+        session: the conversation that the query belongs to, where something says it.
         notes: what the reader of the outcome should know.
     """
 
     candidates: list[Candidate]
     items: Sequence[Item] | None = None
     extras: Sequence[Mapping[str, Any]] | None = None
+    depth: int | None = None
+    session: str | None = None
     notes: tuple[str, ...] = ()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, Self
 
+from rankgate.adapters.arguments import RerankerSettings
 from rankgate.adapters.as_scorer import ScorerLike, as_scorer
 from rankgate.adapters.embedders import known_profile
+from rankgate.adapters.found import Found
+from rankgate.adapters.scores import ScoreReader
 from rankgate.adapters.token_cache import TokenCacheLike, token_cache_folder
 from rankgate.adapters.warming import Warming, kept_tokens, warm
 from rankgate.describe import Description
@@ -19,6 +23,7 @@ from rankgate.encoders import SharedTokens, TokenEncoder
 from rankgate.encoders.locate import find_minilm
 from rankgate.errors import ConfigError, InputError
 from rankgate.fit import default_policy_for, depth_notes, embedder_notes
+from rankgate.live.question_log import QuestionLog
 from rankgate.outcome import Outcome
 from rankgate.policy import Policy
 from rankgate.profile import Profile
@@ -73,6 +78,9 @@ class RerankerParts:
         lexicon: words that the corpus contains.
         kind: which first-stage scores the candidates carry; None: seen from each query's.
         found: what the first stage itself says of its embedder and space.
+        scores: reads what the scores of the first stage are; None: nothing does.
+        question_log: keeps each question and what became of it, or the file to keep them in;
+            None: nothing is kept.
         token_cache: where late interaction keeps the token vectors of the passages that it has
             read: a folder, True (the user's cache folder) or False.
     """
@@ -85,6 +93,8 @@ class RerankerParts:
     lexicon: Collection[str] | None = None
     kind: FirstStageKind | None = None
     found: Profile | None = None
+    scores: ScoreReader | None = None
+    question_log: QuestionLog | str | Path | None = None
     token_cache: TokenCacheLike = True
 
     def check(self) -> None:
@@ -106,6 +116,11 @@ class RerankerParts:
             raise InputError(
                 "token_cache= is for a scorer that is made here, by its name or by default; "
                 f"{type(self.scorer).__name__} has its own. Give it SharedTokens as token_store="
+            )
+        if not isinstance(self.question_log, QuestionLog | str | Path | None):
+            raise InputError(
+                "question_log must be the path of a file or a QuestionLog, got "
+                f"{type(self.question_log).__name__}"
             )
         if self.embedder is not None and (not isinstance(self.embedder, str) or not self.embedder):
             raise InputError(f"embedder must be the name of a model, got {self.embedder!r}")
@@ -163,6 +178,8 @@ class LateReranker:
     def __init__(self, parts: RerankerParts) -> None:
         parts.check()
         self.parts = parts
+        log = parts.question_log
+        self.question_log = QuestionLog(file=Path(log)) if isinstance(log, str | Path) else log
         self._lock = threading.Lock()
         self._made: Reranker | None = None
         if parts.reranker is not None or parts.scorer is not None:
@@ -177,6 +194,20 @@ class LateReranker:
             actual = _of_both(parts.first_stage_profile(), usual)
             for kind in kinds:
                 policy.check_profile(kind, actual)
+
+    @classmethod
+    def taking(
+        cls,
+        settings: Mapping[str, Any],
+        kind: FirstStageKind | None,
+        *,
+        found: Profile | None = None,
+        scores: ScoreReader | None = None,
+    ) -> tuple[Self, dict[str, Any]]:
+        """One of those of a constructor's arguments that it is made of, and the others."""
+        rest = dict(settings)
+        own = {name: rest.pop(name) for name in RerankerSettings.__annotations__ if name in rest}
+        return cls(RerankerParts(kind=kind, found=found, scores=scores, **own)), rest
 
     def get(self) -> Reranker:
         """The reranker; the first call may load the default scorer (seconds)."""
@@ -198,12 +229,18 @@ class LateReranker:
     @property
     def profile(self) -> Profile:
         """What is known of the first stage; `rankgate calibrate --system` writes it down."""
-        reranker = self.parts.reranker
-        return self.parts.first_stage_profile() if reranker is None else reranker.profile
+        reranker, scores = self.parts.reranker, self.parts.scores
+        known = self.parts.first_stage_profile() if reranker is None else reranker.profile
+        space = known.space if scores is None or known.space is not None else scores.space
+        return replace(known, space=space)
 
     def describe(self) -> Description:
-        """What is active and what is off, and why; loads what is not loaded yet."""
-        return self.get().describe()
+        """What is active (gate, floor, probabilities) and what the scores are; what is off, why.
+
+        Loads what is not loaded yet.
+        """
+        said, scores = self.get().describe(), self.parts.scores
+        return said if scores is None else replace(said, notes=(*said.notes, f"scores: {scores}"))
 
     def warm(
         self,
@@ -218,14 +255,25 @@ class LateReranker:
         """
         return warm(self.get().scorer, source, progress)
 
-    def noted(self, outcome: Outcome, k: int | None, *found: str) -> Outcome:
-        """The outcome with the notes of the first stage, and of the number that was asked for.
+    def told(
+        self,
+        outcome: Outcome,
+        found: Found[Any],
+        on_outcome: Callable[[Outcome], None] | None,
+    ) -> Outcome:
+        """The outcome with its first stage's notes, once the log and the caller were told of it.
 
         Args:
-            k: candidates that the caller or the component asked for; None: the policy's number.
+            on_outcome: the caller's; what it raises reaches the caller.
         """
-        notes = (*found, *depth_notes(self.get().policy, outcome.first_stage, k))
-        return replace(outcome, notes=(*notes, *outcome.notes)) if notes else outcome
+        kind = outcome.first_stage
+        notes = (*found.notes, *depth_notes(self.get().policy, kind, found.depth))
+        noted = replace(outcome, notes=(*notes, *outcome.notes)) if notes else outcome
+        if self.question_log is not None:
+            self.question_log.add(noted, session=found.session)
+        if on_outcome is not None:
+            on_outcome(noted)
+        return noted
 
     def _build(self) -> Reranker:
         parts = self.parts

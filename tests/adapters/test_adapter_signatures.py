@@ -16,7 +16,9 @@ from rankgate.adapters.arguments import RerankerSettings
 from rankgate.adapters.as_scorer import ScorerLike
 
 PACKAGES = (langchain_rankgate, llama_rankgate)
-RERANKER = {"scorer", "policy", "reranker", "profile", "embedder", "lexicon", "token_cache"}
+RERANKER = {
+    "scorer", "policy", "reranker", "profile", "embedder", "lexicon", "token_cache", "question_log",
+}  # fmt: skip
 SHARED = {*RERANKER, "k", "top_n", "on_outcome"}
 BOTH = (langchain_rankgate.RankGateRetriever, llama_rankgate.RankGateRetriever)
 
@@ -148,6 +150,7 @@ def test_the_compressor():
         "when_refused": "empty",
         "when_degraded": "keep",
         "token_cache": True,
+        "question_log": None,
     }
     assert fields == {**parts, **own}
     assert parameters(compressor.from_policy) == {"policy": ..., "scorer": None, "**kwargs": ...}

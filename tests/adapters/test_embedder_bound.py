@@ -6,9 +6,13 @@ from types import SimpleNamespace
 
 import llamaindex_index as kit
 import pytest
+from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from langchain_core.runnables import RunnableLambda
+from llama_index.core.base.base_retriever import BaseRetriever as LlamaBase
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.retrievers import VectorIndexRetriever
+from llama_index.core.schema import NodeWithScore, TextNode
 
 from langchain_rankgate import RankGateRerank, RankGateRetriever, RankGateRunnable
 from llama_index.postprocessor.rankgate import RankGateRerank as LlamaRerank
@@ -255,7 +259,7 @@ def test_another_number_of_candidates_than_the_policys_is_noted(policies):
         )
         notes = [n for n in retriever.retrieve_outcome("t").notes if n.startswith("k_differs")]
         assert len(notes) == expected, k
-    assert "60 candidates were asked for, the policy was fitted for 50" in notes[0]
+    assert "60 candidates, and the policy was fitted for 50" in notes[0]
 
 
 @pytest.mark.parametrize(("own", "noted"), [(None, False), (4, True), (50, False)])
@@ -267,6 +271,28 @@ def test_a_stores_own_number_is_noted_like_a_callers(policies, store_of, own, no
     )
     notes = retriever.retrieve_outcome("t").notes
     assert any(n.startswith("k_differs") for n in notes) == noted, notes
+
+
+def test_fewer_than_the_policys_number_is_noted_where_nobody_could_ask_for_more(policies):
+    """A query engine's two nodes, or a retriever's four, met a policy for 50 without a word."""
+    nodes = [NodeWithScore(node=TextNode(text=f"t {i}")) for i in range(4)]
+    documents = [Document(page_content=f"t {i}") for i in range(4)]
+    told = []
+    given = {"scorer": FakeScorer(), "policy": policies.fitted, "on_outcome": told.append}
+
+    class Four(LlamaBase):
+        def _retrieve(self, query_bundle):
+            return nodes
+
+    LlamaRerank(**given).postprocess_nodes(nodes, query_str="t")
+    LlamaRetriever.from_retriever(Four(), **given).retrieve("t")
+    RankGateRerank(**given).compress_documents(documents, "t")
+    RankGateRetriever.from_retriever(RunnableLambda(lambda query: documents), **given).invoke("t")
+    noted = [[n for n in outcome.notes if n.startswith("k_differs")] for outcome in told]
+    wanted = "k_differs: 4 candidates, and the policy was fitted for 50; let the first stage give"
+    assert noted == [[f"{wanted} more"]] * 4
+    RankGateRerank(**given).compress_documents([], "t")
+    assert not any(n.startswith("k_differs") for n in told[-1].notes)
 
 
 # --- describe ----------------------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -12,22 +13,23 @@ from langchain_core.callbacks import (
     Callbacks,
 )
 from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation
+from pydantic import Field, PrivateAttr, SkipValidation
 
-from langchain_rankgate.documents import candidates_from_documents, documents_from_outcome
-from langchain_rankgate.settings import Force
+from langchain_rankgate.finders import FoundDocuments, found_documents
+from langchain_rankgate.settings import STRICT, Answers, session_of
 from langchain_rankgate.trace import outputs_of
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
+from rankgate.adapters.arguments import RerankerSettings
 from rankgate.adapters.as_scorer import ScorerLike
 from rankgate.adapters.late import LateReranker, RerankerParts
-from rankgate.adapters.refusal import WhenDegraded, WhenRefused
 from rankgate.adapters.token_cache import TokenCacheLike
 from rankgate.describe import Description
+from rankgate.live.question_log import QuestionLog
 
 __all__ = ["RankGateRerank"]
 
 
-class RankGateRerank(BaseDocumentCompressor):
+class RankGateRerank(Answers, BaseDocumentCompressor):
     """A document compressor, for `ContextualCompressionRetriever` or by itself.
 
     Documents are taken in the order in which they come. The result are copies, best first,
@@ -38,7 +40,6 @@ class RankGateRerank(BaseDocumentCompressor):
     With `callbacks` the call is traced as a chain run.
 
     Attributes:
-        top_n: documents to return; None: the policy's.
         dense_key: metadata key that holds each document's cosine similarity in [-1, 1]; None:
             no score of the first stage is read, and the policy's section `order` applies.
         scorer: a scorer, or its name as for `rankgate.load`; None: the default one, loaded on
@@ -49,22 +50,12 @@ class RankGateRerank(BaseDocumentCompressor):
         embedder: name of the model that the cosines under `dense_key` come from.
         lexicon: words that the corpus contains.
         token_cache: where the default scorer keeps what it has read; see `RerankerSettings`.
-        force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
-        when_refused: `empty`: no documents. `raise`: a `RefusedError`. `mark`: the documents
-            that the floor refused, with `rankgate_outcome` set to `refused`. `say`: one document
-            that says so in words, for a model to read.
-        when_degraded: `keep`: the first stage's order, marked. `raise`: a `DegradedError`.
-        on_outcome: called with each outcome before the documents are returned.
+        question_log: a file that gets each question with what became of it; likewise.
+        top_n, force, when_refused, when_degraded, on_outcome: see `Answers`.
     """
 
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True, extra="forbid", validate_assignment=True
-    )
+    model_config = STRICT
 
-    top_n: Annotated[int, Field(ge=1, strict=True)] | None = None
-    force: Force | None = None
-    when_refused: WhenRefused = "empty"
-    when_degraded: WhenDegraded = "keep"
     # Frozen: the reranker is made of them once, and a later change would go unheard.
     dense_key: str | None = Field(default=None, frozen=True)
     scorer: SkipValidation[ScorerLike | None] = Field(
@@ -76,25 +67,17 @@ class RankGateRerank(BaseDocumentCompressor):
     embedder: str | None = Field(default=None, frozen=True, exclude=True, repr=False)
     lexicon: Collection[str] | None = Field(default=None, frozen=True, exclude=True, repr=False)
     token_cache: TokenCacheLike = Field(default=True, frozen=True, exclude=True, repr=False)
-    on_outcome: Callable[[Outcome], None] | None = Field(default=None, exclude=True, repr=False)
+    question_log: QuestionLog | str | Path | None = Field(
+        default=None, frozen=True, exclude=True, repr=False
+    )
 
     _engine: LateReranker = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
         """Build the engine; touches neither network nor model."""
         kind = FirstStageKind.ORDER if self.dense_key is None else FirstStageKind.DENSE
-        self._engine = LateReranker(
-            RerankerParts(
-                reranker=self.reranker,
-                scorer=self.scorer,
-                policy=self.policy,
-                profile=self.profile,
-                embedder=self.embedder,
-                lexicon=self.lexicon,
-                token_cache=self.token_cache,
-                kind=kind,
-            )
-        )
+        own = {name: getattr(self, name) for name in RerankerSettings.__annotations__}
+        self._engine = LateReranker(RerankerParts(kind=kind, **own))
 
     @classmethod
     def from_policy(
@@ -126,12 +109,14 @@ class RankGateRerank(BaseDocumentCompressor):
             RefusedError: the query was refused, and `when_refused` is `raise`.
         """
         if callbacks is None:
-            return self._result(documents, self._rerank(documents, query))
+            found = self._found(documents, None)
+            return self.answer(self._engine, found, self._rerank(found, query))
         manager = CallbackManager.configure(inheritable_callbacks=callbacks)
         run = manager.on_chain_start(None, _inputs(documents, query), name="RankGateRerank")
         try:
-            outcome = self._rerank(documents, query)
-            result = self._result(documents, outcome)
+            found = self._found(documents, run.metadata)
+            outcome = self._rerank(found, query)
+            result = self.answer(self._engine, found, outcome)
         except BaseException as exc:
             run.on_chain_error(exc)
             raise
@@ -146,38 +131,33 @@ class RankGateRerank(BaseDocumentCompressor):
     ) -> list[Document]:
         """`compress_documents` without blocking the event loop."""
         if callbacks is None:
-            return self._result(documents, await self._arerank(documents, query))
+            found = self._found(documents, None)
+            return self.answer(self._engine, found, await self._arerank(found, query))
         manager = AsyncCallbackManager.configure(inheritable_callbacks=callbacks)
         run = await manager.on_chain_start(None, _inputs(documents, query), name="RankGateRerank")
         try:
-            outcome = await self._arerank(documents, query)
-            result = self._result(documents, outcome)
+            found = self._found(documents, run.metadata)
+            outcome = await self._arerank(found, query)
+            result = self.answer(self._engine, found, outcome)
         except BaseException as exc:
             await run.on_chain_error(exc)
             raise
         await run.on_chain_end(_outputs(outcome, result))
         return result
 
-    def _rerank(self, documents: Sequence[Document], query: str) -> Outcome:
-        candidates = candidates_from_documents(documents, dense_key=self.dense_key)
-        outcome = self._engine.get().rerank(query, candidates, top_n=self.top_n, force=self.force)
-        return self._engine.noted(outcome, None)
+    def _found(
+        self, documents: Sequence[Document], metadata: Mapping[str, Any] | None
+    ) -> FoundDocuments:
+        found = found_documents(documents, dense_key=self.dense_key)
+        return replace(found, session=session_of(metadata))
 
-    async def _arerank(self, documents: Sequence[Document], query: str) -> Outcome:
-        candidates = candidates_from_documents(documents, dense_key=self.dense_key)
+    def _rerank(self, found: FoundDocuments, query: str) -> Outcome:
+        reranker = self._engine.get()
+        return reranker.rerank(query, found.candidates, top_n=self.top_n, force=self.force)
+
+    async def _arerank(self, found: FoundDocuments, query: str) -> Outcome:
         reranker = await self._engine.aget()
-        outcome = await reranker.arerank(query, candidates, top_n=self.top_n, force=self.force)
-        return self._engine.noted(outcome, None)
-
-    def _result(self, documents: Sequence[Document], outcome: Outcome) -> list[Document]:
-        if self.on_outcome is not None:
-            self.on_outcome(outcome)
-        return documents_from_outcome(
-            outcome,
-            documents,
-            when_refused=self.when_refused,
-            when_degraded=self.when_degraded,
-        )
+        return await reranker.arerank(query, found.candidates, top_n=self.top_n, force=self.force)
 
 
 def _inputs(documents: Sequence[Document], query: str) -> dict[str, Any]:

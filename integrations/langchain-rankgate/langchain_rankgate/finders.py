@@ -22,6 +22,7 @@ __all__ = [
     "Finder",
     "FoundDocuments",
     "RetrieverFinder",
+    "found_documents",
     "refuse_unknown",
 ]
 
@@ -30,15 +31,26 @@ FoundDocuments = Found[Document]
 """What a finder of this package gives."""
 
 
-class Finder(Protocol):
-    """A first stage, as the retriever sees it.
+def found_documents(
+    documents: Sequence[Document], *, wanted: int | None = None, dense_key: str | None = None
+) -> FoundDocuments:
+    """Documents that came from somewhere else, in the order in which they came.
 
-    Attributes:
-        k: how many candidates it finds where no caller says; None: as many as the policy wants,
-            or a number that nobody can see.
+    Args:
+        wanted: how many there should be; None: as many as the policy reads.
+        dense_key: metadata key that holds a cosine.
+
+    Raises:
+        InputError: not a `Document`, or no cosine under `dense_key`.
     """
+    candidates = candidates_from_documents(documents, dense_key=dense_key)
+    few = wanted is None or len(documents) < wanted
+    depth = len(documents) if few and documents else None
+    return Found(candidates=candidates, items=documents, depth=depth)
 
-    k: int | None
+
+class Finder(Protocol):
+    """A first stage, as the retriever sees it."""
 
     def find(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
@@ -73,8 +85,6 @@ class RetrieverFinder:
     where the child's signature takes it, and the list is cut to k in any case.
     """
 
-    k: int | None = None
-
     def __init__(self, retriever: RetrieverLike) -> None:
         self.retriever = retriever
 
@@ -82,14 +92,16 @@ class RetrieverFinder:
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
     ) -> FoundDocuments:
         """The child's documents, its run traced below ours."""
-        return self._found(self.rows(query, k, asked=asked, callbacks=callbacks, kwargs=kwargs))
+        return found_documents(
+            self.rows(query, k, asked=asked, callbacks=callbacks, kwargs=kwargs), wanted=k
+        )
 
     async def afind(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]
     ) -> FoundDocuments:
         """`find` without blocking the event loop."""
-        return self._found(
-            await self.arows(query, k, asked=asked, callbacks=callbacks, kwargs=kwargs)
+        return found_documents(
+            await self.arows(query, k, asked=asked, callbacks=callbacks, kwargs=kwargs), wanted=k
         )
 
     def rows(
@@ -127,9 +139,6 @@ class RetrieverFinder:
             refuse_unknown(kwargs, names, type(self.retriever).__name__)
         return {**kwargs, "k": k} if asked and (names is None or "k" in names) else dict(kwargs)
 
-    def _found(self, documents: list[Document]) -> FoundDocuments:
-        return Found(candidates=candidates_from_documents(documents), items=documents)
-
     def ls_params(self) -> dict[str, str]:
         """Those of the child that say where documents come from."""
         child = self.retriever
@@ -149,8 +158,6 @@ class CandidateFinder:
     Raises:
         InputError: neither.
     """
-
-    k: int | None = None
 
     def __init__(self, first_stage: FirstStageLike) -> None:
         self.supplier = CandidateSupplier(first_stage)

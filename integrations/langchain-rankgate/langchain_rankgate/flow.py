@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 from langchain_rankgate.finders import Finder, FoundDocuments
+from langchain_rankgate.settings import session_of
 from rankgate import Outcome, Request, Reranker
 from rankgate.adapters.arguments import CallSettings, candidates_wanted
 from rankgate.adapters.late import LateReranker
@@ -41,11 +42,12 @@ class Flow:
         Raises:
             InputError: the query is no string, or the first stage does not know an argument.
         """
-        return self.finder.find(query, **self._asked(query, callbacks))
+        return self._of_call(self.finder.find(query, **self._asked(query, callbacks)), callbacks)
 
     async def afind(self, query: str, callbacks: Callbacks) -> FoundDocuments:
         """`find` without blocking the event loop."""
-        return await self.finder.afind(query, **self._asked(query, callbacks))
+        found = await self.finder.afind(query, **self._asked(query, callbacks))
+        return self._of_call(found, callbacks)
 
     def _asked(self, query: Any, callbacks: Callbacks) -> dict[str, Any]:
         """The first stage's arguments, if there is something to ask; its own error says less."""
@@ -60,18 +62,18 @@ class Flow:
         }
 
     def rerank(self, query: str, found: FoundDocuments) -> Outcome:
-        """The outcome, with the first stage's notes before its own."""
+        """The outcome, of which nobody was told yet."""
         requests = [self.settings.request(query, found.candidates)]
-        return self._noted(self.engine.get().rerank_many(requests)[0], found)
+        return self.engine.get().rerank_many(requests)[0]
 
     async def arerank(self, query: str, found: FoundDocuments) -> Outcome:
         """`rerank` without blocking the event loop."""
         requests = [self.settings.request(query, found.candidates)]
-        return self._noted((await self.engine.get().arerank_many(requests))[0], found)
+        return (await self.engine.get().arerank_many(requests))[0]
 
-    def _noted(self, outcome: Outcome, found: FoundDocuments) -> Outcome:
-        k = self.finder.k if self.settings.k is None else self.settings.k
-        return self.engine.noted(outcome, k, *found.notes)
+    def _of_call(self, found: FoundDocuments, callbacks: Callbacks) -> FoundDocuments:
+        depth = found.depth if self.settings.k is None else self.settings.k
+        return replace(found, depth=depth, session=session_of(getattr(callbacks, "metadata", None)))
 
     def find_each(
         self, queries: Sequence[str], callbacks: Sequence[Callbacks], at_once: int | None
@@ -138,10 +140,7 @@ class Flow:
                 result.append(item)
                 continue
             outcome = next(rest)
-            if isinstance(outcome, Exception):
-                result.append(outcome)
-            else:
-                result.append((item, self._noted(outcome, item)))
+            result.append(outcome if isinstance(outcome, Exception) else (item, outcome))
         return result
 
 

@@ -41,8 +41,6 @@ class FusedFinder:
         InputError: no retriever, or weights that do not fit.
     """
 
-    k: int | None = None
-
     def __init__(
         self,
         retrievers: Sequence[RetrieverLike] | Mapping[str, RetrieverLike],

@@ -42,7 +42,6 @@ class HybridFinder:
                 "passages out: use search_type='similarity'"
             )
         self.dense = dense
-        self.k = dense.k
         self.engine = engine
         self._index: tuple[dict[str, Candidate], MemoryIndex] | None = None
         _equal_values(dense.search_kwargs)
@@ -64,9 +63,11 @@ class HybridFinder:
         if self.index() is None:
             return Found(candidates=[])
         lists = _Lists(self, query, _equal_values(arguments), kwargs)
-        size = k if asked or self.k is None else self.k
+        own = self.dense.k
+        size = k if asked or own is None else own
         fusion = self.engine.get().policy.section(FirstStageKind.HYBRID).fusion
-        return Found(candidates=hybrid_candidates(lists, k=size, fusion=fusion, fetch=lists.fetch))
+        candidates = hybrid_candidates(lists, k=size, fusion=fusion, fetch=lists.fetch)
+        return Found(candidates=candidates, depth=own)
 
     async def afind(
         self, query: str, k: int, *, asked: bool, callbacks: Callbacks, kwargs: Mapping[str, Any]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Unpack
+from typing import Any, Unpack
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForRetrieverRun,
@@ -17,20 +18,19 @@ from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams, R
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from langchain_core.vectorstores import VectorStore
-from pydantic import ConfigDict, Field, SkipValidation
+from pydantic import Field, SkipValidation
 
 from langchain_rankgate.batch import abatch_of, batch_of
-from langchain_rankgate.documents import check_documents, documents_from_outcome
+from langchain_rankgate.documents import check_documents
 from langchain_rankgate.finders import (
     CandidateFinder,
     Finder,
-    FoundDocuments,
     RetrieverFinder,
 )
 from langchain_rankgate.flow import Flow
 from langchain_rankgate.fused import FusedFinder, SameBy
 from langchain_rankgate.hybrid import HybridFinder
-from langchain_rankgate.settings import Force, RetrieverSettings, call_settings
+from langchain_rankgate.settings import STRICT, Answers, Count, RetrieverSettings, call_settings
 from langchain_rankgate.stores import (
     StoreFinder,
     StoreSearch,
@@ -39,9 +39,8 @@ from langchain_rankgate.stores import (
 )
 from langchain_rankgate.trace import atrace, trace
 from rankgate import Candidate, FirstStageKind, Outcome, Policy, Profile
-from rankgate.adapters.arguments import PARTS, FirstStageLike
-from rankgate.adapters.late import LateReranker, RerankerParts
-from rankgate.adapters.refusal import WhenDegraded, WhenRefused
+from rankgate.adapters.arguments import FirstStageLike
+from rankgate.adapters.late import LateReranker
 from rankgate.adapters.stores import listed, stores_below
 from rankgate.adapters.warming import Warming
 from rankgate.describe import Description
@@ -60,10 +59,8 @@ AnyFirstStage = (
 )
 """Whatever `from_defaults` takes."""
 
-_Count = Annotated[int, Field(ge=1, strict=True)]
 
-
-class RankGateRetriever(BaseRetriever):
+class RankGateRetriever(Answers, BaseRetriever):
     """Retrieves, reranks where that pays, and returns nothing rather than something irrelevant.
 
     Make one with `from_defaults`, `from_policy`, `from_vectorstore`, `from_chroma`,
@@ -81,28 +78,14 @@ class RankGateRetriever(BaseRetriever):
         engine: the reranker, or what it will be made of on first use.
         k: candidates to fetch; None: the policy's K (for `from_retriever`: the child's own
             number). The second stage reads the policy's K of them.
-        top_n: documents to return; None: the policy's.
-        force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
-        when_refused: `empty`: no documents. `raise`: a `RefusedError`. `mark`: the documents
-            that the floor refused, with `rankgate_outcome` set to `refused`. `say`: one document
-            that says so in words, for a model to read.
-        when_degraded: `keep`: the first stage's order, marked. `raise`: a `DegradedError`.
-        on_outcome: called with each outcome before the documents are returned; what it raises
-            reaches the caller.
+        top_n, force, when_refused, when_degraded, on_outcome: see `Answers`.
     """
 
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True, extra="forbid", validate_assignment=True
-    )
+    model_config = STRICT
 
     finder: SkipValidation[Finder] = Field(exclude=True, repr=False)
     engine: LateReranker = Field(exclude=True, repr=False)
-    k: _Count | None = None
-    top_n: _Count | None = None
-    force: Force | None = None
-    when_refused: WhenRefused = "empty"
-    when_degraded: WhenDegraded = "keep"
-    on_outcome: Callable[[Outcome], None] | None = Field(default=None, exclude=True, repr=False)
+    k: Count | None = None
 
     @classmethod
     def from_defaults(
@@ -260,22 +243,18 @@ class RankGateRetriever(BaseRetriever):
         settings: RetrieverSettings,
         found: Profile | None = None,
     ) -> RankGateRetriever:
-        rest: dict[str, Any] = dict(settings)
-        own = {name: rest.pop(name) for name in PARTS if name in rest}
-        engine = LateReranker(RerankerParts(kind=kind, found=found, **own))
+        scores = getattr(finder, "scores", None)
+        engine, rest = LateReranker.taking(settings, kind, found=found, scores=scores)
         return cls(finder=finder, engine=engine, **rest)
 
     def describe(self) -> Description:
         """What is active (gate, floor, probabilities) and what the scores are; what is off, why."""
-        said, scores = self.engine.describe(), getattr(self.finder, "scores", None)
-        return said if scores is None else replace(said, notes=(*said.notes, f"scores: {scores}"))
+        return self.engine.describe()
 
     @property
     def profile(self) -> Profile:
         """What is known of the first stage: its embedder and vector space."""
-        known, scores = self.engine.profile, getattr(self.finder, "scores", None)
-        space = known.space if scores is None or known.space is not None else scores.space
-        return replace(known, space=space)
+        return self.engine.profile
 
     def refresh(self) -> None:
         """Read the store's passages again for BM25, after some were deleted.
@@ -322,14 +301,16 @@ class RankGateRetriever(BaseRetriever):
             InputError: an argument that nobody knows or can use.
         """
         flow = self.flow(kwargs)
-        return self._told(flow.rerank(query, flow.find(query, callbacks)))
+        found = flow.find(query, callbacks)
+        return self.engine.told(flow.rerank(query, found), found, self.on_outcome)
 
     async def aretrieve_outcome(
         self, query: str, *, callbacks: Callbacks = None, **kwargs: Any
     ) -> Outcome:
         """`retrieve_outcome` without blocking the event loop."""
         flow = await self.aflow(kwargs)
-        return self._told(await flow.arerank(query, await flow.afind(query, callbacks)))
+        found = await flow.afind(query, callbacks)
+        return self.engine.told(await flow.arerank(query, found), found, self.on_outcome)
 
     def candidates(self, query: str, k: int | None = None) -> list[Candidate]:
         """The first stage alone, as the evaluation and `rankgate calibrate` take one.
@@ -360,7 +341,7 @@ class RankGateRetriever(BaseRetriever):
         configs = get_config_list(config, len(inputs))
         if not inputs:
             return []
-        made = (self, self.flow, self.documents)
+        made = (self, self.flow, partial(self.answer, self.engine))
         return batch_of(*made, inputs, configs, kwargs, return_exceptions)
 
     async def abatch(
@@ -375,7 +356,7 @@ class RankGateRetriever(BaseRetriever):
         configs = get_config_list(config, len(inputs))
         if not inputs:
             return []
-        made = (self, self.aflow, self.documents)
+        made = (self, self.aflow, partial(self.answer, self.engine))
         return await abatch_of(*made, inputs, configs, kwargs, return_exceptions)
 
     def flow(self, kwargs: Mapping[str, Any]) -> Flow:
@@ -396,21 +377,6 @@ class RankGateRetriever(BaseRetriever):
         settings, rest = call_settings(kwargs, k=self.k, top_n=self.top_n, force=self.force)
         return Flow(finder=self.finder, engine=self.engine, settings=settings, rest=rest)
 
-    def documents(self, found: FoundDocuments, outcome: Outcome) -> list[Document]:
-        """The outcome as documents, after `on_outcome` has been told.
-
-        Raises:
-            RefusedError: the query was refused, and `when_refused` is `raise`.
-        DegradedError: the outcome is degraded, and `when_degraded` is `raise`.
-        """
-        return documents_from_outcome(
-            self._told(outcome),
-            found.items,
-            extras=found.extras,
-            when_refused=self.when_refused,
-            when_degraded=self.when_degraded,
-        )
-
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
@@ -418,7 +384,7 @@ class RankGateRetriever(BaseRetriever):
         found = flow.find(query, run_manager.get_child())
         outcome = flow.rerank(query, found)
         trace(run_manager, outcome)
-        return self.documents(found, outcome)
+        return self.answer(self.engine, found, outcome)
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
@@ -427,12 +393,7 @@ class RankGateRetriever(BaseRetriever):
         found = await flow.afind(query, run_manager.get_child())
         outcome = await flow.arerank(query, found)
         await atrace(run_manager, outcome)
-        return self.documents(found, outcome)
-
-    def _told(self, outcome: Outcome) -> Outcome:
-        if self.on_outcome is not None:
-            self.on_outcome(outcome)
-        return outcome
+        return self.answer(self.engine, found, outcome)
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         params = super()._get_ls_params(**kwargs)

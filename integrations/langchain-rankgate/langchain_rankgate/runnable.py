@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Unpack
+from typing import Any, Unpack
 
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForChainRun,
+    BaseRunManager,
+    CallbackManagerForChainRun,
+)
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from langchain_rankgate.documents import candidates_from_documents, documents_from_outcome
-from langchain_rankgate.finders import refuse_unknown
+from langchain_rankgate.finders import FoundDocuments, found_documents, refuse_unknown
 from langchain_rankgate.flow import arerank_each, rerank_each
-from langchain_rankgate.settings import Force, call_settings
+from langchain_rankgate.settings import STRICT, Answers, Force, call_settings, session_of
 from rankgate import FirstStageKind, Outcome, Policy, Request
-from rankgate.adapters.arguments import PARTS, RerankerSettings
+from rankgate.adapters.arguments import RerankerSettings
 from rankgate.adapters.as_scorer import ScorerLike
-from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.adapters.late import LateReranker
 from rankgate.adapters.refusal import WhenDegraded, WhenRefused
 from rankgate.describe import Description
 from rankgate.errors import InputError
@@ -28,13 +32,13 @@ __all__ = ["RankGateRunnable"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Input:
-    """One input, read: the request and the documents that its candidates were made from."""
+    """One input, read: the request, and what it was made from."""
 
     request: Request
-    documents: Sequence[Document]
+    found: FoundDocuments
 
 
-class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
+class RankGateRunnable(Answers, RunnableSerializable[dict[str, Any], list[Document]]):
     """A step of a chain: `{"query": ..., "documents": [...]}` in, the documents to keep out.
 
     Documents are taken in the order in which they come. The result are copies, best first,
@@ -49,36 +53,22 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
     Args:
         dense_key: metadata key that holds each document's cosine similarity in [-1, 1]; None:
             no score of the first stage is read, and the policy's section `order` applies.
-        top_n: documents to return; None: the policy's.
-        force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
-        when_refused: `empty`: no documents. `raise`: a `RefusedError`. `mark`: the documents
-            that the floor refused, with `rankgate_outcome` set to `refused`. `say`: one document
-            that says so in words, for a model to read.
-        when_degraded: `keep`: the first stage's order, marked. `raise`: a `DegradedError`.
+        top_n, force, when_refused, when_degraded, on_outcome: see `Answers`.
         engine: what another component made of these parts, to share it.
-        on_outcome: called with each outcome before the documents are returned.
-        **settings: scorer, policy, reranker, profile, embedder, lexicon and token_cache, see
-            `RerankerSettings`.
+        **settings: what the reranker is made of, see `RerankerSettings`.
 
     Raises:
         InputError: an argument cannot be used.
         PolicyError: the policy is unusable or does not fit.
     """
 
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True, extra="forbid", validate_assignment=True
-    )
+    model_config = STRICT
 
     query_key: str = "query"
     documents_key: str = "documents"
     # Frozen: the engine's section depends on it.
     dense_key: str | None = Field(default=None, frozen=True)
-    top_n: Annotated[int, Field(ge=1, strict=True)] | None = None
-    force: Force | None = None
-    when_refused: WhenRefused = "empty"
-    when_degraded: WhenDegraded = "keep"
     engine: LateReranker = Field(exclude=True, repr=False)
-    on_outcome: Callable[[Outcome], None] | None = Field(default=None, exclude=True, repr=False)
 
     def __init__(
         self,
@@ -95,11 +85,10 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
         **settings: Unpack[RerankerSettings],
     ) -> None:
         rest: dict[str, Any] = dict(settings)
-        own = {name: rest.pop(name) for name in PARTS if name in rest}
         if engine is None:
             kind = FirstStageKind.ORDER if dense_key is None else FirstStageKind.DENSE
-            engine = LateReranker(RerankerParts(kind=kind, **own))
-        elif own:
+            engine, rest = LateReranker.taking(settings, kind)
+        elif not RerankerSettings.__annotations__.keys().isdisjoint(rest):
             raise InputError("engine= was given together with parts of one. Give one or the other.")
         super().__init__(
             **{
@@ -164,9 +153,11 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
         one is raised.
         """
 
-        def work(inputs: list[dict[str, Any]]) -> list[list[Document] | Exception]:
+        def work(
+            inputs: list[dict[str, Any]], run_manager: list[CallbackManagerForChainRun]
+        ) -> list[list[Document] | Exception]:
             reranker = self.engine.get()
-            jobs = self._read_each(inputs, kwargs, isolate=return_exceptions)
+            jobs = self._read_each(inputs, run_manager, kwargs, isolate=return_exceptions)
             requests = [job.request for job in jobs if isinstance(job, _Input)]
             outcomes = rerank_each(reranker, requests, isolate=return_exceptions)
             return self._each(jobs, outcomes, isolate=return_exceptions)
@@ -183,9 +174,11 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
     ) -> list[list[Document]]:
         """`batch` without blocking the event loop."""
 
-        async def work(inputs: list[dict[str, Any]]) -> list[list[Document] | Exception]:
+        async def work(
+            inputs: list[dict[str, Any]], run_manager: list[AsyncCallbackManagerForChainRun]
+        ) -> list[list[Document] | Exception]:
             reranker = await self.engine.aget()
-            jobs = self._read_each(inputs, kwargs, isolate=return_exceptions)
+            jobs = self._read_each(inputs, run_manager, kwargs, isolate=return_exceptions)
             requests = [job.request for job in jobs if isinstance(job, _Input)]
             outcomes = await arerank_each(reranker, requests, isolate=return_exceptions)
             return self._each(jobs, outcomes, isolate=return_exceptions)
@@ -194,16 +187,22 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
             work, inputs, config, return_exceptions=return_exceptions
         )
 
-    def _one(self, given: dict[str, Any], **kwargs: Any) -> list[Document]:
-        job = self._read(given, kwargs)
-        return self._documents(job, self.engine.get().rerank_many([job.request])[0])
+    def _one(
+        self, given: dict[str, Any], run_manager: CallbackManagerForChainRun, **kwargs: Any
+    ) -> list[Document]:
+        job = self._read(given, run_manager.metadata, kwargs)
+        outcome = self.engine.get().rerank_many([job.request])[0]
+        return self.answer(self.engine, job.found, outcome)
 
-    async def _aone(self, given: dict[str, Any], **kwargs: Any) -> list[Document]:
-        job = self._read(given, kwargs)
+    async def _aone(
+        self, given: dict[str, Any], run_manager: AsyncCallbackManagerForChainRun, **kwargs: Any
+    ) -> list[Document]:
+        job = self._read(given, run_manager.metadata, kwargs)
         reranker = await self.engine.aget()
-        return self._documents(job, (await reranker.arerank_many([job.request]))[0])
+        outcome = (await reranker.arerank_many([job.request]))[0]
+        return self.answer(self.engine, job.found, outcome)
 
-    def _read(self, given: Any, kwargs: Mapping[str, Any]) -> _Input:
+    def _read(self, given: Any, metadata: Mapping[str, Any], kwargs: Mapping[str, Any]) -> _Input:
         settings, rest = call_settings(kwargs, top_n=self.top_n, force=self.force)
         if settings.k is not None:
             raise InputError("k is the retriever's: RankGateRunnable gets its documents as input")
@@ -225,17 +224,23 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
                 f"{self.documents_key!r} must be a list of documents, got "
                 f"{type(documents).__name__}"
             )
-        candidates = candidates_from_documents(documents, dense_key=self.dense_key)
-        request = settings.request(given[self.query_key], candidates)
-        return _Input(request=request, documents=documents)
+        found = found_documents(documents, dense_key=self.dense_key)
+        request = settings.request(given[self.query_key], found.candidates)
+        session = session_of(metadata)
+        return _Input(request=request, found=replace(found, session=session))
 
     def _read_each(
-        self, inputs: Sequence[Any], kwargs: Mapping[str, Any], *, isolate: bool
+        self,
+        inputs: Sequence[Any],
+        runs: Sequence[BaseRunManager],
+        kwargs: Mapping[str, Any],
+        *,
+        isolate: bool,
     ) -> list[_Input | Exception]:
         jobs: list[_Input | Exception] = []
-        for given in inputs:
+        for given, run in zip(inputs, runs, strict=True):
             try:
-                jobs.append(self._read(given, kwargs))
+                jobs.append(self._read(given, run.metadata, kwargs))
             except InputError as exc:
                 if not isolate:
                     raise
@@ -260,20 +265,9 @@ class RankGateRunnable(RunnableSerializable[dict[str, Any], list[Document]]):
                 results.append(outcome)
                 continue
             try:
-                results.append(self._documents(job, outcome))
+                results.append(self.answer(self.engine, job.found, outcome))
             except Exception as exc:
                 if not isolate:
                     raise
                 results.append(exc)
         return results
-
-    def _documents(self, job: _Input, outcome: Outcome) -> list[Document]:
-        outcome = self.engine.noted(outcome, None)
-        if self.on_outcome is not None:
-            self.on_outcome(outcome)
-        return documents_from_outcome(
-            outcome,
-            job.documents,
-            when_refused=self.when_refused,
-            when_degraded=self.when_degraded,
-        )

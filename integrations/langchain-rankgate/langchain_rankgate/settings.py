@@ -3,15 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from langchain_core.documents import Document
+from pydantic import BaseModel, ConfigDict, Field
+
+from langchain_rankgate.documents import documents_from_outcome
 from rankgate import Outcome
 from rankgate.adapters.arguments import CallSettings, RerankerSettings
+from rankgate.adapters.found import Found
+from rankgate.adapters.late import LateReranker
 from rankgate.adapters.refusal import WhenDegraded, WhenRefused
 
-__all__ = ["Force", "RetrieverSettings", "call_settings"]
+__all__ = [
+    "STRICT",
+    "Answers",
+    "Count",
+    "Force",
+    "RetrieverSettings",
+    "call_settings",
+    "session_of",
+]
 
 Force = Literal["rerank", "skip"]
+Count = Annotated[int, Field(ge=1, strict=True)]
+
+# Where a run's metadata names its conversation, as LangSmith reads them.
+_SESSION = ("session_id", "thread_id", "conversation_id")
+
+
+# Named by each class: of several bases the last one's settings count.
+STRICT = ConfigDict(arbitrary_types_allowed=True, extra="forbid", validate_assignment=True)
+
+
+class Answers(BaseModel):
+    """What every component of this package is told about its answers.
+
+    Attributes:
+        top_n: documents to return; None: the policy's.
+        force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
+        when_refused: `empty`: no documents. `raise`: a `RefusedError`. `mark`: the documents
+            that the floor refused, with `rankgate_outcome` set to `refused`. `say`: one document
+            that says so in words, for a model to read.
+        when_degraded: `keep`: the first stage's order, marked. `raise`: a `DegradedError`.
+        on_outcome: called with each outcome before the documents are returned; what it raises
+            reaches the caller.
+    """
+
+    model_config = STRICT
+
+    top_n: Count | None = None
+    force: Force | None = None
+    when_refused: WhenRefused = "empty"
+    when_degraded: WhenDegraded = "keep"
+    on_outcome: Callable[[Outcome], None] | None = Field(default=None, exclude=True, repr=False)
+
+    def answer(
+        self, engine: LateReranker, found: Found[Document], outcome: Outcome
+    ) -> list[Document]:
+        """The outcome as documents, after log and `on_outcome` have been told.
+
+        Raises:
+            RefusedError: the query was refused, and `when_refused` is `raise`.
+            DegradedError: the outcome is degraded, and `when_degraded` is `raise`.
+        """
+        return documents_from_outcome(
+            engine.told(outcome, found, self.on_outcome),
+            found.items,
+            extras=found.extras,
+            when_refused=self.when_refused,
+            when_degraded=self.when_degraded,
+        )
+
+
+def session_of(metadata: Mapping[str, Any] | None) -> str | None:
+    """The conversation that a run's metadata names; None: none."""
+    found = (None if metadata is None else metadata.get(name) for name in _SESSION)
+    return next((str(value) for value in found if value is not None), None)
 
 
 class RetrieverSettings(RerankerSettings, total=False):

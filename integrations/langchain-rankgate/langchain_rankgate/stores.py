@@ -220,6 +220,7 @@ class StoreFinder:
         return Found(
             candidates=candidates_from_documents(documents, dense=reading.cosines),
             items=list(documents),
+            depth=self.k,
             notes=reading.notes,
         )
 

@@ -30,7 +30,7 @@ from rag_app.server.routes.sse import DONE, EventStream, event
 from rag_app.server.shapes import Text, answer_shape
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import RankgateError
-from rankgate.live.question_log import QUESTION_LOG, log_question
+from rankgate.live.question_log import QUESTION_LOG, QuestionLog
 from rankgate.scorers import ScoreContext
 
 logger = logging.getLogger("rankgate.server")
@@ -278,15 +278,11 @@ class _Asked:
                     turn=turn,
                 )
         if server.settings.question_log:
-            try:
-                log_question(
-                    Path(server.settings.data_dir) / QUESTION_LOG,
-                    own,
-                    session=None if self.conversation is None else str(self.conversation),
-                    collection=collection,
-                )
-            except OSError:  # a full disk is no reason to withhold an answer
-                logger.warning("a question could not be logged", exc_info=True)
+            QuestionLog(file=Path(server.settings.data_dir) / QUESTION_LOG).add(
+                own,
+                session=None if self.conversation is None else str(self.conversation),
+                collection=collection,
+            )
         server.traffic.add(own, policy, collection)
         # Looked at once nobody waits, this question included.
         server.skip_audit.offer(pipeline, own)

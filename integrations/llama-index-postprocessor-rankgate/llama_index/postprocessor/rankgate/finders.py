@@ -20,7 +20,6 @@ from rankgate.adapters.embedders import embedder_name, is_chroma
 from rankgate.adapters.found import Found
 from rankgate.adapters.scores import ScoreReader
 from rankgate.adapters.stores import stored_vectors
-from rankgate.describe import Description
 from rankgate.errors import InputError
 from rankgate.retrieve import CandidateSupplier
 from rankgate.retrieve.spaces import Space, chroma_space
@@ -31,7 +30,6 @@ __all__ = [
     "FoundNodes",
     "RetrieverFinder",
     "score_reader",
-    "with_scores",
 ]
 
 
@@ -101,28 +99,28 @@ class RetrieverFinder:
     def find(self, query: QueryBundle, k: int, *, asked: bool) -> FoundNodes:
         """The retriever's nodes, its own events below ours."""
         child, sized = _asking_for(self.retriever, k)
-        return self._found(query, child.retrieve(replace(query)), k if asked or sized else None)
+        return self._found(query, child.retrieve(replace(query)), k, asked or sized)
 
     async def afind(self, query: QueryBundle, k: int, *, asked: bool) -> FoundNodes:
         """`find` by the retriever's own async method."""
         child, sized = _asking_for(self.retriever, k)
         nodes = await child.aretrieve(replace(query))
-        size = k if asked or sized else None
         if self.scores is None or self.scores.settled:
-            return self._found(query, nodes, size)
-        return await asyncio.to_thread(self._found, query, nodes, size)
+            return self._found(query, nodes, k, asked or sized)
+        return await asyncio.to_thread(self._found, query, nodes, k, asked or sized)
 
     def _found(
-        self, query: QueryBundle, nodes: Sequence[NodeWithScore], k: int | None
+        self, query: QueryBundle, nodes: Sequence[NodeWithScore], k: int, cut: bool
     ) -> FoundNodes:
-        found = list(nodes) if k is None else list(nodes)[:k]
-        return found_nodes(
+        found = found_nodes(
             query.query_str,
-            found,
+            list(nodes)[:k] if cut else list(nodes),
             scores=self.scores,
             ordered=self._ordered,
             chroma_space=self._chroma_space,
         )
+        few = not cut and 0 < len(nodes) < k
+        return replace(found, depth=len(nodes)) if few else found
 
     @property
     def kind(self) -> FirstStageKind:
@@ -194,11 +192,6 @@ def _query_vector(embed_model: BaseEmbedding, query: str) -> list[float]:
 
 def _text_vectors(embed_model: BaseEmbedding, texts: list[str]) -> list[list[float]]:
     return embed_model.get_text_embedding_batch(texts)
-
-
-def with_scores(said: Description, scores: ScoreReader | None) -> Description:
-    """What a component says of itself, and of the scores that it reads."""
-    return said if scores is None else replace(said, notes=(*said.notes, f"scores: {scores}"))
 
 
 def _asking_for(retriever: BaseRetriever, k: int) -> tuple[BaseRetriever, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
@@ -15,15 +16,14 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from llama_index.postprocessor.rankgate.events import End, announced, top_n_of
-from llama_index.postprocessor.rankgate.finders import score_reader, with_scores
+from llama_index.postprocessor.rankgate.finders import score_reader
 from llama_index.postprocessor.rankgate.nodes import FoundNodes, found_nodes, nodes_from_outcome
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
-from rankgate.adapters.arguments import PARTS, RerankerSettings
+from rankgate.adapters.arguments import RerankerSettings
 from rankgate.adapters.as_scorer import ScorerLike
 from rankgate.adapters.embedders import embedder_name, known_profile
-from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.adapters.late import LateReranker
 from rankgate.adapters.refusal import WhenDegraded, WhenRefused, one_of
-from rankgate.adapters.scores import ScoreReader
 from rankgate.describe import Description
 from rankgate.errors import ConfigError, InputError
 from rankgate.retrieve.spaces import Space, space_named
@@ -54,8 +54,8 @@ class RankGateRerank(BaseNodePostprocessor):
         on_outcome: called with each outcome before the nodes are returned.
         events_with_content: False keeps queries and nodes out of every event.
         callback_manager: LlamaIndex's.
-        **settings: scorer, policy, reranker, profile, embedder, lexicon and token_cache, see
-            `RerankerSettings`. `embedder` names the model whose scores `chroma_space` reads.
+        **settings: what the reranker is made of, see `RerankerSettings`. `embedder` names the
+            model whose scores `chroma_space` reads.
 
     Raises:
         InputError: an argument cannot be used.
@@ -85,7 +85,6 @@ class RankGateRerank(BaseNodePostprocessor):
     )
 
     _engine: LateReranker = PrivateAttr()
-    _scores: ScoreReader | None = PrivateAttr(default=None)
     _on_outcome: Callable[[Outcome], None] | None = PrivateAttr(default=None)
 
     def __init__(
@@ -101,8 +100,6 @@ class RankGateRerank(BaseNodePostprocessor):
         callback_manager: CallbackManager | None = None,
         **settings: Unpack[RerankerSettings],
     ) -> None:
-        rest: dict[str, Any] = dict(settings)
-        own = {name: rest.pop(name) for name in PARTS if name in rest}
         if chroma_space is not None:
             space_named(chroma_space)
             if embed_model is not None:
@@ -110,6 +107,11 @@ class RankGateRerank(BaseNodePostprocessor):
                     "chroma_space and embed_model both say what the scores are: give embed_model "
                     "alone, the space is found by looking"
                 )
+        scores = None if embed_model is None else score_reader("the retriever", embed_model)
+        found = Profile(embedder=embedder_name(embed_model), space=chroma_space)
+        unread = chroma_space is None and scores is None
+        kind = FirstStageKind.ORDER if unread else FirstStageKind.DENSE
+        engine, rest = LateReranker.taking(settings, kind, found=found, scores=scores)
         if callback_manager is not None:
             rest["callback_manager"] = callback_manager
         fields = {
@@ -120,10 +122,7 @@ class RankGateRerank(BaseNodePostprocessor):
             "events_with_content": events_with_content,
         }
         super().__init__(**{**fields, **rest})
-        if embed_model is not None:
-            self._scores = score_reader("the retriever", embed_model)
-        found = Profile(embedder=embedder_name(embed_model), space=chroma_space)
-        self._engine = LateReranker(RerankerParts(kind=self._kind, found=found, **own))
+        self._engine = engine
         self._on_outcome = on_outcome
 
     @classmethod
@@ -151,7 +150,7 @@ class RankGateRerank(BaseNodePostprocessor):
 
     def describe(self) -> Description:
         """What is active (gate, floor, probabilities) and what the scores are; what is off, why."""
-        return with_scores(self._engine.describe(), self._scores)
+        return self._engine.describe()
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
@@ -161,13 +160,14 @@ class RankGateRerank(BaseNodePostprocessor):
         reranker = self._engine.get()
         with self._announced(nodes, query, reranker) as end:
             outcome = reranker.rerank(query.query_str, found.candidates, top_n=self.top_n)
-            return self._result(nodes, outcome, found.notes, end)
+            return self._result(nodes, outcome, found, end)
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         query = _query_of(query_bundle)
-        read = self._scores is None or self._scores.settled
+        scores = self._engine.parts.scores
+        read = scores is None or scores.settled
         found = (
             self._found(query, nodes)
             if read
@@ -176,24 +176,17 @@ class RankGateRerank(BaseNodePostprocessor):
         reranker = await self._engine.aget()
         with self._announced(nodes, query, reranker) as end:
             outcome = await reranker.arerank(query.query_str, found.candidates, top_n=self.top_n)
-            return self._result(nodes, outcome, found.notes, end)
-
-    @property
-    def _kind(self) -> FirstStageKind:
-        unread = self.chroma_space is None and self._scores is None
-        return FirstStageKind.ORDER if unread else FirstStageKind.DENSE
+            return self._result(nodes, outcome, found, end)
 
     def _found(self, query: QueryBundle, nodes: list[NodeWithScore]) -> FoundNodes:
-        return found_nodes(
-            query.query_str, nodes, scores=self._scores, chroma_space=self.chroma_space
-        )
+        scores = self._engine.parts.scores
+        found = found_nodes(query.query_str, nodes, scores=scores, chroma_space=self.chroma_space)
+        return replace(found, depth=len(nodes)) if nodes else found
 
     def _result(
-        self, nodes: list[NodeWithScore], outcome: Outcome, notes: tuple[str, ...], end: End
+        self, nodes: list[NodeWithScore], outcome: Outcome, found: FoundNodes, end: End
     ) -> list[NodeWithScore]:
-        outcome = self._engine.noted(outcome, None, *notes)
-        if self._on_outcome is not None:
-            self._on_outcome(outcome)
+        outcome = self._engine.told(outcome, found, self._on_outcome)
         kept = nodes_from_outcome(
             outcome, nodes, when_refused=self.when_refused, when_degraded=self.when_degraded
         )
@@ -206,7 +199,7 @@ class RankGateRerank(BaseNodePostprocessor):
             self.callback_manager,
             queries=[query],
             nodes=[nodes],
-            top_n=top_n_of(reranker, self._kind) if self.top_n is None else self.top_n,
+            top_n=top_n_of(reranker, self._engine.parts.kind) if self.top_n is None else self.top_n,
             model=reranker.scorer.info.id,
             content=self.events_with_content,
         )
@@ -220,7 +213,7 @@ class RankGateRerank(BaseNodePostprocessor):
         scorer = parts.scorer if whole is None else whole.scorer
         lexicon = parts.lexicon if whole is None else whole.lexicon
         profile = known_profile(parts.profile, embedder=parts.embedder).to_dict()
-        needs = {"scorer": scorer, "lexicon": lexicon, "embed_model": self._scores}
+        needs = {"scorer": scorer, "lexicon": lexicon, "embed_model": parts.scores}
         return {
             **data,
             "policy": None if policy is None else policy.to_dict(),

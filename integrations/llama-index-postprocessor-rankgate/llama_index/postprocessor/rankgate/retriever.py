@@ -20,7 +20,6 @@ from llama_index.postprocessor.rankgate.finders import (
     CandidateFinder,
     Finder,
     RetrieverFinder,
-    with_scores,
 )
 from llama_index.postprocessor.rankgate.fused import FusedFinder, together
 from llama_index.postprocessor.rankgate.nodes import (
@@ -42,16 +41,14 @@ from rankgate import (
     Reranker,
 )
 from rankgate.adapters.arguments import (
-    PARTS,
     CallSettings,
     FirstStageLike,
     as_count,
     candidates_wanted,
 )
 from rankgate.adapters.embedders import is_chroma
-from rankgate.adapters.late import LateReranker, RerankerParts
+from rankgate.adapters.late import LateReranker
 from rankgate.adapters.refusal import WhenDegraded, WhenRefused, one_of
-from rankgate.adapters.scores import ScoreReader
 from rankgate.adapters.stores import stores_below
 from rankgate.adapters.warming import Warming
 from rankgate.describe import Description
@@ -85,13 +82,7 @@ class RankGateRetriever(BaseRetriever):
         finder: the first stage; the constructors above make one.
         engine: the reranker, or what it will be made of on first use.
         k: candidates to ask for; None: the policy's K.
-        top_n: nodes to return; None: the policy's.
-        when_refused: `empty`: no nodes. `raise`: a `RefusedError`. `mark`: the nodes that the
-            floor refused, with `rankgate_outcome` set to `refused`. `say`: one node that says so
-            in words, for a query engine or a tool, whose model would guess from nothing.
-        when_degraded: `keep`: the first stage's order, marked. `raise`: a `DegradedError`.
-        on_outcome: called with each outcome before the nodes are returned; what it raises
-            reaches the caller.
+        top_n, when_refused, when_degraded, on_outcome: see `RankGateRerank`.
         events_with_content: False keeps queries and nodes out of the reranking's events. Those
             of `BaseRetriever` itself always carry them.
         callback_manager: LlamaIndex's.
@@ -175,7 +166,7 @@ class RankGateRetriever(BaseRetriever):
         elif store is None or not is_chroma(store):
             chroma_space(store)  # raises, and says what to give
         finder = RetrieverFinder(child, space=space, chroma=True)
-        return cls._made(finder, finder.kind, settings, finder.profile)
+        return cls._made(finder, finder.kind, settings)
 
     @classmethod
     def from_retriever(
@@ -201,7 +192,7 @@ class RankGateRetriever(BaseRetriever):
                 where the scores are not read.
         """
         finder = RetrieverFinder(_retriever_of(retriever), embed_model=embed_model, space=space)
-        return cls._made(finder, finder.kind, settings, finder.profile)
+        return cls._made(finder, finder.kind, settings)
 
     @classmethod
     def from_retrievers(
@@ -249,27 +240,19 @@ class RankGateRetriever(BaseRetriever):
         finder: Finder,
         kind: FirstStageKind | None,
         settings: RetrieverSettings,
-        found: Profile | None = None,
     ) -> RankGateRetriever:
-        rest: dict[str, Any] = dict(settings)
-        own = {name: rest.pop(name) for name in PARTS if name in rest}
-        engine = LateReranker(RerankerParts(kind=kind, found=found, **own))
+        found, scores = getattr(finder, "profile", None), getattr(finder, "scores", None)
+        engine, rest = LateReranker.taking(settings, kind, found=found, scores=scores)
         return cls(finder=finder, engine=engine, **rest)
 
     def describe(self) -> Description:
         """What is active (gate, floor, probabilities) and what the scores are; what is off, why."""
-        return with_scores(self._engine.describe(), self._scores)
+        return self._engine.describe()
 
     @property
     def profile(self) -> Profile:
         """What is known of the first stage: its embedder and vector space."""
-        known, scores = self._engine.profile, self._scores
-        space = known.space if scores is None or known.space is not None else scores.space
-        return replace(known, space=space)
-
-    @property
-    def _scores(self) -> ScoreReader | None:
-        return getattr(self._finder, "scores", None)
+        return self._engine.profile
 
     def warm(
         self, nodes: Iterable[BaseNode] | None = None, *, progress: Progress | None = None
@@ -384,7 +367,7 @@ class RankGateRetriever(BaseRetriever):
     ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
         reranker = self._engine.get()
         size, asked = self._size(reranker, None)
-        found = [self._finder.find(query, size, asked=asked) for query in queries]
+        found = [self._of_call(self._finder.find(q, size, asked=asked)) for q in queries]
         with self._announced(queries, found, reranker, settings) as end:
             outcomes = reranker.rerank_many(self._requests(queries, found, settings))
             return self._told(outcomes, found, end)
@@ -395,7 +378,7 @@ class RankGateRetriever(BaseRetriever):
         reranker = await self._engine.aget()
         size, asked = self._size(reranker, None)
         tasks = [partial(self._finder.afind, query, size, asked=asked) for query in queries]
-        found = await together(tasks, at_once=workers)
+        found = [self._of_call(one) for one in await together(tasks, at_once=workers)]
         with self._announced(queries, found, reranker, settings) as end:
             outcomes = await reranker.arerank_many(self._requests(queries, found, settings))
             return self._told(outcomes, found, end)
@@ -430,11 +413,8 @@ class RankGateRetriever(BaseRetriever):
         self, outcomes: Sequence[Outcome], found: Sequence[FoundNodes], end: End
     ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
         noted = [
-            self._engine.noted(o, self.k, *f.notes) for o, f in zip(outcomes, found, strict=True)
+            self._engine.told(o, f, self.on_outcome) for o, f in zip(outcomes, found, strict=True)
         ]
-        if self.on_outcome is not None:
-            for outcome in noted:
-                self.on_outcome(outcome)
         nodes = [
             nodes_from_outcome(
                 o,
@@ -446,6 +426,9 @@ class RankGateRetriever(BaseRetriever):
             for o, f in zip(noted, found, strict=True)
         ]
         return noted, end(noted, nodes)
+
+    def _of_call(self, found: FoundNodes) -> FoundNodes:
+        return found if self.k is None else replace(found, depth=self.k)
 
     def _size(self, reranker: Reranker, k: int | None) -> tuple[int, bool]:
         """How many candidates to ask for, and whether the caller named the number."""
