@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 
 from rankgate.errors import ConfigError
 from rankgate_eval.report import render_markdown, summarise, write_report
+from rankgate_eval.report.answers_markdown import answers_markdown, terminal_lines
 from rankgate_eval.report.charts import IntervalRow, interval_plot
 from rankgate_eval.report.html import render_html
 from rankgate_eval.report.numbers import signed
@@ -249,6 +250,28 @@ def test_answers_appear_only_where_they_were_measured(full):
         r'<section class="part" id="(\w+)"', render_html(sample.example())
     )
     assert "answers" in re.findall(r'<section class="part" id="(\w+)"', render_html(full))
+
+
+def test_means_of_different_questions_are_called_so_and_pairs_are_counted():
+    """0.77 of 48 questions stood beside 0.70 of 52, and in the terminal nothing was paired."""
+    arms = {
+        "first_stage": {"faithfulness": {"mean": 0.7, "ci": None, "n": 52}},
+        "policy": {"faithfulness": {"mean": 0.77, "ci": None, "n": 48}},
+    }
+    pair = {"mean": 0.05, "ci": [0.01, 0.09], "p": 0.012, "n": 44, "changed": 9}
+    section = {
+        **sample.ANSWERS,
+        "arms": arms,
+        "differences": {"policy-first_stage": {"faithfulness": pair}},
+    }
+    lines = "\n".join(terminal_lines(section))
+    assert "Policy against first stage, over the questions that both have:" in lines
+    assert "faithfulness: +0.050 (+0.010 to +0.090, p 0.012, 44 pairs, 9 differ)" in lines
+    page = render_html(sample.example(end_to_end=section))
+    for text in (lines, "\n".join(answers_markdown(section)), page):
+        assert "not to be subtracted" in text and "44 pairs" in text
+    same = {**section, "arms": {a: {"faithfulness": {"mean": 0.7, "n": 48}} for a in arms}}
+    assert "not to be subtracted" not in "\n".join(terminal_lines(same))
 
 
 def test_a_section_of_answers_that_nobody_wrote_is_named_and_not_half_shown():

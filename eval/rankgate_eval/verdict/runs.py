@@ -192,8 +192,12 @@ def compare_runs(
             name = run.name
             verdict = _judged(found[name], adjusted[name], first.name, strata, asked, top_n)
             if name in partly:
-                there = _judged(common[name], common_p[name], first.name, None, asked, top_n)
-                verdict = _unless_missing(verdict, there, len(judged), len(partly[name]))
+                here, there = (
+                    _judged(changes[name], p[name], first.name, None, asked, top_n).call
+                    for changes, p in ((found, adjusted), (common, common_p))
+                )
+                if here is not there:
+                    verdict = _open(verdict, here, there, len(judged), len(partly[name]))
             made_of = replace(
                 made_of,
                 differences={metric: change(d) for metric, d in found[run.name].items()},
@@ -273,15 +277,13 @@ def _judged(
     )
 
 
-def _unless_missing(verdict: Verdict, there: Verdict, n: int, both: int) -> Verdict:
-    """The verdict, unless lists that are missing have made it."""
-    if there.call is verdict.call:
-        return verdict
+def _open(verdict: Verdict, here: Call, there: Call, n: int, both: int) -> Verdict:
+    """Not enough data, because lists that are missing would decide."""
     said = (
         f"Lists that are missing decide: over the {both} of {n} queries that both runs have lists "
-        f"for it is {there.call.value.replace('_', ' ')!r}, with 0 for the others "
-        f"{verdict.call.value.replace('_', ' ')!r}. Where a system rightly gave nothing, 0 is its "
-        "due; where lists were lost, make the run again."
+        f"for it is {there.value.replace('_', ' ')!r}, with 0 for the others "
+        f"{here.value.replace('_', ' ')!r}. Where a system rightly gave nothing, 0 is its due; "
+        "where lists were lost, make the run again."
     )
     return replace(
         verdict, call=Call.NOT_ENOUGH_DATA, reasons=(said, *verdict.reasons), queries_needed=None
