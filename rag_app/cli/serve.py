@@ -84,9 +84,12 @@ def server_config(settings: Settings, collections: Collections) -> uvicorn.Confi
     import uvicorn
 
     from rag_app.server.app import create_app
+    from rag_app.server.connections import MAX_HEADERS, Connection
 
     return uvicorn.Config(
         create_app(settings, collections=collections),
+        http=Connection,
+        h11_max_incomplete_event_size=MAX_HEADERS,
         log_config=None,
         access_log=False,
         # Whatever has been begun may finish; nothing is allowed to take longer.
