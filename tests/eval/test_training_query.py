@@ -168,19 +168,23 @@ def state_of(trainer):
 
 
 def test_it_learns_the_layers_and_the_scale_at_its_own_pace(tmp_path, tiny):
-    trainer = QueryTraining(
-        tmp_path / "run", tiny, prior=False, epochs=6, learning_rate=3e-4, evaluate_every=24
-    )
-    before = state_of(trainer)
-    result = trainer.run()
-    assert result.history[-1].held_out_loss < result.history[0].held_out_loss - 0.05
+    fell = []
+    for seed in (3, 4):  # one draw of so few questions can be lucky
+        trainer = QueryTraining(
+            tmp_path / "run" / str(seed), tiny, prior=False, epochs=6, learning_rate=3e-4,
+            evaluate_every=24, seed=seed,
+        )  # fmt: skip
+        before = state_of(trainer)
+        history = trainer.run().history
+        fell.append(history[0].held_out_loss - history[-1].held_out_loss)
+    assert np.mean(fell) > 0.25 and min(fell) > 0.1, fell
     after = state_of(trainer)
     learned = {n for n, p in trainer.ranker.module.named_parameters() if p.requires_grad}
     assert all(n == "scale" or n.startswith("encoder.") for n in learned)
     changed = [n for n in before if not torch.equal(before[n], after[n])]
     assert any("layer.0.attention" in n for n in changed), "down to the first layer"
     assert any("layer.1.output" in n for n in changed)
-    assert sorted(p.name for p in (tmp_path / "run" / "best").iterdir()) == [
+    assert sorted(p.name for p in (tmp_path / "run" / "4" / "best").iterdir()) == [
         QUERY_FILE, "rankgate_model.json",
     ]  # fmt: skip
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+_MOSTLY = 0.5
+
 
 def table_lines(report: Mapping[str, Any]) -> list[str]:
     """What is guaranteed of what, what becomes of the user's own questions, and what is not said.
@@ -45,6 +47,11 @@ def table_lines(report: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"  of questions without an answer, answered all the same, worst kind ({kind}): "
             f"{_share(worst)}"
+        )
+    if shares["weak"]["share"] > _MOSTLY:
+        lines.append(
+            "  Most of your questions would be answered as weak evidence: this scorer tells them "
+            "badly from questions without an answer. Try another, or a larger --false-answers"
         )
     lines += [f"{part}: {why}" for part, why in report["why_not"].items()]
     if report["trust"]["given"]:
