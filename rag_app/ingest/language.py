@@ -6,8 +6,6 @@ import re
 
 from bm25s.stopwords import STOPWORDS_EN
 
-__all__ = ["not_english"]
-
 _READ = 50_000  # characters
 _FEWEST = 20  # letters, or small words of another language: less says nothing
 _LATIN = re.compile(r"[a-z\u00c0-\u024f]+")

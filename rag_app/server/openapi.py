@@ -55,41 +55,21 @@ _ANYWHERE = {
     "504": "it took too long",
 }
 
+_ONE = "/v1/conversations/{conversation}"
 # What an answer has of what other requests want: where, its link's name, to where, and what.
 _LINKS: tuple[tuple[str, str, str, str, str, dict[str, str]], ...] = (
+    ("/v1/conversations", "post", "201", "read", f"get {_ONE}", {"conversation": "id"}),
+    ("/v1/conversations", "post", "201", "delete", f"delete {_ONE}", {"conversation": "id"}),
     (
-        *("/v1/conversations", "post", "201"),
-        *("read", "get /v1/conversations/{conversation}"),
-        {"conversation": "$response.body#/id"},
+        *("/v1/chat/completions", "post", "200", "ask_anew", f"delete {_ONE}/turns/{{turn}}"),
+        {"conversation": "rankgate/conversation", "turn": "rankgate/turn"},
     ),
     (
-        *("/v1/conversations", "post", "201"),
-        *("delete", "delete /v1/conversations/{conversation}"),
-        {"conversation": "$response.body#/id"},
+        *("/v1/documents", "get", "200", "read", "get /v1/documents/{document}/text"),
+        {"document": "data/0/id"},
     ),
-    (
-        *("/v1/chat/completions", "post", "200"),
-        *("ask_anew", "delete /v1/conversations/{conversation}/turns/{turn}"),
-        {
-            "conversation": "$response.body#/rankgate/conversation",
-            "turn": "$response.body#/rankgate/turn",
-        },
-    ),
-    (
-        *("/v1/documents", "get", "200"),
-        *("read", "get /v1/documents/{document}/text"),
-        {"document": "$response.body#/data/0/id"},
-    ),
-    (
-        *("/v1/documents", "get", "200"),
-        *("next", "get /v1/documents"),
-        {"after": "$response.body#/last_id"},
-    ),
-    (
-        *("/v1/documents", "post", "202"),
-        *("watch", "get /v1/jobs/{job}"),
-        {"job": "$response.body#/id"},
-    ),
+    ("/v1/documents", "get", "200", "next", "get /v1/documents", {"after": "last_id"}),
+    ("/v1/documents", "post", "202", "watch", "get /v1/jobs/{job}", {"job": "id"}),
 )
 
 
@@ -122,7 +102,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
         links = whole["paths"][path][method]["responses"][status].setdefault("links", {})
         links[name] = {
             "operationId": whole["paths"][where][to]["operationId"],
-            "parameters": parameters,
+            "parameters": {name: f"$response.body#/{at}" for name, at in parameters.items()},
         }
     for unused in ("HTTPValidationError", "ValidationError"):
         parts["schemas"].pop(unused, None)
