@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from langchain_core.cross_encoders import BaseCrossEncoder
+from langchain_classic.retrievers.document_compressors.cross_encoder import BaseCrossEncoder
 from langchain_core.documents import Document
 from llama_index.core.schema import NodeWithScore, TextNode
 
