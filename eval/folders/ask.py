@@ -1,4 +1,4 @@
-"""Ask a folder's questions and judge the answers by what they contain: right, partly, wrong, refused.
+"""Ask a folder's questions; judge the answers by what they contain: right, partly, wrong.
 
 `python eval/folders/ask.py eval/folders/html.jsonl DATA_DIR [--half dev|report] [--out FILE]`
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -69,7 +70,8 @@ def main() -> None:
             )
     if args.out:
         args.out.write_text("".join(json.dumps(s, ensure_ascii=False) + "\n" for s in said))
-    print(args.questions.stem, args.half or "all", dict(sorted(counts.items())))
+    counted = ", ".join(f"{what} {many}" for what, many in sorted(counts.items()))
+    sys.stdout.write(f"{args.questions.stem} {args.half or 'all'}: {counted}\n")
 
 
 if __name__ == "__main__":

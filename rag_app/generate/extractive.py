@@ -1,9 +1,9 @@
 """The default generator: the best sentences of the passages, word for word, with citations.
 
-It needs no LLM and cannot invent anything. A sentence counts by its closeness to the question
-(MaxSim over token vectors that ingestion has kept), by the question's words that it contains,
-by its passage's standing, and by having a number where one is asked for; a question with
-several parts may take a sentence for each.
+It needs no LLM and cannot invent anything. A unit (a sentence, a row, an item; see `units`)
+counts by its closeness to the question (MaxSim over token vectors that ingestion has kept), by
+the question's words in it and over it, by its passage's standing, and by having what is asked
+for (see `wanted`). Only a question with several parts is answered from several passages.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ import numpy.typing as npt
 from rag_app.generate.answer import Answer, Quote, Source, refusal
 from rag_app.generate.closeness import Closeness, TokenReader
 from rag_app.generate.context import Context, SourceText
-from rag_app.generate.lead_in import completed
+from rag_app.generate.units import Unit, units_of
+from rag_app.generate.wanted import answers_to
 from rankgate.encoders.token_store import TokenStore
 from rankgate.judge.sentences import Sentence, other_lines, split_sentences
-from rankgate.judge.words import asks_for_number, content_words, has_number
+from rankgate.judge.words import content_words
 
 _MOST = 3
 # Weights of what a sentence counts by, chosen on dev data: benchmarks/extractive.py.
 _OVERLAP_WEIGHT = 0.25
 _PASSAGE_WEIGHT = 0.15
-_NUMBER_BONUS = 0.1
+_UNDER = 0.6  # what a word of the question counts that stands over the unit, not in it
+_WANTED_BONUS = 0.12
 _UNFINISHED_PENALTY = 0.15
+_NO_BEGINNING_PENALTY = 0.05
 # A further sentence must be this close to the best one, or bring words of the question that
 # are still missing and be at least this close.
 _ALIKE = 0.95
@@ -47,6 +50,7 @@ class _Piece:
     source: SourceText
     sentence: Sentence
     words: frozenset[str]
+    under: frozenset[str] = frozenset()
 
     @property
     def place(self) -> tuple[str, int, int]:
@@ -100,9 +104,12 @@ class ExtractiveGenerator:
         for column in range(1, scores.shape[1]):
             _add(chosen, int(scores[:, column].argmax()), pieces)
         covered = frozenset().union(*(pieces[i].words for i in chosen)) & wanted
+        read = {pieces[i].source.number for i in chosen}
         for i in np.argsort(-whole, kind="stable").tolist():
             if len(chosen) >= _MOST or whole[i] < _CLOSE_ENOUGH * whole[best]:
                 break
+            if pieces[i].source.number not in read:
+                continue  # another passage is asked for another part alone
             brings = (pieces[i].words & wanted) - covered
             if whole[i] >= _ALIKE * whole[best] or brings:
                 _add(chosen, i, pieces)
@@ -117,13 +124,15 @@ class ExtractiveGenerator:
             [
                 _PASSAGE_WEIGHT * standing[p.source.number]
                 - (0.0 if p.sentence.finished else _UNFINISHED_PENALTY)
+                - (_NO_BEGINNING_PENALTY if _begins_within(p.sentence) else 0.0)
                 for p in pieces
             ]
         )
         scores: FloatArray = self._close(questions, pieces, covers) + _OVERLAP_WEIGHT * covers
         scores += extra[:, None]
-        numbers = np.array([has_number(p.sentence.shown) for p in pieces])
-        scores[:, [asks_for_number(q) for q in questions]] += _NUMBER_BONUS * numbers[:, None]
+        for column, question in enumerate(questions):
+            test = answers_to(question)
+            scores[:, column] += _WANTED_BONUS * np.array([test(p.sentence.shown) for p in pieces])
         return scores
 
     def _close(
@@ -141,6 +150,12 @@ class ExtractiveGenerator:
         low, high = close[~unread].min(axis=0), close[~unread].max(axis=0)
         close[unread] = (low + (high - low) * covers)[unread]
         return close
+
+
+def _begins_within(sentence: Sentence) -> bool:
+    """Whether its first word is in the middle of a sentence, whose beginning is elsewhere."""
+    first = sentence.shown.split(maxsplit=1)[0]
+    return not sentence.item and first.isalpha() and first.islower()
 
 
 def _add(chosen: list[int], index: int, pieces: Sequence[_Piece]) -> None:
@@ -165,14 +180,20 @@ def _coverage(wanted: frozenset[str], pieces: Sequence[_Piece]) -> npt.NDArray[n
     """
     weights = {}
     for word in wanted:
-        holders = sum(word in p.words for p in pieces)
+        holders = sum(word in p.words or word in p.under for p in pieces)
         if holders:
             weights[word] = math.log1p(len(pieces) / holders)
     total = math.fsum(weights.values())
     return np.array(
         [
             # fsum, because sets come in another order in every process.
-            math.fsum(weights.get(w, 0.0) for w in p.words) / total if total else 0.0
+            math.fsum(
+                v * (1.0 if w in p.words else _UNDER if w in p.under else 0.0)
+                for w, v in weights.items()
+            )
+            / total
+            if total
+            else 0.0
             for p in pieces
         ]
     )
@@ -199,34 +220,45 @@ def _parts(question: str) -> list[str]:
 
 
 def _pieces(sources: Sequence[SourceText]) -> list[_Piece]:
-    """What can be quoted: sentences; questions, fragments, table rows, code only without any."""
-    sentences = _unique(sources, split_sentences)
-    telling = [p for p in sentences if not p.sentence.fragment and not p.sentence.asks]
-    if telling:
-        return telling
-    return sentences if sentences else _unique(sources, other_lines)
+    """What can be quoted, each once; questions, fragments and bare lines only without any."""
+    units = _unique(sources, units_of)
+    return [p for p, telling in units if telling] or [
+        p
+        for p, _ in units
+        or _unique(
+            sources,
+            lambda text: [Unit(sentence=s) for s in (*split_sentences(text), *other_lines(text))],
+        )
+    ]
 
 
 def _unique(
-    sources: Sequence[SourceText], split: Callable[[str], Sequence[Sentence]]
-) -> list[_Piece]:
-    """Each sentence once: neighbouring chunks overlap, so it may come twice, once cut off."""
-    found: list[_Piece] = []
+    sources: Sequence[SourceText], split: Callable[[str], Sequence[Unit]]
+) -> list[tuple[_Piece, bool]]:
+    """Each unit once: neighbouring chunks overlap, so it may come twice, once cut off."""
+    found: list[tuple[_Piece, bool]] = []
     seen: set[str] = set()
     taken: list[tuple[str, int, int]] = []
     for source in sources:
-        for plain in split(source.body):
-            start, end = source.start + plain.start, source.start + plain.end
+        fresh = []
+        for unit in split(source.body):
+            said = unit.sentence
+            start, end = source.start + said.start, source.start + said.end
             twice = any(
                 source.document_id == d and start < high and low < end for d, low, high in taken
             )
-            if twice or plain.shown in seen:
+            if twice or said.shown in seen:
                 continue
-            seen.add(plain.shown)
-            taken.append((source.document_id, start, end))
-            sentence = completed(source.body, plain)
-            words = content_words(sentence.shown)
-            found.append(_Piece(source=source, sentence=sentence, words=words))
+            seen.add(said.shown)
+            fresh.append((source.document_id, start, end))
+            piece = _Piece(
+                source=source,
+                sentence=said,
+                words=content_words(said.shown),
+                under=content_words(f"{unit.under} {source.heading}"),
+            )
+            found.append((piece, unit.telling))
+        taken += fresh
     return found
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from rankgate.judge.sentences import Sentence, clean
 
 _LINES = 3
+_ITEMS = 12
 _CHARACTERS = 240
 _FENCE = re.compile(r"\s*(```|~~~)")
 _ITEM = re.compile(r"\s*(?:[-*+\u2022]|\d{1,3}[.)])\s+(?:\[[ xX]\]\s+)?(?=\S)")
@@ -19,7 +20,8 @@ def completed(text: str, sentence: Sentence) -> Sentence:
     """The sentence with the first lines of the code, list or paragraph that it announces.
 
     A sentence that announces nothing, or after which the text ends or goes on with a heading
-    or table, comes back as it is. At most three lines are taken, and about 240 characters.
+    or table, comes back as it is. At most three lines of code or twelve items are taken, and
+    about 240 characters.
 
     Args:
         text: that the sentence was found in.
@@ -68,10 +70,10 @@ def _following(text: str, start: int) -> list[tuple[int, int]]:
     return found
 
 
-def _limited(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _limited(spans: list[tuple[int, int]], most: int = _LINES) -> list[tuple[int, int]]:
     """The first few, the first one whatever its length."""
     kept: list[tuple[int, int]] = []
-    for span in spans[:_LINES]:
+    for span in spans[:most]:
         if kept and span[1] - kept[0][0] > _CHARACTERS:
             break
         kept.append(span)
@@ -94,7 +96,7 @@ def _until_blank(text: str, lines: list[tuple[int, int]]) -> list[tuple[int, int
         if not text[low:high].strip():
             break
         spans.append((low, high))
-    return _limited(spans)
+    return _limited(spans, _ITEMS)
 
 
 def _while_indented(text: str, lines: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -123,4 +125,4 @@ def _items(text: str, lines: list[tuple[int, int]]) -> list[tuple[int, int]]:
             spans[-1] = (spans[-1][0], high)
         else:
             break
-    return _limited(spans)
+    return _limited(spans, _ITEMS)

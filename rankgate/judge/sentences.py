@@ -20,7 +20,7 @@ _RULE = re.compile(r"\s{0,3}([-*_]\s*){3,}$")
 _HTML = re.compile(r"\s*<(!--|/?[A-Za-z][^>]*>\s*$)")
 _DEFINITION = re.compile(r"\s{0,3}\[[^\]]+\]:\s+\S")
 _IMAGE = re.compile(r"\s*(\[?!\[[^\]]*\]\([^)]*\)(\]\([^)]*\))?\s*)+$")
-_ITEM = re.compile(r"\s*([-*+\u2022]|\d{1,3}[.)])\s+(\[[ xX]\]\s+)?")
+_ITEM = re.compile(r"\s*([-*+\u2022\u2013]|\d{1,3}[.)])\s+(\[[ xX]\]\s+)?")
 _QUOTE = re.compile(r"\s*(>\s?)+")
 
 _STOP = re.compile(r"[.!?\u2026]+[\"'\u201d\u2019)\]*_`]*\s+(?=\S)|[\u3002\uff01\uff1f]+")

@@ -13,16 +13,6 @@ _ASKING = frozenset(
     "might must have has had were been being am i you we he she them me my your our its it's "
     "any some there here than too very also just only so".split()
 )
-_ASKS_FOR_NUMBER = re.compile(
-    r"\b(?:when|how (?:many|much|long|old|often|far|tall|big|large)|"
-    r"(?:what|which) (?:year|date|day|number|age|percent|percentage))\b",
-    re.IGNORECASE,
-)
-_NUMBER = re.compile(
-    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|twelve|hundred|thousand|million|"
-    r"half|once|twice)\b",
-    re.IGNORECASE,
-)
 _ENDINGS = ("ings", "ing", "edly", "ies", "ied", "ed", "es", "s")
 
 
@@ -57,13 +47,3 @@ def content_words(text: str) -> frozenset[str]:
 def overlap(wanted: frozenset[str], text: str) -> float:
     """Share of `wanted` that the text contains, in [0, 1]; 0 where nothing is wanted."""
     return len(wanted & content_words(text)) / len(wanted) if wanted else 0.0
-
-
-def asks_for_number(question: str) -> bool:
-    """Whether an English question wants a number or a date: when, how many, which year."""
-    return _ASKS_FOR_NUMBER.search(question) is not None
-
-
-def has_number(text: str) -> bool:
-    """Whether a text has a digit or a spelled English number."""
-    return _NUMBER.search(text) is not None

@@ -14,6 +14,8 @@ from rag_app.generate.answer import REFUSAL, is_refusal
 from rag_app.generate.closeness import Closeness, TokenReader
 from rag_app.generate.context import build_context
 from rag_app.generate.extractive import ExtractiveGenerator
+from rag_app.generate.units import units_of
+from rag_app.generate.wanted import answers_to
 from rankgate.encoders import TokenStore, TokenVectors
 from rankgate.judge.sentences import clean
 from rankgate.scorers.late_interaction import maxsim
@@ -148,7 +150,7 @@ def test_where_there_is_only_a_table_its_best_row_is_quoted():
     documents = {"t": ("T", [("T", "| code | meaning |\n|---|---|\n| 5 | generator failed |\n")])}
     index = fake_index.FakeIndex(documents)
     answer = GENERATOR.answer("generator failed", context_of(["t-0"], index))
-    assert answer.text.startswith("5 | generator failed [1]")
+    assert answer.text == "code: 5; meaning: generator failed [1]"
 
 
 def test_nothing_to_read_is_the_refusal():
@@ -239,11 +241,11 @@ def test_closeness_of_a_whole_text_is_the_scorers_value(encoder):
     assert len(offsets) == read.tokens.shape[0]
 
 
-def test_a_bare_term_is_quoted_only_where_there_is_nothing_else():
+def test_a_term_is_quoted_with_what_it_means():
     term, told = "`max_connections`", "It limits how many connections are open at once."
     both = index_of(f"{term}\n\n{told}")
     question = "What does max_connections do?"
-    assert GENERATOR.answer(question, context_of(["d-0"], both)).text == f"{told} [1]"
+    assert GENERATOR.answer(question, context_of(["d-0"], both)).text == f"{term}: {told} [1]"
     alone = index_of(term)
     assert GENERATOR.answer(question, context_of(["d-0"], alone)).text == f"{term} [1]"
 
@@ -322,6 +324,108 @@ def test_a_question_for_a_number_prefers_a_sentence_with_one():
     assert GENERATOR.answer("Who was it that opened the old bridge?", context).text.startswith(
         "The old bridge was opened by the king. [1]"
     )
+
+
+PDF_TABLE = """Command Description
+
+cat Utility to concatenate files to standard output
+chgrp Utility to change file group ownership
+dd Utility to convert and copy
+login Utility to begin a session on the system"""
+MARKDOWN_TABLE = """| Task | Installed size (MB) | Download size (MB) |
+|---|---|---|
+| Desktop environment | | |
+| GNOME | 3216 | 859 |
+| Web server | 85 | 19 |"""
+LIST = "Forward these ports:\n\n- UDP 3478\n- TCP 3478\n- UDP 5349\n- UDP 49152-50175\n"
+TERMS = (
+    "noshell\n\nPrevents the installer from offering shells on tty2. It is meant for public rooms."
+    "\n\nlowmem\n\nForces the installer to a lower level than it would set by itself."
+)
+SECRET = (
+    "The secret key of the setup is in a file of its own. "
+    "The secret key of the setup is in the file /var/lib/plinth/secret."
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "question", "said"),
+    [
+        (PDF_TABLE, "What does chgrp do?", "chgrp Utility to change file group ownership"),
+        (
+            MARKDOWN_TABLE,
+            "What is the download size of the web server?",
+            "Task: Web server; Installed size (MB): 85; Download size (MB): 19",
+        ),
+        (
+            LIST,
+            "Which ports do I have to forward?",
+            "Forward these ports: UDP 3478; TCP 3478; UDP 5349; UDP 49152-50175",
+        ),
+        (
+            TERMS,
+            "What does noshell do?",
+            "noshell: Prevents the installer from offering shells on tty2.",
+        ),
+        (
+            SECRET,
+            "In which file is the secret key of the setup?",
+            "The secret key of the setup is in the file /var/lib/plinth/secret.",
+        ),
+        (
+            "Who leads it was long open. The board asked Ada Byron to lead the office.",
+            "Who leads the office?",
+            "The board asked Ada Byron to lead the office.",
+        ),
+        (
+            "3.1. Closing times\n\nThe office closes at noon on Fridays.",
+            "When does the office close?",
+            "The office closes at noon on Fridays.",
+        ),
+    ],
+)
+def test_the_unit_that_answers_is_quoted(body, question, said):
+    index = index_of(body)
+    answer = GENERATOR.answer(question, context_of(["d-0"], index))
+    assert answer.text.startswith(f"{said} [1]")
+    for quote in answer.sources[0].quotes:
+        assert index.document_text("d")[quote.start : quote.end] == quote.text
+
+
+def test_lines_of_running_text_are_no_rows():
+    prose = (
+        "The gate skips what is right already, so that the\nsecond stage is not asked for nothing"
+        " and nobody\nwaits for it; the floor refuses what is too weak.\nThat is all."
+    )
+    assert [u.row for u in units_of(prose)] == [False, False]
+    assert [u.row for u in units_of(PDF_TABLE)] == [True] * 4
+
+
+def test_another_passage_is_quoted_for_another_part_alone():
+    index = index_of(
+        "The gate skips what is right already.", "The gate skips what is right, too, they say."
+    )
+    single = GENERATOR.answer("What does the gate skip?", context_of(["d-0", "d-1"], index))
+    assert len(single.sources) == 1
+
+
+@pytest.mark.parametrize(
+    ("question", "has", "lacks"),
+    [
+        ("When will version 14 come?", "It comes in May 2026.", "Version 14 is the next one."),
+        ("When does it skip?", "It skips when nothing is left.", "It skips."),
+        ("How much does it cost?", "It costs $12.", "It costs a lot."),
+        ("Which port does it use?", "It listens on 8118.", "It listens."),
+        ("Where is the log?", "See /var/log/syslog.", "See the log."),
+        ("Why is it slow?", "It is slow because it waits.", "It is slow."),
+        ("Who wrote it?", "It was written by Ada Byron.", "It was written long ago."),
+        ("How do I stop it?", "Press Enter twice.", "It stops."),
+    ],
+)
+def test_what_a_question_asks_for(question, has, lacks):
+    test = answers_to(question)
+    assert test(has) > test(lacks) == 0.0
+    assert answers_to("Wo steht das Haus?")(has) == 0.0
 
 
 def test_extractive_mode_loads_no_llm_client():

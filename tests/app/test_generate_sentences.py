@@ -134,7 +134,7 @@ def test_what_says_nothing_by_itself_is_a_fragment(text, fragment):
         ("\n\n```sh\npg_dump db > file\n\npsql db\n```\nMore.", "`pg_dump db > file` `psql db`"),
         ("\n\n    pg_dump db\n\nMore.", "`pg_dump db`"),
         ("\n\n- one *thing*;\n  goes on\n- another\n\nMore.", "one thing; goes on; another"),
-        ("\n- a1\n- b2\n- c3\n- d4\n", "a1; b2; c3"),
+        ("\n- a1\n- b2\n- c3\n- d4\n", "a1; b2; c3; d4"),
         ("\n\nALTER TABLE product\\_no;\n\nMore.", "ALTER TABLE product_no;"),
     ],
 )
