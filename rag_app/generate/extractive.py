@@ -255,7 +255,7 @@ def _unique(
                 source=source,
                 sentence=said,
                 words=content_words(said.shown),
-                under=content_words(f"{unit.under} {source.heading}"),
+                under=content_words(f"{unit.under} {source.text[: source.body_offset]}"),
             )
             found.append((piece, unit.telling))
         taken += fresh

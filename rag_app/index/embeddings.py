@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Raised whenever the same file would be parsed to another text or other blocks.
 PARSER_VERSION = 2
 # Raised whenever the same document would be cut differently.
-CHUNKER_VERSION = 1
+CHUNKER_VERSION = 2
 
 
 class Tokenizer(Protocol):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from rag_app.index.records import Chunk
@@ -21,6 +23,8 @@ _MIN_PREFIX = 24
 _FULL_ENOUGH = 0.6
 # Sections below this share of a chunk are joined with a neighbour of the same parent.
 _TINY = 0.2
+_NAME_WORD = re.compile(r"(?<![^\W_])(?:[^\W\d_]{3,}|(?:19|20)\d\d|[QqHh][1-4]|FY\d\d)(?![^\W_])")
+_NO_NAMES = frozenset("index readme main page document untitled copy final draft new".split())
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,10 +79,11 @@ class Chunker:
             pipeline: version of everything that shapes chunks; goes into the ids.
         """
         index = TokenIndex(document.text, self.tokenizer)
+        title = _titled(document.title, PurePosixPath(document_id).stem)
         pieces: list[tuple[int, int, int | None, tuple[str, ...], str]] = []
         for group in self._groups(_sections(document.blocks), index, document.title):
             heading = _common(group)
-            prefix = self._prefix(document.title, heading)
+            prefix = self._prefix(title, heading)
             blocks = [b for s in group for b in s.blocks]
             if blocks[0].kind == "heading" and blocks[0].heading == heading and len(blocks) > 1:
                 blocks = blocks[1:]  # its words are the prefix's last
@@ -137,8 +142,8 @@ class Chunker:
         """`Title > Heading > Sub` and a blank line, shortened until it leaves a chunk its room."""
         room = self.max_tokens - self.chunk_tokens
         path = [title, *heading]
-        if len(path) > 1 and path[0].casefold() == path[1].casefold():
-            del path[0]
+        if len(path) > 1 and path[0].casefold().startswith(path[1].casefold()):
+            del path[1]
         path = [part for part in path if part.strip()]
         # The innermost says most, then the title; what lies between goes first.
         for parts in (path, [path[0], path[-1]] if len(path) > 2 else path, path[-1:]):
@@ -229,6 +234,16 @@ class Chunker:
 
     def _count(self, text: str) -> int:
         return len(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _titled(title: str, stem: str) -> str:
+    """The title with the words of the file's name that it lacks: which report of many it is.
+
+    Years, quarters and words of letters alone; what numbers and codes there are says nothing.
+    """
+    said = {w.casefold() for w in _NAME_WORD.findall(title)}
+    words = [w for w in _NAME_WORD.findall(stem) if w.casefold() not in said | _NO_NAMES]
+    return f"{title} ({' '.join(words[:8])})" if words else title
 
 
 def _sections(blocks: Sequence[Block]) -> list[_Section]:

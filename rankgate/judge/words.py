@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 
-__all__ = ["asks_for_number", "content_words", "has_number", "overlap", "stem", "tells"]
+__all__ = ["content_words", "overlap", "stem", "tells"]
 
 _WORD = re.compile(r"\w+")
 _ASKING = frozenset(
