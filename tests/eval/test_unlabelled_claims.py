@@ -1,6 +1,7 @@
 """What may be claimed without labels: numbers of questions, conversations, paths."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,16 @@ def test_too_few_conversations_lay_no_path_and_say_why():
     path = lay_path(forecast(np.random.default_rng(2), 58), FidelityOptions(), base=Floor())
     assert path.settings == ()
     assert "59 are needed" in path.notes["floor"]
-    assert "skip in 74" in path.notes["gate"]
+    assert "skips in 74 of the 58" in path.notes["gate"]
+    assert path.notes["gate"].endswith("too few questions")
+
+
+def test_a_scorer_that_changes_everything_is_not_called_too_few_questions():
+    seen = forecast(np.random.default_rng(2), 400)
+    path = lay_path(
+        replace(seen, missed=np.ones_like(seen.missed)), FidelityOptions(), base=Floor()
+    )
+    assert "the scorer changes more than that" in path.notes["gate"]
 
 
 @pytest.mark.parametrize("part", ["gate", "floor", "pair"])

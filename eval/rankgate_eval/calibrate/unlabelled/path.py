@@ -237,11 +237,15 @@ def lay_path(fitted: Forecast, options: FidelityOptions, *, base: Floor) -> Laid
         if (setting.threshold, setting.floor) != (before.threshold, before.floor):
             settings.append(setting)
     if options.gate and lowest is None:
-        own = fitted.kinds == OWN
+        there = _conversations(fitted.groups[fitted.kinds == OWN])
+        why = (
+            "too few questions"
+            if there < least
+            else "the scorer changes more than that of what the first stage would hand over"
+        )
         notes["gate"] = (
-            f"too few: of the {_conversations(fitted.groups[own])} conversations that it was "
-            f"fitted on, it would have to skip in {least:.0f} with at most {options.changed:.1%} "
-            "changed, and no threshold does"
+            f"no threshold skips in {least:.0f} of the {there} conversations that it was fitted on "
+            f"with at most {options.changed:.1%} changed: {why}"
         )
     return Laid(settings=tuple(settings), notes=notes)
 
