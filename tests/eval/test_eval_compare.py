@@ -436,6 +436,21 @@ def test_what_the_floor_does_wrong_stands_beside_every_point():
     assert {"refused wrongly", "answered wrongly"} <= set(head) and len(rows) == len(found.points)
 
 
+def test_a_query_on_which_the_first_stage_fails_has_no_time_and_stays():
+    data = w.world(60)
+    stage = w.stage_of(data)
+
+    def search(query, k):
+        if query == data.queries["q7"]:
+            raise ConnectionError("down")
+        return stage.candidates(query, k)
+
+    found = compare_scorers(
+        data, as_first_stage(search), {"fake": w.knowing()}, ks=(5,), settings=quick()
+    )
+    assert found.n == 60 and {p.latency_ms.n for p in free(found)} == {59}
+
+
 def test_wrong_comparisons():
     with pytest.raises(InputError, match="K of at least top_n"):
         compared({"fake": w.knowing()}, ks=(2, 3))

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from rankgate.errors import ConfigError
 from rankgate_eval import Result, evaluate, result_schema
-from rankgate_eval.result import parts
+from rankgate_eval.result import parts, rows
 from rankgate_eval.result.call import Call
 
 
@@ -50,8 +50,11 @@ def test_the_schema_is_that_of_the_models():
     assert schema["$schema"].endswith("2020-12/schema") and schema["$id"].endswith("result-2.json")
     assert set(schema["properties"]) == {f.name for f in dataclasses.fields(Result)}
     assert set(schema["required"]) == set(schema["properties"])
-    for name in set(parts.__all__) - {"ArmResult", "BudgetStatus"}:
-        fields = {f.name for f in dataclasses.fields(getattr(parts, name))}
+    made = {name: kind for module in (parts, rows) for name, kind in vars(module).items()
+            if dataclasses.is_dataclass(kind)}  # fmt: skip
+    assert len(made) >= 25
+    for name, kind in made.items():
+        fields = {f.name for f in dataclasses.fields(kind)}
         assert set(schema["$defs"][name]["properties"]) == fields, name
         assert schema["$defs"][name]["additionalProperties"] is False
     assert schema["$defs"]["ArmResult"]["additionalProperties"] == {"$ref": "#/$defs/Estimate"}

@@ -169,14 +169,8 @@ def _lines(found: Comparison) -> list[str]:
     from rankgate_eval.cli.summary import table_lines, wrapped
     from rankgate_eval.comparison import tables
 
-    curve = found.recall_curve
-    knee = (
-        "no knee: it still rises at its end"
-        if curve.knee is None
-        else f"knee at {curve.knee}: {curve.method}"
-    )
-    lines = ["Recall of the first stage by depth", ""]
-    lines += [*table_lines(tables.recall_rows(found)), *wrapped(knee, "  "), ""]
+    lines = ["Recall of the first stage by depth", "", *table_lines(tables.recall_rows(found))]
+    lines += [*wrapped(found.recall_curve.knee_words, "  "), ""]
     lines += wrapped(
         f"{found.n} judged queries in {found.clusters} document groups. Gain: nDCG@10 minus the "
         f"baseline's, which is made of {found.baseline_k} candidates without a scorer.",

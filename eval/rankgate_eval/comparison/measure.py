@@ -221,7 +221,8 @@ class _Measuring:
             Unread(info), self.lists.base, self.lists.k, "ordering without scorer"
         )
         arms = self._arms(pool, info, policy, self.lists.k, tune=not self.rows)
-        times = tuple(arms.latency_ms["first_stage"][q] for q in self.judged)
+        timed_ms = arms.latency_ms["first_stage"]  # not of where it failed
+        times = tuple(timed_ms[q] for q in self.judged if q in timed_ms)
         for arm in ("skipped",) if self.rows else ("first_stage", "tuned_first_stage", "skipped"):
             row = _Row(
                 scorer="",

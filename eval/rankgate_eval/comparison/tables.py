@@ -85,12 +85,7 @@ def pair_rows(pairs: Sequence[Pair]) -> list[list[str]]:
 
 def markdown(found: Comparison) -> str:
     """Sentence, tables and notes."""
-    curve, base = found.recall_curve, found.points[found.baseline]
-    knee = (
-        "no knee, it still rises at its end"
-        if curve.knee is None
-        else f"knee at {curve.knee} ({curve.method})"
-    )
+    base = found.points[found.baseline]
     facts = [
         f"{found.n} judged queries in {found.clusters} document groups; gain: nDCG@10 minus that "
         f"of {in_words(base)}, made of {found.baseline_k} candidates; "
@@ -114,7 +109,7 @@ def markdown(found: Comparison) -> str:
         ]
     parts += [
         "## Recall of the first stage",
-        f"{knee}:",
+        f"{found.recall_curve.knee_words}:",
         table(depths, [recall]),
         "## Made",
         bullets(prose(fact) for fact in facts),

@@ -132,13 +132,8 @@ def _retrieval(result: Result) -> str:
     )
     gap = result.precision_gap
     lines.append(f"Precision gap: {words.change_words(gap)} of nDCG@10, n = {gap.n}")
-    knee = (
-        "no knee, it still rises at its end"
-        if curve.knee is None
-        else f"knee at {curve.knee} ({curve.method})"
-    )
     lines.append(
-        f"Recall by depth, first stage; {knee}:"
+        f"Recall by depth, first stage; {curve.knee_words}:"
         if curve.points
         else "Recall by depth: " + NOT_MEASURED
     )

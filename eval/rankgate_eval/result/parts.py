@@ -141,6 +141,13 @@ class RecallCurve:
     method: str
     depth: int
 
+    @property
+    def knee_words(self) -> str:
+        """Where the knee is, and by what."""
+        if self.knee is None:
+            return "no knee, it still rises at its end"
+        return f"knee at {self.knee} ({self.method})"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class HeadroomResult:
