@@ -175,7 +175,10 @@ def _probabilities(section: Section) -> str:
         for path, model in (("reranked", section.reranked), ("skipped", section.first_stage))
         if model is not None
     ]
-    return "; ".join(found) if found else f"off, raw scores order. {_FIT}"
+    if not found:
+        return f"off, raw scores order. {_FIT}"
+    two = "two models and " if len(found) == 2 else ""
+    return f"{'; '.join(found)} ({two}no similarities; cut by the floor's drop_below)"
 
 
 def _fitted_on(provenance: Mapping[str, Any]) -> str:

@@ -130,7 +130,7 @@ class ScoreReader:
             "scale": "turned into cosines",
             "vectors": "cosines are computed from the store's vectors",
             "order": "only their order is used",
-        }[self._by]
+        }["order" if self._by == "vectors" and self.vectors_of is None else self._by]
         known = "scores of an unknown scale" if self.scale is None else str(self.scale)
         return f"{self.what}: {known}{self._seen}; {how}"
 

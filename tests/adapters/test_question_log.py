@@ -187,16 +187,16 @@ def test_calibrate_reads_it(tmp_path, monkeypatch):
     my = importlib.import_module("my_logged")
     file, out = tmp_path / "log.jsonl", tmp_path / "policy.json"
     retriever = RankGateRetriever.from_first_stage(my.search, **parts(file))
-    for i in range(130):
+    for i in range(260):
         config = {"metadata": {"session_id": f"talk-{i // 2}"}}
         retriever.invoke(f"what is the {'abc'[i % 3]} of number {i} made of", config)
     asked = read_asked(file, source="log")
-    assert len(asked.questions) == 130 and len(set(asked.groups.values())) == 65
+    assert len(asked.questions) == 260 and len(set(asked.groups.values())) == 130
     done = invoke(
         "calibrate", "--from-log", file, "--system", "my_logged:search",
         "--scorer", "my_logged:scorer", "--trust-reranker", "--out", out,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "130 questions" in done.output, done.output
+    assert "260 questions" in done.output, done.output
     taken = RankGateRetriever.from_policy(out, my.search, scorer=FakeScorer())
     assert taken.describe()

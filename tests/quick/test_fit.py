@@ -130,7 +130,7 @@ def test_a_description_says_what_is_on_and_off_and_why():
     said = Reranker(FakeScorer(), policy=policy, first_stage="order").describe()
     (section,) = said.sections
     assert section.floor == "refuses a query below 0.99"
-    assert section.probabilities == "reranked from raw"
+    assert section.probabilities.startswith("reranked from raw (no similarities")
     assert section.gate.startswith("off, every query is reranked. Fit one")
     assert said.to_dict()["policy"] == "mine" and "embedder not known" in str(said)
     skipping = Policy.default().section(DENSE)
