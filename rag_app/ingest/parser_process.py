@@ -19,6 +19,11 @@ from rag_app.errors import ParseError
 from rag_app.ingest.document import Limits, ParsedDocument
 
 _START_S = 60.0
+# Of the environment, what Python, shared libraries, locale and OCR need.
+_KEPT = (
+    *("PATH", "HOME", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV"),
+    *("LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONUTF8", "PYTHONPATH", "TESSDATA_PREFIX"),
+)
 
 
 class ParserProcess:
@@ -81,7 +86,9 @@ class ParserProcess:
         # The process finds this package wherever the parent found it.
         home = str(Path(rag_app.__file__).resolve().parent.parent)
         paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        # No key of an LLM, a cloud or a database: it reads what strangers have written.
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
         self._complaints = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         started = subprocess.Popen(
             [sys.executable, "-m", "rag_app.ingest.worker", str(self.limits.memory_mb)],

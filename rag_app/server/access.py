@@ -10,7 +10,7 @@ import contextlib
 import ipaddress
 import os
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -76,10 +76,10 @@ class Access:
         if cookie is None:
             return None
         try:
-            identifier = self._signer.loads(cookie, max_age=_SESSION_S)
-        except BadSignature:
+            identifier, _ = self._signer.loads(cookie, max_age=_SESSION_S)
+        except (BadSignature, ValueError):  # not ours, too old, or of an earlier version
             return None
-        return self.keys.get(str(identifier))
+        return None if self.keys.signed_out(cookie) else self.keys.get(str(identifier))
 
     def sign_in(self, key: str, response: Response, *, secure: bool) -> Principal | None:
         """Give the browser of a key's holder a cookie; None where the key is nobody's.
@@ -92,7 +92,7 @@ class Access:
             return None
         response.set_cookie(
             COOKIE,
-            self._signer.dumps(record.id),
+            self._signer.dumps([record.id, secrets.token_hex(8)]),  # this browser's alone
             max_age=_SESSION_S,
             httponly=True,
             samesite="strict",
@@ -109,9 +109,12 @@ class Access:
             lost = True
         return _lost() if lost else _unauthorised()
 
-    def sign_out(self, response: Response) -> None:
-        """Take the cookie away."""
+    def sign_out(self, request: HTTPConnection, response: Response) -> None:
+        """Take the cookie away; a copy of it opens nothing any more."""
         response.delete_cookie(COOKIE, path="/")
+        cookie = request.cookies.get(COOKIE)
+        if cookie is not None and self.recognise(request) not in (None, LOCAL):
+            self.keys.sign_out(cookie, until=datetime.now(UTC) + timedelta(seconds=_SESSION_S))
 
 
 def is_local(host: str) -> bool:

@@ -99,6 +99,13 @@ class _Row(_Base):
         )
 
 
+class _SignedOut(_Base):
+    __tablename__ = "signed_out"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    until: Mapped[datetime]
+
+
 class KeyStore:
     """The keys of a data folder, in `keys.sqlite`. Thread-safe; several processes may share it.
 
@@ -196,6 +203,19 @@ class KeyStore:
                 "without one.\n",
                 "utf-8",
             )
+
+    def sign_out(self, cookie: str, *, until: datetime) -> None:
+        """Remember that a cookie is not to be taken any more, as long as it would be valid."""
+        now = datetime.now(UTC).replace(tzinfo=None)
+        with self._session() as session:
+            session.execute(delete(_SignedOut).where(_SignedOut.until < now))
+            session.merge(_SignedOut(sha256=_hash(cookie), until=until.replace(tzinfo=None)))
+            session.commit()
+
+    def signed_out(self, cookie: str) -> bool:
+        """Whether this cookie was given back."""
+        with self._session() as session:
+            return session.get(_SignedOut, _hash(cookie)) is not None
 
     def revoke(self, identifier: str) -> None:
         """Delete a key; it stops working with the next request.

@@ -179,7 +179,7 @@ def signed_in(request: Request, body: Annotated[bytes, Depends(_body)]) -> Respo
 def signed_out(request: Request) -> Response:
     """Takes the cookie away."""
     response = RedirectResponse("/login", 303)
-    request.app.state.access.sign_out(response)
+    request.app.state.access.sign_out(request, response)
     return response
 
 

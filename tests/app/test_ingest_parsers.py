@@ -280,3 +280,15 @@ def test_the_parser_process_is_light(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_parser_knows_no_secret(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-not-for-documents")
+    path = (tmp_path / "a.txt").resolve()
+    path.write_text("Some words.")
+    before = set(psutil.Process().children())
+    with ParserProcess(LIMITS) as parser:
+        parser.parse(path, "txt")
+        (child,) = set(psutil.Process().children()) - before
+        found = child.environ()
+    assert "PYTHONPATH" in found and "OPENAI_API_KEY" not in found

@@ -178,9 +178,18 @@ def test_who_has_no_key_is_sent_to_sign_in_and_comes_back(tmp_path):
             # Another site's page cannot post for whoever has the cookie.
             foreign = client.post("/logout", headers={"Origin": "https://evil.example"})
             assert foreign.status_code == 403
+            copied = dict(client.cookies)
+            again = httpx.post(f"{server.url}/login", data={"key": key})
+            assert again.status_code == 303 and dict(again.cookies) != copied
+            client.cookies = httpx.Cookies(copied)
             own = client.post("/logout", headers={"Origin": server.url})
             assert own.headers["location"] == "/login"
             assert client.get("/documents").status_code == 303
+            # A copy of the cookie opens nothing any more; another browser's still does.
+            client.cookies = httpx.Cookies(copied)
+            assert client.get("/documents").status_code == 303
+            client.cookies = httpx.Cookies(again.cookies)
+            assert client.get("/documents").status_code == 200
 
 
 def handled(recent, n, *, status="reranked", ms=100.0):
