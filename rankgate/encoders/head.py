@@ -90,5 +90,6 @@ class TokenHead:
             "mix": np.array(self.mix, dtype=np.float64),
         }
         stream = io.BytesIO()
-        np.savez(stream, allow_pickle=False, **arrays)
+        # No other keyword: numpy 1.26 takes `allow_pickle` for one more array.
+        np.savez(stream, **arrays)
         return hashlib.sha256(stream.getvalue()).hexdigest()

@@ -8,6 +8,7 @@ import pytest
 
 from rankgate import Deadline, ScoreContext
 from rankgate.encoders import MINILM_SHA256, TokenStore, TokenVectors, find_minilm
+from rankgate.encoders.head import TokenHead
 from rankgate.encoders.packing import packed, rotation, unpacked
 from rankgate.errors import ModelNotFoundError, WeightsMismatchError
 from rankgate.scorers import LateInteractionScorer
@@ -135,3 +136,9 @@ def test_a_forked_child_does_not_wait_for_threads_that_it_has_not():
     """Without `survive_fork` the child hangs in OpenMP once its parent has run torch."""
     done = subprocess.run([sys.executable, "-c", FORK], timeout=60, check=False)
     assert done.returncode == 0
+
+
+def test_the_heads_hash_is_the_same_under_every_numpy():
+    # It is part of the scorer's name: where it differs, no policy fits.
+    digest = "cbfbf218c542fd88f3731b53e281bd44f97077a7055775da093b6f7545495932"
+    assert TokenHead(encoder="ab" * 32).sha256 == digest
