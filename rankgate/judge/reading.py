@@ -17,6 +17,7 @@ from rankgate.encoders.encoder import TokenEncoder
 from rankgate.encoders.reader import LENGTH, JointReader
 from rankgate.encoders.runtime import backend
 from rankgate.errors import ConfigError
+from rankgate.judge.nli import NliScorer
 from rankgate.scorers.build import Wrapping, load, wrapped
 from rankgate.scorers.protocol import ScoreContext, Scorer, ScorerInfo, Scores, ScoreStats
 from rankgate.scorers.wrappers.lazy import Lazy
@@ -65,7 +66,7 @@ def load_reader(
             about whole passages.
 
     Raises:
-        ConfigError: no such form, or one that this release does not serve.
+        ConfigError: no such form, or `llm`, whose address nobody has named.
     """
     name = ReaderName.parse(setting)
     how = Wrapping(windowed=False) if wrapping is None else wrapping
@@ -75,7 +76,12 @@ def load_reader(
         return wrapped(Lazy(_info(READER_SHA256), partial(_bundled, encoder)), how)
     if name.kind == "cross-encoder":
         return load(f"cross-encoder:{name.name}", lazy=True, wrapping=how)
-    raise ConfigError(f"sufficiency = {setting!r} has no reader in this release")
+    if name.kind == "nli":
+        return wrapped(Lazy(NliScorer.info_of(name.name), partial(NliScorer, name.name)), how)
+    raise ConfigError(
+        "sufficiency = 'llm' needs an address: pass rankgate.judge.yes_no.llm_reader(URL, "
+        "model=NAME) in its place"
+    )
 
 
 def _bundled(encoder: str | Path | None) -> Scorer:

@@ -17,7 +17,16 @@ import numpy.typing as npt
 
 from rankgate.errors import ConfigError, RemoteProtocolError
 
-__all__ = ["DIALECTS", "Answer", "Dialect", "Question", "dialect_named", "server_message"]
+__all__ = [
+    "DIALECTS",
+    "Answer",
+    "Dialect",
+    "Question",
+    "dialect_named",
+    "server_message",
+    "shape_of",
+    "usage_of",
+]
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -75,6 +84,7 @@ class Dialect:
             refuse; None: such a text is sent as it is. A text is never left out, because
             results name their text by its position.
         scale: first part of the scale's name.
+        pointwise: whether a text's score does not depend on the others of its request.
     """
 
     name: str
@@ -91,6 +101,7 @@ class Dialect:
     raw_scores: bool = False
     max_tokens_per_doc: bool = False
     blank_as: str | None = None
+    pointwise: bool = True
 
     def scale_of(self, model: str, *, raw_scores: bool) -> str:
         """The scale's name, such as `cohere-v2:rerank-v3.5` or `tei:sigmoid:MODEL`."""
@@ -124,60 +135,63 @@ class Dialect:
             RemoteProtocolError: not JSON, not the dialect's shape, an index that is out of
                 range, double or missing, or a score that is not a finite float32.
         """
-        payload = self._parsed(body)
+        payload = self.parsed(body)
         rows = payload
         if self.results is not None:
             rows = payload.get(self.results) if isinstance(payload, Mapping) else None
         if not isinstance(rows, list):
             wanted = "a list" if self.results is None else f"an object with a list {self.results!r}"
-            raise self._wrong(f"{wanted} was expected, got {_shape_of(payload)}")
+            raise self.wrong(f"{wanted} was expected, got {shape_of(payload)}")
         values = np.zeros(n, dtype=np.float32)
         seen = np.zeros(n, dtype=np.bool_)
         for row in rows:
             index, value = self._row(row, n)
             if seen[index]:
-                raise self._wrong(f"text {index} was scored twice")
+                raise self.wrong(f"text {index} was scored twice")
             values[index], seen[index] = value, True
         if not seen.all():
             absent = np.flatnonzero(~seen)
-            raise self._wrong(f"{absent.size} of {n} texts have no score, the first is {absent[0]}")
-        tokens, units = _usage(payload)
+            raise self.wrong(f"{absent.size} of {n} texts have no score, the first is {absent[0]}")
+        tokens, units = usage_of(payload)
         return Answer(values=values, tokens=tokens, units=units)
 
     def _visible(self, text: str) -> str:
         return self.blank_as if self.blank_as is not None and not text.strip() else text
 
-    def _parsed(self, body: bytes) -> Any:
+    def parsed(self, body: bytes) -> Any:
+        """The answer's JSON; raises as `answer`."""
+
         def refuse(constant: str) -> float:
-            raise self._wrong(f"{constant} is not JSON and not a score")
+            raise self.wrong(f"{constant} is not JSON and not a score")
 
         try:
             return json.loads(body, parse_constant=refuse)
         except (ValueError, RecursionError) as exc:
-            raise self._wrong(f"the answer of {len(body)} bytes is not JSON: {exc}") from exc
+            raise self.wrong(f"the answer of {len(body)} bytes is not JSON: {exc}") from exc
 
     def _row(self, row: Any, n: int) -> tuple[int, float]:
         if not isinstance(row, Mapping):
-            raise self._wrong(f"a result must be an object, got {_shape_of(row)}")
+            raise self.wrong(f"a result must be an object, got {shape_of(row)}")
         index, value = row.get("index"), row.get(self.score)
         if isinstance(index, bool) or not isinstance(index, int):
-            raise self._wrong(f"a result's index must be a whole number, got {_shape_of(index)}")
+            raise self.wrong(f"a result's index must be a whole number, got {shape_of(index)}")
         if not 0 <= index < n:
-            raise self._wrong(f"index {index} is outside the {n} texts that were sent")
+            raise self.wrong(f"index {index} is outside the {n} texts that were sent")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise self._wrong(f"{self.score!r} must be a number, got {_shape_of(value)}")
+            raise self.wrong(f"{self.score!r} must be a number, got {shape_of(value)}")
         if not abs(value) <= _FLOAT32_MAX:  # NaN fails too
-            raise self._wrong(f"{self.score!r} must be a finite float32, got {value!r:.40}")
+            raise self.wrong(f"{self.score!r} must be a finite float32, got {value!r:.40}")
         return index, float(value)
 
-    def _wrong(self, what: str) -> RemoteProtocolError:
+    def wrong(self, what: str) -> RemoteProtocolError:
+        """The error that says so."""
         return RemoteProtocolError(
             f"the server does not speak the dialect {self.name!r}: {what}. Check the URL and the "
             "dialect."
         )
 
 
-def _shape_of(value: Any) -> str:
+def shape_of(value: Any) -> str:
     """Type and field names, never the content: it may hold the caller's documents."""
     if isinstance(value, Mapping):
         return f"an object with the fields {sorted(map(str, value))[:8]}"
@@ -191,7 +205,7 @@ def _number(value: Any) -> float:
     return float(value) if math.isfinite(value) and value >= 0 else 0.0
 
 
-def _usage(payload: Any) -> tuple[int, float]:
+def usage_of(payload: Any) -> tuple[int, float]:
     """Tokens read and units billed."""
     if not isinstance(payload, Mapping):
         return 0, 0.0

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rankgate.errors import ConfigError
 from rankgate.scorers.protocol import Job, ScoreContext, ScorerInfo, Scores, ScoreStats
-from rankgate.scorers.remote.dialects import Answer, dialect_named
+from rankgate.scorers.remote.dialects import Answer, Dialect, dialect_named
 from rankgate.scorers.remote.exchange import Asker, Part
 from rankgate.scorers.remote.secret import Secret
 from rankgate.scorers.remote.transport import (
@@ -83,7 +83,8 @@ class RemoteScorer(Stepped):
 
     Args:
         url: the server, such as `http://127.0.0.1:8080`, or the endpoint itself.
-        dialect: cohere, jina, voyage, tei, infinity, vllm-rerank, llama.cpp or vllm-score.
+        dialect: cohere, jina, voyage, tei, infinity, vllm-rerank, llama.cpp or vllm-score, or
+            a `Dialect` of your own.
         model: the model's name; needed also where the server knows it by itself, because it
             is part of the scale: a floor fitted on one model must not meet another's scores.
         api_key: a string, or anything with `get_secret_value()`; sent as a bearer token, never
@@ -109,7 +110,7 @@ class RemoteScorer(Stepped):
         self,
         url: str,
         *,
-        dialect: str,
+        dialect: str | Dialect,
         model: str | None = None,
         api_key: Any = None,
         timeout_s: float = 10.0,
@@ -124,7 +125,7 @@ class RemoteScorer(Stepped):
         client: httpx.Client | None = None,
         async_client: httpx.AsyncClient | None = None,
     ) -> None:
-        spoken = dialect_named(dialect)
+        spoken = dialect if isinstance(dialect, Dialect) else dialect_named(dialect)
         if model is None or not model:
             raise ConfigError(
                 f"the dialect {dialect!r} needs model=: the name of what the server runs is part "
@@ -180,9 +181,10 @@ class RemoteScorer(Stepped):
             shown=endpoint.partition("?")[0],
             key=key,
         )
+        self.pointwise = spoken.pointwise
         self._price, self._concurrency, self._limit = price, concurrency, limit
         self.info = ScorerInfo(
-            id=f"remote/{dialect}/{model}",
+            id=f"remote/{spoken.name}/{model}",
             scale=spoken.scale_of(model, raw_scores=raw_scores),
             revision=revision,
             backend="http",
