@@ -36,7 +36,7 @@ def ingest(
     *,
     where: Where,
 ) -> None:
-    """Index Markdown, text, HTML, PDF and Word files.
+    """Index Markdown, text, HTML, PDF, Word, CSV and e-mail files.
 
     Run it again at any time: unchanged files cost nothing, changed ones are replaced, and documents
     whose file is gone from a given folder are removed. An interrupted run is finished by the next.

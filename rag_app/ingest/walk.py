@@ -21,7 +21,7 @@ class Found:
         path: real path, links resolved.
         source: as the user gave it, with forward slashes.
         name: relative to the given folder; of a file that was given itself, its own name.
-        kind: md, txt, html, pdf or docx; None: not a kind that is read, but named explicitly.
+        kind: one of `decode.KINDS`; None: not a kind that is read, but named explicitly.
     """
 
     path: Path

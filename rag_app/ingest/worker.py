@@ -27,9 +27,16 @@ _PARSERS = {
     "html": "rag_app.ingest.html",
     "pdf": "rag_app.ingest.pdf",
     "docx": "rag_app.ingest.docx",
+    "csv": "rag_app.ingest.rows",
+    "eml": "rag_app.ingest.mail",
 }
 # The libraries that a parser loads in its own body: loaded before the clock starts.
-_LIBRARIES = {"html": ("lxml.html",), "pdf": ("pypdfium2",), "docx": ("mammoth", "lxml.html")}
+_LIBRARIES = {
+    "html": ("lxml.html",),
+    "eml": ("lxml.html",),
+    "pdf": ("pypdfium2",),
+    "docx": ("mammoth", "lxml.html"),
+}
 # What the parent waits longer than the alarm below is its own business; this is for orphans.
 _GRACE_S = 5
 
