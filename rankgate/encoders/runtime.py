@@ -29,10 +29,12 @@ class Runtime:
 
     Args:
         graph: makes the graph; called once a process, because threads do not survive a fork.
+        by: `openvino` or `onnxruntime`; None: as `backend` says.
     """
 
-    def __init__(self, graph: Callable[[], bytes]) -> None:
+    def __init__(self, graph: Callable[[], bytes], by: str | None = None) -> None:
         self._graph = graph
+        self._by = backend() if by is None else by
         self._runs: dict[int, _Run] = {}
         self._mine()
 
@@ -45,7 +47,7 @@ class Runtime:
         if run is None:
             # No lock, which a fork could leave locked for ever: two threads may both open one.
             # A parent's is never let go: its end would wait for threads that are not there.
-            opened = _openvino if backend() == "openvino" else _onnxruntime
+            opened = _openvino if self._by == "openvino" else _onnxruntime
             run = self._runs.setdefault(os.getpid(), opened(self._graph()))
         return run
 
