@@ -1,4 +1,4 @@
-r"""Trains the sufficiency reader that ships: rankgate/encoders/weights/reader.safetensors.
+r"""Trains a sufficiency reader: what `sufficiency = "reader:FILE"` takes.
 
     python benchmarks/reader_data.py ../shared/data .cache/corpora .cache/reader.jsonl
     python benchmarks/reader.py --examples .cache/reader.jsonl --out .rankgate/reader

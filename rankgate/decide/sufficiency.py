@@ -19,7 +19,7 @@ from rankgate.errors import ConfigError, PolicyError
 __all__ = ["OFF", "READINGS", "Judged", "ReaderName", "Sufficiency", "reading_features"]
 
 OFF = "off"
-_KINDS = ("cross-encoder", "nli")
+_KINDS = ("reader", "cross-encoder", "nli")
 
 READINGS = ("reads_best", "reads_mean")
 """What is made of a reader's logits: the highest, and the mean of all."""
@@ -30,8 +30,8 @@ class ReaderName:
     """The setting `sufficiency`, taken apart.
 
     Attributes:
-        kind: `bundled`, `cross-encoder`, `nli`, `llm` or `off`.
-        name: of a model, of `cross-encoder` and `nli`; else "".
+        kind: `bundled`, `reader`, `cross-encoder`, `nli`, `llm` or `off`.
+        name: the file of a `reader`, the model of `cross-encoder` and `nli`; else "".
     """
 
     kind: str
@@ -48,7 +48,8 @@ class ReaderName:
         if (kind in ("bundled", "llm", OFF) and not colon) or (kind in _KINDS and name.strip()):
             return cls(kind=kind, name=name.strip())
         raise ConfigError(
-            f"sufficiency must be bundled, cross-encoder:NAME, nli:NAME, llm or off, got {text!r}"
+            "sufficiency must be bundled, reader:FILE, cross-encoder:NAME, nli:NAME, llm or off, "
+            f"got {text!r}"
         )
 
     def __str__(self) -> str:

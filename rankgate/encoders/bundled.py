@@ -7,13 +7,11 @@ from pathlib import Path
 from rankgate.encoders.encoder import TokenEncoder
 from rankgate.encoders.locate import MINILM_SHA256
 from rankgate.encoders.query_encoder import QueryEncoder
-from rankgate.encoders.reader import JointReader
 
-__all__ = ["QUERY_SHA256", "READER_SHA256", "bundled_query_encoder", "bundled_reader"]
+__all__ = ["QUERY_SHA256", "bundled_query_encoder"]
 
 _FOLDER = Path(__file__).parent / "weights"
 QUERY_SHA256 = "fb2455f3e9ee47648ebfcf32ecad6f4e8a773ac16f04a18204012075550c2ff2"
-READER_SHA256 = ""
 
 
 def bundled_query_encoder(encoder: TokenEncoder) -> QueryEncoder | None:
@@ -26,13 +24,3 @@ def bundled_query_encoder(encoder: TokenEncoder) -> QueryEncoder | None:
     if encoder.sha256 != MINILM_SHA256:
         return None
     return QueryEncoder.load(_FOLDER / "query-encoder.safetensors", encoder, sha256=QUERY_SHA256)
-
-
-def bundled_reader(encoder: TokenEncoder) -> JointReader:
-    """The reader of question and passage of this release.
-
-    Raises:
-        ModelNotFoundError: the file is missing.
-        WeightsMismatchError: the file is not the one that was released, or is for another encoder.
-    """
-    return JointReader.load(_FOLDER / "reader.safetensors", encoder, sha256=READER_SHA256)

@@ -304,7 +304,7 @@ def _kept(file: Path, sha256: str, encoder: TokenEncoder) -> JointReader:
 
 def reader_shape(encoder: TokenEncoder) -> BertShape:
     """Of the layers that a reader has."""
-    return replace(encoder.shape, layers=_LAYERS)
+    return replace(encoder.shape, layers=min(_LAYERS, encoder.shape.layers))
 
 
 _HEADS = ("kinds", "evidence", "outputs", "bias")

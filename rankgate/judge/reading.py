@@ -1,6 +1,8 @@
 """Readers of sufficiency: scorers whose values are logits that a passage answers the question.
 
 A reader is any `Scorer`, so cache, breaker, deadline and lazy loading are those of the others.
+None ships: the one that was trained here tells less than the probability of relevance
+(eval/results/sufficiency.md).
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from rankgate.decide.sufficiency import OFF, ReaderName
-from rankgate.encoders.bundled import READER_SHA256, bundled_reader
 from rankgate.encoders.encoder import TokenEncoder
 from rankgate.encoders.reader import LENGTH, JointReader
 from rankgate.encoders.runtime import backend
@@ -29,7 +30,7 @@ SCALE = "answers-logit"
 
 
 class JointScorer:
-    """The bundled reader as a scorer."""
+    """A `JointReader` as a scorer."""
 
     def __init__(self, reader: JointReader) -> None:
         self.reader = reader
@@ -37,7 +38,14 @@ class JointScorer:
     @property
     def info(self) -> ScorerInfo:
         """Who is reading."""
-        return _info(self.reader.sha256)
+        return ScorerInfo(
+            id=f"joint-reader/{self.reader.sha256[:8]}",
+            scale=SCALE,
+            weights=self.reader.sha256,
+            backend=backend(),
+            dtype="float32",
+            max_length=LENGTH,
+        )
 
     def score(
         self, query: str, texts: Sequence[str], context: ScoreContext | None = None
@@ -60,34 +68,37 @@ def load_reader(
     """The reader of a setting, loaded by the first question that needs it; None for `off`.
 
     Args:
-        setting: `bundled`, `cross-encoder:NAME`, `nli:NAME`, `llm` or `off`.
-        encoder: folder of all-MiniLM-L6-v2, for the bundled one; None: as `find_minilm` finds it.
+        setting: `reader:FILE` (that `benchmarks/reader.py` has written), `cross-encoder:NAME`,
+            `nli:NAME` or `off`.
+        encoder: folder of all-MiniLM-L6-v2, for a file; None: as `find_minilm` finds it.
         wrapping: which wrappers stand around it; None: all but windows, since a reader is asked
             about whole passages.
 
     Raises:
-        ConfigError: no such form, or `llm`, whose address nobody has named.
+        ConfigError: no such form, `bundled`, which no release has had, or `llm`, whose address
+            nobody has named.
     """
     name = ReaderName.parse(setting)
     how = Wrapping(windowed=False) if wrapping is None else wrapping
     if name.kind == OFF:
         return None
-    if name.kind == "bundled":
-        return wrapped(Lazy(_info(READER_SHA256), partial(_bundled, encoder)), how)
+    if name.kind == "reader":
+        announced = ScorerInfo(id=f"joint-reader/{Path(name.name).name}", scale=SCALE)
+        return wrapped(Lazy(announced, partial(_of_file, name.name, encoder)), how)
     if name.kind == "cross-encoder":
         return load(f"cross-encoder:{name.name}", lazy=True, wrapping=how)
     if name.kind == "nli":
         return wrapped(Lazy(NliScorer.info_of(name.name), partial(NliScorer, name.name)), how)
+    if name.kind == "llm":
+        raise ConfigError(
+            "sufficiency = 'llm' needs an address: pass rankgate.judge.yes_no.llm_reader(URL, "
+            "model=NAME) in its place"
+        )
     raise ConfigError(
-        "sufficiency = 'llm' needs an address: pass rankgate.judge.yes_no.llm_reader(URL, "
-        "model=NAME) in its place"
+        f"sufficiency = {setting!r} has no reader in this release: reader:FILE, "
+        "cross-encoder:NAME and nli:NAME have, and a policy fitted with them; or 'off'"
     )
 
 
-def _bundled(encoder: str | Path | None) -> Scorer:
-    return JointScorer(bundled_reader(TokenEncoder.load(encoder)))
-
-
-def _info(sha256: str) -> ScorerInfo:
-    return ScorerInfo(id=f"joint-reader/{sha256[:8]}", scale=SCALE, weights=sha256,
-                      backend=backend(), dtype="float32", max_length=LENGTH)  # fmt: skip
+def _of_file(file: str, encoder: str | Path | None) -> Scorer:
+    return JointScorer(JointReader.load(file, TokenEncoder.load(encoder)))

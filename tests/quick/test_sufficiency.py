@@ -179,7 +179,7 @@ def test_unknown_settings_name_the_known_ones(text):
 
 
 def test_settings_that_are_known():
-    for text in ("bundled", "off", "llm", "nli:a/b", "cross-encoder:a/b"):
+    for text in ("bundled", "off", "llm", "reader:a b/c", "nli:a/b", "cross-encoder:a/b"):
         assert str(ReaderName.parse(f" {text} ")) == text
 
 
