@@ -127,6 +127,7 @@ def calibrate(
             nobody, and the floor reads the best probability alone.
 
     Raises:
+        ConfigError: no such reader.
         InputError: no such split, no judged query, or an argument out of range.
         PolicyError: `base` does not fit the scorer.
         SystemFailedError: first stage or scorer failed on too many queries.
@@ -143,6 +144,7 @@ def calibrate(
         seed=seed,
     )
     check_depth(k, top_n)
+    load_reader(sufficiency, wrapping=MEASURED)  # a setting without a reader is told at once
     material = read_material(
         data,
         stage=stage,
