@@ -6,9 +6,11 @@ import pytest
 from rankgate import RelevanceModel, Section
 from rankgate.decide.logistic import Feature, Logistic
 from rankgate.decide.signals import compute_signals
+from rankgate.errors import ConfigError
 from rankgate.scorers import Scores
 from rankgate.testing import FakeScorer
 from rankgate.types import Candidate, FirstStageKind
+from rankgate_eval.calibrate import calibrate
 from rankgate_eval.calibrate.options import FitOptions
 from rankgate_eval.calibrate.rows import row_of
 from rankgate_eval.calibrate.sufficiency import MOST_READ, fit_sufficiency
@@ -81,3 +83,8 @@ def test_one_kind_of_question_alone_is_too_little(stratum):
 def test_the_same_rows_give_the_same_numbers():
     one = fit_sufficiency(rows(), SECTION, KNOWS, "bundled", OPTIONS)
     assert one == fit_sufficiency(rows(), SECTION, KNOWS, "bundled", OPTIONS)
+
+
+def test_a_setting_without_a_reader_is_told_before_anything_is_read():
+    with pytest.raises(ConfigError, match="no reader in this release"):
+        calibrate(None, stage=None, scorer=None, sufficiency="nli:x")

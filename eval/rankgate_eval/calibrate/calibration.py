@@ -123,7 +123,7 @@ def calibrate(
         embedder: name of the model that made the system's vectors, where it cannot say.
         command: how this was called, for the record.
         notes: what a reader should know already.
-        sufficiency: who reads question and passages: `bundled`, `cross-encoder:NAME`, ...; `off`:
+        sufficiency: who reads question and passages: `reader:FILE`, `cross-encoder:NAME`, or `off`:
             nobody, and the floor reads the best probability alone.
 
     Raises:

@@ -76,7 +76,7 @@ def calibrate_data(
     sufficiency: Annotated[
         str,
         typer.Option(
-            help="Who reads question and passages where the floor is unsure: bundled, "
+            help="Who reads question and passages where the floor is unsure: reader:FILE, "
             "cross-encoder:NAME, or off.",
         ),
     ] = "off",
