@@ -87,4 +87,4 @@ def test_the_same_rows_give_the_same_numbers():
 
 def test_a_setting_without_a_reader_is_told_before_anything_is_read():
     with pytest.raises(ConfigError, match="no reader in this release"):
-        calibrate(None, stage=None, scorer=None, sufficiency="nli:x")
+        calibrate(None, stage=None, scorer=None, sufficiency="bundled")
