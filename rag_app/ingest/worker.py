@@ -26,9 +26,9 @@ _PARSERS = {
     "txt": "rag_app.ingest.plain",
     "html": "rag_app.ingest.html",
     "pdf": "rag_app.ingest.pdf",
-    "docx": "rag_app.ingest.docx",
-    "csv": "rag_app.ingest.rows",
-    "eml": "rag_app.ingest.mail",
+    "docx": "rag_app.ingest.office.docx",
+    "csv": "rag_app.ingest.office.rows",
+    "eml": "rag_app.ingest.office.mail",
 }
 # The libraries that a parser loads in its own body: loaded before the clock starts.
 _LIBRARIES = {

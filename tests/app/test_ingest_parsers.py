@@ -272,7 +272,7 @@ def test_the_parser_process_is_light(tmp_path):
     import subprocess
 
     code = (
-        "import sys, rag_app.ingest.worker, rag_app.ingest.pdf, rag_app.ingest.docx;"
+        "import sys, rag_app.ingest.worker, rag_app.ingest.pdf, rag_app.ingest.office.docx;"
         "print([m for m in ('numpy', 'torch', 'chromadb', 'rankgate', 'tokenizers')"
         " if m in sys.modules])"
     )

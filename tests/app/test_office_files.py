@@ -2,8 +2,8 @@
 
 import pytest
 
-from rag_app.ingest import mail, rows
 from rag_app.ingest.document import Limits, ParseFailure
+from rag_app.ingest.office import mail, rows
 
 LIMITS = Limits(max_bytes=10**6, max_pages=10, timeout_s=10, memory_mb=500)
 MESSAGE = """From: Ada Byron <ada@example.org>
