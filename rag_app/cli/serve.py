@@ -40,7 +40,7 @@ def serve(
         from rag_app.server.access import is_local
         from rag_app.server.collections import Collections
         from rag_app.server.keys import KeyStore
-        from rag_app.server.middleware import log_to_stderr
+        from rag_app.server.transport.middleware import log_to_stderr
     keys = len(KeyStore(settings.data_dir).all())
     if not keys and not is_local(settings.host):
         raise ConfigError(
@@ -84,7 +84,7 @@ def server_config(settings: Settings, collections: Collections) -> uvicorn.Confi
     import uvicorn
 
     from rag_app.server.app import create_app
-    from rag_app.server.connections import MAX_HEADERS, Connection
+    from rag_app.server.transport.connections import MAX_HEADERS, Connection
 
     return uvicorn.Config(
         create_app(settings, collections=collections),

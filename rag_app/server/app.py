@@ -21,7 +21,6 @@ from rag_app.server.access import Access, is_local
 from rag_app.server.collections import Collections
 from rag_app.server.errors import add_error_handlers
 from rag_app.server.metrics import Metrics
-from rag_app.server.middleware import RequestChecks
 from rag_app.server.openapi import describe
 from rag_app.server.pages import add_pages
 from rag_app.server.routes import (
@@ -38,6 +37,7 @@ from rag_app.server.routes import (
     conversations as conversation_routes,
 )
 from rag_app.server.state import ServerState
+from rag_app.server.transport.middleware import RequestChecks
 from rag_app.server.uploads import Uploads
 from rag_app.server.workers import Workers
 

@@ -3,7 +3,7 @@
 `{"error": {"message", "type", "param", "code"}, "message"}`: the second message is for clients of
 Cohere's interface. What was raised on purpose is told, but what is wrong with the server itself
 (settings, files, models) to evaluators only, because it names folders and hosts. Anything
-unforeseen is a 500 of `rag_app.server.middleware`, with the request's id and nothing else.
+unforeseen is a 500 of `rag_app.server.transport`, with the request's id and nothing else.
 """
 
 from __future__ import annotations

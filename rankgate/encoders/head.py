@@ -9,6 +9,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +84,7 @@ class TokenHead:
     @property
     def sha256(self) -> str:
         """Of all that it computes with: equal heads have equal hashes."""
-        arrays: dict[str, npt.NDArray[np.generic]] = {
+        arrays: dict[str, Any] = {
             "format": np.array(_FORMAT),
             "encoder": np.array(self.encoder),
             "window": np.array(self.window),

@@ -6,7 +6,7 @@ import socket
 import pytest
 from test_server_proxies import served
 
-from rag_app.server import connections
+from rag_app.server.transport import connections
 
 
 def answered(url):

@@ -8,7 +8,7 @@ import ingest_files as files
 import pytest
 import server_rig as rig
 
-from rag_app.server.middleware import JsonLines
+from rag_app.server.transport.middleware import JsonLines
 
 HERE = "http://127.0.0.1:8000"
 

@@ -141,7 +141,7 @@ def test_the_whole_way_with_the_real_model(tmp_path):
 
 def test_log_lines_as_json(tmp_path):
     code = (
-        "import logging; from rag_app.server.middleware import log_to_stderr;"
+        "import logging; from rag_app.server.transport.middleware import log_to_stderr;"
         "log_to_stderr('json');"
         "logging.getLogger('rankgate.access').info('x', extra={'fields': {'status': 200}});"
         "logging.getLogger('rankgate.server').warning('two\\nlines')"
