@@ -248,11 +248,11 @@ def evaluate(
 def _notes(e: Experiment) -> list[str]:
     """What the first stage has to say of itself."""
     notes = list(getattr(e.stage, "notes", ()))
-    absent = [q for q in e.judged if not e.pool[q].found.candidates]
+    absent = [q for q in e.unanswerable if not e.pool[q].found.candidates]
     if isinstance(e.stage, RunStage) and absent:
         notes.append(
-            f"The run has no list for {len(absent)} of {len(e.judged)} judged queries, such as "
-            f"{absent[0]!r}; they count 0 in every arm."
+            f"The run has no list for {len(absent)} of {len(e.unanswerable)} unanswerable queries, "
+            f"such as {absent[0]!r}; they count as refused, whether they were or are lost."
         )
     return notes
 

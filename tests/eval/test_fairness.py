@@ -14,6 +14,7 @@ from rankgate.types import FirstStageKind
 from rankgate_eval.answers.verdict import decide
 from rankgate_eval.calibrate.calibration import calibrate
 from rankgate_eval.data.fingerprint import MOST_MARKS, fingerprint, question_marks
+from rankgate_eval.data.normalise import normalised
 from rankgate_eval.result.call import Call
 from rankgate_eval.stats.significance import compare
 from rankgate_eval.verdict.fairness import shared_questions
@@ -68,6 +69,20 @@ def test_a_harmful_reranker_and_too_few_questions_keep_their_verdict():
     assert run(data, w.knowing(), policy=policy, split="dev", limit=20).verdict == (
         "not_enough_data"
     )
+
+
+def test_a_question_mark_more_makes_no_other_question():
+    asked = ["What is alpha", "who made beta?", "c++ or rust"]
+    marks = " ".join(question_marks(asked))
+
+    def share(questions, marks=marks):
+        data = {"name": "x", "marks": marks}
+        return shared_questions(provenance(data=data), BM25, questions, name="y", split=None)
+
+    assert "on 100% of" in share(["what is alpha?", "Who made beta", "C++, or Rust!"]).sentence
+    assert share(["what is gamma?"]) is None
+    earlier = " ".join(question_marks(asked, form=normalised))
+    assert "on 100% of" in share(asked, earlier).sentence
 
 
 def provenance(**found):

@@ -139,7 +139,7 @@ def test_answerable_questions_alone_are_not_judged_by_a_mixture_that_they_are_no
     assert (found.unanswerable, found.claimed, found.brier_skill) == (0.0, 0.5, None)
     assert (found.expected.predicted, found.expected.observed, found.expected.n) == (0.31, 0.58, 60)
     told = mixture_sentence(found)
-    assert "no unanswerable question" in told and "predicted 31.0% where 58.0% came true" in told
+    assert "answerable questions alone" in told and "predicted 31.0% where 58.0% came true" in told
     assert "--prior 0" in told
 
 

@@ -4,15 +4,17 @@ import json
 import sys
 
 import eval_world as w
+import evaluate_kit as kit
 import pytest
 from typer.testing import CliRunner
 
 from rankgate.cli import build_app
 from rankgate.errors import InputError
-from rankgate_eval import Result
+from rankgate_eval import Result, evaluate
 from rankgate_eval.cli.summary import runs_lines
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.readers import Run, read_run
+from rankgate_eval.errors import DatasetError
 from rankgate_eval.report.runs import run_rows
 from rankgate_eval.result.call import Call
 from rankgate_eval.run.experiment import EvalSettings
@@ -156,8 +158,8 @@ def test_one_run_is_the_first_stage_of_everything(here):
     lines = run.read_text().splitlines(keepends=True)
     run.write_text("".join(x for x in lines if not x.startswith("q0 ")))
     call("data", "--run", run, "--scorer", "mine:knowing", "--out", "b")
-    said = " ".join(Result.load(here / "b" / "result.json").warnings)
-    assert "no list for 1 of 60 judged queries, such as 'q0'" in said
+    said = " ".join(Result.load(here / "b" / "result.json").reasons)
+    assert "no list for 1 of 60 judged queries" in said
     swept = call("sweep", "data", "--run", run, "--scorer", "mine:knowing", "--k", "5", "--json")
     assert json.loads(swept.stdout)["made"]["first_stage"] == "run first_stage"
     assert done.exit_code == 0
@@ -230,3 +232,29 @@ def test_an_id_with_a_blank_costs_the_run_files_and_nothing_else(here):
 def test_a_run_of_the_library_is_what_the_file_says(here):
     (here / "x.trec").write_text("q1 Q0 p1 1 2 x\nq1 Q0 p2 2 1 x\n")
     assert read_run(here / "x.trec").lists == {"q1": ("p1", "p2")}
+
+
+def test_lists_that_share_one_score_are_no_order(tmp_path):
+    """As trec_eval reads them they were upside down, and random numbers shipped over them."""
+    file = tmp_path / "flat.trec"
+    rows = [f"q{q} Q0 p{r} {r} 1 x" for q in range(9) for r in range(1, 6)]
+    file.write_text("\n".join(rows) + "\n")
+    with pytest.raises(DatasetError, match="9 of 9 lists are all alike"):
+        read_run(file)
+    assert len(read_run(file, texts_needed=False).warnings) == 9
+
+
+def test_twenty_lists_of_many_questions_decide_nothing():
+    data = w.world()
+    queries = [data.queries[q] for q in data.judged(None)]
+    assert len(queries) >= 50
+    whole, listed = w.stage_of(data), set(queries[:20])
+
+    def stage(query, k):
+        return whole.candidates(query, k) if query in listed else []
+
+    result = evaluate(
+        data, stage=stage, scorer=w.knowing(), policy=kit.policy(), first_stage="bm25", **kit.QUICK
+    )
+    assert result.verdict is Call.NOT_ENOUGH_DATA
+    assert f"no list for {len(queries) - 20} of {len(queries)}" in result.reasons[0]

@@ -63,15 +63,22 @@ def calibrate_data(
     ] = DEFAULT_K,
     top_n: Annotated[int, typer.Option(min=1, help="Passages to keep.")] = 5,
     max_loss: Annotated[
-        float | None, typer.Option(help="Mean nDCG@10 that skipping may cost; usually 0.002.")
+        float | None,
+        typer.Option(min=0.0, help="Mean nDCG@10 that skipping may cost; usually 0.002."),
     ] = None,
     skip_rate: Annotated[
-        float | None, typer.Option(help="Share of the queries to skip, in place of --max-loss.")
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Share of the queries to skip, in place of --max-loss."
+        ),
     ] = None,
     false_refusals: Annotated[
-        float, typer.Option(help="Share of answerable queries that may be refused.")
+        float,
+        typer.Option(min=0.0, max=1.0, help="Share of answerable queries that may be refused."),
     ] = 0.05,
-    confidence: Annotated[float, typer.Option(help="Of the bound on false refusals.")] = 0.95,
+    confidence: Annotated[
+        float, typer.Option(min=0.0, max=0.9999, help="Of the bound on false refusals.")
+    ] = 0.95,
     prior: PriorOption = None,
     sufficiency: Annotated[
         str,

@@ -70,6 +70,8 @@ def evaluate_data(
                 "--policy": policy,
                 "--k": k,
                 "--budget-ms": budget_ms,
+                "--prior": prior,
+                "--id-key": inputs.id_key,
                 "--system": inputs.system,
                 "--collection": inputs.collection,
             }
@@ -140,7 +142,7 @@ def _compare_runs(
     """Several runs: nothing is retrieved or scored."""
     from rankgate_eval.data.readers.run import read_run
     from rankgate_eval.report.runs import write_runs
-    from rankgate_eval.run.experiment import EvalSettings
+    from rankgate_eval.run.experiment import EvalSettings, choose_queries
     from rankgate_eval.verdict.provenance import run_record
     from rankgate_eval.verdict.runs import compare_runs
 
@@ -151,6 +153,7 @@ def _compare_runs(
             "out, or give one --run, which is then the first stage"
         )
     dataset = inputs.read_for_runs()
+    choose_queries(dataset, split, changes["limit"], fields=changes["fields"])
     runs = [
         read_run(
             file,

@@ -53,7 +53,10 @@ PriorOption = Annotated[
     float | None,
     typer.Option(
         "--prior",
-        help="Share of unanswerable questions in the traffic that probabilities are for. Without "
+        min=0.0,
+        max=0.999,
+        help="Share, such as 0.3, of unanswerable questions in the traffic that probabilities are "
+        "for. Without "
         "it calibrate fits them for the questions read, about half of them unanswerable, and "
         "eval judges them by what the policy was fitted for.",
     ),

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from rankgate.errors import InputError
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.data.normalise import normalised
+from rankgate_eval.data.normalise import normalised, normalised_words
 
 MOST_MARKS = 2000
 
@@ -36,11 +36,24 @@ def fingerprint(data: Dataset, query_ids: Iterable[str]) -> str:
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def question_marks(questions: Iterable[str], *, most: int | None = MOST_MARKS) -> list[str]:
-    """Ten hexadecimal digits for each different question's normalised text, the smallest `most`.
+def _words(text: str) -> str:
+    """Without punctuation: a question mark more does not make another question."""
+    return " ".join(normalised_words(text)) or normalised(text)
+
+
+def question_marks(
+    questions: Iterable[str],
+    *,
+    most: int | None = MOST_MARKS,
+    form: Callable[[str], str] = _words,
+) -> list[str]:
+    """Ten hexadecimal digits for each different question's words, the smallest `most`.
 
     The smallest of many marks are a random sample of the questions that two sides agree on, so
     that a policy fitted on any number of them stays a small file.
+
+    Args:
+        form: of a text; policies of earlier versions have marks of `normalised` ones.
     """
-    marks = {hashlib.sha256(normalised(q).encode()).hexdigest()[:10] for q in questions}
+    marks = {hashlib.sha256(form(q).encode()).hexdigest()[:10] for q in questions}
     return sorted(marks)[:most]

@@ -84,7 +84,7 @@ def mixture_sentence(found: ReliabilityResult | None) -> str:
     if found is None or found.unanswerable is None:
         return ""
     mixed = f"{percent(found.unanswerable)} of the questions unanswerable"
-    alone = "The data hold no unanswerable question, so this is of answerable questions alone"
+    alone = "This is of answerable questions alone"
     alone += "" if found.brier_skill is not None else ", of which no skill is told"
     if found.unanswerable > 0.0:
         alone = f"Weighted to {mixed}" if found.claimed is not None else f"Taken with {mixed}"

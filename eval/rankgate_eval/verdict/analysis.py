@@ -147,6 +147,7 @@ def analyse(
             floor=floor_sentence(refusals, top_n=e.top_n),
             strata=strata,
             latency=budget,
+            listed=sum(bool(e.pool[q].found.candidates) for q in judged),
             unfair=shared.sentence if shared is not None and shared.unfair else None,
         ),
         asked.standards,

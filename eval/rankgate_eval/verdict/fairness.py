@@ -9,6 +9,7 @@ from typing import Any
 from rankgate.policy import Policy
 from rankgate.types import FirstStageKind
 from rankgate_eval.data.fingerprint import MOST_MARKS, question_marks
+from rankgate_eval.data.normalise import normalised
 
 _FEW = 0.02
 """Share of the questions that two honest samples may have in common, such as "opening hours"."""
@@ -76,15 +77,17 @@ def shared_questions(
 def _by_marks(
     policy: str, fitted: Sequence[str], questions: Sequence[str]
 ) -> SharedQuestions | None:
-    known = set(fitted)
-    asked = question_marks(questions, most=None)
-    if len(known) >= MOST_MARKS:
-        # Of very many questions the policy keeps the smallest marks: it speaks up to there.
-        asked = [mark for mark in asked if mark <= max(known)]
-    shared = sum(mark in known for mark in asked)
-    if not shared:
+    known, share = set(fitted), 0.0
+    for asked in (
+        question_marks(questions, most=None),
+        question_marks(questions, most=None, form=normalised),
+    ):
+        if len(known) >= MOST_MARKS:
+            # Of very many questions the policy keeps the smallest marks: it speaks up to there.
+            asked = [mark for mark in asked if mark <= max(known)]
+        share = max(share, sum(mark in known for mark in asked) / max(1, len(asked)))
+    if not share:
         return None
-    share = shared / len(asked)
     seen = f"The policy {policy!r} was fitted on {share:.0%} of the questions that judge it here"
     if share <= _FEW:
         return SharedQuestions(

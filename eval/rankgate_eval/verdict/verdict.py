@@ -59,6 +59,7 @@ class Evidence:
         latency: of the policy against the budget; None where no budget was given.
         unfair: why the test is none, such as a policy fitted on these questions; None: it is one.
         gated: whether there is a gate to speak of, as there is none in a run from elsewhere.
+        listed: of the queries, those that the first stage has a list for; None: all of them.
     """
 
     over: tuple[Over, ...]
@@ -69,6 +70,7 @@ class Evidence:
     latency: BudgetResult | None = None
     unfair: str | None = None
     gated: bool = True
+    listed: int | None = None
 
     def __post_init__(self) -> None:
         if not self.over:
@@ -134,7 +136,15 @@ def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
     regressions = () if evidence.strata is None else evidence.strata.regressions
     gains = [_gain(over, asked) for over in evidence.over]
     strongest = evidence.over[0].ndcg
+    absent = 0 if evidence.listed is None else strongest.n - evidence.listed
+    lost = (
+        f"The first stage has no list for {absent} of {strongest.n} judged queries; they count 0 "
+        "in every arm. Where it rightly found nothing, 0 is its due; where lists were lost, make "
+        "them again."
+    )
     short = _too_few(strongest, asked)
+    if short is None and strongest.n - absent < asked.min_queries:
+        short = f"{lost} Lists for at least {asked.min_queries} are needed to decide."
     if short is not None:
         # As many as bring the document groups that are missing, if they come as these did.
         grouped = math.ceil(strongest.n * asked.min_clusters / max(1, strongest.clusters))
@@ -162,6 +172,7 @@ def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
     findings.sort(key=lambda f: 0 if f.refused else 1 if f.undecided else 2)
     reasons = [f.sentence for f in findings]
     reasons += [evidence.floor] if evidence.floor else []
+    reasons += [lost] if absent else []
     if any(f.refused for f in findings):
         return Verdict(call=Call.DONT_SHIP, reasons=tuple(reasons), regressions=regressions)
     if any(f.undecided for f in findings):

@@ -150,13 +150,14 @@ def read_run(
         raw.warn("unknown_passage", message, place)
     for query, place in strange.items():
         raw.warn("unknown_query", f"query {query!r} is not in the data set; left out", place)
-    lists = {}
+    lists, flat = {}, 0
     for query, found in rows.items():
         if query in strange:
             continue
         ordered = sorted(found, key=lambda r: (r.score, r.passage.encode()), reverse=True)
         lists[query] = tuple(row.passage for row in ordered)
         wrong = [(a, b) for a, b in pairwise(ordered) if a.rank > b.rank]
+        flat += bool(wrong) and ordered[0].score == ordered[-1].score
         ties = [b.place for a, b in wrong if a.score == b.score]
         if len(ties) < len(wrong):
             raw.warn(
@@ -173,6 +174,15 @@ def read_run(
                 "32-bit floats, to keep your own.",
                 ties[0],
             )
+    if texts_needed and 2 * flat > len(lists):
+        raw.error(
+            "ties",
+            f"the scores of {flat} of {len(lists)} lists are all alike, so their order stands in "
+            "the rank column alone, which trec_eval does not read. Write scores that fall with "
+            "the rank.",
+            Place(file=str(source)),
+        )
+        raise DatasetError(raw.name, raw.errors)
     return Run(name=_stem(source), lists=lists, unknown=unknown, warnings=tuple(raw.warnings))
 
 
