@@ -17,6 +17,15 @@ from rankgate.retrieve.fusion import Fusion
 __all__ = ["Section"]
 
 
+# The signal that is there where a feature of the first stage is.
+_TOLD_BY = {
+    "dense": "dense_top1",
+    "bm25_log": "bm25_top1",
+    "bm25_per_word": "bm25_top1",
+    "coverage": "coverage_top1",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
     """The decisions for one kind of first stage.
@@ -76,12 +85,16 @@ class Section:
         """What the gate decides, where the floor leaves it the choice.
 
         A single passage that only its own words would judge is read: that costs next to nothing,
-        and whoever answers in other words would be refused.
+        and whoever answers in other words would be refused. Where this first stage does not give
+        what the model for skipped queries reads, the floor would be lost by skipping.
         """
-        first = self.first_stage
-        by_words = signals.candidates == 1 and first is not None and not first.orders
-        alone = by_words and self.judges
-        return self.gate.decide(signals, may_skip=self.may_skip and not alone)
+        first, may_skip = self.first_stage, self.may_skip
+        if first is not None and self.judges:
+            seen = signals.values()
+            alone = signals.candidates == 1 and not first.orders
+            blind = any(seen.get(_TOLD_BY[name]) is None for name in first.model.names)
+            may_skip = not (alone or blind)
+        return self.gate.decide(signals, may_skip=may_skip)
 
     @property
     def reads_texts(self) -> bool:

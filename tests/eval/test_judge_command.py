@@ -29,6 +29,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "ours.py").write_text(w.SCORERS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "ours", raising=False)  # that of another test
     yield tmp_path
     sys.modules.pop("ours", None)
 

@@ -162,6 +162,7 @@ def here(ingested, monkeypatch):
     monkeypatch.chdir(ingested)
     monkeypatch.setattr(sys, "path", [str(ingested / "plugins"), str(ingested), *sys.path])
     importlib.invalidate_caches()
+    monkeypatch.delitem(sys.modules, "ours", raising=False)  # that of another test
     (ingested / "ours.py").write_text(
         "from rankgate.testing import FakeScorer\nscorer = FakeScorer(lambda q, t: float(len(t)))\n"
     )

@@ -5,6 +5,7 @@ short it stands in the test, which first shows that it has the defect.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from rankgate import Action, Dropped, Policy, Reranker, Status
 from rankgate import Path as ResultPath
 from rankgate.deadline import Deadline
 from rankgate.decide.floor import Floor
+from rankgate.decide.gate import Gate
 from rankgate.decide.logistic import Feature, Logistic
 from rankgate.decide.relevance import RelevanceModel
 from rankgate.decide.section import Section
@@ -162,6 +164,22 @@ def test_a_threshold_of_zero_is_a_threshold():
     assert Policy.from_dict(saved).section("order").floor.drop_below == 0.0
     # And it still binds the gate: the floor needs a probability on either path.
     assert not Section(reranked=platt(), floor=Floor(refuse_below=0.0)).may_skip
+
+
+def test_a_floor_is_not_lost_by_skipping_over_a_store_that_gives_no_scores():
+    """Fitted over cosines, served over a store that hides them: skipped, and no floor was left."""
+    cosine = RelevanceModel(
+        model=Logistic(intercept=-2.0, features=(Feature(name="dense", weight=4.0),))
+    )
+    gate = Gate(
+        model=Logistic(intercept=-9.0, features=()), threshold=0.5
+    )  # skips whatever it sees
+    fitted = policy(reranked=platt(), first_stage=cosine, gate=gate, floor=Floor(refuse_below=0.1))
+    reranker = Reranker(logits(a=-9.0, b=-8.0), policy=fitted, first_stage="order")
+    blind = reranker.rerank("what is it", candidates_of(["a", "b"]))
+    assert (blind.path_reason, blind.status) == ("floor_needs_score", Status.REFUSED)
+    seeing = [replace(c, dense=0.9) for c in candidates_of(["a", "b"])]
+    assert reranker.rerank("what is it", seeing).status is Status.SKIPPED
 
 
 # Logits and probabilities mixed.

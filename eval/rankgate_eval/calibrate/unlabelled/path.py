@@ -244,8 +244,8 @@ def lay_path(fitted: Forecast, options: FidelityOptions, *, base: Floor) -> Laid
             else "the scorer changes more than that of what the first stage would hand over"
         )
         notes["gate"] = (
-            f"no threshold skips in {least:.0f} of the {there} conversations that it was fitted on "
-            f"with at most {options.changed:.1%} changed: {why}"
+            f"no threshold skips in at least {least:.0f} conversations, of the {there} that it was "
+            f"fitted on, with at most {options.changed:.1%} changed: {why}"
         )
     return Laid(settings=tuple(settings), notes=notes)
 

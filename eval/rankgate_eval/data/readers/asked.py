@@ -36,7 +36,7 @@ def read_asked(file: str | Path) -> list[QueryRow]:
     raw = RawDataset(name=path.name)
     kinds = {suffix.casefold() for suffix in path.suffixes}
     if kinds & {".csv", ".tsv"}:
-        raw = read_csv(path)
+        raw = read_csv(path, gold=False)
     elif ".jsonl" not in kinds:
         once = {text.strip(): place for place, text in numbered_lines(path, raw)}
         raw.queries = [

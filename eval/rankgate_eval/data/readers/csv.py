@@ -22,7 +22,11 @@ _COLUMNS = {
 
 
 def read_csv(
-    file: str | Path, *, corpus: str | Path | None = None, name: str | None = None
+    file: str | Path,
+    *,
+    corpus: str | Path | None = None,
+    name: str | None = None,
+    gold: bool = True,
 ) -> RawDataset:
     """Read a table of questions with a header.
 
@@ -34,6 +38,7 @@ def read_csv(
         file: UTF-8, with or without a byte order mark.
         corpus: where passages and spans are looked up; None: they form the corpus.
         name: of the data set; None: of the file.
+        gold: whether a table that tells of no gold passage is an error.
     """
     source = Path(file)
     raw = RawDataset(name=source.stem if name is None else name)
@@ -76,7 +81,7 @@ def read_csv(
         raw.error("unreadable", f"not a table: {exc}", Place(file=str(source), line=line))
     if not header:
         raw.error("empty", "the file is empty", place)
-    elif not where.keys() & {"passage_id", "passage", "span"}:
+    elif gold and not where.keys() & {"passage_id", "passage", "span"}:
         said = f"no column passage_id, passage or span; the header is {', '.join(header)!r}"
         raw.error("missing_field", said, place)
     return assemble(raw, questions, corpus=corpus)
