@@ -294,7 +294,7 @@ def test_a_constant_scorer_is_found_out(folder):
         (("nowhere",), "no data set at nowhere"),
         (("data", "--out", "no/folder/p.json"), "there is no folder"),
         (("data", "--out", "data"), "is a folder"),
-        (("data", *SYSTEM_OPTIONS, "--false-refusals", "1.5"), "false_refusals must be above 0"),
+        (("data", *SYSTEM_OPTIONS, "--false-refusals", "1.5"), "--false-refusals"),
         (("data", *SYSTEM_OPTIONS, "--top-n", "20"), "k \\(12\\) must be at least top_n"),
     ],
 )
