@@ -6,7 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+# A busy machine is no fault of a test's inputs.
+settings.register_profile("rankgate", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rankgate")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # No test writes into the cache of whoever runs it; those of the cache name a folder.
