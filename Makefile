@@ -81,7 +81,7 @@ test-slow: $(VENV)/.test
 
 # Its own environment, for the frameworks' oldest supported versions (docs/compatibility.md).
 OLDEST := .venv-oldest
-OLDEST_TOOLS := pytest pytest-asyncio pytest-socket pytest-timeout langchain-tests \
+OLDEST_TOOLS := hypothesis pytest pytest-asyncio pytest-socket pytest-timeout langchain-tests \
   langchain-classic langchain-chroma langchain-openai langchain langchain-cohere \
   llama-index-vector-stores-chroma
 
