@@ -6,18 +6,27 @@ import dataclasses
 import json
 
 import evaluate_kit as kit
+import numpy as np
 import pytest
 
-from rankgate import Policy
+from rankgate import Candidate, Policy
 from rankgate.decide.section import Section
+from rankgate.testing import FakeScorer
 from rankgate.types import FirstStageKind
+from rankgate_eval import evaluate
 from rankgate_eval.answers.verdict import decide
 from rankgate_eval.calibrate.calibration import calibrate
+from rankgate_eval.comparison.measure import compare_scorers
+from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.fingerprint import MOST_MARKS, fingerprint, question_marks
 from rankgate_eval.data.normalise import normalised
+from rankgate_eval.data.readers import Run
 from rankgate_eval.result.call import Call
+from rankgate_eval.run.experiment import EvalSettings
+from rankgate_eval.run.system import as_first_stage
 from rankgate_eval.stats.significance import compare
 from rankgate_eval.verdict.fairness import shared_questions
+from rankgate_eval.verdict.runs import compare_runs
 
 w, run = kit.w, kit.run
 BM25 = FirstStageKind.BM25
@@ -152,3 +161,58 @@ def test_answers_do_not_ship_either():
     assert verdict.reasons[0] == "Learned by heart."
     worse = compare([0.8] * 60, [0.2] * 60, permutations=999)
     assert decide({"faithfulness": worse}, None, skip_rate=0.0, unfair="x").call == "dont_ship"
+
+
+def planted(gold, n=60, length=20):
+    """Questions with a list each, whose relevant passage stands at `gold`, and their data set."""
+    lists = {f"question {i}": [f"p{i}.{j}" for j in range(length)] for i in range(n)}
+    data = Dataset(
+        name="planted",
+        corpus={p: f"text of {p}" for ids in lists.values() for p in ids},
+        queries={f"q{i}": query for i, query in enumerate(lists)},
+        qrels={f"q{i}": {ids[gold]: 1} for i, ids in enumerate(lists.values())},
+        splits={},
+    )
+
+    def stage(query, k):
+        found = enumerate(lists[query][:k], start=1)
+        return [Candidate(id=p, text=data.corpus[p], rank=r) for r, p in found]
+
+    return data, stage, {q: tuple(lists[text]) for q, text in data.queries.items()}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_numbers_ship_over_no_lists_that_are_upside_down(seed):
+    """Any order gains over such lists; with distances for scores three of three seeds shipped."""
+    data, stage, lists = planted(gold=19)
+    rng = np.random.default_rng(seed)
+    noise = FakeScorer(lambda query, text: float(rng.random()))
+    found = evaluate(data, stage=stage, scorer=noise, k=20, **kit.QUICK)
+    assert found.differences["policy-first_stage"]["ndcg@10"].ci[0] > 0.0
+    assert (found.verdict, found.exit_code) == (Call.NOT_A_FAIR_TEST, 4)
+    assert "lists are upside down" in found.reasons[0]
+    shuffled = {q: tuple(rng.permutation(ids).tolist()) for q, ids in lists.items()}
+    runs = [Run(name="distances", lists=lists), Run(name="any", lists=shuffled)]
+    compared = compare_runs(data, runs, settings=EvalSettings(**kit.QUICK))
+    assert (compared.runs["any"].verdict, compared.exit_code) == (Call.NOT_A_FAIR_TEST, 4)
+    several = compare_scorers(
+        data,
+        as_first_stage(stage, data=data),
+        {"noise": noise},
+        ks=(20,),
+        settings=EvalSettings(**kit.QUICK),
+    )
+    calls = {p.call for p in several.points if p.call is not None}
+    assert Call.NOT_A_FAIR_TEST in calls and Call.SHIP not in calls and several.taken is None
+
+
+def test_lists_that_are_bad_but_not_upside_down_are_a_fair_test():
+    data, stage, _ = planted(gold=5)
+    found = evaluate(data, stage=stage, scorer=knowing(data), k=20, **kit.QUICK)
+    assert found.verdict is Call.SHIP
+    assert not any("upside down" in s for s in (*found.reasons, *found.warnings))
+
+
+def knowing(data):
+    relevant = {f"text of {p}" for found in data.qrels.values() for p in found}
+    return FakeScorer(lambda query, text: float(text in relevant))

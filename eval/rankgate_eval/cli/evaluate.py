@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _EPILOG = (
     "Exit codes: 0 ship, or ship behind the gate; 1 don't ship; 2 wrong usage, setting or data; "
-    "3 not enough data; 4 no fair test, because the policy was fitted on these questions; "
+    "3 not enough data; 4 no fair test: the policy's own questions, or lists that are upside down; "
     "70 a crash. A folder called like a command is given as ./compare."
 )
 

@@ -17,7 +17,7 @@ VERDICTS = {
     "ship_behind_gate": "SHIP BEHIND THE GATE: the reranker pays where the gate lets it run",
     "dont_ship": "DON'T SHIP: the reranker does not pay on this data",
     "not_enough_data": "NOT ENOUGH DATA to decide",
-    "not_a_fair_test": "NOT A FAIR TEST: the policy was fitted on these questions",
+    "not_a_fair_test": "NOT A FAIR TEST",
 }
 _WIDTH = 96
 

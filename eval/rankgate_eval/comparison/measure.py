@@ -48,7 +48,7 @@ from rankgate_eval.run.orderings import Arms, run_arms
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.run.system import FirstStage
 from rankgate_eval.run.system_choice import kind_of, profile_of
-from rankgate_eval.verdict.fairness import shared_questions
+from rankgate_eval.verdict.fairness import shared_questions, upside_down
 from rankgate_eval.verdict.holes import counted_0_note
 from rankgate_eval.verdict.recall import measure_recall
 from rankgate_eval.verdict.sections import change, estimate, rate
@@ -134,9 +134,13 @@ def compare_scorers(
         at_work.without(scorer.info, fitted[name])
     for name, scorer in scorers.items():
         at_work.add(name, scorer, fitted[name], wanted, (tariffs or {}).get(name))
-    points, columns, baseline = at_work.judged_points()
-    choice = choose(points, columns, clusters)
     came = {q: [c.id for c in f.candidates] for q, f in lists.base.found.items()}
+    turned = upside_down(data.qrels, came, judged, clusters, asked)
+    at_work.notes += [] if turned is None else [turned]
+    points, columns, baseline = at_work.judged_points(
+        unfair=turned, listed=sum(bool(came.get(q)) for q in judged)
+    )
+    choice = choose(points, columns, clusters)
     return Comparison(
         n=len(judged),
         clusters=len(set(clusters)),
@@ -294,8 +298,15 @@ class _Measuring:
                     )
                 )
 
-    def judged_points(self) -> tuple[tuple[Point, ...], list[Columns], int]:
-        """All points, tested and judged; their columns; the position of the baseline."""
+    def judged_points(
+        self, *, unfair: str | None, listed: int
+    ) -> tuple[tuple[Point, ...], list[Columns], int]:
+        """All points, tested and judged; their columns; the position of the baseline.
+
+        Args:
+            unfair: why no point's test is a fair one.
+            listed: judged queries that the first stage has a list for.
+        """
         free = [i for i, r in enumerate(self.rows) if not r.scorer and r.arm != "first_stage"]
         free.sort(key=lambda i: -float(self.rows[i].columns.ndcg.mean()))
         scored = [i for i, r in enumerate(self.rows) if r.scorer]
@@ -306,10 +317,12 @@ class _Measuring:
             self.settings,
         )
         results = dict(zip(scored, tested, strict=True))
-        points = tuple(self._point(r, results.get(i)) for i, r in enumerate(self.rows))
+        points = tuple(
+            self._point(r, results.get(i), unfair, listed) for i, r in enumerate(self.rows)
+        )
         return points, [r.columns for r in self.rows], free[0]
 
-    def _point(self, row: _Row, tested: Tested | None) -> Point:
+    def _point(self, row: _Row, tested: Tested | None, unfair: str | None, listed: int) -> Point:
         latency, budget_ms = summarise_latency(row.times), self.settings.budget_ms
         draws = self.settings.draws
         verdict = None
@@ -323,7 +336,8 @@ class _Measuring:
                     top_n=self.top_n,
                     skip_rate=row.skip_rate,
                     latency=None if budget_ms is None else check_budget(row.times, budget_ms),
-                    unfair=row.unfair,
+                    unfair=unfair or row.unfair,
+                    listed=listed,
                 ),
                 self.settings.standards,
             )

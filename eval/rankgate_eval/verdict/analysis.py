@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from rankgate.types import Path
 from rankgate_eval.data.fingerprint import fingerprint
-from rankgate_eval.result.call import Call
 from rankgate_eval.result.parts import ArmResult, HeadroomResult
 from rankgate_eval.result.result import ARMS, BASELINES, Result
 from rankgate_eval.result.rows import DataResult, Diagnosed, Made, QueryLists, QueryRow
@@ -28,7 +27,7 @@ from rankgate_eval.run.trust import reliability_of
 from rankgate_eval.stats.significance import Difference
 from rankgate_eval.stats.strata import StrataReport, compare_strata, stratify
 from rankgate_eval.verdict.diagnosis import Observations, diagnose
-from rankgate_eval.verdict.fairness import shared_questions
+from rankgate_eval.verdict.fairness import shared_questions, upside_down
 from rankgate_eval.verdict.frontier import measure_frontier
 from rankgate_eval.verdict.holes import counted_0_note, holes_warning
 from rankgate_eval.verdict.listings import (
@@ -122,6 +121,10 @@ def analyse(
         split=e.split,
         fingerprint=fingerprint(e.data, judged),
     )
+    came = e.arms.orders["first_stage"]
+    turned = upside_down(e.data.qrels, came, judged, numbers.clusters, asked)
+    doubts = [turned, None if shared is None else shared.sentence]
+    unfair = [turned, shared.sentence if shared is not None and shared.unfair else None]
     rows = unanswerable_rows(e.data, e.unanswerable, e.arms.decided, fields=asked.fields)
     refusals = count_refusals(
         e.data,
@@ -148,13 +151,13 @@ def analyse(
             strata=strata,
             latency=budget,
             listed=sum(bool(e.pool[q].found.candidates) for q in judged),
-            unfair=shared.sentence if shared is not None and shared.unfair else None,
+            unfair=" ".join(filter(None, unfair)) or None,
         ),
         asked.standards,
     )
     curve = measure_recall(
         e.data.qrels,
-        e.arms.orders["first_stage"],
+        came,
         judged,
         numbers.clusters,
         depth=e.depth,
@@ -240,7 +243,7 @@ def analyse(
         ),
         warnings=(
             *warnings,
-            *([] if shared is None or verdict.call is Call.NOT_A_FAIR_TEST else [shared.sentence]),
+            *(d for d in doubts if d is not None and not any(d in r for r in verdict.reasons)),
             *counted_0_note(e.data, e.split, {arm: numbers.values[arm] for arm in _TOLD}, primary),
             *holes_warning(e.data, judged, numbers.values, numbers.clusters, **draws),
             *_warnings(e),

@@ -1,4 +1,4 @@
-"""Whether the questions that judge a policy are others than those that it was fitted on."""
+"""Whether a test is fair: other questions than fitted the policy, a first stage that is one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from rankgate.policy import Policy
 from rankgate.types import FirstStageKind
 from rankgate_eval.data.fingerprint import MOST_MARKS, question_marks
 from rankgate_eval.data.normalise import normalised
+from rankgate_eval.run.experiment import EvalSettings
+from rankgate_eval.run.metrics import Qrels, measure
 
 _FEW = 0.02
 """Share of the questions that two honest samples may have in common, such as "opening hours"."""
@@ -72,6 +74,35 @@ def shared_questions(
         if found is not None:
             return found
     return None
+
+
+def upside_down(
+    qrels: Qrels,
+    lists: Mapping[str, Sequence[str]],
+    judged: Sequence[str],
+    clusters: Sequence[str],
+    asked: EvalSettings,
+) -> str | None:
+    """That the lists are better from the end, in a sentence; None where that is not shown.
+
+    Whatever orders such lists gains, random numbers too: the gain is of no reranker's making.
+
+    Args:
+        lists: of the first stage, query to passage ids, as long as they were fetched.
+        clusters: document group of each judged query.
+    """
+    turned = {query: tuple(reversed(ids)) for query, ids in lists.items()}
+    given, backwards = (
+        measure(qrels, order, judged, names=["ndcg@10"]).values["ndcg@10"]
+        for order in (lists, turned)
+    )
+    if backwards.mean() <= given.mean() or asked.compare(given, backwards, clusters).low <= 0.0:
+        return None
+    return (
+        f"The first stage's lists are upside down: nDCG@10 is {given.mean():.3f}, and read from "
+        f"the end {backwards.mean():.3f}, so that any other order gains. Are its scores distances, "
+        "the smallest the best? Mend that, and measure again."
+    )
 
 
 def _by_marks(

@@ -24,6 +24,7 @@ from rankgate_eval.run.experiment import EvalSettings, choose_queries
 from rankgate_eval.run.metrics import METRICS, attainable_recall, measure
 from rankgate_eval.stats.significance import Difference, holm
 from rankgate_eval.stats.strata import StrataReport, compare_strata, stratify
+from rankgate_eval.verdict.fairness import upside_down
 from rankgate_eval.verdict.holes import counted_0_note
 from rankgate_eval.verdict.sections import change, estimate, strata_result
 from rankgate_eval.verdict.verdict import Evidence, Over, Verdict, judge
@@ -90,9 +91,13 @@ class RunsResult:
 
     @property
     def exit_code(self) -> int:
-        """0 where a run ships; else 3 where one is not decided; else 1."""
+        """0 where a run ships; else 3 where one is not decided, 4 without a fair test; else 1."""
         calls = {run.verdict for run in self.runs.values() if run.verdict is not None}
-        best = next(c for c in (Call.SHIP, Call.NOT_ENOUGH_DATA, Call.DONT_SHIP) if c in calls)
+        best = next(
+            c
+            for c in (Call.SHIP, Call.NOT_ENOUGH_DATA, Call.NOT_A_FAIR_TEST, Call.DONT_SHIP)
+            if c in calls
+        )
         return best.exit_code
 
     def to_dict(self) -> dict[str, Any]:
@@ -154,6 +159,7 @@ def compare_runs(
         }
         return found, holm({name: found[name]["ndcg@10"].p for name in found})
 
+    turned = upside_down(data.qrels, first.lists, judged, clusters, asked)
     every = range(len(judged))
     found, adjusted = tested({name: every for name in names[1:]})
     listed = {
@@ -190,10 +196,10 @@ def compare_runs(
                     **asked.tests,
                 )
             name = run.name
-            verdict = _judged(found[name], adjusted[name], first.name, strata, asked, top_n)
+            verdict = _judged(found[name], adjusted[name], first.name, strata, asked, top_n, turned)
             if name in partly:
                 here, there = (
-                    _judged(changes[name], p[name], first.name, None, asked, top_n).call
+                    _judged(changes[name], p[name], first.name, None, asked, top_n, turned).call
                     for changes, p in ((found, adjusted), (common, common_p))
                 )
                 if here is not there:
@@ -216,6 +222,7 @@ def compare_runs(
         runs=compared,
         take=max(ship, key=lambda name: compared[name].metrics["ndcg@10"].mean, default=first.name),
         warnings=(
+            *([] if turned is None else [turned]),
             *(
                 f"{name} has no list for {run.missing} of {len(judged)} judged queries, which "
                 "count 0 in it."
@@ -256,6 +263,7 @@ def _judged(
     strata: StrataReport | None,
     asked: EvalSettings,
     top_n: int,
+    unfair: str | None,
 ) -> Verdict:
     """The rule of an evaluation, over a run in place of the tuned first stage."""
     return judge(
@@ -272,6 +280,7 @@ def _judged(
             skip_rate=0.0,
             gated=False,
             strata=strata,
+            unfair=unfair,
         ),
         asked.standards,
     )

@@ -117,7 +117,7 @@ def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
     Too few queries decide nothing. Then any requirement that is refused means `dont_ship`, else
     any that is undecided `not_enough_data`; a stratum can only refuse. What is left ships:
     behind the gate where the gate skipped anything, never where it skipped everything; but what
-    looks so on questions that the policy was fitted on is `not_a_fair_test`. With the means as
+    looks so where the test is none is `not_a_fair_test`. With the means as
     they are, a narrower interval never turns `dont_ship` into a verdict that ships.
 
     Args:
