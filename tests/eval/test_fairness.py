@@ -21,6 +21,7 @@ from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.fingerprint import MOST_MARKS, fingerprint, question_marks
 from rankgate_eval.data.normalise import normalised
 from rankgate_eval.data.readers import Run
+from rankgate_eval.report.runs import headline
 from rankgate_eval.result.call import Call
 from rankgate_eval.run.experiment import EvalSettings
 from rankgate_eval.run.system import as_first_stage
@@ -195,6 +196,7 @@ def test_random_numbers_ship_over_no_lists_that_are_upside_down(seed):
     runs = [Run(name="distances", lists=lists), Run(name="any", lists=shuffled)]
     compared = compare_runs(data, runs, settings=EvalSettings(**kit.QUICK))
     assert (compared.runs["any"].verdict, compared.exit_code) == (Call.NOT_A_FAIR_TEST, 4)
+    assert headline(compared) == "NOT A FAIR TEST: the lists of distances are upside down"
     several = compare_scorers(
         data,
         as_first_stage(stage, data=data),

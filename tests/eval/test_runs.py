@@ -258,3 +258,4 @@ def test_twenty_lists_of_many_questions_decide_nothing():
     )
     assert result.verdict is Call.NOT_ENOUGH_DATA
     assert f"no list for {len(queries) - 20} of {len(queries)}" in result.reasons[0]
+    assert result.queries_needed is None, "lists are needed, not queries"

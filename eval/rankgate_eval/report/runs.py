@@ -19,6 +19,8 @@ def headline(result: RunsResult) -> str:
         return f"SHIP {result.take}: better than {first} on this data"
     if result.exit_code == 3:
         return f"NOT ENOUGH DATA to tell the other runs from {first}"
+    if result.exit_code == 4:
+        return f"NOT A FAIR TEST: the lists of {first} are upside down"
     return f"DON'T SHIP: no run is worth its cost over {first} on this data"
 
 

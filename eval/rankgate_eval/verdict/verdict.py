@@ -153,7 +153,8 @@ def judge(evidence: Evidence, standards: Standards | None = None) -> Verdict:
         return Verdict(
             call=Call.NOT_ENOUGH_DATA,
             reasons=(short, f"So far nDCG@10 changes by {_numbers(strongest)}."),
-            queries_needed=max(needed, strongest.n + 1),
+            # Where lists are missing, more queries are not what is needed.
+            queries_needed=max(needed, strongest.n + 1) if _too_few(strongest, asked) else None,
             regressions=regressions,
         )
     findings = [*gains, _recall(evidence, asked)]
