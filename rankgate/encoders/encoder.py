@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from tokenizers import Tokenizer
 
 from rankgate.encoders.bert import BertShape, bert_graph, layer_shapes, read_tensors
 from rankgate.encoders.locate import ModelFiles, find_minilm
+from rankgate.encoders.once import loaded_once
 from rankgate.encoders.runtime import Runtime
 from rankgate.errors import ConfigError
 from rankgate.texts import clean_text
@@ -88,10 +87,10 @@ class TokenEncoder:
             ConfigError: not a BERT, or its files are damaged.
         """
         files = find_minilm(path, allow_hub=allow_hub)
-        return _loaded_once(files)
+        return _loaded(files)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_loaded_once, (self.files,))
+        return (_loaded, (self.files,))
 
     def with_layers(self, layers: Mapping[str, npt.NDArray[Any]]) -> TokenEncoder:
         """An encoder with layers of its own, by `layer_shapes`, over this one's embeddings."""
@@ -212,15 +211,7 @@ def _units(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return units
 
 
-_loading = threading.Lock()
-
-
-def _loaded_once(files: ModelFiles) -> TokenEncoder:
-    with _loading:
-        return _loaded(files)
-
-
-@functools.lru_cache(maxsize=4)
+@loaded_once
 def _loaded(files: ModelFiles) -> TokenEncoder:
     weights = files.folder / "model.safetensors"
     try:

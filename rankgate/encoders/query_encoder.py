@@ -8,9 +8,7 @@ of 50 passages.
 
 from __future__ import annotations
 
-import functools
 import json
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from safetensors.numpy import save
 from rankgate.encoders.bert import layer_shapes
 from rankgate.encoders.encoder import TokenEncoder, TokenVectors
 from rankgate.encoders.locate import file_sha256
+from rankgate.encoders.once import loaded_once
 from rankgate.errors import ConfigError, ModelNotFoundError, WeightsMismatchError
 from rankgate.texts import whole_file
 
@@ -79,7 +78,7 @@ class QueryEncoder:
                 f"{source} has sha256 {found}, expected {sha256}: it is damaged or another file; "
                 "reinstall rankgate, or give the file's own sha256"
             )
-        return _loaded_once(source.resolve(), found, encoder)
+        return _kept(source.resolve(), found, encoder)
 
     @classmethod
     def _parsed(cls, source: Path, sha256: str, encoder: TokenEncoder) -> QueryEncoder:
@@ -116,17 +115,9 @@ def _loaded(file: Path, encoder: TokenEncoder, sha256: str) -> QueryEncoder:
     return QueryEncoder.load(file, encoder, sha256=sha256)
 
 
-_loading = threading.Lock()
-
-
-def _loaded_once(file: Path, sha256: str, encoder: TokenEncoder) -> QueryEncoder:
-    # Every collection of an application has its scorer; the layers take 43 MB.
-    with _loading:
-        return _kept(file, sha256, encoder)
-
-
-@functools.lru_cache(maxsize=4)
+@loaded_once
 def _kept(file: Path, sha256: str, encoder: TokenEncoder) -> QueryEncoder:
+    # Every collection of an application has its scorer; the layers take 43 MB.
     return QueryEncoder._parsed(file, sha256, encoder)
 
 

@@ -11,7 +11,6 @@ little from what it was, so little is lost.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from tokenizers import Tokenizer
 from rankgate.encoders.bert import BertShape, bert_graph, layer_shapes, read_tensors
 from rankgate.encoders.encoder import TokenEncoder
 from rankgate.encoders.locate import file_sha256
+from rankgate.encoders.once import loaded_once
 from rankgate.encoders.query_encoder import in_order
 from rankgate.encoders.runtime import Runtime
 from rankgate.errors import ConfigError, ModelNotFoundError, WeightsMismatchError
@@ -210,10 +210,10 @@ class JointReader:
                 f"{source} has sha256 {found}, expected {sha256}: it is damaged or another file; "
                 "reinstall rankgate"
             )
-        return _loaded_once(source.resolve(), found, encoder)
+        return _kept(source.resolve(), found, encoder)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_loaded_once, (self.file, self.sha256, self.encoder))
+        return (_kept, (self.file, self.sha256, self.encoder))
 
     def read(
         self,
@@ -264,15 +264,7 @@ def padded(
     return ids, kinds, mask
 
 
-_loading = threading.Lock()
-
-
-def _loaded_once(file: Path, sha256: str, encoder: TokenEncoder) -> JointReader:
-    with _loading:
-        return _kept(file, sha256, encoder)
-
-
-@functools.lru_cache(maxsize=2)
+@loaded_once
 def _kept(file: Path, sha256: str, encoder: TokenEncoder) -> JointReader:
     try:
         with safe_open(str(file), framework="np") as data:
