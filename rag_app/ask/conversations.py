@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from rag_app.errors import StoreError
+from rag_app.index.private import private_folder
 from rankgate.errors import InputError
 
 _VERSION = 1
@@ -112,7 +113,7 @@ class Conversations:
         self._engine = create_engine(f"sqlite:///{self.path}")
         event.listen(self._engine, "connect", _configure)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
             new = not self.path.exists()
             with self._engine.begin() as db:
                 found = int(db.scalar(text("PRAGMA user_version")) or 0)

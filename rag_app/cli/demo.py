@@ -13,6 +13,7 @@ import typer
 
 from rag_app.cli.options import Folder, JsonOption
 from rag_app.cli.render import busy, print_evidence, print_json
+from rag_app.index.private import private_files
 from rankgate.cli import grouped
 from rankgate.errors import InputError
 
@@ -69,7 +70,8 @@ def demo(
         from rag_app.ask.pipeline import Pipeline
         from rag_app.ingest.ingestion import ingest
 
-        report = ingest([docs], settings)
+        with private_files():
+            report = ingest([docs], settings)
     if not as_json:
         typer.echo(
             f"{report.documents} documents, {report.chunks} chunks in {settings.data_dir} "

@@ -11,6 +11,7 @@ import typer
 
 from rag_app.cli.options import JsonOption, Where
 from rag_app.cli.render import print_json
+from rag_app.index.private import private_files
 from rankgate.cli import grouped
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def ingest(
     whose file is gone from a given folder are removed. An interrupted run is finished by the next.
     """
     settings = where.settings()
-    with _progress_bar() as tell:
+    with private_files(), _progress_bar() as tell:
         from rag_app.ingest.ingestion import ingest as run
 
         report = run(paths, settings, progress=tell, rebuild=rebuild)

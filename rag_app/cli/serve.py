@@ -13,6 +13,7 @@ import typer
 
 from rag_app.cli.options import GeneratorOption, Where
 from rag_app.cli.render import busy
+from rag_app.index.private import private_files
 from rankgate.cli import grouped
 from rankgate.errors import ConfigError
 
@@ -58,7 +59,7 @@ def serve(
             "they may do everything. Make one first: rankgate keys create --name NAME"
         )
     bound = _bind(settings.host, settings.port)
-    with bound, Collections(settings) as collections:
+    with private_files(), bound, Collections(settings) as collections:
         _greet(settings, collections, bound.getsockname()[1], keys)
         log_to_stderr(settings.log_format)
         run_server(settings, collections, bound)

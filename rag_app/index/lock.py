@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rag_app.errors import StoreError, StoreLockedError
+from rag_app.index.private import private_folder
 
 
 class DataLock:
@@ -27,7 +28,7 @@ class DataLock:
         # Not a singleton and not per thread: a second opener in this process has to wait too.
         self._lock = FileLock(str(folder / "lock"), thread_local=False)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
             self._lock.acquire(timeout=wait_s, poll_interval=0.05)
             self._holder.write_text(str(os.getpid()), "utf-8")
         except Timeout as exc:

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from rag_app.errors import StoreError
+from rag_app.index.private import private_folder
 
 
 def opened(path: Path, *, version: int, schema: str) -> sqlite3.Connection:
@@ -15,7 +16,7 @@ def opened(path: Path, *, version: int, schema: str) -> sqlite3.Connection:
         StoreError: the file cannot be used, or another version wrote it.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         db = sqlite3.connect(path, check_same_thread=False)
         db.execute("PRAGMA journal_mode=WAL")
         found = int(db.execute("PRAGMA user_version").fetchone()[0])

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import HTTPConnection
 
 from rag_app.errors import StoreError
+from rag_app.index.private import private_folder
 from rag_app.server.errors import ApiError
 from rag_app.server.keys import KeyStore, Principal, Role
 
@@ -136,7 +137,7 @@ def _secret(file: Path) -> str:
     if len(found) >= _SECRET_LENGTH:
         return found
     # Whole or not at all: cookies signed with an empty secret could be made by anybody.
-    file.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(file.parent)
     part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     made = secrets.token_urlsafe(32)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from rag_app.errors import StoreError
+from rag_app.index.private import private_folder
 from rag_app.names import UnknownCollectionError
 from rankgate.errors import InputError
 
@@ -128,7 +129,7 @@ class KeyStore:
         if self._made:
             return Session(self._engine)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self.path.parent)
             new = not self.path.exists()
             _Base.metadata.create_all(self._engine)
             if new:
