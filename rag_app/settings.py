@@ -134,6 +134,9 @@ class Settings(BaseSettings):
         1500, ge=50, description="tokens of passages that are answered from"
     )
 
+    api_key: SecretStr | None = Field(
+        None, description="your key, for commands that go through a server; never shown"
+    )
     host: str = Field("127.0.0.1", description="address that the server listens on")
     port: int = Field(8000, ge=0, le=65535, description="port of the server; 0: any free one")
     max_body_mb: float = Field(2, gt=0, description="largest request, uploads apart")

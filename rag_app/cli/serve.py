@@ -1,10 +1,12 @@
-"""`rankgate serve`: the server with its page."""
+"""`rankgate serve`: the server with its page; `rankgate mcp`: its tools over stdin and stdout."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import sys
+from contextlib import AsyncExitStack
 from ipaddress import ip_network
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +17,7 @@ from rag_app.cli.options import GeneratorOption, Where
 from rag_app.cli.render import busy
 from rag_app.index.private import private_files
 from rankgate.cli import grouped
-from rankgate.errors import ConfigError
+from rankgate.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     import uvicorn
@@ -140,6 +142,49 @@ def _greet(settings: Settings, collections: Collections, port: int, keys: int) -
     typer.echo("Stop with Ctrl+C.")
 
 
+def mcp(
+    url: Annotated[
+        str | None,
+        typer.Option(help="A running server, such as http://127.0.0.1:8000; its /mcp is the same."),
+    ] = None,
+    *,
+    where: Where,
+) -> None:
+    """Search, ask, compare and list documents over stdin and stdout.
+
+    A client starts it: {"command": "rankgate", "args": ["mcp", "--data-dir", "/path/.rankgate"]}.
+    Where the server has keys, RANKGATE_API_KEY has yours. `rankgate serve` has the same tools over
+    HTTP at /mcp.
+    """
+    settings = where.settings()
+    try:
+        import httpx
+
+        from rag_app.server.mcp import mcp_server
+    except ImportError as exc:
+        raise MissingExtraError("`rankgate mcp`", "mcp") from exc
+    # Inside the server everything has its own limit; the client's is beyond it.
+    wait = settings.request_timeout_s + 10.0
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            if url is not None:
+                http = httpx.AsyncClient(base_url=url, timeout=wait)
+            else:
+                from rag_app.server.app import create_app, in_process
+
+                app = create_app(settings)
+                await stack.enter_async_context(app.router.lifespan_context(app))
+                http = in_process(app, wait)
+            await stack.enter_async_context(http)
+            if settings.api_key is not None:
+                http.headers["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
+            await mcp_server(http).run_stdio_async()
+
+    asyncio.run(run())
+
+
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command("serve")(grouped(serve))
+    app.command("mcp")(grouped(mcp))

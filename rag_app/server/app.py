@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    nullcontext,
+    suppress,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
@@ -96,7 +103,7 @@ def create_app(
         )
         await asyncio.to_thread(uploads.resume)
         try:
-            async with forgetting(conversations, settings.conversation_days):
+            async with forgetting(conversations, settings.conversation_days), tools():
                 yield
         finally:
             await workers.close()
@@ -133,6 +140,7 @@ def create_app(
     ):
         app.include_router(routes.router)
     add_pages(app)
+    tools = _add_mcp(app, settings)
 
     app.add_middleware(
         RequestChecks,
@@ -153,6 +161,33 @@ def create_app(
             expose_headers=["X-Request-Id", "Retry-After"],
         )
     return app
+
+
+def in_process(app: FastAPI, timeout_s: float) -> httpx.AsyncClient:
+    """A client of the application without a socket, for what speaks another protocol for it."""
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app, raise_app_exceptions=False),
+        base_url="http://127.0.0.1",
+        timeout=timeout_s,
+    )
+
+
+def _add_mcp(app: FastAPI, settings: Settings) -> Callable[[], AbstractAsyncContextManager[object]]:
+    """The tools at /mcp, where the extra is installed; what to hold open while they serve."""
+    if importlib.util.find_spec("mcp") is None:
+        return nullcontext
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    from rag_app.server.mcp import mcp_server
+
+    # Nothing is kept between two requests, so any replica may answer; hosts are checked by ours.
+    inner = mcp_server(in_process(app, settings.request_timeout_s + 10.0)).streamable_http_app(
+        stateless_http=True,
+        json_response=True,
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+    )
+    app.router.routes.extend(inner.routes)
+    return lambda: inner.router.lifespan_context(inner)
 
 
 @asynccontextmanager
