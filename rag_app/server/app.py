@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import (
-    AbstractAsyncContextManager,
     asynccontextmanager,
-    nullcontext,
     suppress,
 )
 from pathlib import Path
@@ -103,7 +101,7 @@ def create_app(
         )
         await asyncio.to_thread(uploads.resume)
         try:
-            async with forgetting(conversations, settings.conversation_days), tools():
+            async with forgetting(conversations, settings.conversation_days), _mcp(app, settings):
                 yield
         finally:
             await workers.close()
@@ -140,7 +138,6 @@ def create_app(
     ):
         app.include_router(routes.router)
     add_pages(app)
-    tools = _add_mcp(app, settings)
 
     app.add_middleware(
         RequestChecks,
@@ -172,22 +169,21 @@ def in_process(app: FastAPI, timeout_s: float) -> httpx.AsyncClient:
     )
 
 
-def _add_mcp(app: FastAPI, settings: Settings) -> Callable[[], AbstractAsyncContextManager[object]]:
-    """The tools at /mcp, where the extra is installed; what to hold open while they serve."""
+@asynccontextmanager
+async def _mcp(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
+    """The tools at /mcp while the block lasts, where the extra is installed."""
     if importlib.util.find_spec("mcp") is None:
-        return nullcontext
-    from mcp.server.transport_security import TransportSecuritySettings
+        yield
+        return
+    from rag_app.server.mcp import mcp_routes
 
-    from rag_app.server.mcp import mcp_server
-
-    # Nothing is kept between two requests, so any replica may answer; hosts are checked by ours.
-    inner = mcp_server(in_process(app, settings.request_timeout_s + 10.0)).streamable_http_app(
-        stateless_http=True,
-        json_response=True,
-        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
-    )
-    app.router.routes.extend(inner.routes)
-    return lambda: inner.router.lifespan_context(inner)
+    http = in_process(app, settings.request_timeout_s + 10.0)
+    async with http, mcp_routes(http) as routes:
+        own, app.router.routes = app.router.routes, [*app.router.routes, *routes]
+        try:
+            yield
+        finally:
+            app.router.routes = own
 
 
 @asynccontextmanager

@@ -6,13 +6,18 @@ roles, collections and limits are those of everybody.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import httpx
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import ToolAnnotations
 from pydantic import Field
+from starlette.routing import BaseRoute
 
 from rankgate import __version__
 
@@ -104,3 +109,33 @@ def mcp_server(http: httpx.AsyncClient) -> MCPServer[Any]:
         return await call(ctx, "GET", "/v1/documents", collection=collection, after=after)
 
     return server
+
+
+@asynccontextmanager
+async def mcp_routes(http: httpx.AsyncClient) -> AsyncIterator[list[BaseRoute]]:
+    """The route /mcp of an application, which serves while the block lasts.
+
+    Nothing is kept between two requests, so that any replica may answer; which hosts and origins
+    may ask is for the application to say.
+    """
+    inner = mcp_server(http).streamable_http_app(
+        stateless_http=True,
+        json_response=True,
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+    )
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        async with inner.router.lifespan_context(inner):
+            begun.set()
+            await end.wait()
+
+    # A task of its own: it has to be left in the one that it was entered in.
+    task = asyncio.create_task(serve())
+    task.add_done_callback(lambda _: begun.set())
+    await begun.wait()
+    try:
+        yield inner.routes
+    finally:
+        end.set()
+        await task
