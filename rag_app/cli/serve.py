@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from rag_app.server.collections import Collections
+    from rag_app.server.keys import KeyStore
     from rag_app.settings import Settings
 
 
@@ -44,7 +45,14 @@ def serve(
         from rag_app.server.collections import Collections
         from rag_app.server.keys import KeyStore
         from rag_app.server.transport.middleware import log_to_stderr
-    keys = len(KeyStore(settings.data_dir).all())
+    store = KeyStore(settings.data_dir)
+    keys = len(store.all())
+    if store.lost:
+        typer.echo(
+            "There were API keys and there are none now, so nobody gets in. Bring keys.sqlite back "
+            "from a backup, or make new ones: rankgate keys create --name NAME",
+            err=True,
+        )
     if not keys and not is_local(settings.host):
         raise ConfigError(
             f"without keys the server listens on this machine only, not on {settings.host}. Make "
@@ -62,7 +70,7 @@ def serve(
         )
     bound = _bind(settings.host, settings.port)
     with private_files(), bound, Collections(settings) as collections:
-        _greet(settings, collections, bound.getsockname()[1], keys)
+        _greet(settings, collections, bound.getsockname()[1], store)
         log_to_stderr(settings.log_format)
         run_server(settings, collections, bound)
 
@@ -127,7 +135,7 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _greet(settings: Settings, collections: Collections, port: int, keys: int) -> None:
+def _greet(settings: Settings, collections: Collections, port: int, store: KeyStore) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     typer.echo(f"rankgate serves http://{host}:{port}")
     for name in collections.names():
@@ -135,8 +143,9 @@ def _greet(settings: Settings, collections: Collections, port: int, keys: int) -
         typer.echo(f"  {name}: {info.documents} documents, {info.passages} passages")
         if not info.passages:
             typer.echo("    nothing in it yet: upload on the page, or `rankgate ingest FOLDER`")
-    if keys:
-        typer.echo(f"  {keys} API key{'s' if keys > 1 else ''}; nobody gets in without one")
+    keys = len(store.all())
+    if keys or store.expected:
+        typer.echo(f"  {keys} API key{'' if keys == 1 else 's'}; nobody gets in without one")
     else:
         typer.echo("  no API key: everybody on this machine gets in, nobody else does")
     typer.echo("Stop with Ctrl+C.")

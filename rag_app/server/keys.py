@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -125,19 +126,23 @@ class KeyStore:
         self._engine = create_engine(f"sqlite:///{self.path}")
         self._made = False
 
-    def _session(self) -> Session:
-        if self._made:
-            return Session(self._engine)
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
         try:
-            private_folder(self.path.parent)
-            new = not self.path.exists()
-            _Base.metadata.create_all(self._engine)
-            if new:
-                self.path.chmod(0o600)
-            self._made = True
+            if not self._made:
+                private_folder(self.path.parent)
+                new = not self.path.exists()
+                _Base.metadata.create_all(self._engine)
+                if new:
+                    self.path.chmod(0o600)
+                self._made = True
+            with Session(self._engine) as session:
+                yield session
         except (SQLAlchemyError, OSError) as exc:
-            raise StoreError(f"the key file {self.path} cannot be used: {exc}") from exc
-        return Session(self._engine)
+            raise StoreError(
+                f"the key file {self.path} cannot be used ({exc}), so nobody gets in: bring it "
+                "back from a backup, or move it away and make new keys with `rankgate keys create`"
+            ) from exc
 
     def create(
         self, *, name: str, role: Role = Role.USER, collections: Sequence[str] | None = None
@@ -168,7 +173,11 @@ class KeyStore:
             session.flush()
             record = row.record()
             session.commit()
-        self._expect()
+        self.marker.write_text(
+            "This server has API keys. Delete this file and keys.sqlite to let everybody on this "
+            "machine in without one.\n",
+            "utf-8",
+        )
         return record, f"{_PREFIX}-{identifier}-{secret}"
 
     def all(self) -> list[Principal]:
@@ -184,26 +193,23 @@ class KeyStore:
         if not self.path.exists():
             return False
         with self._session() as session:
-            found = bool(session.scalar(select(func.count()).select_from(_Row)))
-        if found and not self.marker.exists():
-            self._expect()  # a folder of a version that left no mark
-        return found
+            return bool(session.scalar(select(func.count()).select_from(_Row)))
 
     @property
     def expected(self) -> bool:
-        """Whether there ever was a key, or should be one: then their loss opens nothing."""
-        try:
-            return self.marker.exists() or (self.path.exists() and self.any())
-        except (StoreError, SQLAlchemyError):  # damaged: so there was one
-            return True
+        """Whether there ever was a key: then their loss opens nothing.
 
-    def _expect(self) -> None:
-        if not self.marker.exists():
-            self.marker.write_text(
-                "This server has API keys. Delete this file to let everybody on this machine in "
-                "without one.\n",
-                "utf-8",
-            )
+        The file comes with the first one, so an empty one, too, has been emptied.
+        """
+        return self.marker.exists() or self.path.exists()
+
+    @property
+    def lost(self) -> bool:
+        """Whether there were keys and none can be read now."""
+        try:
+            return self.expected and not self.any()
+        except StoreError:
+            return True
 
     def sign_out(self, cookie: str, *, until: datetime) -> None:
         """Remember that a cookie is not to be taken any more, as long as it would be valid."""
