@@ -18,6 +18,7 @@ help:
 	@echo "make quick      the engine's tests, in an environment of its own without torch (a minute)"
 	@echo "make test       install, lint, type-check and run the tests"
 	@echo "make test-slow  the suites that take minutes"
+	@echo "make trial-kills one of the large tries to break it: also -folder, -access, -files, ..."
 	@echo "make test-oldest the adapters against the oldest supported frameworks"
 	@echo "make lint-containers hadolint on the Dockerfile, the schema on compose.yaml"
 	@echo "make wheels     build the four distributions into dist/"
@@ -78,6 +79,12 @@ test: $(VENV)/.test lint types
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow --timeout 1800
+
+# What tries to break the promises of docs/reliability.md, whole: make trial-kills, -folder, -access,
+# -serving, -load, -files, -content, -malformed. A row a figure goes to trials.jsonl.
+trial-%: $(VENV)/.test
+	RANKGATE_FIGURES=$(or $(FIGURES),$(CURDIR)/trials.jsonl) $(BIN)/python -m pytest \
+	  tests/trials/test_$*_*.py -m "slow or not slow" --timeout 3600
 
 # Its own environment, for the frameworks' oldest supported versions (docs/compatibility.md).
 OLDEST := .venv-oldest

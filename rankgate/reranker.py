@@ -14,8 +14,9 @@ from rankgate.decide.gate import Action, Decision
 from rankgate.decide.rank import Ranking, rank
 from rankgate.decide.section import Section
 from rankgate.decide.signals import Signals, compute_signals
+from rankgate.decide.sufficiency import OFF, ReaderName
 from rankgate.describe import Description, describe
-from rankgate.errors import InputError, ScorerError
+from rankgate.errors import ConfigError, InputError, ScorerError
 from rankgate.fit import check_when_loaded, default_policy_for
 from rankgate.outcome import Outcome
 from rankgate.policy import Policy
@@ -100,12 +101,7 @@ class Reranker:
         for kind in kinds:
             policy.check_profile(kind, self.profile)
         check_when_loaded(scorer, policy, kinds)
-        parts = [policy.sections[k].sufficiency for k in kinds if k in policy.sections]
-        if isinstance(sufficiency, str) or (sufficiency is None and any(parts)):
-            from rankgate.judge.reading import reader_for
-
-            sufficiency = reader_for(parts, sufficiency)
-        self.reader = sufficiency
+        self.reader = _reader(policy, kinds, sufficiency)
 
     def describe(self) -> Description:
         """What is active (gate, floor, probabilities), and what is off and why."""
@@ -254,7 +250,6 @@ class Reranker:
             logger.warning("reader %s failed: %s", self.reader.info.id, exc)
             plan.notes.append(f"sufficiency_not_read: {type(exc).__name__}: {exc}")
             return
-        plan.stats += scores.stats
         if scores.complete:
             plan.ranking = plan.ranked([float(v) for v in scores.values])
         else:
@@ -340,7 +335,7 @@ class Reranker:
             decision=plan.decision,
             signals=plan.signals,
             scorer=self.scorer.info,
-            stats=plan.stats if plan.scores is None else plan.stats + plan.scores.stats,
+            stats=ScoreStats() if plan.scores is None else plan.scores.stats,
             policy=self.policy.name,
             timings_ms=plan.timings,
             notes=(*self.notes, *ranking.notes, *plan.notes),
@@ -366,7 +361,6 @@ class _Plan:
     failure: tuple[str, str] | None = None
     ranking: Ranking = field(init=False)
     notes: list[str] = field(default_factory=list)
-    stats: ScoreStats = field(default_factory=ScoreStats)
     until: Deadline | None = None
 
     def ranked(self, read: Sequence[float] | None = None) -> Ranking:
@@ -417,6 +411,33 @@ class _Plan:
         if ranking.path is Path.DEGRADED:
             return ranking.path, ranking.reason, ranking.detail
         return ranking.path, self.decision.reason, self.decision.detail
+
+
+def _reader(
+    policy: Policy, kinds: Sequence[FirstStageKind], wish: str | Scorer | None
+) -> Scorer | None:
+    """Who reads where these sections are unsure; None: nobody, or no section asks."""
+    found = (policy.sections[k].sufficiency for k in kinds if k in policy.sections)
+    fitted = {s.reader for s in found if s is not None and s.reader != OFF}
+    if wish is None and not fitted:
+        return None
+    if wish is not None and not isinstance(wish, str):
+        return wish
+    from rankgate.judge.reading import load_reader
+
+    if wish is not None:
+        name = ReaderName.parse(wish)
+        if name.kind != OFF and {str(name)} != fitted:
+            have = ", ".join(sorted(fitted)) or "none"
+            raise ConfigError(
+                f"sufficiency = {wish!r}, but policy {policy.name!r} was fitted with: {have}. A "
+                f"reader's numbers mean nothing to another's fit: rankgate calibrate DATA "
+                f"--sufficiency {wish}, or sufficiency = 'off'"
+            )
+        return load_reader(str(name))
+    if len(fitted) > 1:
+        raise ConfigError(f"policy {policy.name!r} has sections of several readers: {fitted}")
+    return load_reader(fitted.pop())
 
 
 def as_candidates(candidates: Sequence[Candidate | str]) -> list[Candidate]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,9 +22,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 
 from rag_app.errors import StoreError
 from rag_app.index.private import private_folder
+from rag_app.sessions import session_on, unusable
 from rankgate.errors import InputError
 
 _VERSION = 1
+_WHAT = "the conversations"
 _TITLE = 80
 
 
@@ -127,19 +129,14 @@ class Conversations:
             if new:
                 self.path.chmod(0o600)
         except (SQLAlchemyError, OSError) as exc:
-            raise StoreError(
-                f"the conversations in {self.path} cannot be used: {exc}. Move the file away to "
-                "begin anew."
-            ) from exc
+            raise unusable(self.path, _WHAT, exc) from exc
 
     def close(self) -> None:
         """Let go of the file."""
         self._engine.dispose()
 
-    @contextmanager
-    def _session(self) -> Iterator[Session]:
-        with Session(self._engine) as session, session.begin():
-            yield session
+    def _session(self) -> AbstractContextManager[Session]:
+        return session_on(self._engine, self.path, _WHAT)
 
     def create(self, *, owner: str, collection: str) -> Conversation:
         """Begin one; it has no title before its first question."""
@@ -252,10 +249,7 @@ class Conversations:
         Raises:
             StoreError: the file cannot be written to.
         """
-        try:
-            return self._delete(_ConversationRow.updated < _now() - timedelta(days=days))
-        except SQLAlchemyError as exc:
-            raise StoreError(f"{self.path} cannot be written to: {exc}") from exc
+        return self._delete(_ConversationRow.updated < _now() - timedelta(days=days))
 
     def _delete(self, condition: Any) -> int:
         with self._session() as session:
@@ -279,8 +273,11 @@ class Conversations:
 
     def _overwrite(self) -> None:
         """Move the deletion from the log into the file, and empty the log."""
-        with self._engine.connect() as db:
-            db.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        try:
+            with self._engine.connect() as db:
+                db.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        except SQLAlchemyError as exc:
+            raise unusable(self.path, _WHAT, exc) from exc
 
 
 def export_json(conversation: Conversation) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -59,5 +60,6 @@ class DataLock:
     def release(self) -> None:
         """Give the folder back; doing so twice does nothing."""
         if self._lock.is_locked:
-            self._holder.unlink(missing_ok=True)
+            with suppress(OSError):  # a disk that has become read-only
+                self._holder.unlink(missing_ok=True)
             self._lock.release()

@@ -6,7 +6,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,11 +55,15 @@ def worded(path: Path) -> Iterator[None]:
         raise StoreError(f"the manifest {path} {how}.") from exc
 
 
-def quick_check(path: Path) -> str:
-    """`ok`, or what SQLite finds wrong in a database, which is only read."""
+def quick_check(path: Path, how: str = "quick_check") -> str:
+    """`ok`, or what SQLite finds wrong in a database, which is only read.
+
+    Args:
+        how: `quick_check`, or `integrity_check`, which also compares tables with their indexes.
+    """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
-            return str(db.execute("PRAGMA quick_check").fetchone()[0])
+            return str(db.execute(f"PRAGMA {how}").fetchone()[0])
     except sqlite3.Error as exc:
         return str(exc)
 
@@ -90,8 +94,9 @@ def keep_copy(data_dir: Path) -> None:
         part.unlink(missing_ok=True)
         copy_database(data_dir / MANIFEST, part)
         part.replace(data_dir / COPY)
-    except (OSError, sqlite3.Error, StoreError) as exc:  # such as a full disk
-        part.unlink(missing_ok=True)
+    except (OSError, sqlite3.Error, StoreError) as exc:  # such as a full or read-only disk
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         logger.warning("no copy of the manifest was kept: %s", exc)
 
 
@@ -114,7 +119,7 @@ def repair_manifest(data_dir: Path) -> str | None:
         What was done; None where the manifest is sound.
     """
     manifest, copy = data_dir / MANIFEST, data_dir / COPY
-    if manifest.is_file() and quick_check(manifest) == "ok":
+    if manifest.is_file() and quick_check(manifest, "integrity_check") == "ok":
         return None
     aside = manifest.with_name(f"{MANIFEST}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
     for path in (manifest, _journal(manifest), manifest.with_name(f"{MANIFEST}-shm")):

@@ -37,7 +37,10 @@ _BATCH = 1000
 _BREADTH = 200
 _PROBE_S = 120
 _NOTE = "rankgate_made_for"
-_FOLDER_ADVICE = "Its folder can be deleted; it is made again when the store is opened next."
+_FOLDER_ADVICE = (
+    "See first that its disk is neither full nor read-only. Of the data folder the folder chroma "
+    "alone can be deleted; it is made again when the store is opened next."
+)
 _PROBE = """
 import sys
 from pathlib import Path

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -24,12 +24,14 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from rag_app.errors import StoreError
 from rag_app.index.private import private_folder
 from rag_app.names import UnknownCollectionError
+from rag_app.sessions import session_on, unusable
 from rankgate.errors import InputError
 
 if TYPE_CHECKING:
     from rag_app.server.collections import Collections
 
 _PREFIX = "rk"
+_WHAT = "the API keys"
 
 
 class Role(StrEnum):
@@ -126,23 +128,19 @@ class KeyStore:
         self._engine = create_engine(f"sqlite:///{self.path}")
         self._made = False
 
-    @contextmanager
-    def _session(self) -> Iterator[Session]:
+    def _session(self) -> AbstractContextManager[Session]:
+        if self._made:
+            return session_on(self._engine, self.path, _WHAT)
         try:
-            if not self._made:
-                private_folder(self.path.parent)
-                new = not self.path.exists()
-                _Base.metadata.create_all(self._engine)
-                if new:
-                    self.path.chmod(0o600)
-                self._made = True
-            with Session(self._engine) as session:
-                yield session
+            private_folder(self.path.parent)
+            new = not self.path.exists()
+            _Base.metadata.create_all(self._engine)
+            if new:
+                self.path.chmod(0o600)
+            self._made = True
         except (SQLAlchemyError, OSError) as exc:
-            raise StoreError(
-                f"the key file {self.path} cannot be used ({exc}), so nobody gets in: bring it "
-                "back from a backup, or move it away and make new keys with `rankgate keys create`"
-            ) from exc
+            raise unusable(self.path, _WHAT, exc) from exc
+        return session_on(self._engine, self.path, _WHAT)
 
     def create(
         self, *, name: str, role: Role = Role.USER, collections: Sequence[str] | None = None
@@ -172,12 +170,7 @@ class KeyStore:
             session.add(row)
             session.flush()
             record = row.record()
-            session.commit()
-        self.marker.write_text(
-            "This server has API keys. Delete this file and keys.sqlite to let everybody on this "
-            "machine in without one.\n",
-            "utf-8",
-        )
+        self._expect()
         return record, f"{_PREFIX}-{identifier}-{secret}"
 
     def all(self) -> list[Principal]:
@@ -193,23 +186,30 @@ class KeyStore:
         if not self.path.exists():
             return False
         with self._session() as session:
-            return bool(session.scalar(select(func.count()).select_from(_Row)))
+            found = bool(session.scalar(select(func.count()).select_from(_Row)))
+        if found and not self.marker.exists():
+            self._expect()  # a folder of a version that left no mark
+        return found
 
     @property
     def expected(self) -> bool:
-        """Whether there ever was a key: then their loss opens nothing.
-
-        The file comes with the first one, so an empty one, too, has been emptied.
-        """
-        return self.marker.exists() or self.path.exists()
-
-    @property
-    def lost(self) -> bool:
-        """Whether there were keys and none can be read now."""
+        """Whether there ever was a key, or should be one: then their loss opens nothing."""
         try:
-            return self.expected and not self.any()
-        except StoreError:
+            return self.marker.exists() or (self.path.exists() and self.any())
+        except (StoreError, SQLAlchemyError):  # damaged: so there was one
             return True
+
+    def _expect(self) -> None:
+        if self.marker.exists():
+            return
+        said = (
+            "This server has API keys. Delete this file to let everybody on this machine in "
+            "without one.\n"
+        )
+        try:
+            self.marker.write_text(said, "utf-8")
+        except OSError as exc:
+            raise unusable(self.marker, "the mark that there are keys", exc) from exc
 
     def sign_out(self, cookie: str, *, until: datetime) -> None:
         """Remember that a cookie is not to be taken any more, as long as it would be valid."""
@@ -217,7 +217,6 @@ class KeyStore:
         with self._session() as session:
             session.execute(delete(_SignedOut).where(_SignedOut.until < now))
             session.merge(_SignedOut(sha256=_hash(cookie), until=until.replace(tzinfo=None)))
-            session.commit()
 
     def signed_out(self, cookie: str) -> bool:
         """Whether this cookie was given back."""
@@ -238,7 +237,6 @@ class KeyStore:
                         delete(_Row).where(_Row.id == identifier).returning(_Row.id)
                     ).all()
                 )
-                session.commit()
         if not found:
             raise InputError(f"there is no key {identifier!r}; `rankgate keys list` shows them")
 

@@ -203,11 +203,12 @@ class JointReader:
         """
         source = Path(file)
         if not source.is_file():
-            raise ModelNotFoundError(f"no reader at {source}")
+            raise ModelNotFoundError(f"no reader at {source}: reinstall rankgate")
         found = file_sha256(source)
         if sha256 is not None and found != sha256:
             raise WeightsMismatchError(
-                f"{source} has sha256 {found}, expected {sha256}: it is damaged or another file"
+                f"{source} has sha256 {found}, expected {sha256}: it is damaged or another file; "
+                "reinstall rankgate"
             )
         return _kept(source.resolve(), found, encoder)
 

@@ -118,10 +118,19 @@ class TokenStore:
         self._open()
 
     def _sound(self, ask: Callable[[], _Answer]) -> _Answer:
-        """The answer, of an empty file where this one turns out to be damaged."""
+        """The answer, of an empty file where this one turns out to be damaged.
+
+        Raises:
+            ConfigError: the disk is full or read-only, or another process keeps it locked.
+        """
         with self._lock:
             try:
                 return ask()
+            except sqlite3.OperationalError as exc:
+                raise ConfigError(
+                    f"the token store {self.path} cannot be used now ({exc}): see that its disk is "
+                    "neither full nor read-only, and try again"
+                ) from exc
             except sqlite3.DatabaseError as exc:
                 self._open_anew(exc)
                 return ask()

@@ -52,12 +52,8 @@ def test_nobody_else_fuses_or_scores_a_whole_corpus():
         for file in files()
         if (names := {"fuse", "all_scores"} & called(ast.parse(file.read_text("utf-8"))))
     }
-    # Candidates that were retrieved are put in the order of another fusion, to choose one; an
-    # index that was loaded from disk is read once, to see that it is sound.
-    assert users == {
-        "eval/rankgate_eval/run/fusion_fit.py": {"fuse"},
-        "rag_app/index/bm25_folder.py": {"all_scores"},
-    }
+    # Candidates that were retrieved are put in the order of another fusion, to choose one.
+    assert users == {"eval/rankgate_eval/run/fusion_fit.py": {"fuse"}}
 
 
 def test_the_parts_are_still_called_that():

@@ -84,8 +84,7 @@ def calibrate_data(
         str,
         typer.Option(
             help="Who reads question and passages where the floor is unsure: reader:FILE, "
-            "cross-encoder:NAME, nli:NAME, llm:MODEL@URL (it is sent them; key in "
-            "RANKGATE_OPENAI_API_KEY), or off.",
+            "cross-encoder:NAME, or off.",
         ),
     ] = "off",
     base: Annotated[
