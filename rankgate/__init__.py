@@ -8,9 +8,10 @@ from rankgate.decide.gate import Action, Decision, Gate
 from rankgate.decide.relevance import RelevanceModel
 from rankgate.decide.section import Section
 from rankgate.outcome import Outcome
+from rankgate.plan import Request
 from rankgate.policy import Policy
 from rankgate.profile import Profile
-from rankgate.reranker import Request, Reranker
+from rankgate.reranker import Reranker
 from rankgate.scorers.build import load
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScorerInfo, Scores, ScoreStats
 from rankgate.types import Candidate, Dropped, FirstStageKind, Passage, Path, Status

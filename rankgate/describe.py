@@ -10,14 +10,15 @@ from rankgate.decide.floor import Floor
 from rankgate.decide.gate import Gate
 from rankgate.decide.section import Section
 from rankgate.decide.sufficiency import Sufficiency
-from rankgate.policy import Policy
+from rankgate.live.promise import Counted, promise_of
+from rankgate.policy import Policy, how_to_fit
 from rankgate.profile import Profile
 from rankgate.scorers.protocol import ScorerInfo
 from rankgate.types import FirstStageKind
 
-__all__ = ["Description", "SectionDescription", "describe", "describe_section"]
+__all__ = ["Description", "SectionDescription", "claim_words", "describe", "describe_section"]
 
-_FIT = "Fit one on your data: rankgate calibrate DATA --out policy.json"
+_FIT = f"Fit one: {how_to_fit()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,9 @@ class SectionDescription:
     """What happens to queries with one kind of first stage.
 
     Attributes:
+        first_stage: which scores the candidates carry.
+        section: of the policy, that serves them.
+        guaranteed: what the calibration of the section showed, and of what.
         gate: when the second read is skipped.
         floor: when a query is refused and a passage dropped.
         fitted_for: the embedder, space and analyser that the numbers depend on.
@@ -33,9 +37,11 @@ class SectionDescription:
     """
 
     first_stage: str
+    section: str
     gate: str
     floor: str
     probabilities: str
+    guaranteed: tuple[str, ...]
     fitted_for: str
     k: int
     top_n: int
@@ -73,11 +79,13 @@ class Description:
             f"embedder {'not known' if self.embedder is None else self.embedder}",
         ]
         for s in self.sections:
+            by = "" if s.section == s.first_stage else f", served by the section {s.section!r}"
             lines += [
-                f"{s.first_stage}: reads {s.k}, keeps {s.top_n}; {s.fitted_for}",
+                f"{s.first_stage}{by}: reads {s.k}, keeps {s.top_n}; {s.fitted_for}",
                 f"  gate: {s.gate}",
                 f"  floor: {s.floor}",
                 f"  probabilities: {s.probabilities}",
+                *(f"  guaranteed: {words}" for words in s.guaranteed),
             ]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
@@ -88,36 +96,46 @@ def describe(
     kind: FirstStageKind | None,
     profile: Profile,
     scorer: ScorerInfo,
+    served: FirstStageKind | None = None,
     notes: Sequence[str] = (),
 ) -> Description:
     """What a policy does for a scorer over a first stage.
 
     Args:
         kind: of the first stage; None: any that the policy has a section for.
+        served: whose section served the last query, which it is told of then; None: not seen yet.
         profile: what is known of scorer and first stage.
     """
     kinds = tuple(policy.sections) if kind is None else (kind,)
+    if served is not None:
+        kinds = (served,) if kind is None else (kind,)
     return Description(
         policy=policy.name,
         scorer=scorer.id,
         backend=scorer.backend,
         embedder=profile.embedder,
         fitted_on=_fitted_on(policy.provenance),
-        sections=tuple(describe_section(k, policy.section(k)) for k in kinds),
+        sections=tuple(describe_section(policy, k, served=served) for k in kinds),
         notes=tuple(notes),
     )
 
 
-def describe_section(kind: FirstStageKind, section: Section) -> SectionDescription:
-    """What a section does, whatever the scorer."""
+def describe_section(
+    policy: Policy, kind: FirstStageKind, *, served: FirstStageKind | None = None
+) -> SectionDescription:
+    """What becomes of candidates of a kind, whatever the scorer; `served` as in `describe`."""
+    by = policy.serving(kind) if served is None else served
+    section = policy.section(by)
     fitted = section.profile
     depends = {"embedder": fitted.embedder, "space": fitted.space, "analyser": fitted.analyser}
     known = [f"{name} {value}" for name, value in depends.items() if value is not None]
     return SectionDescription(
         first_stage=kind.value,
+        section=by.value,
         gate=_gate(section.gate, section.may_skip),
         floor=_floor(section),
         probabilities=_probabilities(section),
+        guaranteed=_guaranteed(policy, by),
         fitted_for=f"fitted for {', '.join(known)}" if known else "for any embedder",
         k=section.k,
         top_n=section.top_n,
@@ -179,6 +197,50 @@ def _probabilities(section: Section) -> str:
         return f"off, raw scores order. {_FIT}"
     two = "two models and " if len(found) == 2 else ""
     return f"{'; '.join(found)} ({two}no similarities; cut by the floor's drop_below)"
+
+
+def claim_words(claim: Mapping[str, Any]) -> str:
+    """A claim of a calibration without labels, with what was seen of it."""
+    return (
+        f"{claim['claim']}: at most {claim['allowed']:.1%} (seen {claim['failures']} of "
+        f"{claim['n']}, one of a conversation; below {claim['upper']:.1%})"
+    )
+
+
+def _guaranteed(policy: Policy, kind: FirstStageKind) -> tuple[str, ...]:
+    """What the calibration of a section showed; that nothing is guaranteed, where that is so."""
+    record = policy.provenance
+    if record.get("section") != kind.value:
+        return ("nothing for your questions: this section was not fitted on them",)
+    promised = record.get("guarantees")
+    if isinstance(promised, Mapping):  # of a calibration without labels
+        told = promised["claims"] or promised["failed"]
+        words = tuple(claim_words(claim) for claim in told)
+        if not promised["claims"]:
+            return ("nothing", *(f"not shown: {one}" for one in words))
+        return (
+            f"together at {promised['confidence']:.0%} confidence, for new conversations like "
+            "those of the calibration; agreement with the scorer, which no label says is right:",
+            *words,
+        )
+    promise = promise_of(policy, kind)
+    if promise is None:
+        return ("nothing: the policy does not say what its calibration saw",)
+    seen = {
+        "answerable questions skipped": promise.skipped,
+        "answerable questions refused": promise.refused,
+        "unanswerable questions refused": promise.refused_unanswerable,
+    }
+    counts = (f"{name} {_of(c)}" for name, c in seen.items() if c is not None)
+    parts = record.get("parts", {})
+    return (
+        *(f"{n}: {p['reason']}" for n, p in parts.items() if n in ("gate", "floor")),
+        f"on the half that fitted nothing: {', '.join(counts)}",
+    )
+
+
+def _of(found: Counted) -> str:
+    return f"{found.count} of {found.n}"
 
 
 def _fitted_on(provenance: Mapping[str, Any]) -> str:

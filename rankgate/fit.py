@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from rankgate.policy import Policy
+from rankgate.policy import Policy, how_to_fit
 from rankgate.profile import Profile
 from rankgate.scorers.protocol import Scorer, ScorerInfo
 from rankgate.scorers.wrappers.lazy import Lazy
@@ -32,8 +32,7 @@ logger = logging.getLogger("rankgate")
 
 _NAME_IT = (
     "Name the model that made the vectors with embedder='NAME' (embedder='all-MiniLM-L6-v2' is "
-    "what the default policy was fitted with), or fit a policy: rankgate calibrate DATA --system "
-    "MODULE:OBJECT --out policy.json"
+    f"what the default policy was fitted with), or fit a policy: {how_to_fit()}"
 )
 
 
@@ -95,7 +94,7 @@ def _unfitted(fitted: Profile, actual: Profile) -> Fit:
     note = (
         "no_policy: every query is reranked, raw scores order, nothing is refused and there are "
         f"no probabilities, because the default policy is for {fitted.blame(actual)} "
-        f"(in use: {actual.scorer}). Fit one: rankgate calibrate DATA --out policy.json"
+        f"(in use: {actual.scorer}). Fit one: {how_to_fit()}"
     )
     warn_once(note)
     return Fit(policy=Policy.unfitted(), notes=(note,))

@@ -25,9 +25,19 @@ from rankgate.retrieve.fusion import Fusion
 from rankgate.texts import whole_file
 from rankgate.types import FirstStageKind
 
-__all__ = ["Policy", "policy_schema"]
+__all__ = ["Policy", "how_to_fit", "policy_schema"]
 
 VERSION = 1
+
+
+def how_to_fit(kind: FirstStageKind | None = None) -> str:
+    """The command that fits a policy, or a section of it, as every message has it."""
+    wanted = "" if kind is None else f" --first-stage {kind.value}"
+    return (
+        f"rankgate calibrate DATA{wanted} --out policy.json, with --system and --scorer for your "
+        "own; where nobody judged anything, --questions FILE, --from-log LOG or --documents FOLDER "
+        "stands in the place of DATA"
+    )
 
 
 @functools.cache
@@ -65,22 +75,32 @@ class Policy:
         object.__setattr__(self, "sections", MappingProxyType(sections))
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
 
-    def section(self, kind: FirstStageKind | str) -> Section:
-        """The section for a kind of first stage.
+    def serving(self, kind: FirstStageKind | str) -> FirstStageKind:
+        """Whose section serves a kind of first stage: its own, else `order`.
+
+        That one reads no score of a first stage, so it can serve all of them. No other stands in:
+        a list fused of two is another list than the one that a section for dense scores has seen.
 
         Raises:
-            PolicyError: there is none; the message names the command that fits it.
+            PolicyError: there is neither; the message names the command that fits one.
         """
         wanted = FirstStageKind(kind)
-        found = self.sections.get(wanted)
-        if found is None:
-            have = ", ".join(sorted(self.sections)) or "none"
-            raise PolicyError(
-                f"policy {self.name!r} has no section for a {wanted.value!r} first stage (it has: "
-                f"{have}). Fit one: rankgate calibrate DATA --first-stage {wanted.value} "
-                "--out policy.json"
-            )
-        return found
+        for found in (wanted, FirstStageKind.ORDER):
+            if found in self.sections:
+                return found
+        have = ", ".join(sorted(self.sections)) or "none"
+        raise PolicyError(
+            f"policy {self.name!r} has no section for a {wanted.value!r} first stage (it has: "
+            f"{have}). Fit one: {how_to_fit(wanted)}"
+        )
+
+    def section(self, kind: FirstStageKind | str) -> Section:
+        """The section that serves a kind of first stage; see `serving`.
+
+        Raises:
+            PolicyError: there is none.
+        """
+        return self.sections[self.serving(kind)]
 
     def check_profile(self, kind: FirstStageKind | str, actual: Profile) -> Section:
         """The section, if it was fitted for `actual`.
@@ -94,9 +114,8 @@ class Policy:
             raise ProfileMismatchError(
                 f"policy {self.name!r} was fitted for {section.profile.blame(actual)}: "
                 f"{'; '.join(differences)}. Its probabilities and thresholds mean nothing here. "
-                f"Refit: rankgate calibrate DATA --first-stage {FirstStageKind(kind).value} "
-                "--out policy.json, with --scorer and --system for your own (without labels: "
-                "--questions FILE). A function imported under another name is another scorer."
+                f"Refit: {how_to_fit(FirstStageKind(kind))}. A function "
+                "imported under another name is another scorer."
             )
         return section
 

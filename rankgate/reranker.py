@@ -6,49 +6,27 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from rankgate.deadline import Deadline
 from rankgate.decide.evidence import LISTED
-from rankgate.decide.gate import Action, Decision
-from rankgate.decide.rank import Ranking, rank
-from rankgate.decide.section import Section
-from rankgate.decide.signals import Signals, compute_signals
+from rankgate.decide.gate import Action
+from rankgate.decide.signals import compute_signals
 from rankgate.decide.sufficiency import OFF, ReaderName
 from rankgate.describe import Description, describe
 from rankgate.errors import ConfigError, InputError, ScorerError
 from rankgate.fit import check_when_loaded, default_policy_for
 from rankgate.outcome import Outcome
+from rankgate.plan import READS, Plan, Request, as_candidates, as_query, forced, kind_of
 from rankgate.policy import Policy
 from rankgate.profile import Profile
-from rankgate.scorers.protocol import Job, ScoreContext, Scorer, Scores, ScoreStats
+from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScoreStats
 from rankgate.scorers.steps import Call, Steps, arun, run
-from rankgate.types import Candidate, FirstStageKind, Path, Status
+from rankgate.types import Candidate, FirstStageKind, Status
 
-__all__ = ["Request", "Reranker", "as_candidates", "kind_of"]
+__all__ = ["Reranker"]
 
 logger = logging.getLogger("rankgate")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One query to rerank; `Reranker.rerank_many` takes several.
-
-    Attributes:
-        candidates: from the first stage, best first; or plain texts in that order.
-        top_n: passages to keep; None: the policy's.
-        deadline: for this request; None: the policy's `deadline_ms`, if any.
-        force: `rerank` or `skip` overrules the gate, for comparisons; None: the gate decides.
-        cancelled: set when nobody waits for the outcome any more: the scorer begins no further
-            chunk.
-    """
-
-    query: str
-    candidates: Sequence[Candidate | str]
-    top_n: int | None = None
-    deadline: Deadline | None = None
-    force: Action | str | None = None
-    cancelled: threading.Event | None = None
 
 
 class Reranker:
@@ -93,21 +71,27 @@ class Reranker:
         self.lexicon = lexicon
         self.notes = tuple(notes)
         if policy is None:
-            named = Policy.default().sections if self.first_stage is None else (self.first_stage,)
-            fit = default_policy_for(self.profile, named, trust_unknown=True)
+            usual = Policy.default().sections if self.first_stage is None else (self.first_stage,)
+            fit = default_policy_for(self.profile, usual, trust_unknown=True)
             policy, self.notes = fit.policy, (*self.notes, *fit.notes)
         self.policy = policy
-        kinds = tuple(policy.sections) if self.first_stage is None else (self.first_stage,)
+        named = self.first_stage
+        kinds = tuple(policy.sections) if named is None else (policy.serving(named),)
         for kind in kinds:
             policy.check_profile(kind, self.profile)
         check_when_loaded(scorer, policy, kinds)
         self.reader = _reader(policy, kinds, sufficiency)
 
-    def describe(self) -> Description:
-        """What is active (gate, floor, probabilities), and what is off and why."""
+    def describe(self, *, served: FirstStageKind | None = None) -> Description:
+        """What is active (gate, floor, probabilities), what is guaranteed, what is off and why.
+
+        Args:
+            served: whose section served the last query, where somebody has seen one.
+        """
         return describe(
             self.policy,
             kind=self.first_stage,
+            served=served,
             profile=self.profile,
             scorer=self.scorer.info,
             notes=self.notes,
@@ -199,7 +183,7 @@ class Reranker:
             yield from self._order(plan)
         return [self._finish(plan) for plan in plans]
 
-    def _read(self, plans: Sequence[_Plan]) -> Steps[bool]:
+    def _read(self, plans: Sequence[Plan]) -> Steps[bool]:
         """One call of the scorer; whether it answered. A failure is noted where it is one query's.
 
         A failing reranker never fails the request, whatever its scorer raises: bad input has been
@@ -226,7 +210,7 @@ class Reranker:
             plan.scores = scores
         return True
 
-    def _order(self, plan: _Plan) -> Steps[None]:
+    def _order(self, plan: Plan) -> Steps[None]:
         """The ranking; a reader is asked where that leaves doubt, and its failure is a note."""
         begun = time.perf_counter()
         plan.ranking = plan.ranked()
@@ -256,18 +240,17 @@ class Reranker:
             plan.notes.append("sufficiency_not_read: the deadline passed before all was read")
         plan.timings["read"] = (time.perf_counter() - begun) * 1000.0
 
-    def _plan(self, request: Request) -> _Plan:
+    def _plan(self, request: Request) -> Plan:
         started = time.perf_counter()
-        if not isinstance(request.query, str):
-            raise InputError(f"query must be a string, got {type(request.query).__name__}")
+        query = as_query(request.query)
         candidates = as_candidates(request.candidates)
-        kind = self._kind(candidates)
+        kind, notes = self._kind(candidates)
         section = self.policy.section(kind)
         top_n = section.top_n if request.top_n is None else request.top_n
         if isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1:
             raise InputError(f"top_n must be a whole number of at least 1, got {top_n!r}")
-        plan = _Plan(
-            query=request.query,
+        plan = Plan(
+            query=query,
             kind=kind,
             section=section,
             candidates=candidates,
@@ -275,10 +258,11 @@ class Reranker:
             outer=request.deadline,
             cancelled=request.cancelled,
             started=started,
+            notes=notes,
         )
         deadline = plan.deadline()
         plan.signals = compute_signals(
-            request.query,
+            query,
             candidates[: section.k],
             lexicon=self.lexicon,
             remaining_ms=None if deadline is None else deadline.remaining() * 1000.0,
@@ -294,27 +278,32 @@ class Reranker:
                 raise InputError(
                     f"force must be 'rerank', 'skip' or None, got {request.force!r}"
                 ) from exc
-            plan.decision = _forced(plan.decision, wish)
+            plan.decision = forced(plan.decision, wish)
         plan.timings = {
             "signals": (seen - started) * 1000.0,
             "gate": (time.perf_counter() - seen) * 1000.0,
         }
         return plan
 
-    def _kind(self, candidates: Sequence[Candidate]) -> FirstStageKind:
-        """Which section applies: as named, unless no candidate has the scores that it reads."""
-        named = self.first_stage
-        if not candidates:  # no scores to tell the kind by, and no section to be missing
-            return next(iter(self.policy.sections)) if named is None else named
-        if named is None:
-            return kind_of(candidates)
-        reads = _READS.get(named, ())
-        if all(any(getattr(c, score) is not None for c in candidates) for score in reads):
-            return named
-        carried = kind_of(candidates)
-        return carried if carried in self.policy.sections else named
+    def _kind(self, candidates: Sequence[Candidate]) -> tuple[FirstStageKind, list[str]]:
+        """Which section serves, and a note where the policy has none of its own for them.
 
-    def _finish(self, plan: _Plan) -> Outcome:
+        As named, unless no candidate has the scores that it reads.
+        """
+        named, policy = self.first_stage, self.policy
+        if not candidates:  # no scores to tell the kind by, and no section to be missing
+            return next(iter(policy.sections)) if named is None else policy.serving(named), []
+        carried = kind_of(candidates)
+        wanted = carried if named is None else named
+        reads = READS.get(wanted, ())
+        told = all(any(getattr(c, score) is not None for c in candidates) for score in reads)
+        other = policy.sections.keys() & {carried, FirstStageKind.ORDER}
+        found = policy.serving(carried if other and not told else wanted)
+        if found is wanted or wanted in policy.sections:
+            return found, []
+        return found, [f"section_serves: {found.value!r}; the policy has none for {wanted.value!r}"]
+
+    def _finish(self, plan: Plan) -> Outcome:
         ranking = plan.ranking
         path, reason, detail = plan.why(ranking)
         passages = ranking.passages(plan.candidates)
@@ -342,77 +331,6 @@ class Reranker:
         )
 
 
-@dataclass(slots=True, kw_only=True)
-class _Plan:
-    """A request on its way: what was decided, and what came of it."""
-
-    query: str
-    kind: FirstStageKind
-    section: Section
-    candidates: list[Candidate]
-    top_n: int
-    outer: Deadline | None
-    cancelled: threading.Event | None
-    started: float
-    signals: Signals = field(init=False)
-    decision: Decision = field(init=False)
-    timings: dict[str, float] = field(default_factory=dict)
-    scores: Scores | None = None
-    failure: tuple[str, str] | None = None
-    ranking: Ranking = field(init=False)
-    notes: list[str] = field(default_factory=list)
-    until: Deadline | None = None
-
-    def ranked(self, read: Sequence[float] | None = None) -> Ranking:
-        """By the one function that orders; `read` is a reader's."""
-        return rank(
-            self.query,
-            self.candidates,
-            self.scores,
-            self.section,
-            top_n=self.top_n,
-            signals=self.signals,
-            read=read,
-        )
-
-    @property
-    def limited(self) -> bool:
-        """Whether it may end before the others that would share a call with it."""
-        own = (self.outer, self.section.deadline_ms, self.cancelled)
-        return any(part is not None for part in own)
-
-    def context(self) -> ScoreContext:
-        """What a scorer may know, from now on."""
-        if self.until is None:  # what is read second has what the first has left
-            self.until = self.deadline()
-        context = ScoreContext(deadline=self.until)
-        return context if self.cancelled is None else replace(context, cancelled=self.cancelled)
-
-    def deadline(self) -> Deadline | None:
-        """What is left when this is called: the policy's time begins now, the caller's runs."""
-        found = self.outer
-        if self.section.deadline_ms is not None:
-            found = Deadline.after(self.section.deadline_ms / 1000.0).sooner_of(found)
-        return None if found is None else found.earlier_by(self.section.reserve_ms / 1000.0)
-
-    def why(self, ranking: Ranking) -> tuple[Path, str, str]:
-        """Which stage ordered, and the reason with its sentence."""
-        if self.decision.action is not Action.RERANK:
-            path = Path.DEGRADED if self.decision.forced else Path.SKIPPED
-            return path, self.decision.reason, self.decision.detail
-        if self.failure is not None:
-            return Path.DEGRADED, *self.failure
-        if ranking.path is Path.SKIPPED:
-            return (
-                Path.DEGRADED,
-                "deadline",
-                "the deadline passed before the first passage was read",
-            )
-        if ranking.path is Path.DEGRADED:
-            return ranking.path, ranking.reason, ranking.detail
-        return ranking.path, self.decision.reason, self.decision.detail
-
-
 def _reader(
     policy: Policy, kinds: Sequence[FirstStageKind], wish: str | Scorer | None
 ) -> Scorer | None:
@@ -438,53 +356,3 @@ def _reader(
     if len(fitted) > 1:
         raise ConfigError(f"policy {policy.name!r} has sections of several readers: {fitted}")
     return load_reader(fitted.pop())
-
-
-def as_candidates(candidates: Sequence[Candidate | str]) -> list[Candidate]:
-    """Candidates as they are; plain texts, best first, become candidates named by their place.
-
-    Raises:
-        InputError: something else, or both kinds in one list.
-    """
-    if isinstance(candidates, str):
-        raise InputError("candidates must be a list of texts or candidates, got one string")
-    found = [
-        Candidate(id=str(i), text=c, rank=i + 1) if isinstance(c, str) else c
-        for i, c in enumerate(candidates)
-    ]
-    for c in found:
-        if not isinstance(c, Candidate):
-            raise InputError(
-                f"candidates must be texts or rankgate.Candidate, got {type(c).__name__}. Use the "
-                "LangChain or LlamaIndex component, or build Candidate(id=, text=, rank=)."
-            )
-    return found
-
-
-# Scores that each kind of first stage gives.
-_READS = {
-    FirstStageKind.HYBRID: ("dense", "bm25"),
-    FirstStageKind.DENSE: ("dense",),
-    FirstStageKind.BM25: ("bm25",),
-}
-
-
-def kind_of(candidates: Sequence[Candidate]) -> FirstStageKind:
-    """Which scores all of these candidates carry."""
-    dense = bool(candidates) and all(c.dense is not None for c in candidates)
-    bm25 = bool(candidates) and all(c.bm25 is not None for c in candidates)
-    if dense:
-        return FirstStageKind.HYBRID if bm25 else FirstStageKind.DENSE
-    return FirstStageKind.BM25 if bm25 else FirstStageKind.ORDER
-
-
-def _forced(decision: Decision, action: Action) -> Decision:
-    """The caller's wish instead of the gate's; what cannot run still cannot."""
-    if decision.forced or decision.reason in ("no_candidates", "empty_query"):
-        return decision
-    return Decision(
-        action=action,
-        reason="forced",
-        detail=f"asked for by the caller; the gate said {decision.action.value}: {decision.reason}",
-        harm=decision.harm,
-    )

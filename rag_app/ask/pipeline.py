@@ -26,6 +26,7 @@ from rankgate import Scorer
 from rankgate.decide.gate import Action
 from rankgate.errors import ConfigError, InputError
 from rankgate.outcome import Outcome
+from rankgate.plan import as_query
 from rankgate.scorers import ScoreContext
 from rankgate.scorers.build import close
 from rankgate.scorers.wrappers.cached import Cached
@@ -267,8 +268,7 @@ class Pipeline:
         Raises:
             InputError: the question is empty.
         """
-        if not question.strip():
-            raise InputError("the question is empty; ask something")
+        as_query(question)
         settings = self.settings
         limits = ScoreContext() if limits is None else limits
         searched = Searched.plain(question)

@@ -170,7 +170,7 @@ def _generator(settings: Settings) -> Iterator[Check]:
 
 def _policy(settings: Settings) -> Iterator[Check]:
     policy = Policy.default() if settings.policy is None else Policy.load(settings.policy)
-    section = describe_section(FirstStageKind.HYBRID, policy.section(FirstStageKind.HYBRID))
+    section = describe_section(policy, FirstStageKind.HYBRID)
     detail = f"{policy.name}: k {section.k}, top_n {section.top_n}; {section.fitted_for}"
     yield Check(name="policy", verdict="ok", detail=detail)
     yield from _active(section)

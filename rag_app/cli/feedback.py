@@ -17,7 +17,7 @@ from rag_app.cli.render import print_json
 from rankgate.cli import grouped
 from rankgate.errors import InputError
 from rankgate.feedback import FEEDBACK_FILE, FEEDBACK_SOURCES, FeedbackLog, read_feedback
-from rankgate.feedback_export import export_beir, export_jsonl, of_sources
+from rankgate.live.feedback_export import export_beir, export_jsonl, of_sources
 
 if TYPE_CHECKING:
     from rag_app.quality.traffic import Watched

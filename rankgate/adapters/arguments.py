@@ -13,9 +13,10 @@ from rankgate.deadline import Deadline
 from rankgate.decide.gate import Action
 from rankgate.errors import InputError
 from rankgate.live.question_log import QuestionLog
+from rankgate.plan import Request
 from rankgate.policy import Policy
 from rankgate.profile import Profile
-from rankgate.reranker import Request, Reranker
+from rankgate.reranker import Reranker
 from rankgate.types import Candidate, FirstStageKind
 
 __all__ = [

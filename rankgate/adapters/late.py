@@ -182,6 +182,7 @@ class LateReranker:
         self.question_log = QuestionLog(file=Path(log)) if isinstance(log, str | Path) else log
         self._lock = threading.Lock()
         self._made: Reranker | None = None
+        self._served: FirstStageKind | None = None
         if parts.reranker is not None or parts.scorer is not None:
             self._made = self._build()
             return
@@ -239,7 +240,7 @@ class LateReranker:
 
         Loads what is not loaded yet.
         """
-        said, scores = self.get().describe(), self.parts.scores
+        said, scores = self.get().describe(served=self._served), self.parts.scores
         return said if scores is None else replace(said, notes=(*said.notes, f"scores: {scores}"))
 
     def warm(
@@ -266,7 +267,7 @@ class LateReranker:
         Args:
             on_outcome: the caller's; what it raises reaches the caller.
         """
-        kind = outcome.first_stage
+        kind = self._served = outcome.first_stage
         notes = (*found.notes, *depth_notes(self.get().policy, kind, found.depth))
         noted = replace(outcome, notes=(*notes, *outcome.notes)) if notes else outcome
         if self.question_log is not None:

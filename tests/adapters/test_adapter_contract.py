@@ -266,3 +266,16 @@ def test_wrong_parts_are_rejected_at_construction(driver, policies, case):
     # Pydantic, in the compressor, makes a ValueError of its own of our InputErrors.
     with pytest.raises((error, ValueError), match=match):
         driver.build(FOUR, **settings)
+
+
+@pytest.mark.parametrize("empty", ["", " \n"])
+async def test_an_empty_query_is_an_error_whatever_the_gate_would_do(
+    driver, policies, empty, monkeypatch
+):
+    """It was answered by a gate that skips, and cost a request to the embedder before that."""
+    component = driver.build(FOUR, scorer=FakeScorer(), policy=policies.skipping)
+    monkeypatch.setattr(kit, "QUERY", empty)
+    with pytest.raises(InputError, match="the question is empty"):
+        driver.call(component)
+    with pytest.raises(InputError, match="the question is empty"):
+        await driver.acall(component)

@@ -336,9 +336,9 @@ def test_on_outcome_speaks_its_mind(over_first_stage):
 def test_a_policy_without_the_section_names_the_command(make_chroma, policies):
     from rankgate import Policy, Section
 
-    only_order = Policy(name="mine", sections={FirstStageKind.ORDER: Section()})
+    only = Policy(name="mine", sections={FirstStageKind.BM25: Section()})
     with pytest.raises(PolicyError, match="rankgate calibrate DATA --first-stage dense"):
-        RankGateRetriever.from_chroma(make_chroma([]), scorer=FakeScorer(), policy=only_order)
+        RankGateRetriever.from_chroma(make_chroma([]), scorer=FakeScorer(), policy=only)
     assert isinstance(
         RankGateRetriever.from_chroma(make_chroma([]), policy=policies.raw).finder, StoreFinder
     )

@@ -1,6 +1,7 @@
 """Node scores of any vector index become cosines: what they mean is found by looking."""
 
 import pickle
+from dataclasses import replace
 
 import llamaindex_index as kit
 import numpy as np
@@ -111,7 +112,18 @@ def test_an_unknown_scale_is_an_order_and_says_so(policies):
         outcome = retriever.retrieve_outcome(QUERY)
         assert outcome.first_stage is FirstStageKind.ORDER
         assert "what the scores of Odd are cannot be told" in outcome.notes[0]
-    assert "only their order is used" in str(retriever.describe())
+    said = str(retriever.describe())
+    assert "only their order is used" in said and "dense, served by the section 'order'" in said
+
+
+def test_a_policy_for_a_bare_order_serves_over_faiss(policies):
+    policy = replace(policies.refusing, sections={"order": policies.refusing.section("order")})
+    retriever = RankGateRetriever.from_defaults(
+        of_store(in_faiss("L2"), Counts()), scorer=FakeScorer(), policy=policy, k=20
+    )
+    outcome = retriever.retrieve_outcome(QUERY)
+    assert outcome.refused and outcome.notes[-1].startswith("section_serves: 'order'")
+    assert "refuses a query below 0.999" in str(retriever.describe())
 
 
 @pytest.mark.parametrize("mode", [VectorStoreQueryMode.MMR, VectorStoreQueryMode.DEFAULT])

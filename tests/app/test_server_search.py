@@ -107,6 +107,12 @@ async def test_rerank_as_jina_does(client):
         assert (await client.post("/v1/rerank", json={**body, **wrong})).status_code == 400
 
 
+@pytest.mark.parametrize("route", ["/v1/rerank", "/v2/rerank"])
+async def test_an_empty_query_orders_nothing(client, route):
+    answer = await client.post(route, json={"query": " \n", "documents": DOCUMENTS})
+    assert answer.status_code in (400, 422) and "the question is empty" in answer.text
+
+
 async def test_equal_scores_keep_the_callers_order_and_logits_become_shares(tmp_path):
     logits = FakeScorer({"a": -2.0, "b": 0.0, "c": 3.0}, info=ScorerInfo(id="fake", scale="logit"))
     async with rig.in_process(tmp_path, files, scorer=logits) as client:

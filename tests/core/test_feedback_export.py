@@ -7,7 +7,7 @@ import pytest
 
 from rankgate.errors import InputError
 from rankgate.feedback import Judgement, append_feedback, read_feedback
-from rankgate.feedback_export import export_beir, export_jsonl, of_sources
+from rankgate.live.feedback_export import export_beir, export_jsonl, of_sources
 from rankgate_eval.train.sources import load_source
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)

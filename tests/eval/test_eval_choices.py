@@ -8,6 +8,7 @@ import pytest
 from rankgate.encoders import TokenStore
 from rankgate.encoders.encoder import TokenVectors
 from rankgate.errors import ConfigError, InputError, ModelNotFoundError
+from rankgate.plan import kind_of
 from rankgate.retrieve import Fusion, TokenCache
 from rankgate.scorers import LateInteractionScorer
 from rankgate.scorers.wrappers.traits import innermost
@@ -18,7 +19,7 @@ from rankgate_eval.data.attribute import is_attribute_name, load_object
 from rankgate_eval.evaluation import open_under_test
 from rankgate_eval.run.encoding import build_index
 from rankgate_eval.run.scorer_choice import choose_scorer
-from rankgate_eval.run.system_choice import choose_system, index_stage, kind_of, profile_of
+from rankgate_eval.run.system_choice import choose_system, index_stage, profile_of
 
 MODULE = """
 from rankgate.testing import FakeScorer

@@ -143,6 +143,40 @@ def test_a_description_says_what_is_on_and_off_and_why():
         assert told.sections[0].gate.startswith(expected)
 
 
+CLAIM = {"claim": "skipping changes it", "allowed": 0.05, "failures": 1, "n": 120, "upper": 0.039}
+
+
+@pytest.mark.parametrize(
+    ("provenance", "expected"),
+    [
+        ({}, ["nothing for your questions: this section was not fitted on them"]),
+        ({"section": "order"}, ["nothing: the policy does not say"]),
+        (
+            {
+                "section": "order",
+                "guarantees": {"confidence": 0.95, "claims": [CLAIM], "failed": []},
+            },
+            ["together at 95% confidence", "no label says is right", "at most 5.0% (seen 1 of 120"],
+        ),
+        (
+            {
+                "section": "order",
+                "guarantees": {"confidence": 0.95, "claims": [], "failed": [CLAIM]},
+            },
+            ["guaranteed: nothing\n", "not shown: skipping changes it: at most 5.0%"],
+        ),
+    ],
+)
+def test_a_description_says_what_is_guaranteed_of_the_section_that_serves(provenance, expected):
+    policy = replace(refusing(), provenance=provenance)
+    reranker = Reranker(FakeScorer(), policy=policy, first_stage="dense")
+    said = reranker.describe()
+    for words in expected:
+        assert words in str(said), said
+    assert [s.section for s in said.sections] == ["order"]
+    assert "--questions FILE, --from-log LOG or --documents FOLDER" in str(said)
+
+
 @pytest.mark.parametrize("kind", ["dense", "order"])
 def test_over_an_unknown_embedder_the_gate_skips_and_the_floor_refuses_at_every_k(kind):
     """One answer among texts of another kind, from 1 candidate to 200."""

@@ -172,7 +172,7 @@ def test_what_is_not_reranked_keeps_the_order_it_came_in():
     force=st.sampled_from([None, Action.SKIP, Action.RERANK]),
 )
 def test_a_passage_beyond_k_and_a_batch_change_nothing(within, beyond, force):
-    from rankgate.reranker import Request
+    from rankgate.plan import Request
 
     def seen(outcome):
         return [

@@ -3,7 +3,7 @@
 import pytest
 from reranker_kit import PLATT, TABLE, abcd, policy, texts
 
-from rankgate import Candidate, Policy, Profile, Reranker, Section, Status
+from rankgate import Candidate, Floor, Policy, Profile, Reranker, Section, Status
 from rankgate.errors import InputError, PolicyError, ProfileMismatchError
 from rankgate.testing import FakeScorer
 
@@ -14,7 +14,10 @@ def test_empty_and_single_lists():
     assert (empty.status, empty.kept, empty.reason) == (Status.SKIPPED, (), "no_candidates")
     one = reranker.rerank("q", abcd()[:1])
     assert (one.status, one.reason, texts(one.kept)) == (Status.SKIPPED, "single_candidate", ["a"])
-    assert reranker.rerank("  ", abcd()).reason == "empty_query"
+    for query in ("", " \n\t"):
+        for candidates in ([], abcd()):
+            with pytest.raises(InputError, match="the question is empty"):
+                reranker.rerank(query, candidates)
 
 
 def test_inputs_are_not_touched():
@@ -85,6 +88,29 @@ def test_a_named_kind_gives_way_where_no_candidate_has_its_scores():
     assert kinds == ["order", "dense", "bm25"]
     only = Reranker(FakeScorer(TABLE), policy=Policy(name="p", sections={"dense": Section()}))
     assert only.rerank("q", abcd(dense=[0.1] * 4)).first_stage.value == "dense"
+
+
+@pytest.mark.parametrize("named", ["dense", "hybrid", "bm25", None])
+def test_the_section_for_a_bare_order_serves_any_first_stage_and_says_so(named):
+    only = Policy(
+        name="p", sections={"order": Section(reranked=PLATT, floor=Floor(refuse_below=0.9))}
+    )
+    reranker = Reranker(FakeScorer(TABLE), policy=only, first_stage=named)
+    scored = abcd(dense=[0.1] * 4, bm25=[1.0] * 4)
+    out = reranker.rerank("q", scored)
+    assert out.first_stage.value == "order" and out.path == "reranked" and out.kept
+    assert out.notes == (f"section_serves: 'order'; the policy has none for '{named or 'hybrid'}'",)
+    assert reranker.rerank("q", abcd()[3:]).refused, "by the floor of the section that serves"
+    said = str(reranker.describe())
+    assert "refuses a query below 0.9" in said
+    if named is not None:
+        assert f"{named}, served by the section 'order'" in said
+
+
+def test_a_section_for_one_kind_of_scores_stands_in_for_no_other():
+    only = Policy(name="p", sections={"dense": Section()})
+    with pytest.raises(PolicyError, match="no section for a 'hybrid'"):
+        Reranker(FakeScorer(), policy=only, first_stage="hybrid")
 
 
 def test_nothing_found_needs_no_section_for_it():

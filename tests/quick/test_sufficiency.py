@@ -133,7 +133,7 @@ def test_no_candidates_is_no_refusal():
 
 
 def test_a_batch_changes_no_outcome():
-    from rankgate.reranker import Request
+    from rankgate.plan import Request
 
     one = reranker(says(-1.0))
     alone = one.rerank("q", abcd())

@@ -13,6 +13,7 @@ from typing import Any
 from rankgate.decide.gate import Action
 from rankgate.errors import InputError
 from rankgate.outcome import Outcome
+from rankgate.plan import kind_of
 from rankgate.policy import Policy
 from rankgate.reranker import Reranker
 from rankgate.scorers import Scorer
@@ -23,7 +24,7 @@ from rankgate_eval.run.experiment import Teller, corpus_lexicon, read_questions,
 from rankgate_eval.run.orderings import ReplayScorer
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.run.system import FirstStage
-from rankgate_eval.run.system_choice import kind_of, profile_of
+from rankgate_eval.run.system_choice import profile_of
 
 ARMS = ("first_stage", "rerank", "policy")
 """The ranking arms, in the order in which they are shown."""

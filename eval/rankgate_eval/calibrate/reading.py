@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from rankgate.decide.signals import compute_signals
 from rankgate.errors import InputError
+from rankgate.plan import kind_of
 from rankgate.scorers import Scorer
 from rankgate.scorers.wrappers import Cached
 from rankgate.types import FirstStageKind
@@ -21,7 +22,6 @@ from rankgate_eval.negatives.unanswerable import (
 )
 from rankgate_eval.run.pool import Pooled, read_pool
 from rankgate_eval.run.system import FirstStage, IndexStage
-from rankgate_eval.run.system_choice import kind_of
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""

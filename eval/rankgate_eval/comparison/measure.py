@@ -13,6 +13,7 @@ from typing import Any
 
 from rankgate.errors import InputError
 from rankgate.outcome import Outcome
+from rankgate.plan import kind_of
 from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.scorers import Scorer, ScorerInfo
@@ -47,7 +48,7 @@ from rankgate_eval.run.metrics import measure
 from rankgate_eval.run.orderings import Arms, run_arms
 from rankgate_eval.run.pool import Pooled
 from rankgate_eval.run.system import FirstStage
-from rankgate_eval.run.system_choice import kind_of, profile_of
+from rankgate_eval.run.system_choice import profile_of
 from rankgate_eval.verdict.fairness import shared_questions, upside_down
 from rankgate_eval.verdict.holes import counted_0_note
 from rankgate_eval.verdict.recall import measure_recall

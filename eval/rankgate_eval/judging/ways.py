@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rankgate.plan import kind_of
 from rankgate.policy import Policy
 from rankgate.scorers import Scorer
 from rankgate_eval.data.dataset import Dataset
@@ -12,7 +13,7 @@ from rankgate_eval.judging.plan import Ways
 from rankgate_eval.run.experiment import Teller, corpus_lexicon, read_questions, sizes
 from rankgate_eval.run.orderings import run_arms
 from rankgate_eval.run.system import FirstStage
-from rankgate_eval.run.system_choice import kind_of, profile_of
+from rankgate_eval.run.system_choice import profile_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

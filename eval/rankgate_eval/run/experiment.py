@@ -12,6 +12,7 @@ import numpy.typing as npt
 from rankgate.decide.section import Section
 from rankgate.decide.signals import query_words
 from rankgate.errors import InputError
+from rankgate.plan import kind_of
 from rankgate.policy import Policy
 from rankgate.retrieve import DEFAULT_K, TokenCache
 from rankgate.scorers import LateInteractionScorer, Scorer
@@ -25,7 +26,7 @@ from rankgate_eval.run.orderings import Arms, run_arms
 from rankgate_eval.run.pool import Pooled, score_pool
 from rankgate_eval.run.standards import Standards
 from rankgate_eval.run.system import FirstStage, IndexStage
-from rankgate_eval.run.system_choice import kind_of, profile_of
+from rankgate_eval.run.system_choice import profile_of
 from rankgate_eval.stats.significance import Difference, compare
 
 FloatArray = npt.NDArray[np.float64]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from rankgate.encoders import TokenStore
 from rankgate.errors import InputError
 from rankgate.profile import Profile
 from rankgate.retrieve import Encoder, Fusion, Progress
-from rankgate.types import Candidate, FirstStageKind
+from rankgate.types import FirstStageKind
 from rankgate_eval.data.attribute import load_object
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.run.collection_stage import CollectionStage
@@ -71,16 +70,6 @@ def index_kind(kind: FirstStageKind | str) -> FirstStageKind:
     if kind not in known:
         raise InputError(f"--first-stage is one of {', '.join(known)}; got {str(kind)!r}")
     return FirstStageKind(kind)
-
-
-def kind_of(candidates: Iterable[Candidate]) -> FirstStageKind:
-    """Which scores all of these candidates carry; `order` where there are none."""
-    rows = list(candidates)
-    dense = bool(rows) and all(c.dense is not None for c in rows)
-    bm25 = bool(rows) and all(c.bm25 is not None for c in rows)
-    if dense:
-        return FirstStageKind.HYBRID if bm25 else FirstStageKind.DENSE
-    return FirstStageKind.BM25 if bm25 else FirstStageKind.ORDER
 
 
 def profile_of(stage: FirstStage) -> Profile:

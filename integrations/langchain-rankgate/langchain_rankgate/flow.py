@@ -15,7 +15,7 @@ from langchain_rankgate.settings import session_of
 from rankgate import Outcome, Request, Reranker
 from rankgate.adapters.arguments import CallSettings, candidates_wanted
 from rankgate.adapters.late import LateReranker
-from rankgate.errors import InputError
+from rankgate.plan import as_query
 
 __all__ = ["Flow", "arerank_each", "rerank_each"]
 
@@ -40,7 +40,7 @@ class Flow:
         """What the first stage finds.
 
         Raises:
-            InputError: the query is no string, or the first stage does not know an argument.
+            InputError: nothing is asked, or the first stage does not know an argument.
         """
         return self._of_call(self.finder.find(query, **self._asked(query, callbacks)), callbacks)
 
@@ -51,8 +51,7 @@ class Flow:
 
     def _asked(self, query: Any, callbacks: Callbacks) -> dict[str, Any]:
         """The first stage's arguments, if there is something to ask; its own error says less."""
-        if not isinstance(query, str):
-            raise InputError(f"query must be a string, got {type(query).__name__}")
+        as_query(query)
         k = self.settings.k
         return {
             "k": candidates_wanted(self.engine.get(), k),

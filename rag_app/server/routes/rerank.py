@@ -19,6 +19,7 @@ from rag_app.server.errors import ApiError
 from rag_app.server.shapes import Body, Text
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import ScorerError
+from rankgate.plan import as_query
 from rankgate.scorers import ScoreContext
 from rankgate.scorers.protocol import Job
 from rankgate.scorers.steps import score_many
@@ -112,6 +113,7 @@ def _ranked(
     server: ServerState, query: str, texts: list[str], limits: ScoreContext
 ) -> tuple[list[tuple[int, float]], int]:
     """(index, score) best first, ties by position, and tokens read."""
+    as_query(query)
     scorer = server.scorer()
     (scores,) = score_many(scorer, [Job(query=query, texts=texts)], limits)
     if not scores.complete:

@@ -13,6 +13,7 @@ from rankgate.bounds import clopper_pearson
 from rankgate.decide.rank import rank_list
 from rankgate.decide.section import Section
 from rankgate.errors import InputError
+from rankgate.plan import kind_of
 from rankgate.policy import Policy
 from rankgate.retrieve import DEFAULT_K
 from rankgate.scorers import Scorer
@@ -35,7 +36,6 @@ from rankgate_eval.data.fingerprint import question_marks
 from rankgate_eval.run.metrics import check_depth
 from rankgate_eval.run.pool import read_pool
 from rankgate_eval.run.system import FirstStage, IndexStage
-from rankgate_eval.run.system_choice import kind_of
 from rankgate_eval.verdict.provenance import git_state, package_version
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rankgate.describe import claim_words
+
 _MOSTLY = 0.5
 
 
@@ -30,10 +32,10 @@ def table_lines(report: Mapping[str, Any]) -> list[str]:
             f"Guaranteed together at {promised['confidence']:.0%} confidence, for new "
             "conversations like these:"
         )
-        lines += [f"  {_claim(claim)}" for claim in promised["claims"]]
+        lines += [f"  {claim_words(claim)}" for claim in promised["claims"]]
     else:
         lines.append("Nothing is guaranteed.")
-        lines += [f"  not shown: {_claim(claim)}" for claim in promised["failed"]]
+        lines += [f"  not shown: {claim_words(claim)}" for claim in promised["failed"]]
     lines += [
         "",
         f"Of your {data['asked']} questions, by the half that fitted nothing, "
@@ -62,13 +64,6 @@ def table_lines(report: Mapping[str, Any]) -> list[str]:
     if report["notes"]:
         lines += ["", *(f"Note: {note}" for note in report["notes"])]
     return lines
-
-
-def _claim(claim: Mapping[str, Any]) -> str:
-    return (
-        f"{claim['claim']}: at most {claim['allowed']:.1%} (seen {claim['failures']} of "
-        f"{claim['n']}, one of a conversation; below {claim['upper']:.1%})"
-    )
 
 
 def _share(found: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.postprocessor.rankgate.events import End, announced, top_n_of
 from llama_index.postprocessor.rankgate.finders import score_reader
 from llama_index.postprocessor.rankgate.nodes import FoundNodes, found_nodes, nodes_from_outcome
+from llama_index.postprocessor.rankgate.settings import bundle_of
 from rankgate import FirstStageKind, Outcome, Policy, Profile, Reranker
 from rankgate.adapters.arguments import RerankerSettings
 from rankgate.adapters.as_scorer import ScorerLike
@@ -267,7 +268,7 @@ def _query_of(query_bundle: QueryBundle | None) -> QueryBundle:
             "Missing query bundle in extra info: reranking needs the query. Call "
             "postprocess_nodes(nodes, query_str=...) or pass a QueryBundle."
         )
-    return query_bundle
+    return bundle_of(query_bundle)
 
 
 def _without(data: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -357,10 +357,10 @@ class RankGateRetriever(BaseRetriever):
         return (await self._finder.afind(bundle_of(query), size, asked=asked)).candidates
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return self._run([query_bundle], CallSettings())[1][0]
+        return self._run([bundle_of(query_bundle)], CallSettings())[1][0]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return (await self._arun([query_bundle], CallSettings()))[1][0]
+        return (await self._arun([bundle_of(query_bundle)], CallSettings()))[1][0]
 
     def _run(
         self, queries: Sequence[QueryBundle], settings: CallSettings

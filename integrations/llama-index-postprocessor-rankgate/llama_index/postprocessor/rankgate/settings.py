@@ -11,6 +11,7 @@ from rankgate import Outcome
 from rankgate.adapters.arguments import RerankerSettings
 from rankgate.adapters.refusal import WhenDegraded, WhenRefused
 from rankgate.errors import InputError
+from rankgate.plan import as_query
 
 __all__ = ["RetrieverSettings", "bundle_of"]
 
@@ -41,10 +42,10 @@ def bundle_of(query: str | QueryBundle) -> QueryBundle:
     """The query as LlamaIndex hands it around.
 
     Raises:
-        InputError: neither words nor a bundle.
+        InputError: neither words nor a bundle of some.
     """
-    if isinstance(query, QueryBundle):
-        return query
-    if not isinstance(query, str):
+    if not isinstance(query, QueryBundle | str):
         raise InputError(f"a query must be a string or a QueryBundle, got {type(query).__name__}")
-    return QueryBundle(query)
+    bundle = query if isinstance(query, QueryBundle) else QueryBundle(query)
+    as_query(bundle.query_str)
+    return bundle
