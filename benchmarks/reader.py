@@ -97,9 +97,7 @@ def loss_of(
     return total / len(batch)
 
 
-def batches(
-    examples: Sequence[Example], read_as: Sequence[JointInput], seed: int
-) -> list[list[int]]:
+def batches(read_as: Sequence[JointInput], seed: int) -> list[list[int]]:
     """Of like length, in an order by chance."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(read_as))

@@ -32,6 +32,7 @@ from pydantic_settings import (
 
 from rag_app.names import check_name
 from rankgate.adapters.token_cache import TOKEN_CACHE_VARIABLE
+from rankgate.decide.sufficiency import ReaderName
 from rankgate.errors import ConfigError, InputError
 from rankgate.scorers.build import ScorerName
 
@@ -94,6 +95,12 @@ class Settings(BaseSettings):
         description="second policy file: each answer takes passages of both in turns, and the page "
         "Quality says which is preferred; none: one policy answers",
     )
+    sufficiency: str | None = Field(
+        None,
+        description="who reads question and passages where the policy is unsure whether they hold "
+        "the answer: reader:FILE, cross-encoder:NAME, nli:NAME, llm (that of openai_model, which "
+        "is sent them) or off; none: whom the policy was fitted with",
+    )
     k: int | None = Field(None, ge=1, description="candidates to read; none: the policy's")
     top_n: int | None = Field(None, ge=1, description="passages to keep; none: the policy's")
     deadline_ms: float | None = Field(None, gt=0, description="for reranking; none: the policy's")
@@ -127,6 +134,9 @@ class Settings(BaseSettings):
         1500, ge=50, description="tokens of passages that are answered from"
     )
 
+    api_key: SecretStr | None = Field(
+        None, description="your key, for commands that go through a server; never shown"
+    )
     host: str = Field("127.0.0.1", description="address that the server listens on")
     port: int = Field(8000, ge=0, le=65535, description="port of the server; 0: any free one")
     max_body_mb: float = Field(2, gt=0, description="largest request, uploads apart")
@@ -246,6 +256,19 @@ class Settings(BaseSettings):
         at_home = parts.name.startswith("~") and not parts.remote
         return f"{parts.kind}:{_at_home(parts.name)}" if at_home else value
 
+    @field_validator("sufficiency")
+    @classmethod
+    def _known_reader(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            name = ReaderName.parse(value)
+        except ConfigError as exc:
+            raise ValueError(str(exc)) from exc
+        if name.kind == "llm" and name.name:
+            raise ValueError("llm stands alone: openai_model and openai_base_url say which")
+        return f"{name.kind}:{_at_home(name.name)}" if name.name.startswith("~") else value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.chunk_overlap >= self.chunk_tokens:
@@ -345,21 +368,19 @@ def _read(file: Path, known: Iterable[str]) -> dict[str, Any]:
         # A file that names its folder relatively means the same whoever reads it from wherever.
         if isinstance(values.get(key), str):
             values[key] = file.parent / _at_home(values[key])
-    if isinstance(values.get("scorer"), str):
-        values["scorer"] = _beside(file.parent, values["scorer"])
+    for key in ("scorer", "sufficiency"):
+        if isinstance(values.get(key), str):
+            values[key] = _beside(file.parent, values[key])
     return values
 
 
-def _beside(folder: Path, scorer: str) -> str:
-    """The scorer with its path from the file's folder; what is a hub's name stays one."""
-    try:
-        parts = ScorerName.parse(scorer)
-    except InputError:  # told by the field's own check
-        return scorer
-    if parts.remote or not parts.name:
-        return scorer
-    path = folder / _at_home(parts.name)
-    return f"{parts.kind}:{path}" if parts.kind != "cross-encoder" or path.exists() else scorer
+def _beside(folder: Path, model: str) -> str:
+    """Scorer or reader with its path from the file's folder; what is a hub's name stays one."""
+    kind, _, name = model.strip().partition(":")
+    path = folder / _at_home(name.strip())
+    local = kind in ("late-interaction", "onnx", "reader")
+    hub = kind in ("cross-encoder", "nli") and path.exists()
+    return f"{kind}:{path}" if name.strip() and (local or hub) else model
 
 
 def _at_home(name: str) -> Path:

@@ -112,9 +112,13 @@ class BreakerOpenError(ScorerError):
 
 
 class RemoteScorerError(ScorerError):
-    """A remote reranker answered with an error, or could not be reached."""
+    """A remote reranker answered with an error, or could not be reached.
+
+    `status` is the HTTP status, where there was an answer.
+    """
 
     reason = "remote_error"
+    status: int | None = None
 
 
 class RemoteAuthError(RemoteScorerError):

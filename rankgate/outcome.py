@@ -30,7 +30,8 @@ class Outcome:
         decision: the gate's decision with the numbers that it saw.
         signals: what the gate could look at.
         scorer: the scorer that produced the raw scores, or would have.
-        stats: what the scorer counted (windows, truncations, tokens, cost).
+        stats: what the scorer counted (windows, truncations, tokens, cost), and a reader where one
+            was asked.
         timings_ms: milliseconds by step: signals, gate, score, order, read, total.
         notes: what the reader should know, such as a floor that could not be applied.
     """

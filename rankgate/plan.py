@@ -12,7 +12,7 @@ from rankgate.decide.rank import Ranking, rank
 from rankgate.decide.section import Section
 from rankgate.decide.signals import Signals
 from rankgate.errors import InputError
-from rankgate.scorers.protocol import ScoreContext, Scores
+from rankgate.scorers.protocol import ScoreContext, Scores, ScoreStats
 from rankgate.types import Candidate, FirstStageKind, Path
 
 __all__ = ["READS", "Plan", "Request", "as_candidates", "as_query", "forced", "kind_of"]
@@ -65,6 +65,7 @@ class Plan:
     failure: tuple[str, str] | None = None
     ranking: Ranking = field(init=False)
     notes: list[str] = field(default_factory=list)
+    stats: ScoreStats = field(default_factory=ScoreStats)
     until: Deadline | None = None
 
     def ranked(self, read: Sequence[float] | None = None) -> Ranking:

@@ -12,15 +12,14 @@ from rankgate.deadline import Deadline
 from rankgate.decide.evidence import LISTED
 from rankgate.decide.gate import Action
 from rankgate.decide.signals import compute_signals
-from rankgate.decide.sufficiency import OFF, ReaderName
 from rankgate.describe import Description, describe
-from rankgate.errors import ConfigError, InputError, ScorerError
+from rankgate.errors import InputError, ScorerError
 from rankgate.fit import check_when_loaded, default_policy_for
 from rankgate.outcome import Outcome
 from rankgate.plan import READS, Plan, Request, as_candidates, as_query, forced, kind_of
 from rankgate.policy import Policy
 from rankgate.profile import Profile
-from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScoreStats
+from rankgate.scorers.protocol import Job, ScoreContext, Scorer
 from rankgate.scorers.steps import Call, Steps, arun, run
 from rankgate.types import Candidate, FirstStageKind, Status
 
@@ -80,7 +79,12 @@ class Reranker:
         for kind in kinds:
             policy.check_profile(kind, self.profile)
         check_when_loaded(scorer, policy, kinds)
-        self.reader = _reader(policy, kinds, sufficiency)
+        parts = [policy.sections[k].sufficiency for k in kinds if k in policy.sections]
+        if isinstance(sufficiency, str) or (sufficiency is None and any(parts)):
+            from rankgate.judge.reading import reader_for
+
+            sufficiency = reader_for(parts, sufficiency)
+        self.reader = sufficiency
 
     def describe(self, *, served: FirstStageKind | None = None) -> Description:
         """What is active (gate, floor, probabilities), what is guaranteed, what is off and why.
@@ -234,6 +238,7 @@ class Reranker:
             logger.warning("reader %s failed: %s", self.reader.info.id, exc)
             plan.notes.append(f"sufficiency_not_read: {type(exc).__name__}: {exc}")
             return
+        plan.stats += scores.stats
         if scores.complete:
             plan.ranking = plan.ranked([float(v) for v in scores.values])
         else:
@@ -324,35 +329,8 @@ class Reranker:
             decision=plan.decision,
             signals=plan.signals,
             scorer=self.scorer.info,
-            stats=ScoreStats() if plan.scores is None else plan.scores.stats,
+            stats=plan.stats if plan.scores is None else plan.stats + plan.scores.stats,
             policy=self.policy.name,
             timings_ms=plan.timings,
             notes=(*self.notes, *ranking.notes, *plan.notes),
         )
-
-
-def _reader(
-    policy: Policy, kinds: Sequence[FirstStageKind], wish: str | Scorer | None
-) -> Scorer | None:
-    """Who reads where these sections are unsure; None: nobody, or no section asks."""
-    found = (policy.sections[k].sufficiency for k in kinds if k in policy.sections)
-    fitted = {s.reader for s in found if s is not None and s.reader != OFF}
-    if wish is None and not fitted:
-        return None
-    if wish is not None and not isinstance(wish, str):
-        return wish
-    from rankgate.judge.reading import load_reader
-
-    if wish is not None:
-        name = ReaderName.parse(wish)
-        if name.kind != OFF and {str(name)} != fitted:
-            have = ", ".join(sorted(fitted)) or "none"
-            raise ConfigError(
-                f"sufficiency = {wish!r}, but policy {policy.name!r} was fitted with: {have}. A "
-                f"reader's numbers mean nothing to another's fit: rankgate calibrate DATA "
-                f"--sufficiency {wish}, or sufficiency = 'off'"
-            )
-        return load_reader(str(name))
-    if len(fitted) > 1:
-        raise ConfigError(f"policy {policy.name!r} has sections of several readers: {fitted}")
-    return load_reader(fitted.pop())

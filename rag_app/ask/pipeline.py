@@ -47,6 +47,7 @@ class Pipeline:
     Args:
         store: the opened index; whoever opened it closes it.
         scorer: instead of the one that the settings name.
+        reader: of `reader_of`, where whoever opened the index keeps it.
         generator: instead of the one that the settings name.
 
     Raises:
@@ -59,21 +60,25 @@ class Pipeline:
         store: Store,
         *,
         scorer: Scorer | None = None,
+        reader: Scorer | None = None,
         generator: Generator | None = None,
     ) -> None:
         if store.count() == 0:
             raise _empty(settings)
         self.settings = settings
         self.store = store
-        reader = scorer_for(settings, store.token_store) if scorer is None else scorer
-        self._own_scorer = reader if scorer is None else None
+        used = scorer_for(settings, store.token_store) if scorer is None else scorer
+        own = [used] if scorer is None else []
         if settings.policy_b is not None:
-            reader = Cached(reader)  # what two policies both want is read once
-        self.reranker = reranker_for(settings, store, reader)
+            used = Cached(used)  # what two policies both want is read once
+        self.reranker = reranker_for(settings, store, used, reader)
         section = self.reranker.policy.section(FirstStageKind.HYBRID)
         self.k = section.k if settings.k is None else settings.k
         self.first_stage = HybridFirstStage(store, section.fusion)
-        self.rival = rival_for(settings, store, reader, section)
+        self.rival = rival_for(settings, store, used, section)
+        readers = [] if reader is not None else [self.reranker.reader]
+        readers += [] if self.rival is None else [self.rival.reranker.reader]
+        self._own = [*own, *(r for r in readers if r is not None)]
         self._generators: dict[str, Generator] = {}
         if generator is not None:
             self._generators[settings.generator] = generator
@@ -96,9 +101,9 @@ class Pipeline:
             yield opened
 
     def close(self) -> None:
-        """Close the scorer, if it was not given; twice does nothing."""
-        if self._own_scorer is not None:
-            close(self._own_scorer)
+        """Close scorer and reader, if they were not given; twice does nothing."""
+        for scorer in self._own:
+            close(scorer)
 
     def search(
         self,

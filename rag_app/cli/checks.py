@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rag_app.generate.openai import OPENAI_URL
 from rankgate import Policy, Reranker
+from rankgate.decide.sufficiency import OFF, ReaderName
 from rankgate.describe import SectionDescription, describe_section
 from rankgate.encoders.encoder import TokenEncoder
 from rankgate.encoders.locate import MINILM_SHA256, find_minilm
 from rankgate.encoders.query_encoder import QueryEncoder
 from rankgate.errors import RankgateError
-from rankgate.scorers.build import ScorerName
+from rankgate.scorers.build import ScorerName, close
 from rankgate.types import FirstStageKind
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def diagnose(settings: Settings) -> list[Check]:
         ("scorer", _scorer),
         ("generator", _generator),
         ("policy", _policy),
+        ("reader", _reader),
         ("index", _index),
     )
     found: list[Check] = []
@@ -156,8 +159,6 @@ def _generator(settings: Settings) -> Iterator[Check]:
         detail = "extractive: nothing leaves the machine"
         yield Check(name="generator", verdict="ok", detail=detail)
         return
-    from rag_app.generate.openai import OPENAI_URL
-
     base = OPENAI_URL if settings.openai_base_url is None else settings.openai_base_url
     if settings.openai_base_url is None and settings.openai_api_key is None:
         detail = f"{base} needs a key: set RANKGATE_OPENAI_API_KEY"
@@ -181,6 +182,35 @@ def _active(section: SectionDescription) -> Iterator[Check]:
     for name in ("gate", "floor", "probabilities"):
         said: str = getattr(section, name)
         yield Check(name=name, verdict="note" if said.startswith("off") else "ok", detail=said)
+
+
+def _reader(settings: Settings) -> Iterator[Check]:
+    """Who reads question and passages; a model of the hub is looked for, and not loaded."""
+    from rag_app.ask.scorer import reader_of
+
+    policy = Policy.default() if settings.policy is None else Policy.load(settings.policy)
+    part = policy.section(FirstStageKind.HYBRID).sufficiency
+    asks = OFF if part is None else part.reader
+    reader = reader_of(settings)
+    if reader is None:
+        said = "nobody: the policy asks for none"
+        if asks != OFF:
+            said = f"off, although policy {policy.name} was fitted with {asks}: it has its floor by"
+            said += " what is known without reading"
+        yield Check(name="reader", verdict="ok" if asks == OFF else "note", detail=said)
+        return
+    close(reader)
+    name = ReaderName.parse(asks)
+    detail = f"{asks}, where the policy is unsure whether the passages hold the answer"
+    if name.kind == "llm":
+        base = OPENAI_URL if settings.openai_base_url is None else settings.openai_base_url
+        detail += f"; questions and passages are sent to {base}"
+    elif name.kind != "reader" and not Path(name.name).is_dir() and not _cached(name.name):
+        detail += "; it would be downloaded from the Hugging Face hub at first use"
+    else:
+        yield Check(name="reader", verdict="ok", detail=detail)
+        return
+    yield Check(name="reader", verdict="note", detail=detail)
 
 
 def _index(settings: Settings) -> Iterator[Check]:

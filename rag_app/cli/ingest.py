@@ -23,6 +23,7 @@ _EPILOG = (
     "with its reason); 2 wrong usage or setting, nothing found, or the data folder is in use."
 )
 _SHOWN = 50
+_PASSED = 10
 
 
 def ingest(
@@ -103,7 +104,7 @@ def _print_report(report: IngestReport) -> None:
         ("unchanged", len(report.unchanged)),
         ("removed", len(report.removed)),
         ("failed", len(report.failed)),
-        *((f"passed over: {why}", many) for why, many in sorted(report.skipped.items())),
+        *((f"passed over: {why}", len(names)) for why, names in sorted(report.skipped.items())),
     ):
         table.add_row(what, str(many))
     table.add_section()
@@ -117,6 +118,10 @@ def _print_report(report: IngestReport) -> None:
         files.setdefault("; ".join(notes), []).append(source)
     for note, (first, *rest) in list(files.items())[:_SHOWN]:
         typer.echo(f"note: {first}{f' and {len(rest)} more' if rest else ''}: {note}")
+    for why, names in sorted(report.skipped.items()):
+        more = f" and {len(names) - _PASSED} more; --json names all"
+        shown = ", ".join(names[:_PASSED]) + (more if len(names) > _PASSED else "")
+        typer.echo(f"passed over, {why}: {shown}")
     for failed in report.failed[:_SHOWN]:
         kept = " (its earlier version stays indexed)" if failed.kept else ""
         typer.echo(f"failed: {failed.source}: {failed.reason}: {failed.detail}{kept}")

@@ -62,11 +62,14 @@ def show(as_json: JsonOption = False, *, folder: Folder) -> None:
     settings = folder.settings()
     from rag_app.server.keys import KeyStore
 
-    records = KeyStore(settings.data_dir).all()
+    keys = KeyStore(settings.data_dir)
+    records = keys.all()
     if as_json:
         print_json([_row(r) for r in records])
         return
-    if not records:
+    if keys.lost:
+        typer.echo("No key any more: the server lets nobody in. Make one: rankgate keys create")
+    elif not records:
         typer.echo("No key: the server listens on this machine only, and lets everybody in.")
     for r in records:
         typer.echo(f"{r.id}  {r.role.value:9}  {r.created:%Y-%m-%d}  {r.name}  ({_reach(r)})")
@@ -88,8 +91,8 @@ def revoke(
     typer.echo(f"Key {key} is revoked.", err=True)
     if not keys.any():
         typer.echo(
-            "That was the last one. A running server lets nobody in any more; one that is started "
-            "now lets everybody on this machine in.",
+            "That was the last one: no server over this folder lets anybody in any more. Make "
+            "another with `rankgate keys create`.",
             err=True,
         )
 

@@ -1,10 +1,12 @@
-"""`rankgate serve`: the server with its page."""
+"""`rankgate serve`: the server with its page; `rankgate mcp`: its tools over stdin and stdout."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import sys
+from contextlib import AsyncExitStack
 from ipaddress import ip_network
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -15,12 +17,13 @@ from rag_app.cli.options import GeneratorOption, Where
 from rag_app.cli.render import busy
 from rag_app.index.private import private_files
 from rankgate.cli import grouped
-from rankgate.errors import ConfigError
+from rankgate.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     import uvicorn
 
     from rag_app.server.collections import Collections
+    from rag_app.server.keys import KeyStore
     from rag_app.settings import Settings
 
 
@@ -42,7 +45,14 @@ def serve(
         from rag_app.server.collections import Collections
         from rag_app.server.keys import KeyStore
         from rag_app.server.transport.middleware import log_to_stderr
-    keys = len(KeyStore(settings.data_dir).all())
+    store = KeyStore(settings.data_dir)
+    keys = len(store.all())
+    if store.lost:
+        typer.echo(
+            "There were API keys and there are none now, so nobody gets in. Bring keys.sqlite back "
+            "from a backup, or make new ones: rankgate keys create --name NAME",
+            err=True,
+        )
     if not keys and not is_local(settings.host):
         raise ConfigError(
             f"without keys the server listens on this machine only, not on {settings.host}. Make "
@@ -60,7 +70,7 @@ def serve(
         )
     bound = _bind(settings.host, settings.port)
     with private_files(), bound, Collections(settings) as collections:
-        _greet(settings, collections, bound.getsockname()[1], keys)
+        _greet(settings, collections, bound.getsockname()[1], store)
         log_to_stderr(settings.log_format)
         run_server(settings, collections, bound)
 
@@ -125,7 +135,7 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _greet(settings: Settings, collections: Collections, port: int, keys: int) -> None:
+def _greet(settings: Settings, collections: Collections, port: int, store: KeyStore) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     typer.echo(f"rankgate serves http://{host}:{port}")
     for name in collections.names():
@@ -133,13 +143,57 @@ def _greet(settings: Settings, collections: Collections, port: int, keys: int) -
         typer.echo(f"  {name}: {info.documents} documents, {info.passages} passages")
         if not info.passages:
             typer.echo("    nothing in it yet: upload on the page, or `rankgate ingest FOLDER`")
-    if keys:
-        typer.echo(f"  {keys} API key{'s' if keys > 1 else ''}; nobody gets in without one")
+    keys = len(store.all())
+    if keys or store.expected:
+        typer.echo(f"  {keys} API key{'' if keys == 1 else 's'}; nobody gets in without one")
     else:
         typer.echo("  no API key: everybody on this machine gets in, nobody else does")
     typer.echo("Stop with Ctrl+C.")
 
 
+def mcp(
+    url: Annotated[
+        str | None,
+        typer.Option(help="A running server, such as http://127.0.0.1:8000; its /mcp is the same."),
+    ] = None,
+    *,
+    where: Where,
+) -> None:
+    """Search, ask, compare and list documents over stdin and stdout.
+
+    A client starts it: {"command": "rankgate", "args": ["mcp", "--data-dir", "/path/.rankgate"]}.
+    Where the server has keys, RANKGATE_API_KEY has yours. `rankgate serve` has the same tools over
+    HTTP at /mcp.
+    """
+    settings = where.settings()
+    try:
+        import httpx
+
+        from rag_app.server.mcp import mcp_server
+    except ImportError as exc:
+        raise MissingExtraError("`rankgate mcp`", "mcp") from exc
+    # Inside the server everything has its own limit; the client's is beyond it.
+    wait = settings.request_timeout_s + 10.0
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            if url is not None:
+                http = httpx.AsyncClient(base_url=url, timeout=wait)
+            else:
+                from rag_app.server.app import create_app, in_process
+
+                app = create_app(settings)
+                await stack.enter_async_context(app.router.lifespan_context(app))
+                http = in_process(app, wait)
+            await stack.enter_async_context(http)
+            if settings.api_key is not None:
+                http.headers["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
+            await mcp_server(http).run_stdio_async()
+
+    asyncio.run(run())
+
+
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command("serve")(grouped(serve))
+    app.command("mcp")(grouped(mcp))

@@ -37,7 +37,7 @@ class DocumentRecord:
         id: see `rag_app.index.manifest`.
         source: its path as the user gave it.
         path, found_at: real path, and the path (perhaps a link) it was found at.
-        kind: one of `decode.KINDS`.
+        kind: one of `formats.FORMATS`.
         sha256: of the file's bytes when it was read.
         size, mtime_ns: of the file then; mtime_ns is -1 where it was too fresh to be trusted.
         pages: of a PDF, None elsewhere.

@@ -1,4 +1,4 @@
-"""From bytes to clean text: what kind of file it really is, and in which encoding."""
+"""From bytes to clean text: in which encoding it is, and what is no text."""
 
 from __future__ import annotations
 
@@ -8,33 +8,6 @@ import re
 
 from rag_app.ingest.document import ParseFailure
 
-KINDS = {
-    ".md": "md",
-    ".markdown": "md",
-    ".txt": "txt",
-    ".text": "txt",
-    ".html": "html",
-    ".htm": "html",
-    ".xhtml": "html",
-    ".pdf": "pdf",
-    ".docx": "docx",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".eml": "eml",
-}
-
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_MAGIC = (
-    (b"PK\x03\x04", "a ZIP archive or Office document"),
-    (_OLE, "an old or encrypted Office document"),
-    (b"\x89PNG\r\n", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"\x7fELF", "a program"),
-    (b"MZ\x90", "a program"),
-    (b"SQLite format 3\x00", "an SQLite database"),
-)
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -64,31 +37,6 @@ _WHATWG = {
 }
 # Of the bytes beyond ASCII, the share that may be wrong in a file that is UTF-8 all the same.
 _SPOILT = 0.1
-
-
-def check_type(kind: str, data: bytes) -> None:
-    """Compare what the file's name promises with how its bytes begin.
-
-    Raises:
-        ParseFailure: empty, wrong_type, encrypted (an Office file in its encrypted wrapper).
-    """
-    if not data.strip():
-        raise ParseFailure("empty", "the file has no content")
-    is_pdf = b"%PDF-" in data[:1024]
-    found = "a PDF" if is_pdf else next((w for m, w in _MAGIC if data.startswith(m)), None)
-    if kind == "pdf":
-        if not is_pdf:
-            raise ParseFailure("wrong_type", f"named .pdf, but it is {found or 'no PDF'}")
-    elif kind == "docx":
-        if data.startswith(_OLE):
-            raise ParseFailure(
-                "encrypted", "password-protected, or an old .doc; save it as a plain .docx"
-            )
-        if not data.startswith(b"PK\x03\x04"):
-            raise ParseFailure("wrong_type", f"named .docx, but it is {found or 'no Office file'}")
-    elif found is not None and not (is_pdf and not data.startswith(b"%PDF-")):
-        # A text that merely mentions %PDF- is a text.
-        raise ParseFailure("wrong_type", f"named .{kind}, but it is {found}")
 
 
 def decode(data: bytes, *, html: bool = False) -> tuple[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ navigation, by its element, its role, its class or its links.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +81,10 @@ class Parts:
         self._pieces.append(body)
         self._length += len(body)
 
+    def new_page(self) -> None:
+        """What comes next stands under no heading of what came before."""
+        self._path.clear()
+
     def document(self, title: str | None, stem: str, notes: tuple[str, ...]) -> ParsedDocument:
         """All of it; the title is the given one, the first heading, or `stem`."""
         first = next((b.heading[-1] for b in self.blocks if b.kind == "heading"), stem)
@@ -97,18 +102,28 @@ def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
     Raises:
         ParseFailure: not_text, broken, no_text.
     """
-    decoded, notes = decode(data, html=True)
-    # The encoding is settled; lxml refuses a string that declares one.
-    root = read_tree(_DECLARATION.sub("", clean(decoded), count=1))
-    title = _words(root.findtext(".//title") or "")
     parts = Parts()
-    collect(_content(root), parts, leave_out=True)
-    if not parts.blocks:
-        # A page of nothing but links: better those than nothing.
-        collect(root, parts, leave_out=False)
+    title, notes = add_page(data, parts)
     if not parts.blocks:
         raise ParseFailure("no_text", "the page has no text of its own (built by a script?)")
     return parts.document(title, stem, notes)
+
+
+def add_page(data: bytes, parts: Parts) -> tuple[str, tuple[str, ...]]:
+    """Collect a page's content; its own title, and notes of its encoding.
+
+    Raises:
+        ParseFailure: not_text, broken.
+    """
+    decoded, notes = decode(data, html=True)
+    before = len(parts.blocks)
+    # The encoding is settled; lxml refuses a string that declares one.
+    root = read_tree(_DECLARATION.sub("", clean(decoded), count=1))
+    collect(_content(root), parts, leave_out=True)
+    if len(parts.blocks) == before:
+        # A page of nothing but links: better those than nothing.
+        collect(root, parts, leave_out=False)
+    return _words(root.findtext(".//title") or ""), notes
 
 
 def read_tree(page: str) -> Any:
@@ -334,7 +349,7 @@ def _table(table: Any) -> str:
         for cell in _cells(row):
             while len(line) in hanging:
                 line.append(_hung(hanging, len(line)))
-            said = _words(_inline(cell)).replace("|", "\\|")
+            said = _words(_inline(cell))
             for column in range(_span(cell, "colspan")):
                 if _span(cell, "rowspan") > 1:
                     hanging[len(line)] = (_span(cell, "rowspan") - 1, said)
@@ -343,11 +358,15 @@ def _table(table: Any) -> str:
             line.append(_hung(hanging, len(line)))
         if any(line):
             rows.append(line)
-    if not rows:
-        return ""
-    width = max(map(len, rows))
-    lines = [f"| {' | '.join(row + [''] * (width - len(row)))} |" for row in rows]
-    return "\n".join([lines[0], f"|{'---|' * width}", *lines[1:]])
+    return pipe_table(rows)
+
+
+def pipe_table(rows: Sequence[list[str]]) -> str:
+    """Rows as a table of Markdown; the first one has the names of the columns."""
+    width = max(map(len, rows), default=0)
+    whole = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    lines = [f"| {' | '.join(row + [''] * (width - len(row)))} |" for row in whole]
+    return "\n".join([*lines[:1], f"|{'---|' * width}", *lines[1:]]) if lines else ""
 
 
 def _hung(hanging: dict[int, tuple[int, str]], column: int) -> str:

@@ -14,8 +14,8 @@ from rag_app.errors import NothingToIngestError, ParseError
 from rag_app.index.records import DocumentRecord, Entry
 from rag_app.index.store import Store
 from rag_app.ingest.chunk import Chunker
-from rag_app.ingest.decode import KINDS
 from rag_app.ingest.document import Limits
+from rag_app.ingest.formats import KINDS
 from rag_app.ingest.language import not_english
 from rag_app.ingest.parser_process import ParserProcess
 from rag_app.ingest.report import FailedFile, IngestReport, Progress
@@ -104,7 +104,7 @@ def ingest_into(
 def _nothing(found: Walk) -> NothingToIngestError:
     if found.gone:
         return NothingToIngestError(f"no file or folder at {found.gone[0][1]}")
-    passed = ", ".join(f"{n} {why}" for why, n in sorted(found.skipped.items()))
+    passed = ", ".join(f"{len(n)} {why}" for why, n in sorted(found.skipped.items()))
     return NothingToIngestError(
         f"nothing to ingest: no {', '.join(KINDS)} file was found"
         + (f" (passed over: {passed})" if passed else "")
@@ -179,7 +179,7 @@ class _Ingestion:
                 source for gone, source in removed.items() if self.known[gone].state != "failed"
             ),
             failed=tuple(self.failed),
-            skipped=dict(self.found.skipped),
+            skipped={why: tuple(names) for why, names in self.found.skipped.items()},
             notes=self.notes,
             documents=states.count("indexed"),
             chunks=self.store.count(),
@@ -260,6 +260,9 @@ class _Ingestion:
         try:
             self._read(file, identifier, before, parser)
         except ParseError as exc:
+            if file.kind == "picture" and exc.reason == "no_text" and before is None:
+                self.found.skipped["picture without words"].append(file.source)
+                return
             self._report(file, identifier, before, exc)
 
     def _read(

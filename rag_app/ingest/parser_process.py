@@ -49,7 +49,7 @@ class ParserProcess:
         """Read one file.
 
         Args:
-            kind: one of `decode.KINDS`.
+            kind: one of `formats.FORMATS`.
 
         Raises:
             ParseError: for whatever reason it cannot be read; the next file can be tried.

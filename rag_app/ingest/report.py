@@ -46,7 +46,7 @@ class IngestReport:
     Attributes:
         added, changed, unchanged, removed: documents by what happened to them.
         failed: files that could not be read; the rest went on.
-        skipped: files that were passed over, counted by why: hidden, unsupported, ...
+        skipped: what was passed over, by why: hidden, unsupported, ...
         notes: source to what the user should know about it, such as a guessed encoding.
         embedded: chunks that went through the encoder in this run.
     """
@@ -57,7 +57,7 @@ class IngestReport:
     unchanged: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     failed: tuple[FailedFile, ...] = ()
-    skipped: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     documents: int = 0
     chunks: int = 0
@@ -67,6 +67,6 @@ class IngestReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
         data = asdict(self)
-        data["skipped"] = dict(self.skipped)
+        data["skipped"] = {why: list(names) for why, names in self.skipped.items()}
         data["notes"] = {source: list(said) for source, said in self.notes.items()}
         return data

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rag_app.errors import NothingToIngestError
-from rag_app.ingest.decode import KINDS
+from rag_app.ingest.formats import KINDS, has_ocr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class Found:
         path: real path, links resolved.
         source: as the user gave it, with forward slashes.
         name: relative to the given folder; of a file that was given itself, its own name.
-        kind: one of `decode.KINDS`; None: not a kind that is read, but named explicitly.
+        kind: one of `formats.FORMATS`; None: not a kind that is read, but named explicitly.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Walk:
         folders: real paths of the folders that were given: a document that was under one of
             them, and whose file is gone, is removed.
         gone: real paths that were given and lead nowhere.
-        skipped: why files were passed over, counted.
+        skipped: what was passed over, by why.
         unreadable: folders that could not be listed: source and why.
         refused: absolute paths of links that lead out of the given folders, or into a closed one.
     """
@@ -47,7 +47,7 @@ class Walk:
     files: list[Found] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
     gone: list[tuple[Path, str]] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
+    skipped: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     refused: set[Path] = field(default_factory=set)
 
@@ -57,8 +57,8 @@ def walk(paths: Sequence[str | Path], *, exclude: Iterable[Path] = ()) -> Walk:
 
     Symbolic links are followed as long as they stay below the given folders, a loop once: whoever
     may write into a shared folder must not choose what else is read. Hidden files and folders
-    below a given folder are passed over, and so are files of other kinds, devices and pipes; all
-    are counted.
+    below a given folder are passed over, and so are files of other kinds, devices, pipes, and
+    pictures where there is no OCR; all are named.
 
     Args:
         exclude: folders of which nothing is read, even if named, such as the data folder.
@@ -76,11 +76,11 @@ def walk(paths: Sequence[str | Path], *, exclude: Iterable[Path] = ()) -> Walk:
 
     def allowed(path: Path, real: Path) -> bool:
         if any(real.is_relative_to(folder) for folder in closed):
-            found.skipped["of the data folder"] += 1
+            found.skipped["of the data folder"].append(path.as_posix())
         elif path in roots or any(real.is_relative_to(folder) for folder in given):
             return True
         else:
-            found.skipped["link that leaves the folder"] += 1
+            found.skipped["link that leaves the folder"].append(path.as_posix())
         found.refused.add(Path(os.path.abspath(path)))
         return False
 
@@ -120,7 +120,7 @@ def _files_under(
             hidden = name.startswith(".")
             if path.is_dir():
                 if hidden:
-                    found.skipped["hidden"] += 1
+                    found.skipped["hidden"].append(path.as_posix())
                 else:
                     inner.append(path)
             else:
@@ -138,22 +138,25 @@ def _take(
     hidden: bool = False,
     explicit: bool = False,
 ) -> None:
+    source = path.as_posix()
     if hidden:
-        found.skipped["hidden"] += 1
+        found.skipped["hidden"].append(source)
         return
     try:
         real = path.resolve(strict=True)
         mode = real.stat().st_mode
     except (OSError, RuntimeError):  # a dangling or circular link
-        found.skipped["broken link"] += 1
+        found.skipped["broken link"].append(source)
         return
     kind = KINDS.get(path.suffix.lower())
     if not stat.S_ISREG(mode):
-        found.skipped["not a file"] += 1
+        found.skipped["not a file"].append(source)
     elif real in seen:
-        found.skipped["already seen"] += 1
+        found.skipped["already seen"].append(source)
     elif kind is None and not explicit:
-        found.skipped["unsupported"] += 1
+        found.skipped["unsupported"].append(source)
+    elif kind == "picture" and not explicit and not has_ocr():
+        found.skipped["picture, and no tesseract is installed"].append(source)
     elif allowed(path, real):
         seen.add(real)
-        found.files.append(Found(path=real, source=path.as_posix(), name=name, kind=kind))
+        found.files.append(Found(path=real, source=source, name=name, kind=kind))

@@ -18,25 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rag_app.ingest.decode import check_type
 from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
+from rag_app.ingest.formats import FORMATS, check_type
 
-_PARSERS = {
-    "md": "rag_app.ingest.markdown",
-    "txt": "rag_app.ingest.plain",
-    "html": "rag_app.ingest.html",
-    "pdf": "rag_app.ingest.pdf",
-    "docx": "rag_app.ingest.office.docx",
-    "csv": "rag_app.ingest.office.rows",
-    "eml": "rag_app.ingest.office.mail",
-}
-# The libraries that a parser loads in its own body: loaded before the clock starts.
-_LIBRARIES = {
-    "html": ("lxml.html",),
-    "eml": ("lxml.html",),
-    "pdf": ("pypdfium2",),
-    "docx": ("mammoth", "lxml.html"),
-}
 # What the parent waits longer than the alarm below is its own business; this is for orphans.
 _GRACE_S = 5
 
@@ -77,9 +61,9 @@ def _alarm(seconds: int) -> None:
 
 
 def _parser(kind: str) -> Parser:
-    for name in _LIBRARIES.get(kind, ()):
+    for name in FORMATS[kind].libraries:
         importlib.import_module(name)
-    parse: Parser = importlib.import_module(_PARSERS[kind]).parse
+    parse: Parser = importlib.import_module(f"rag_app.ingest.{FORMATS[kind].parser}").parse
     return parse
 
 
@@ -120,6 +104,7 @@ def main() -> int:
         os.dup2(2, 1)
         memory_mb = int(sys.argv[1])
         _limit_memory(memory_mb)
+        sys.modules["numpy"] = None  # type: ignore[assignment] # openpyxl loads what it finds
         for line in sys.stdin:
             request = json.loads(line)
             parse = _parser(request["kind"])

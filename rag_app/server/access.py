@@ -16,7 +16,6 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Response
 from itsdangerous import BadSignature, URLSafeTimedSerializer
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import HTTPConnection
 
 from rag_app.errors import StoreError
@@ -45,7 +44,6 @@ class Access:
 
     def __init__(self, folder: Path, *, may_be_open: bool = True) -> None:
         self.keys = KeyStore(folder)
-        self._may_be_open = may_be_open
         # At once, not with the first request that brings a key.
         self._may_be_open = may_be_open and not self.keys.expected
         self._signer = URLSafeTimedSerializer(_secret(folder / "session.secret"), salt="session")
@@ -64,8 +62,8 @@ class Access:
     def recognise(self, request: HTTPConnection) -> Principal | None:
         """The caller; None where they have to say who they are."""
         if self.open:
-            return LOCAL
-        with contextlib.suppress(StoreError, SQLAlchemyError):  # unusable keys are nobody's
+            return LOCAL if _from_here(request) else None
+        with contextlib.suppress(StoreError):  # unusable keys are nobody's
             return self._holder(request)
         return None
 
@@ -104,11 +102,7 @@ class Access:
 
     def unauthorised(self) -> ApiError:
         """What a caller without a valid key gets; where keys are lost, how to get them back."""
-        try:
-            lost = self.keys.expected and not self.keys.any()
-        except (StoreError, SQLAlchemyError):
-            lost = True
-        return _lost() if lost else _unauthorised()
+        return _lost() if self.keys.lost else _unauthorised()
 
     def sign_out(self, request: HTTPConnection, response: Response) -> None:
         """Take the cookie away; a copy of it opens nothing any more."""
@@ -126,6 +120,14 @@ def is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _from_here(request: HTTPConnection) -> bool:
+    """Whether nobody but this machine asks, as far as a proxy on it tells."""
+    told = request.headers.get("x-forwarded-for", "")
+    asked = [] if request.client is None else [request.client.host]
+    asked += [part.strip() for part in told.split(",") if part.strip()]
+    return bool(asked) and all(is_local(host) for host in asked)
 
 
 def _secret(file: Path) -> str:
@@ -162,7 +164,7 @@ def _lost() -> ApiError:
     return _unauthorised(
         "but its keys are gone or damaged. Whoever runs it brings keys.sqlite back from a backup, "
         "or moves it away and makes new ones with `rankgate keys create`; deleting keys.expected "
-        "in the data folder lets everybody on that machine in without one."
+        "and keys.sqlite in the data folder lets everybody on that machine in without one."
     )
 
 

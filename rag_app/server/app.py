@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import (
+    asynccontextmanager,
+    suppress,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
@@ -96,7 +101,7 @@ def create_app(
         )
         await asyncio.to_thread(uploads.resume)
         try:
-            async with forgetting(conversations, settings.conversation_days):
+            async with forgetting(conversations, settings.conversation_days), _mcp(app, settings):
                 yield
         finally:
             await workers.close()
@@ -153,6 +158,32 @@ def create_app(
             expose_headers=["X-Request-Id", "Retry-After"],
         )
     return app
+
+
+def in_process(app: FastAPI, timeout_s: float) -> httpx.AsyncClient:
+    """A client of the application without a socket, for what speaks another protocol for it."""
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app, raise_app_exceptions=False),
+        base_url="http://127.0.0.1",
+        timeout=timeout_s,
+    )
+
+
+@asynccontextmanager
+async def _mcp(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
+    """The tools at /mcp while the block lasts, where the extra is installed."""
+    if importlib.util.find_spec("mcp") is None:
+        yield
+        return
+    from rag_app.server.mcp import mcp_routes
+
+    http = in_process(app, settings.request_timeout_s + 10.0)
+    async with http, mcp_routes(http) as routes:
+        own, app.router.routes = app.router.routes, [*app.router.routes, *routes]
+        try:
+            yield
+        finally:
+            app.router.routes = own
 
 
 @asynccontextmanager

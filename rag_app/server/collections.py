@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from rag_app.ask.pipeline import Pipeline
-from rag_app.ask.scorer import scorer_for
+from rag_app.ask.scorer import reader_of, scorer_for
 from rag_app.errors import StoreError
 from rag_app.generate.answer import Generator
 from rag_app.index.data_folder import DataFolder
@@ -81,6 +81,7 @@ class Collections:
         self._scorer = scorer
         # By collection where each has token vectors of its own; None: reads any text alike.
         self._scorers: dict[str | None, Scorer] = {}
+        self._readers: list[Scorer | None] = []  # one, once it is known
         self._scorer_lock = threading.Lock()
         self._generator = generator
         self._folder = DataFolder(settings.data_dir, wait_s=wait_s)
@@ -112,8 +113,9 @@ class Collections:
                 if opened.store is not None:
                     opened.store.close()
                     opened.store = opened.pipeline = None
-        for scorer in self._scorers.values():
-            close(scorer)
+        for scorer in (*self._scorers.values(), *self._readers):
+            if scorer is not None:
+                close(scorer)
         self._folder.close()
 
     def names(self) -> list[str]:
@@ -170,7 +172,11 @@ class Collections:
                 store = self._store(name, opened)
                 scorer = self.scorer(store)
                 opened.pipeline = Pipeline(
-                    store.settings, store, scorer=scorer, generator=self._generator
+                    store.settings,
+                    store,
+                    scorer=scorer,
+                    reader=self._reader(),
+                    generator=self._generator,
                 )
             return opened.pipeline
 
@@ -197,6 +203,13 @@ class Collections:
                 tokens = None if store is None else store.token_store
                 self._scorers[name] = scorer_for(self.settings, tokens, shared=True)
             return self._scorers[name]
+
+    def _reader(self) -> Scorer | None:
+        """Who reads where the policy is unsure; it outlives the pipelines as the scorer does."""
+        with self._scorer_lock:
+            if not self._readers:
+                self._readers.append(reader_of(self.settings, shared=True))
+            return self._readers[0]
 
     def scorer_is_open(self) -> bool:
         """Whether a breaker keeps questions from a scorer that is in use; loads nothing."""

@@ -186,25 +186,28 @@ class KeyStore:
         if not self.path.exists():
             return False
         with self._session() as session:
-            found = bool(session.scalar(select(func.count()).select_from(_Row)))
-        if found and not self.marker.exists():
-            self._expect()  # a folder of a version that left no mark
-        return found
+            return bool(session.scalar(select(func.count()).select_from(_Row)))
 
     @property
     def expected(self) -> bool:
-        """Whether there ever was a key, or should be one: then their loss opens nothing."""
+        """Whether there ever was a key: then their loss opens nothing.
+
+        The file comes with the first one, so an empty one, too, has been emptied.
+        """
+        return self.marker.exists() or self.path.exists()
+
+    @property
+    def lost(self) -> bool:
+        """Whether there were keys and none can be read now."""
         try:
-            return self.marker.exists() or (self.path.exists() and self.any())
-        except (StoreError, SQLAlchemyError):  # damaged: so there was one
+            return self.expected and not self.any()
+        except StoreError:
             return True
 
     def _expect(self) -> None:
-        if self.marker.exists():
-            return
         said = (
-            "This server has API keys. Delete this file to let everybody on this machine in "
-            "without one.\n"
+            "This server has API keys. Delete this file and keys.sqlite to let everybody on this "
+            "machine in without one.\n"
         )
         try:
             self.marker.write_text(said, "utf-8")

@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from rag_app.ask.conversations import Conversation
-from rag_app.ingest.decode import KINDS
+from rag_app.ingest.formats import KINDS
 from rag_app.names import UnknownCollectionError
 from rag_app.quality import figures
 from rag_app.server import words

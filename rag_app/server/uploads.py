@@ -19,8 +19,8 @@ from pathlib import Path
 
 from rag_app.index.records import DocumentRecord
 from rag_app.index.store import Store
-from rag_app.ingest.decode import KINDS, check_type
 from rag_app.ingest.document import ParseFailure
+from rag_app.ingest.formats import KINDS, check_type
 from rag_app.ingest.ingestion import document_id, ingest_into
 from rag_app.ingest.report import IngestReport, Progress
 from rag_app.names import check_name

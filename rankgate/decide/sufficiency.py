@@ -7,6 +7,7 @@ question and passages together. Fits, evaluation and serving call `Sufficiency.j
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +17,20 @@ from rankgate.decide.floor import Floor
 from rankgate.decide.logistic import Logistic, sigmoid
 from rankgate.errors import ConfigError, PolicyError
 
-__all__ = ["OFF", "READINGS", "Judged", "ReaderName", "Sufficiency", "reading_features"]
+__all__ = [
+    "OFF",
+    "READER_FORMS",
+    "READINGS",
+    "Judged",
+    "ReaderName",
+    "Sufficiency",
+    "reading_features",
+]
 
 OFF = "off"
-_KINDS = ("reader", "cross-encoder", "nli")
+READER_FORMS = "reader:FILE, cross-encoder:NAME, nli:NAME, llm:MODEL@URL or off"
+_KINDS = ("reader", "cross-encoder", "nli", "llm")
+_AT_URL = re.compile(r"(.+)@(https?://\S+)")
 
 READINGS = ("reads_best", "reads_mean")
 """What is made of a reader's logits: the highest, and the mean of all."""
@@ -30,12 +41,15 @@ class ReaderName:
     """The setting `sufficiency`, taken apart.
 
     Attributes:
-        kind: `bundled`, `reader`, `cross-encoder`, `nli`, `llm` or `off`.
-        name: the file of a `reader`, the model of `cross-encoder` and `nli`; else "".
+        kind: `reader`, `cross-encoder`, `nli`, `llm` or `off`.
+        name: the file of a `reader`, else the model; "" for `off`, and for an `llm` alone.
+        url: of the server of an `llm`, where it is given. It is no part of what a policy was
+            fitted with.
     """
 
     kind: str
     name: str = ""
+    url: str = ""
 
     @classmethod
     def parse(cls, text: str) -> ReaderName:
@@ -45,15 +59,23 @@ class ReaderName:
             ConfigError: it is none of the known forms, which the message lists.
         """
         kind, colon, name = (text if isinstance(text, str) else "").strip().partition(":")
-        if (kind in ("bundled", "llm", OFF) and not colon) or (kind in _KINDS and name.strip()):
-            return cls(kind=kind, name=name.strip())
-        raise ConfigError(
-            "sufficiency must be bundled, reader:FILE, cross-encoder:NAME, nli:NAME, llm or off, "
-            f"got {text!r}"
-        )
+        name = name.strip()
+        if kind in (OFF, "llm") and not colon:
+            return cls(kind=kind)
+        if kind not in _KINDS or not name:
+            raise ConfigError(f"sufficiency must be {READER_FORMS}, got {text!r}")
+        served = _AT_URL.fullmatch(name) if kind == "llm" else None
+        if served is not None:
+            return cls(kind=kind, name=served[1], url=served[2])
+        return cls(kind=kind, name=name)
+
+    @property
+    def fitted(self) -> str:
+        """What a policy keeps of it: kind and name."""
+        return f"{self.kind}:{self.name}" if self.name else self.kind
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.name}" if self.name else self.kind
+        return f"{self.fitted}@{self.url}" if self.url else self.fitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +100,7 @@ class Sufficiency:
     Attributes:
         evidence: a logistic over `EVIDENCE`; on its probability `low` and `high` decide.
         read: another over `EVIDENCE` and `READINGS`, where a reader has read; None: none reads.
-        reader: the setting that it was fitted for, such as `bundled`.
+        reader: the setting that it was fitted for, such as `nli:NAME`, without an address.
         low, high: a reader is asked where the probability is at least `low` and below `high`.
         floor: thresholds on the probability, in the place of the section's own.
         provenance: data, n and quality, as the fit recorded them.

@@ -203,12 +203,11 @@ class JointReader:
         """
         source = Path(file)
         if not source.is_file():
-            raise ModelNotFoundError(f"no reader at {source}: reinstall rankgate")
+            raise ModelNotFoundError(f"no reader at {source}")
         found = file_sha256(source)
         if sha256 is not None and found != sha256:
             raise WeightsMismatchError(
-                f"{source} has sha256 {found}, expected {sha256}: it is damaged or another file; "
-                "reinstall rankgate"
+                f"{source} has sha256 {found}, expected {sha256}: it is damaged or another file"
             )
         return _kept(source.resolve(), found, encoder)
 

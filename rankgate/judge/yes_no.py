@@ -1,6 +1,7 @@
 """A language model as reader of sufficiency: one short yes or no to any OpenAI-compatible server.
 
-It is a dialect of `RemoteScorer`, so time, further attempts, the key and the cost are its business.
+It is a dialect of `RemoteScorer`, so time, further attempts, the key and the cost are its business;
+cache and breaker are those of every scorer.
 """
 
 from __future__ import annotations
@@ -8,17 +9,22 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from rankgate.errors import RemoteScorerError
 from rankgate.judge.spoken import spoken
+from rankgate.scorers.build import Wrapping, close, wrapped
+from rankgate.scorers.protocol import Job, ScoreContext, Scorer, Scores
 from rankgate.scorers.remote.dialects import Answer, Dialect, Question, shape_of, usage_of
 from rankgate.scorers.remote.scorer import RemoteScorer
+from rankgate.scorers.steps import Call, Steps
+from rankgate.scorers.wrappers.traits import Around
 
-__all__ = ["YesNo", "llm_reader"]
+__all__ = ["AllAtOnce", "YesNo", "llm_reader"]
 
 _TASK = (
     "Do the passages hold the answer to the question? Reply with one word, yes or no. Yes only if "
@@ -28,35 +34,86 @@ _TASK = (
 _WORD = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
 _SAID = 3.0  # logit of a word without probabilities: .95
 _MOST = 8.0
+_SURE = {"temperature": 0.0, "logprobs": True, "top_logprobs": 5, "max_tokens": 1}
+
+
+def _tagged(tag: str, text: str) -> str:
+    return f"<{tag}>\n{text.replace('</', '< /')}\n</{tag}>"
+
+
+class AllAtOnce(Around):
+    """One score for all texts of a question, which its inner scorer reads as a single text.
+
+    Args:
+        inner: reads the passages of a question, one below the other between tags.
+        plainer: is asked instead from the first time on that the server of `inner` refuses the
+            request itself (400 or 422), as servers do that know no log-probabilities.
+    """
+
+    pointwise = False
+
+    def __init__(self, inner: Scorer, *, plainer: Scorer | None = None) -> None:
+        self.inner = inner
+        self.plainer = plainer
+        self._refused = False
+
+    def steps(self, jobs: Sequence[Job], context: ScoreContext) -> Steps[list[Scores]]:
+        """Ask once a question; what is answered counts for each of its texts."""
+        asked = [
+            Job(query=j.query, texts=["\n".join(_tagged("passage", t) for t in j.texts)])
+            for j in jobs
+        ]
+        answers: list[Scores] | None = None
+        if not self._refused:
+            try:
+                answers = yield Call(scorer=self.inner, jobs=asked, context=context)
+            except RemoteScorerError as exc:
+                if exc.status not in (400, 422) or self.plainer is None:
+                    raise
+                self._refused = True
+        if answers is None:
+            plainer = self.inner if self.plainer is None else self.plainer
+            answers = yield Call(scorer=plainer, jobs=asked, context=context)
+        return [
+            replace(
+                one,
+                values=np.repeat(one.values, len(job.texts)),
+                scored=np.repeat(one.scored, len(job.texts)),
+            )
+            for job, one in zip(jobs, answers, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Close what `inner` is not: the connections of `plainer`."""
+        if self.plainer is not None:
+            close(self.plainer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class YesNo(Dialect):
-    """Asks once for all texts of a request; each of them gets the one logit.
+    """Asks about one text, all passages of a question as `AllAtOnce` has put them together.
 
     Attributes:
-        logprobs: whether log-probabilities are asked for; some servers refuse the field.
+        logprobs: whether log-probabilities are asked for, and a single token; some servers and
+            models refuse these fields.
     """
 
     name: str = "yes-no"
     path: str = "/v1/chat/completions"
-    batch_limit: int = 50
+    batch_limit: int = 1
     scale: str = "yes-no-logit"
-    pointwise: bool = False
     logprobs: bool = True
 
     def body(self, question: Question) -> bytes:
         """The request's body: passages and question between tags that they cannot close."""
-        texts = [t.replace("</", "< /") for t in (*question.texts, question.query)]
-        shown = "\n".join(f"<passage>\n{t}\n</passage>" for t in texts[:-1])
+        asked = f"{question.texts[0]}\n{_tagged('question', question.query)}"
         fields: dict[str, Any] = {
             "model": question.model,
             "messages": [
                 {"role": "system", "content": _TASK},
-                {"role": "user", "content": f"{shown}\n<question>\n{texts[-1]}\n</question>"},
+                {"role": "user", "content": asked},
             ],
-            "temperature": 0.0,
-            **({"logprobs": True, "top_logprobs": 5, "max_tokens": 1} if self.logprobs else {}),
+            **(_SURE if self.logprobs else {}),
         }
         return json.dumps(fields, ensure_ascii=False).encode("utf-8")
 
@@ -103,11 +160,12 @@ def llm_reader(
     api_key: Any = None,
     price: float = 0.0,
     timeout_s: float = 10.0,
-    logprobs: bool = True,
-) -> RemoteScorer:
+    wrapping: Wrapping | None = None,
+) -> AllAtOnce:
     """The reader `llm`: `Reranker(sufficiency=llm_reader(URL, model=NAME))`.
 
-    Questions and passages are sent to that address.
+    Questions and passages are sent to that address. Log-probabilities are asked for first; a
+    server that refuses them is asked for the word alone.
 
     Args:
         url: of the server, such as `https://api.openai.com` or `http://127.0.0.1:11434`.
@@ -115,17 +173,27 @@ def llm_reader(
         api_key: see `RemoteScorer`.
         price: of one token, for `ScoreStats.cost`.
         timeout_s: of one request.
-        logprobs: whether log-probabilities are asked for; False for servers that refuse them.
+        wrapping: see `load_reader`.
 
     Raises:
         ConfigError: a setting cannot be used.
         MissingExtraError: httpx is not installed.
     """
-    return RemoteScorer(
-        url,
-        dialect=YesNo(logprobs=logprobs),
-        model=model,
-        api_key=api_key,
-        price=price,
-        timeout_s=timeout_s,
-    )
+    how = Wrapping() if wrapping is None else wrapping
+    # An answer is of one question's passages: nothing to cut, nothing to share a call with.
+    how = replace(how, windowed=False, batched=False)
+    ways = [
+        wrapped(
+            RemoteScorer(
+                url,
+                dialect=YesNo(logprobs=logprobs),
+                model=model,
+                api_key=api_key,
+                price=price,
+                timeout_s=timeout_s,
+            ),
+            how,
+        )
+        for logprobs in (True, False)
+    ]
+    return AllAtOnce(ways[0], plainer=ways[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ _ALLOWED = {
     "top_p",
     "stop",
     "seed",
+    "logprobs",
+    "top_logprobs",
 }
 
 
@@ -44,6 +47,8 @@ class Reply:
         cut_after: pieces (or, whole, bytes) after which the connection is broken off.
         garbage: sent instead of JSON.
         finish: finish_reason; None: never sent.
+        likely: probabilities of the first token, sent where log-probabilities are asked for; None:
+            a server that refuses to give them.
     """
 
     text: str = ""
@@ -55,6 +60,7 @@ class Reply:
     cut_after: int | None = None
     garbage: str | None = None
     finish: str | None = "stop"
+    likely: dict[str, float] | None = None
 
 
 class FakeOpenAI:
@@ -162,6 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(reply.status, {"error": error}, reply.headers)
         elif reply.garbage is not None:
             self._bytes(200, reply.garbage.encode(), {"Content-Type": "application/json"})
+        elif body.get("logprobs") and reply.likely is None:
+            self._json(400, {"error": {"message": "logprobs are not supported"}})
         elif body.get("stream"):
             self._stream(body, reply)
         else:
@@ -175,6 +183,9 @@ class _Handler(BaseHTTPRequestHandler):
             "message": {"role": "assistant", "content": reply.text},
             "finish_reason": reply.finish,
         }
+        if body.get("logprobs"):
+            top = [{"token": t, "logprob": math.log(p)} for t, p in (reply.likely or {}).items()]
+            choice["logprobs"] = {"content": [{"token": reply.text, "top_logprobs": top}]}
         answer = {
             "id": "chatcmpl-1",
             "object": "chat.completion",

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from rag_app.errors import ParseError
-from rag_app.ingest.decode import KINDS
 from rag_app.ingest.document import Limits, ParsedDocument
+from rag_app.ingest.formats import FORMATS, KINDS
 from rag_app.ingest.parser_process import ParserProcess
 
 LIMITS = Limits(max_bytes=20 * 2**20, max_pages=5, timeout_s=30, memory_mb=1024)
@@ -271,8 +271,9 @@ def test_a_crashed_process_is_reported_and_replaced(tmp_path):
 def test_the_parser_process_is_light(tmp_path):
     import subprocess
 
+    modules = (f"rag_app.ingest.{form.parser}" for form in FORMATS.values())
     code = (
-        "import sys, rag_app.ingest.worker, rag_app.ingest.pdf, rag_app.ingest.office.docx;"
+        f"import sys, rag_app.ingest.worker, {', '.join(modules)};"
         "print([m for m in ('numpy', 'torch', 'chromadb', 'rankgate', 'tokenizers')"
         " if m in sys.modules])"
     )

@@ -8,11 +8,12 @@ import ingest_files as files
 import pytest
 
 from rag_app.errors import ParseError
-from rag_app.ingest import html, markdown, pdf, plain
+from rag_app.ingest import html, markdown, plain
 from rag_app.ingest.chunk import Chunker
 from rag_app.ingest.decode import decode
 from rag_app.ingest.document import MAX_HEADING, Limits, ParseFailure
 from rag_app.ingest.office import docx
+from rag_app.ingest.paged import pdf
 from rag_app.ingest.parser_process import ParserProcess
 
 LIMITS = Limits(max_bytes=20 * 2**20, max_pages=50, timeout_s=5, memory_mb=1024)

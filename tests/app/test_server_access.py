@@ -309,11 +309,27 @@ async def test_once_there_were_keys_their_loss_opens_nothing(tmp_path, damage):
             assert "keys.expected" in answer.json()["error"]["message"]
 
 
-async def test_deleting_the_mark_opens_a_server_again(tmp_path):
+async def test_a_store_that_was_emptied_opens_nothing_without_the_mark_either(tmp_path):
+    async with rig.in_process(tmp_path, files) as client:
+        folder = client.settings.data_dir
+    (folder / "keys.sqlite").touch()
+    async with rig.in_process(tmp_path, files) as client:
+        assert (await client.get("/v1/models")).status_code == 401
+
+
+@pytest.mark.parametrize("told", ["203.0.113.9", "203.0.113.9, 127.0.0.1", "nonsense"])
+async def test_without_a_key_nobody_gets_in_through_a_proxy(tmp_path, told):
+    async with rig.in_process(tmp_path, files) as client:
+        for headers, status in (({"X-Forwarded-For": told}, 401), ({}, 200)):
+            assert (await client.get("/v1/models", headers=headers)).status_code == status
+
+
+async def test_deleting_the_mark_and_the_keys_opens_a_server_again(tmp_path):
     async with rig.in_process(tmp_path, files) as client:
         folder, secret = client.settings.data_dir, rig.key(client.settings)
     KeyStore(folder).revoke(secret.split("-")[1])
     (folder / "keys.expected").unlink()
+    (folder / "keys.sqlite").unlink()
     async with rig.in_process(tmp_path, files) as client:
         assert (await client.get("/v1/models")).status_code == 200
 

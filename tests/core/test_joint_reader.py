@@ -148,5 +148,5 @@ def test_settings(encoder, file):
     scorer = load_reader(f"reader:{file}", encoder=encoder.files.folder, wrapping=BARE)
     assert scorer.score("cat", ["the cat"]).complete
     assert scorer.info.id.startswith("joint-reader/")
-    with pytest.raises(ConfigError, match="no reader in this release"):
-        load_reader("bundled")
+    with pytest.raises(ModelNotFoundError, match="name where it lies now"):
+        load_reader("reader:nowhere")

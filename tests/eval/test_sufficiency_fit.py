@@ -57,9 +57,9 @@ KNOWS = FakeScorer(lambda _query, text: 3.0 if text.endswith("answerable") else 
 
 
 def test_a_reader_that_knows_is_kept_and_read_as_seldom_as_promised():
-    found = fit_sufficiency(rows(), SECTION, KNOWS, "bundled", OPTIONS)
+    found = fit_sufficiency(rows(), SECTION, KNOWS, "nli:x", OPTIONS)
     assert found.found is not None, found.reason
-    assert found.found.reader == "bundled"
+    assert found.found.reader == "nli:x"
     before, after = found.numbers["before"], found.numbers["after"]
     assert after["answered"] < before["answered"] - 0.1
     assert after["refused"] <= 0.15
@@ -68,7 +68,7 @@ def test_a_reader_that_knows_is_kept_and_read_as_seldom_as_promised():
 
 def test_what_does_not_help_is_not_kept_and_says_why():
     kept = [
-        fit_sufficiency(rows(seed, helps=0.0), SECTION, GUESSES, "bundled", OPTIONS)
+        fit_sufficiency(rows(seed, helps=0.0), SECTION, GUESSES, "nli:x", OPTIONS)
         for seed in range(3)
     ]
     assert all(k.found is None and "not kept" in k.reason for k in kept)
@@ -77,14 +77,23 @@ def test_what_does_not_help_is_not_kept_and_says_why():
 @pytest.mark.parametrize("stratum", ["answerable", "removed"])
 def test_one_kind_of_question_alone_is_too_little(stratum):
     some = [r for r in rows(questions=20) if r.stratum == stratum]
-    assert fit_sufficiency(some, SECTION, KNOWS, "bundled", OPTIONS).found is None
+    assert fit_sufficiency(some, SECTION, KNOWS, "nli:x", OPTIONS).found is None
 
 
 def test_the_same_rows_give_the_same_numbers():
-    one = fit_sufficiency(rows(), SECTION, KNOWS, "bundled", OPTIONS)
-    assert one == fit_sufficiency(rows(), SECTION, KNOWS, "bundled", OPTIONS)
+    one = fit_sufficiency(rows(), SECTION, KNOWS, "nli:x", OPTIONS)
+    assert one == fit_sufficiency(rows(), SECTION, KNOWS, "nli:x", OPTIONS)
 
 
-def test_a_setting_without_a_reader_is_told_before_anything_is_read():
-    with pytest.raises(ConfigError, match="no reader in this release"):
-        calibrate(None, stage=None, scorer=None, sufficiency="bundled")
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("reader:nowhere", "no such file"),
+        ("llm", "llm:MODEL@URL"),
+        ("llm:m", "llm:m@URL"),
+        ("bundled", "must be"),
+    ],
+)
+def test_a_setting_without_a_reader_is_told_before_anything_is_read(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        calibrate(None, stage=None, scorer=None, sufficiency=setting)

@@ -12,6 +12,7 @@ from rankgate.decide.evidence import EVIDENCE, evidence_of
 from rankgate.decide.floor import Band
 from rankgate.decide.logistic import Feature, Logistic
 from rankgate.decide.sufficiency import ReaderName, Sufficiency, reading_features
+from rankgate.encoders.locate import file_sha256
 from rankgate.errors import ConfigError, PolicyError
 from rankgate.testing import FailingScorer, FakeScorer
 
@@ -24,7 +25,7 @@ def over(name, intercept=0.0):
 ASKS = Sufficiency(
     evidence=over("best"),
     read=over("reads_best"),
-    reader="bundled",
+    reader="nli:x",
     low=0.5,
     high=0.99,
     floor=Floor(refuse_below=0.1, weak_below=0.5),
@@ -166,21 +167,47 @@ def test_what_cannot_be_meant_is_refused(change, message):
 
 
 def test_another_reader_than_the_policys_is_refused_with_the_command():
-    with pytest.raises(ConfigError, match=r"fitted with: bundled.*--sufficiency nli:x"):
-        reranker("nli:x")
-    with pytest.raises(ConfigError, match="fitted with: none"):
-        Reranker(FakeScorer(TABLE), policy=policy(), sufficiency="bundled")
+    with pytest.raises(ConfigError, match=r"fitted with: nli:x.*--sufficiency nli:y"):
+        reranker("nli:y")
+    with pytest.raises(ConfigError, match="fitted with: off"):
+        Reranker(FakeScorer(TABLE), policy=policy(), sufficiency="nli:x")
 
 
-@pytest.mark.parametrize("text", ["", "bundled:x", "cross-encoder", "cross-encoder: ", "on", None])
+@pytest.mark.parametrize("text", ["", "bundled", "llm:", "nli", "cross-encoder: ", "on", None])
 def test_unknown_settings_name_the_known_ones(text):
-    with pytest.raises(ConfigError, match="cross-encoder:NAME, nli:NAME, llm or off"):
+    with pytest.raises(ConfigError, match="cross-encoder:NAME, nli:NAME, llm:MODEL@URL or off"):
         ReaderName.parse(text)
 
 
 def test_settings_that_are_known():
-    for text in ("bundled", "off", "llm", "reader:a b/c", "nli:a/b", "cross-encoder:a/b"):
+    for text in ("nli:x", "off", "llm", "reader:a b/c", "cross-encoder:a/b", "llm:@cf/m@http://x"):
         assert str(ReaderName.parse(f" {text} ")) == text
+    assert ReaderName.parse("llm:@cf/m@http://x").fitted == "llm:@cf/m"
+
+
+def test_an_llm_is_the_policys_wherever_it_is_served():
+    asks = replace(ASKS, reader="llm:m")
+    with pytest.raises(ConfigError, match="llm:m@URL"):
+        reranker(None, sufficiency=asks)
+    with pytest.raises(ConfigError, match="fitted with: llm:m"):
+        reranker("llm:other@http://127.0.0.1:9", sufficiency=asks)
+    assert reranker("llm:m@http://127.0.0.1:9", sufficiency=asks).reader.info.id.endswith("/m")
+
+
+def test_a_file_is_the_policys_by_its_bytes_wherever_it_lies(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "b").write_bytes(b"2")
+    asks = replace(ASKS, reader="reader:gone", provenance={"weights": file_sha256(tmp_path / "a")})
+    assert reranker(f"reader:{tmp_path / 'a'}", sufficiency=asks).reader is not None
+    with pytest.raises(ConfigError, match="fitted with: reader:gone"):
+        reranker(f"reader:{tmp_path / 'b'}", sufficiency=asks)
+    with pytest.raises(ConfigError, match="no such file"):
+        reranker(None, sufficiency=asks)
+
+
+def test_what_reading_took_is_counted_with_the_scorers():
+    plain = reranker("off").rerank("q", abcd()).stats
+    assert reranker(says(1.0)).rerank("q", abcd()).stats.pairs == plain.pairs + 4
 
 
 PASSAGES = [

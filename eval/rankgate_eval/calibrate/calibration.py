@@ -11,12 +11,10 @@ from typing import Any
 from rankgate.decide.section import Section
 from rankgate.decide.sufficiency import OFF
 from rankgate.errors import InputError, PolicyError, ProfileMismatchError
-from rankgate.judge.reading import load_reader
 from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.retrieve import DEFAULT_K
 from rankgate.scorers import Scorer
-from rankgate.scorers.build import MEASURED
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.confirm import fit_checked
 from rankgate_eval.calibrate.fit import PARTS
@@ -39,6 +37,7 @@ from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.fingerprint import fingerprint, question_marks
 from rankgate_eval.negatives.unanswerable import REMOVED, Question
 from rankgate_eval.run.metrics import check_depth
+from rankgate_eval.run.scorer_choice import choose_reader
 from rankgate_eval.run.system import FirstStage
 from rankgate_eval.verdict.provenance import git_state, package_version
 
@@ -123,8 +122,9 @@ def calibrate(
         embedder: name of the model that made the system's vectors, where it cannot say.
         command: how this was called, for the record.
         notes: what a reader should know already.
-        sufficiency: who reads question and passages: `reader:FILE`, `cross-encoder:NAME`, or `off`:
-            nobody, and the floor reads the best probability alone.
+        sufficiency: who reads question and passages, once each: `reader:FILE`,
+            `cross-encoder:NAME`, `nli:NAME`, `llm:MODEL@URL`; `off`: nobody, and the floor reads
+            the best probability alone.
 
     Raises:
         ConfigError: no such reader.
@@ -144,7 +144,7 @@ def calibrate(
         seed=seed,
     )
     check_depth(k, top_n)
-    load_reader(sufficiency, wrapping=MEASURED)  # a setting without a reader is told at once
+    choose_reader(sufficiency)  # a setting without a reader is told at once
     material = read_material(
         data,
         stage=stage,
@@ -292,7 +292,7 @@ def _with_sufficiency(
     """Whether the best passages hold the answer, where that was asked for and holds."""
     if setting == OFF:
         return parts, section
-    reader = load_reader(setting, wrapping=MEASURED)
+    reader = choose_reader(setting)
     found = fit_sufficiency(rows, section, reader, setting, options, tell=tell)
     kept = found.found is not None
     told = {"kept": kept, "reason": found.reason, "check": found.numbers}

@@ -84,7 +84,8 @@ def calibrate_data(
         str,
         typer.Option(
             help="Who reads question and passages where the floor is unsure: reader:FILE, "
-            "cross-encoder:NAME, or off.",
+            "cross-encoder:NAME, nli:NAME, llm:MODEL@URL (it is sent them; key in "
+            "RANKGATE_OPENAI_API_KEY), or off.",
         ),
     ] = "off",
     base: Annotated[

@@ -8,6 +8,7 @@ from typing import Any
 from rankgate.adapters.as_scorer import as_scorer
 from rankgate.encoders import TokenStore
 from rankgate.errors import ConfigError, InputError
+from rankgate.judge.reading import load_reader
 from rankgate.scorers import Scorer
 from rankgate.scorers.build import DEFAULT_SCORER, MEASURED, SCORER_FORMS, ScorerName, load
 from rankgate_eval.data.attribute import is_attribute_name, load_object
@@ -50,6 +51,20 @@ def choose_scorer(name: str | None = None, *, token_store: TokenStore | None = N
     return load(wanted, token_store=stored, api_key=key, wrapping=MEASURED)
 
 
+def choose_reader(setting: str) -> Scorer | None:
+    """The reader of a setting as a calibration asks it; None for `off`.
+
+    The key of an `llm` is read from `RANKGATE_OPENAI_API_KEY`, the application's own variable.
+
+    Raises:
+        ConfigError: no such reader, or a name that does not say enough.
+        ModelNotFoundError: its file is not there.
+    """
+    key = os.environ.get("RANKGATE_OPENAI_API_KEY") or None
+    return load_reader(setting, api_key=key, timeout_s=_PATIENCE_S, wrapping=MEASURED)
+
+
+_PATIENCE_S = 60.0  # nobody waits for an answer here
 _KNOWN = f"{SCORER_FORMS}, or module:attribute for a model, function or scorer of your own"
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import re
 import zipfile
 
 from rag_app.ingest.decode import clean
 from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
 from rag_app.ingest.html import Parts, collect, read_tree
+from rag_app.ingest.office.zipped import opened, title_of
 
 _STYLES = """
 p[style-name='Title'] => h1:fresh
@@ -17,10 +17,6 @@ p[style-name='Subtitle'] => p:fresh
 _REFERRING = (
     "footnoteReference", "endnoteReference", "commentReference", "drawing", "pict", "object",
 )  # fmt: skip
-# Text of a real document inflates about tenfold; a bomb, a thousandfold.
-_INFLATION = 20
-_ALWAYS_FINE = 64 * 2**20
-_CORE_TITLE = re.compile(r"<dc:title[^>]*>(.*?)</dc:title>", re.S)
 
 
 def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
@@ -30,19 +26,14 @@ def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
         ParseFailure: broken, wrong_type (another ZIP), too_large (a bomb), no_text.
     """
     notes: tuple[str, ...] = ()
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            own_title = _inspect(archive, len(data))
+    with opened(data, "docx", "word/document.xml") as archive:
+        own_title = title_of(archive)
         try:
             page = _page(data)
         except KeyError:
             # A reference to a note, link or picture that is not there is no loss of text.
             page = _page(_without_references(data))
             notes = ("damaged: its notes, links and pictures were left out",)
-    except (ParseFailure, MemoryError):
-        raise
-    except Exception as exc:  # zip, XML and mammoth each have their own tree of errors
-        raise ParseFailure("broken", f"not a readable .docx: {type(exc).__name__}: {exc}") from exc
     parts = Parts()
     if page.strip():
         collect(read_tree(clean(page)), parts, leave_out=False)
@@ -81,25 +72,3 @@ def _without_references(data: bytes) -> bytes:
                 body = lxml.etree.tostring(root)
             mended.writestr(entry, body)
     return found.getvalue()
-
-
-def _inspect(archive: zipfile.ZipFile, size: int) -> str | None:
-    """Refuse what would inflate beyond reason; the title from the properties."""
-    names = set(archive.namelist())
-    if "word/document.xml" not in names:
-        raise ParseFailure("wrong_type", "named .docx, but it is a ZIP archive of something else")
-    inflated = sum(entry.file_size for entry in archive.infolist())
-    # zipfile reads no entry beyond the size it declares, so the declared sum is a bound.
-    if inflated > max(_ALWAYS_FINE, _INFLATION * size):
-        raise ParseFailure(
-            "too_large",
-            f"it would inflate from {size:,} to {inflated:,} bytes, which no real document does",
-        )
-    if "docProps/core.xml" not in names:
-        return None
-    import html
-
-    found = _CORE_TITLE.search(archive.read("docProps/core.xml").decode("utf-8", "replace"))
-    title = re.sub(r"\s+", " ", clean(html.unescape(found[1]))).strip() if found else ""
-    # python-docx writes this into every document that was given no title.
-    return title if title and title != "Word Document" else None

@@ -31,7 +31,7 @@ logger = logging.getLogger("rankgate.access")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 # Whoever asks whether the process lives often does so by its number.
 _ANY_HOST = ("/healthz",)
-_KEYED = ("/v1/", "/v2/")
+_KEYED = ("/v1/", "/v2/", "/mcp")
 _GONE = 499  # nginx's number for a client that left before its answer
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = {

@@ -84,7 +84,6 @@ class Dialect:
             refuse; None: such a text is sent as it is. A text is never left out, because
             results name their text by its position.
         scale: first part of the scale's name.
-        pointwise: whether a text's score does not depend on the others of its request.
     """
 
     name: str
@@ -101,7 +100,6 @@ class Dialect:
     raw_scores: bool = False
     max_tokens_per_doc: bool = False
     blank_as: str | None = None
-    pointwise: bool = True
 
     def scale_of(self, model: str, *, raw_scores: bool) -> str:
         """The scale's name, such as `cohere-v2:rerank-v3.5` or `tei:sigmoid:MODEL`."""

@@ -91,6 +91,8 @@ class Asker:
             if isinstance(reply, Reply) and reply.status in (413, 422) and len(texts) > 1:
                 return Part(calls=sent)
             error = self._error(reply)
+            if isinstance(error, RemoteScorerError) and isinstance(reply, Reply):
+                error.status = reply.status
             if isinstance(error, ScorerTimeoutError) and left <= self.timeout_s:
                 break
             wait = _wait(reply, sent)

@@ -181,7 +181,6 @@ class RemoteScorer(Stepped):
             shown=endpoint.partition("?")[0],
             key=key,
         )
-        self.pointwise = spoken.pointwise
         self._price, self._concurrency, self._limit = price, concurrency, limit
         self.info = ScorerInfo(
             id=f"remote/{spoken.name}/{model}",

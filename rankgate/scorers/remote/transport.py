@@ -262,7 +262,7 @@ def _unanswered(error: Exception) -> Unanswered:
 
 
 def endpoint_of(url: str, path: str) -> str:
-    """The dialect's endpoint on that server; a URL that already ends with it stays as it is.
+    """The dialect's endpoint on that server; what of it the URL has already is not repeated.
 
     Raises:
         ConfigError: no http or https URL, or one with a password in it.
@@ -276,7 +276,8 @@ def endpoint_of(url: str, path: str) -> str:
     if parts.username is not None or parts.password is not None:
         raise ConfigError("url must not hold a user name or password; pass the key as api_key")
     base = parts.path.rstrip("/")
-    prefix, _, last = path.rpartition("/")
-    if not base.endswith(f"/{last}"):
-        base = f"{base}/{last}" if prefix and base.endswith(prefix) else base + path
+    steps = path.strip("/").split("/")
+    if not base.endswith(f"/{steps[-1]}"):
+        there = (n for n in range(len(steps), 0, -1) if base.endswith(f"/{'/'.join(steps[:n])}"))
+        base = "/".join((base, *steps[next(there, 0) :]))
     return urlunsplit((parts.scheme, parts.netloc, base, parts.query, ""))

@@ -3,25 +3,26 @@
 The section's own models order; a logistic over evidence, and another with a reader's logits, say
 how likely the answer is among the best five. What is kept refuses no more of the answerable
 questions of the fresh half than was allowed, and more of the others than the best probability
-alone, set in the same way.
+alone, set in the same way. Above the refused lies weak evidence: as far as marking it catches more
+of the unanswerable questions than of the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rankgate.decide.evidence import EVIDENCE, LISTED, evidence_of
-from rankgate.decide.floor import Floor
+from rankgate.decide.floor import Band, Floor
 from rankgate.decide.logistic import Feature, Logistic, sigmoid
 from rankgate.decide.rank import rank_list
 from rankgate.decide.section import Section
-from rankgate.decide.sufficiency import OFF, READINGS, Sufficiency, reading_features
-from rankgate.scorers.protocol import Job, ScoreContext, Scorer
+from rankgate.decide.sufficiency import OFF, READINGS, ReaderName, Sufficiency, reading_features
+from rankgate.scorers.protocol import Job, ScoreContext, Scorer, ScoreStats
 from rankgate.scorers.steps import score_many
 from rankgate_eval.calibrate.fit import row_folds
 from rankgate_eval.calibrate.floor_fit import fit_threshold
@@ -37,6 +38,7 @@ FloatArray = npt.NDArray[np.float64]
 
 MOST_READ = 0.4
 """Share of the questions that a reader is asked about, at most."""
+_MOST_WEAK = 0.2  # of the answerable questions; a warning that is always there is not read
 _RIDGE = 0.01
 _STARTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6)
 
@@ -49,11 +51,13 @@ class Shown:
         row: the question.
         features: of `evidence_of`, and of a reader's logits where there is a reader.
         sufficient: whether a relevant passage is among the best five.
+        stats: what reading it took.
     """
 
     row: Row
     features: Mapping[str, float]
     sufficient: bool
+    stats: ScoreStats = field(default_factory=ScoreStats)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,16 +85,18 @@ def shown_rows(
         first = ranking.order[:LISTED].tolist()
         passages = [row.candidates[i] for i in first]
         logits = [None if np.isnan(v) else v for v in ranking.logits[:LISTED].tolist()]
-        features = evidence_of(row.query, passages, logits)
+        features, stats = evidence_of(row.query, passages, logits), ScoreStats()
         if reader is not None and passages:
             job = Job(query=row.query, texts=[c.text for c in passages])
             (scores,) = score_many(reader, [job], ScoreContext())
             features |= reading_features([float(v) for v in scores.values])
+            stats = scores.stats
         found.append(
             Shown(
                 row=row,
                 features=features,
                 sufficient=bool(row.relevant[first].any()),
+                stats=stats,
             )
         )
         if tell is not None:
@@ -130,19 +136,21 @@ def fit_sufficiency(
         rows: answerable and unanswerable questions.
         section: whose relevance models order.
         reader: asked about every row here, and where it is served about at most 40%.
-        setting: its name, as a policy keeps it; `off` without one.
+        setting: who it is; `off` without one.
         options: share of false refusals, confidence, seed.
         tell: told of progress.
     """
+    shown = shown_rows(rows, replace(section, sufficiency=None), reader, tell=tell)
     # A question whose answer is not among the best five is neither: it is left out.
-    usable = [s for s in shown_rows(rows, replace(section, sufficiency=None), reader, tell=tell)
+    usable = [s for s in shown
               if s.sufficient == s.row.answerable and "best" in s.features]  # fmt: skip
     if len({s.sufficient for s in usable}) < 2:
         reason = "it needs answerable and unanswerable questions with a probability"
         return SufficiencyFit(found=None, reason=reason, numbers={})
     halves, _ = row_folds([s.row for s in usable], folds=2, seed=options.seed)
     fitting, fresh = ([usable[i] for i in half] for half in halves[0])
-    made = _fitted(fitting, setting if reader is not None else OFF, options)
+    name = OFF if reader is None else ReaderName.parse(setting).fitted
+    made = _fitted(fitting, name, options)
     # The same over the best probability alone: a threshold that lies elsewhere is no gain.
     plain = _fitted(fitting, OFF, options, names=("best",))
     if made is None or plain is None:
@@ -158,8 +166,10 @@ def fit_sufficiency(
         permutations=99,
         seed=options.seed,
     )
+    spent = sum((s.stats for s in shown), ScoreStats())
     numbers = {
         "n": len(fresh),
+        "reading": {"calls": spent.calls, "tokens": spent.tokens},
         "before": before.shares,
         "after": after.shares,
         "right_less_wrong_refusals": [round(v, 5) for v in (gain.mean, gain.low, gain.high)],
@@ -168,17 +178,22 @@ def fit_sufficiency(
     reason = (
         f"on the fresh half {refused:.1%} of the answerable questions are refused and "
         f"{answered:.1%} of the others answered; by the best probability alone "
-        f"{before.shares['refused']:.1%} and {before.shares['answered']:.1%}"
+        f"{before.shares['refused']:.1%} and {before.shares['answered']:.1%}. Called weak evidence "
+        f"are {after.shares['weak']:.1%} of the answerable, and answered without these words "
+        f"{after.shares['plain']:.1%} of the others"
     )
     if refused > options.false_refusals or not gain.low > 0.0:
         return SufficiencyFit(found=None, reason=f"{reason}: not kept", numbers=numbers)
-    made = replace(made, provenance={"n": len(fitting), "fresh": numbers})
+    about: dict[str, Any] = {"n": len(fitting), "fresh": numbers}
+    if reader is not None and reader.info.weights:
+        about["weights"] = reader.info.weights
+    made = replace(made, provenance=about)
     return SufficiencyFit(found=made, reason=reason, numbers=numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
-    """(n,) whether each question is refused; shares refused, answered and read."""
+    """(n,) whether each question is refused; shares of both kinds by what becomes of them."""
 
     refuses: FloatArray
     shares: dict[str, float]
@@ -186,11 +201,14 @@ class _Told:
 
 def _told(shown: Sequence[Shown], made: Sufficiency) -> _Told:
     judged = [_judged(made, one.features) for one in shown]
-    refuses = np.array([float(made.floor.refuses(p)) for p, _ in judged])
+    bands = np.array([made.floor.band(p) for p, _ in judged])
+    refuses = (bands == Band.REFUSE).astype(np.float64)
     positive = np.array([s.sufficient for s in shown])
     shares = {
         "refused": float(refuses[positive].mean()),
+        "weak": float((bands[positive] == Band.WEAK).mean()),
         "answered": float(1.0 - refuses[~positive].mean()),
+        "plain": float((bands[~positive] == Band.ANSWER).mean()),
         "read": float(np.mean([read for _, read in judged])),
     }
     return _Told(refuses=refuses, shares=shares)
@@ -234,9 +252,23 @@ def _fitted(
             continue
         answered = float((p[other] >= bound.value).mean())
         if best is None or answered < best[0]:
-            floor = Floor(refuse_below=bound.value)
+            weak = _weak_below(p[positive], p[other], bound.value)
+            floor = Floor(refuse_below=bound.value, weak_below=weak)
             best = (answered, replace(whole, low=low, high=high, floor=floor))
     return None if best is None else best[1]
+
+
+def _weak_below(answerable: FloatArray, other: FloatArray, refused: float) -> float | None:
+    """Where the words catch most of the others less of the answerable; None: nowhere."""
+    known = np.unique(np.concatenate([answerable, other]))
+    above = known[known > refused]
+    if not above.size:
+        return None
+    wronged = np.array([(answerable < t).mean() for t in above])
+    caught = np.array([(other < t).mean() for t in above])
+    told = np.where(wronged <= _MOST_WEAK, caught - wronged, -1.0)
+    gained = told.max() > (other < refused).mean() - (answerable < refused).mean()
+    return float(above[told.argmax()]) if gained else None
 
 
 def _bounds(made: Sufficiency, shown: Sequence[Shown], start: float) -> tuple[float, float]:

@@ -7,51 +7,35 @@ gap ends a paragraph. Reference lists are left out: they match many questions an
 
 from __future__ import annotations
 
-import itertools
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rag_app.ingest.decode import clean
 from rag_app.ingest.document import MAX_HEADING, Block, Limits, ParsedDocument, ParseFailure
+from rag_app.ingest.formats import NO_OCR, has_ocr
+from rag_app.ingest.paged.lines import Line, content
+from rag_app.ingest.paged.ocr import words_of
 
 _LIGATURES = str.maketrans(
     {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl",
      "\ufb05": "st", "\ufb06": "st"}
 )  # fmt: skip
-_EDGE = 0.09  # of the page's height, at top and bottom, where running heads stand
-_OFTEN = 3  # pages on which a line has to come back to be one
 _LARGER = 1.12  # than the body's letters, and a line may be a heading
 _GAP = 1.45  # of the usual distance between two lines, from which on a paragraph ends
 _LEVELS = 4
-_BROKEN = re.compile(r"([^\W\d_]+)[\ufffe\x02][\r\n ]{0,2}([^\W\d_]+)")
-_HYPHENS = {0xFFFE: "-", 0x02: "-"}
 _REFERENCES = re.compile(
     r"(?:\d{1,2}\.?\s)?(?:references|bibliography|works cited|literature cited|literatur"
     r"(?:verzeichnis)?)\.?",
     re.I,
 )
-_PAGE_NUMBER = re.compile(r"[\W\d]{1,12}|(?:page|seite)?\s?[\divxlc]{1,7}", re.I)
 _NUMBERED = re.compile(r"(\d{1,2}(?:\.\d{1,2}){0,3})\.?\s{1,4}[^\W\d_]")
 _NO_TITLE = re.compile(r"untitled|microsoft word|\.(?:docx?|dvi|tex|indd|pdf|qxd|pptx?)$", re.I)
-_WORD = re.compile(r"[^\W\d_]+")
-
-
-@dataclass(slots=True)
-class _Line:
-    """A line of a page: where it stands from the bottom (0 to 1), its size, and what it is."""
-
-    text: str
-    page: int
-    height: float
-    size: float
-    bold: bool
-    left: float
-    end: float = 0.0  # where its last letter stands: a broken word goes on a line below
-    gap: float = 0.0  # to the line before, in lines' own sizes; 0 at the top of a page
-    level: int = 0
+_OCR_DOTS = 200 / 72  # a point
+_OCR_SIDE = 4000  # dots
+_OCR_SHARE = 0.7  # of the file's time
 
 
 def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
@@ -80,7 +64,7 @@ def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
             raise ParseFailure(
                 "too_many_pages", f"{count} pages, allowed are {limits.max_pages} (max_pages)"
             )
-        pages, empty = _pages(document, limits)
+        pages, notes = _pages(document, limits)
         outline = _outline(document)
         own_title = " ".join(clean(document.get_metadata_value("Title")).split())
     except pdfium.PdfiumError as exc:
@@ -88,33 +72,65 @@ def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
     finally:
         document.close()
     if not any(pages):
-        raise ParseFailure("no_text", "no page has text: a scan? Run OCR on it first")
+        raise ParseFailure("no_text", f"no page has text; {'; '.join(notes)}")
     body = _body_size(pages)
     largest = _largest(pages[0], body) if pages else ""
     title = own_title if own_title and not _NO_TITLE.search(own_title) else largest or stem
     _find_headings(pages, outline, body)
-    return _assemble(pages, title, empty=empty)
+    return _assemble(pages, title, notes)
 
 
-def _pages(document: Any, limits: Limits) -> tuple[list[list[_Line]], int]:
-    """The lines of each page, and how many pages have none."""
-    pages: list[list[_Line]] = []
-    total = 0
+def _pages(document: Any, limits: Limits) -> tuple[list[list[Line]], list[str]]:
+    """The lines of each page, and what should be known of pages without any."""
+    pages: list[list[Line]] = []
+    total = recognised = 0
+    until = time.monotonic() + _OCR_SHARE * limits.timeout_s
     for number in range(len(document)):
         page = document[number]
         lines = list(_lines(page, number))
+        if not lines and has_ocr() and time.monotonic() < until:
+            lines = _recognised(page, number, until - time.monotonic())
+            recognised += bool(lines)
         page.close()
         total += sum(len(line.text) + 1 for line in lines)
         if total > limits.max_bytes:
             raise ParseFailure("too_large", f"more than {limits.max_bytes:,} characters of text")
         pages.append(lines)
     empty = sum(not page for page in pages)
-    pages = [_without_contents(page) for page in _without_running_heads(pages)]
-    known = Counter(w.casefold() for page in pages for x in page for w in _WORD.findall(x.text))
-    return [_joined(page, known) for page in pages], empty
+    notes = [f"{recognised} of {len(pages)} pages were read by OCR"] if recognised else []
+    if empty:
+        late = "the time for OCR (parse_timeout_s) was over" if time.monotonic() > until else ""
+        why = late or ("blank, or no words recognised" if has_ocr() else f"scanned, and {NO_OCR}")
+        notes.append(f"{empty} of {len(pages)} pages have no text: {why}")
+    return content(pages), notes
 
 
-def _lines(page: Any, number: int) -> Iterator[_Line]:
+def _recognised(page: Any, number: int, seconds: float) -> list[Line]:
+    """The lines of a page that is a picture; of no size, so that none looks like a heading."""
+    scale = min(_OCR_DOTS, _OCR_SIDE / max(page.get_size()))
+    bitmap = page.render(scale=scale, grayscale=True)
+    rows = memoryview(bytes(bitmap.buffer))
+    dots = b"".join(
+        rows[y * bitmap.stride :][: bitmap.width] for y in range(bitmap.height)
+    )  # its rows may be padded
+    try:
+        text = words_of(b"P5 %d %d 255\n" % (bitmap.width, bitmap.height) + dots, seconds)
+    except ParseFailure:  # this page's loss alone; it is counted
+        return []
+    found: list[Line] = []
+    gap = 0.0
+    for said in text.split("\n"):
+        if not said.strip():
+            gap = 9.0
+            continue
+        found.append(
+            Line(text=said, page=number + 1, height=0.5, size=0.0, bold=False, left=0.0, gap=gap)
+        )
+        gap = 1.0
+    return found
+
+
+def _lines(page: Any, number: int) -> Iterator[Line]:
     """The page's lines in the order in which they were set; what stands side by side is one."""
     import ctypes
 
@@ -123,7 +139,7 @@ def _lines(page: Any, number: int) -> Iterator[_Line]:
     found = page.get_textpage()
     height = page.get_height() or 1.0
     text = found.get_text_range()
-    before: _Line | None = None
+    before: Line | None = None
     at = 0
     for part in text.split("\n"):
         words = part.strip("\r \t")
@@ -135,7 +151,7 @@ def _lines(page: Any, number: int) -> Iterator[_Line]:
         size = max(1.0, raw.FPDFText_GetFontSize(found.raw, first))
         name = ctypes.create_string_buffer(128)
         raw.FPDFText_GetFontInfo(found.raw, first, name, 128, ctypes.c_int())
-        line = _Line(
+        line = Line(
             text=words.translate(_LIGATURES),
             page=number + 1,
             height=bottom / height,
@@ -160,96 +176,15 @@ def _lines(page: Any, number: int) -> Iterator[_Line]:
     found.close()
 
 
-def _without_running_heads(pages: Sequence[list[_Line]]) -> list[list[_Line]]:
-    """Without what stands at the edge of many pages, its numbers apart, and page numbers."""
-
-    def at_edge(line: _Line, edge: float = _EDGE) -> bool:
-        return line.height > 1.0 - edge or line.height < edge
-
-    def shape(line: _Line) -> str:
-        return re.sub(r"\d+", "0", line.text)
-
-    def offsets(line: _Line) -> set[int]:
-        """How far the numbers at its ends are from the page's own."""
-        ends = re.findall(r"^\d{1,4}(?=\s)|(?<=\s)\d{1,4}$", line.text)
-        return {int(number) - line.page for number in ends}
-
-    edges = [[x for x in page if at_edge(x)] for page in pages]
-    seen = Counter(s for page in edges for s in {shape(x) for x in page})
-    numbered = Counter(n for page in edges for n in {n for x in page for n in offsets(x)})
-
-    def is_head(line: _Line) -> bool:
-        return at_edge(line) and (
-            seen[shape(line)] >= _OFTEN or any(numbered[n] >= _OFTEN for n in offsets(line))
-        )
-
-    return [
-        [
-            x
-            for x in page
-            if not is_head(x) and not (at_edge(x, 1.4 * _EDGE) and _PAGE_NUMBER.fullmatch(x.text))
-        ]
-        for page in pages
-    ]
-
-
-def _without_contents(page: list[_Line]) -> list[_Line]:
-    """Without a table of contents: lines that end with the number of a page, and these rise."""
-    led = [(line, *_led(line.text)) for line in page]
-    numbers = [number for _, number, _ in led if number is not None]
-    rising = sum(a <= b for a, b in itertools.pairwise(numbers))
-    if len(numbers) < 8 or 2 * len(numbers) < len(page) or rising < 0.85 * (len(numbers) - 1):
-        return [line for line, _, dotted in led if not dotted]
-    return [line for line, number, _ in led if number is None]
-
-
-def _led(text: str) -> tuple[int | None, bool]:
-    """The number that the line ends with, and whether dots lead to it."""
-    words = text.rstrip("0123456789")
-    digits = text[len(words) :]
-    if not 1 <= len(digits) <= 4:
-        return None, False
-    return int(digits), len(words) - len(words.rstrip(". \u2026")) >= 8
-
-
-def _whole(text: str, known: Counter[str]) -> str:
-    """The text with words whole that the typesetter broke: without that nothing knows them."""
-
-    def mend(found: re.Match[str]) -> str:
-        a, b = found[1].casefold(), found[2].casefold()
-        # A hyphen of the author's stands between two words that stand alone as well.
-        own = not known[a + b] and known[a] > 1 and known[b] > 1 and len(b) > 2
-        return f"{found[1]}{'-' if own or not found[2][0].islower() else ''}{found[2]}"
-
-    return _BROKEN.sub(mend, text).translate(_HYPHENS)
-
-
-def _joined(page: list[_Line], known: Counter[str]) -> list[_Line]:
-    """The page's lines with broken words whole, each with the line that it began on."""
-    found: list[_Line] = []
-    for line in page:
-        before = found[-1] if found else None
-        if before is not None and before.text.endswith("-") and before.size == line.size:
-            head, _, rest = line.text.partition(" ")
-            if head and head[0].islower() and before.text[-2:-1].isalpha():
-                before.text = f"{before.text[:-1]}\ufffe{head}"
-                line.text = rest.lstrip()
-        if line.text:
-            found.append(line)
-    for line in found:
-        line.text = clean(_whole(line.text, known))
-    return [line for line in found if line.text.strip()]
-
-
-def _body_size(pages: Sequence[Sequence[_Line]]) -> float:
+def _body_size(pages: Sequence[Sequence[Line]]) -> float:
     sizes: Counter[float] = Counter()
     for page in pages:
         for line in page:
             sizes[line.size] += len(line.text)
-    return sizes.most_common(1)[0][0] if sizes else 1.0
+    return max(sizes.most_common(1)[0][0], 1.0) if sizes else 1.0
 
 
-def _largest(page: Sequence[_Line], body: float) -> str:
+def _largest(page: Sequence[Line], body: float) -> str:
     """The first page's title: its lines of the largest size, if that is larger than the body."""
     size = max((line.size for line in page), default=0.0)
     if size < _LARGER * body:
@@ -276,7 +211,7 @@ def _outline(document: Any) -> list[tuple[int, int, str]]:
 
 
 def _find_headings(
-    pages: Sequence[list[_Line]], outline: Sequence[tuple[int, int, str]], body: float
+    pages: Sequence[list[Line]], outline: Sequence[tuple[int, int, str]], body: float
 ) -> None:
     """Set the level of each line that is a heading: as the outline says, else as it looks."""
     named = 0
@@ -312,7 +247,7 @@ def _letters(text: str) -> str:
     return re.sub(r"[\W_]+", "", text).casefold()
 
 
-def _looks_like_heading(line: _Line, body: float) -> bool:
+def _looks_like_heading(line: Line, body: float) -> bool:
     if len(line.text) > 120 or not re.search(r"[^\W\d_]{3}", line.text):
         return False
     if line.text[-1] in ".,;:-" or "  " in line.text or line.text[0].islower():
@@ -323,12 +258,11 @@ def _looks_like_heading(line: _Line, body: float) -> bool:
     return line.bold and apart and line.size >= body and len(line.text) <= 80
 
 
-def _assemble(pages: Sequence[Sequence[_Line]], title: str, *, empty: int) -> ParsedDocument:
+def _assemble(pages: Sequence[Sequence[Line]], title: str, notes: Sequence[str]) -> ParsedDocument:
     """Join the lines: headings as one, the others as paragraphs; reference lists in no block."""
     blocks: list[Block] = []
     path: list[tuple[int, str]] = []
     text: list[str] = []
-    notes: list[str] = []
     length = 0
     usual = _usual_gap(pages)
     left_out = references = False
@@ -359,23 +293,21 @@ def _assemble(pages: Sequence[Sequence[_Line]], title: str, *, empty: int) -> Pa
                 )
             text.append(said)
             length += len(said)
-    if empty:
-        notes.append(f"{empty} of {len(pages)} pages have no text (scanned or blank)")
     if left_out:
-        notes.append("the list of references was left out")
+        notes = [*notes, "the list of references was left out"]
     return ParsedDocument(
         title=title, text="".join(text), blocks=tuple(blocks), pages=len(pages), notes=tuple(notes)
     )
 
 
-def _usual_gap(pages: Sequence[Sequence[_Line]]) -> float:
+def _usual_gap(pages: Sequence[Sequence[Line]]) -> float:
     gaps = sorted(x.gap for page in pages for x in page if 0.0 < x.gap < 4.0)
     return gaps[len(gaps) // 2] if gaps else 1.2
 
 
-def _paragraphs(page: Sequence[_Line], usual: float) -> Iterator[list[_Line]]:
+def _paragraphs(page: Sequence[Line], usual: float) -> Iterator[list[Line]]:
     """Lines that belong together: no gap between them, and all or none a heading of one level."""
-    group: list[_Line] = []
+    group: list[Line] = []
     for line in page:
         before = group[-1] if group else None
         if before is not None and (
