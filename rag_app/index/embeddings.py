@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rag_app.settings import Settings
 
 # Raised whenever the same file would be parsed to another text or other blocks.
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 # Raised whenever the same document would be cut differently.
 CHUNKER_VERSION = 2
 

@@ -65,10 +65,12 @@ def decode(data: bytes, *, html: bool = False) -> tuple[str, tuple[str, ...]]:
     except UnicodeDecodeError:
         pass  # legacy encodings follow
     if html and (declared := _CHARSET.search(data[:4096]) or _XML_CHARSET.match(data.lstrip())):
-        name = declared[1].decode("ascii")
+        name = declared[1].decode("ascii").lower().removeprefix("x-").removesuffix("-i")
         with contextlib.suppress(LookupError, UnicodeDecodeError):  # the page misstates its charset
             name = codecs.lookup(name).name
-            return data.decode(_WHATWG.get(name, name)), ()
+            # Whoever could read the label read no UTF-16.
+            if not name.startswith("utf-"):
+                return data.decode(_WHATWG.get(name, name)), ()
     mended = data.decode("utf-8", "replace")
     spoilt = mended.count("\ufffd")
     beyond = sum(c > "\x7f" for c in mended)

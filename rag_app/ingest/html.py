@@ -8,7 +8,6 @@ navigation, by its element, its role, its class or its links.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,12 +20,14 @@ from rag_app.ingest.document import (
     ParsedDocument,
     ParseFailure,
 )
+from rag_app.ingest.office.tables import are_names, named_rows, pipe_table
 
 _DECLARATION = re.compile(r"\s{0,9}<\?xml[^>]{0,200}\?>")
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = frozenset(
     "p div section article blockquote dl dt dd figure figcaption address main details summary "
-    "fieldset form header footer aside hgroup center body table ul ol pre menu hr".split()
+    "fieldset form header footer aside hgroup center body table tr td th tbody thead tfoot ul ol "
+    "pre menu hr".split()
 ) | frozenset(_HEADINGS)
 _NEVER = frozenset(
     "script style noscript template head nav svg iframe button select option input textarea "
@@ -42,6 +43,8 @@ _CHROME = re.compile(
 _HIDDEN = re.compile(r"display\s{0,3}:\s{0,3}none|visibility\s{0,3}:\s{0,3}hidden", re.I)
 _LINKS = 0.8  # share of a list's or a division's letters that are links, from which on it leads
 _ANCHORS = ("", "\u00b6", "#", "\U0001f517", "\u00a7")  # a link to the place itself
+_HYPHENS = {0x2010: "-", 0x2011: "-"}  # whoever asks types the one of the keyboard
+_CUT = 800  # characters: about a chunk
 _RAISED = re.compile(r"[-+\u2212]?\w{1,3}")
 
 
@@ -49,7 +52,6 @@ _RAISED = re.compile(r"[-+\u2212]?\w{1,3}")
 class Parts:
     """The text and its blocks, as they are collected."""
 
-    text: str = ""
     blocks: list[Block] = field(default_factory=list)
     _path: list[tuple[int, str]] = field(default_factory=list)
     _pieces: list[str] = field(default_factory=list)
@@ -57,7 +59,7 @@ class Parts:
 
     def add(self, kind: BlockKind, body: str, level: int = 0) -> None:
         """A paragraph, a fence, a table, or a heading of that level."""
-        body = clean(body).strip("\n").rstrip()
+        body = clean(body).translate(_HYPHENS).strip("\n").rstrip()
         if not body.strip():
             return
         if kind == "heading" and len(body) > MAX_HEADING:
@@ -80,6 +82,10 @@ class Parts:
         )
         self._pieces.append(body)
         self._length += len(body)
+
+    def has(self, said: str) -> bool:
+        """Whether these words stand somewhere already."""
+        return any(said in piece for piece in self._pieces)
 
     def new_page(self) -> None:
         """What comes next stands under no heading of what came before."""
@@ -150,13 +156,18 @@ def _words(text: str) -> str:
 
 
 def _content(root: Any) -> Any:
-    """The element that holds the content: what the page calls so, if most of it is in there."""
+    """The tree without what frames the content, if the page says which part that is."""
     whole = len(_words("".join(root.itertext())))
     for path in (".//main", ".//*[@role='main']", ".//article"):
         found = root.findall(path)
         # Several articles are a list of them, and between them stands what they are about.
         if len(found) == 1 and len(_words("".join(found[0].itertext()))) * 2 >= whole:
-            return found[0]
+            around = [e for e in root.iter("header", "footer", "aside", "nav", "form")]
+            inside = set(found[0].iter())
+            for frame in around:
+                if frame not in inside and found[0] not in frame.iter():
+                    frame.drop_tree()
+            break
     return root
 
 
@@ -270,7 +281,9 @@ def _inline_of(child: Any, tag: str) -> str:
     if tag == "sup" and _RAISED.fullmatch(inner.strip()):
         # 10 to the sixth is not 106; a note's number is not a power.
         return f"[{inner.strip()}]" if child.find(".//a") is not None else f"^{inner.strip()}"
-    if tag in _BLOCKS or tag in ("li", "td", "th", "tr"):
+    if tag == "q":
+        return f"\u201c{inner}\u201d"
+    if tag in _BLOCKS or tag == "li":
         return f"\n{inner}\n"
     return inner
 
@@ -332,9 +345,10 @@ def _cells(row: Any) -> list[Any]:
 
 
 def _is_layout(table: Any) -> bool:
-    """Whether it only places what would stand alone: headings, code, lists, or one column."""
+    """Whether it only places what would stand alone: headings, tables, or one column."""
     rows = [_cells(row) for row in _rows(table)]
-    if table.get("role") == "presentation" or not any(len(row) > 1 for row in rows):
+    filled = max((sum(bool(_words("".join(c.itertext()))) for c in row) for row in rows), default=0)
+    if table.get("role") == "presentation" or filled < 2:
         return True
     inside = {_tag(e) for cells in rows for cell in cells for e in cell.iter()}
     return bool(inside & (_HEADINGS.keys() | {"table"})) and not table.findall(".//th")
@@ -344,7 +358,8 @@ def _table(table: Any) -> str:
     """Rows as lines; a cell that spans rows stands in each of them."""
     rows: list[list[str]] = []
     hanging: dict[int, tuple[int, str]] = {}
-    for row in _rows(table):
+    own = _rows(table)
+    for row in own:
         line: list[str] = []
         for cell in _cells(row):
             while len(line) in hanging:
@@ -358,15 +373,15 @@ def _table(table: Any) -> str:
             line.append(_hung(hanging, len(line)))
         if any(line):
             rows.append(line)
-    return pipe_table(rows)
-
-
-def pipe_table(rows: Sequence[list[str]]) -> str:
-    """Rows as a table of Markdown; the first one has the names of the columns."""
-    width = max(map(len, rows), default=0)
-    whole = ([cell.replace("|", "\\|") for cell in row] for row in rows)
-    lines = [f"| {' | '.join(row + [''] * (width - len(row)))} |" for row in whole]
-    return "\n".join([*lines[:1], f"|{'---|' * width}", *lines[1:]]) if lines else ""
+    first = [] if not own else [c for c in _cells(own[0]) if _words("".join(c.itertext()))]
+    named = bool(first) and (
+        all(_tag(cell) == "th" for cell in first) or _tag(own[0].getparent()) == "thead"
+    )
+    if not named and (table.find(".//th") is not None or not rows or not are_names(rows[0])):
+        return named_rows((), rows)
+    whole = pipe_table(rows)
+    # A longer one is cut, and its rows have to keep the names of their columns.
+    return whole if len(whole) <= _CUT else named_rows(rows[0], rows[1:])
 
 
 def _hung(hanging: dict[int, tuple[int, str]], column: int) -> str:

@@ -13,7 +13,7 @@ _SETEXT = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _DASHES = re.compile(r":?-*:?")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-_FRONT_KEY = re.compile(r"[\w.-]{1,60}[ \t]{0,9}:(?:[ \t]|$)")
+_FRONT_KEY = re.compile(r"([\w.-]{1,60})[ \t]{0,9}[:=](?:[ \t]|$)")
 
 
 def plain_heading(line: str) -> str:
@@ -132,22 +132,23 @@ def _is_delimiter(line: str) -> bool:
 def _front_matter(text: str) -> tuple[int, str | None]:
     """Where the text proper begins, and the title that stands before it.
 
-    What lies between two lines of dashes is front matter if it is written like one; a line of
-    dashes is a rule otherwise, and loses nothing.
+    What lies between two lines of dashes (or, for TOML, plus signs) is front matter if it is
+    written like one; a line of dashes is a rule otherwise, and loses nothing.
     """
     spans = line_spans(text, 0, len(text))
-    if text[slice(*next(spans))].rstrip() != "---":
+    rule = text[slice(*next(spans))].rstrip()
+    if rule not in ("---", "+++"):
         return 0, None
     title = None
     for begin, end in spans:
         line = text[begin:end].rstrip()
-        if line in ("---", "..."):
+        if line in (rule, "..."):
             return min(end + 1, len(text)), title
-        if line and not (_FRONT_KEY.match(line) or line[0] in " \t#-"):
+        key = _FRONT_KEY.match(line)
+        if line and key is None and line[0] not in " \t#-[]":
             break
-        key, _, value = line.partition(":")
-        if key.rstrip() == "title" and title is None:
-            title = value.strip().strip("\"'") or None
+        if key is not None and key[1] == "title" and title is None:
+            title = line[key.end() :].strip().strip("\"'") or None
     return 0, None
 
 

@@ -86,6 +86,35 @@ def test_tables_in_tables_and_cells_over_several_rows():
     assert under(layout, "words") == ("Left",)
 
 
+def test_a_table_that_only_places_is_text_and_one_without_header_loses_no_row():
+    note = "<table><tr><td rowspan=2><img></td><th>Tip</th></tr><tr><td>Be root.</td></tr></table>"
+    assert page(note).text == "Tip\n\nBe root."
+    flags = "<table><tr><td>i</td><td>-</td><td>is in</td></tr><tr><td>c</td><td>-</td><td>is out"
+    assert page(flags).text == "- i; -; is in\n- c; -; is out"
+    box = "<table><tr><th>Born</th><td>1815</td></tr><tr><th>Died</th><td>1852</td></tr></table>"
+    assert page(box).text == "- Born; 1815\n- Died; 1852"
+    bold = "<table><tr><td><b>Name</b></td><td><b>Age</b></td></tr><tr><td>Ada</td><td>36</td></tr>"
+    assert page(bold).text == "| Name | Age |\n|---|---|\n| Ada | 36 |"
+
+
+def test_rows_of_a_long_table_keep_the_names_of_their_columns():
+    rows = "".join(f"<tr><td>Part {i}</td><td>{i} EUR</td></tr>" for i in range(80))
+    document = page(f"<table><tr><th>Part</th><th>Price</th></tr>{rows}</table>")
+    assert "- Part: Part 79; Price: 79 EUR" in document.text
+
+
+def test_what_stands_outside_of_main_is_content_unless_it_frames_it():
+    said = "<p>" + "Words of the page. " * 20 + "</p>"
+    table = "<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table>"
+    document = page(
+        f"<header><p>Shop of tests</p></header><h1>Title</h1><main>{said}</main>"
+        f"<h2>Figures</h2>{table}<footer><p>Imprint</p></footer>"
+    )
+    assert "Shop" not in document.text and "Imprint" not in document.text
+    assert under(document, "Words of") == ("Title",)
+    assert under(document, "| 1 | 2 |") == ("Title", "Figures")
+
+
 def test_navigation_and_hidden_words_are_no_content_but_a_form_is():
     links = "".join(f"<li><a href='/{i}'>Chapter {i}</a></li>" for i in range(9))
     document = page(
@@ -105,6 +134,8 @@ def test_navigation_and_hidden_words_are_no_content_but_a_form_is():
         ("shift_jis", "cp932", "①髙橋さん"),
         ("euc-kr", "cp949", "똠방각하"),
         ("windows-1251", "cp1251", "Привет"),
+        ("x-sjis", "cp932", "①髙橋さん"),
+        ("utf-16", "cp1252", "Grüße aus Köln ab"),
     ],
 )
 def test_a_label_means_what_browsers_read(label, codec, words):
@@ -132,6 +163,8 @@ def test_a_rule_at_the_top_is_no_front_matter():
     assert "First words." in [document.text[b.start : b.end] for b in document.blocks]
     titled = read(markdown, "---\ntitle: 'A'\ntags:\n  - x\n# note\n---\nWords.\n")
     assert titled.title == "A" and len(titled.blocks) == 1
+    toml = read(markdown, '+++\ntitle = "B: c"\n[extra]\nk = 1\n+++\nWords.\n')
+    assert toml.title == "B: c" and len(toml.blocks) == 1
 
 
 def test_comments_in_markdown_are_not_answered_from():
@@ -181,6 +214,10 @@ def test_more_paragraphs_than_any_document_has_are_refused():
         read(plain, "a\n\n" * 300_000)
 
 
+def test_hyphens_are_those_of_the_keyboard_and_quotations_are_marked():
+    assert page("<p>an e\u2011mail says <q>no</q></p>").text == "an e-mail says \u201cno\u201d"
+
+
 def word(body, others=()):
     """A Word document with this body, as Word writes one."""
     whole = io.BytesIO()
@@ -226,6 +263,20 @@ def test_a_reference_to_nothing_loses_no_document(dangling):
     document = word(para("<w:t>Kept words.</w:t>") + broken)
     assert "Kept words." in document.text and "and" in document.text
     assert ("the link" in document.text) == ("the link" in dangling)
+
+
+def test_headers_footers_and_text_boxes_are_read_once():
+    space = "xmlns:w='http://schemas.openxmlformats.org/wordprocessingml/2006/main'"
+    box = "<w:r><w:drawing><w:txbxContent><w:p><w:r><w:t>In the box.</w:t></w:r></w:p>"
+    document = word(
+        para("<w:t>Body words.</w:t>") + f"<w:p>{box}</w:txbxContent></w:drawing></w:r></w:p>",
+        [
+            ("word/header1.xml", f"<w:hdr {space}>{para('<w:t>Form 17, version 3</w:t>')}</w:hdr>"),
+            ("word/header2.xml", f"<w:hdr {space}>{para('<w:t>Form 17, version 3</w:t>')}</w:hdr>"),
+            ("word/footer1.xml", f"<w:ftr {space}>{para('<w:t>1</w:t>')}</w:ftr>"),
+        ],
+    )
+    assert document.text == "Body words.\n\nIn the box.\n\nForm 17, version 3"
 
 
 def test_word_lists_and_tables_are_read_once(tmp_path):
@@ -295,14 +346,16 @@ def test_words_that_were_broken_are_whole_and_hyphens_of_authors_stay():
     assert text.endswith("This is information about domain-specific data.")
 
 
-def test_rows_of_a_table_stay_together():
+def test_rows_of_a_table_have_the_names_of_their_columns():
     def build(made):
         made.add_page()
         for at, row in enumerate([("Year", "Revenue"), ("2021", "36.7"), ("2022", "41.3")]):
             for column, cell in enumerate(row):
                 line(made, cell, y=50 + 6 * at, x=20 + 60 * column)
 
-    assert "2022 41.3" in " ".join(pdf_of(build).text.split())
+    document = pdf_of(build)
+    assert document.text == "- Year: 2021; Revenue: 36.7\n- Year: 2022; Revenue: 41.3"
+    assert [b.kind for b in document.blocks] == ["table"]
 
 
 def test_contents_and_references_are_no_passages():
@@ -331,3 +384,35 @@ def test_what_follows_the_end_of_a_pdf_is_no_damage():
     assert "Words." in pdf_of(build, tail=b"\0" * 100_000).text
     with pytest.raises(ParseFailure, match="cut off"):
         pdf_of(build, tail=b"\n9 0 obj\n<<")
+
+
+def test_a_table_whose_first_row_looks_different_has_names_and_its_cells_go_on():
+    def build(made):
+        made.add_page()
+        line(made, "Words of the page fill this line from its left edge to its right edge.", y=40)
+        rows = [("Folder", "Meaning"), ("bin", "programs"), ("lib", "shared"), ("", "libraries")]
+        for at, row in enumerate(rows):
+            for column, cell in enumerate(row):
+                if cell:
+                    style = "B" if at == 0 else ""
+                    line(made, cell, y=50 + 6 * at, x=20 + 60 * column, style=style)
+
+    document = pdf_of(build)
+    assert document.text.endswith(
+        "- Folder: bin; Meaning: programs\n- Folder: lib; Meaning: shared libraries"
+    )
+
+
+def test_a_heading_over_two_lines_is_one():
+    def build(made):
+        for number in range(2):
+            made.add_page()
+            made.set_font("Helvetica", size=16)
+            made.start_section(f"{number + 1} The longest of all headings of this manual")
+            line(made, f"{number + 1} The longest of all headings", y=40, size=16)
+            line(made, "of this manual", y=50, size=16)
+            line(made, f"Words of section {number}.", y=60)
+
+    document = pdf_of(build)
+    heading = "1 The longest of all headings of this manual"
+    assert under(document, "Words of section 0.") == (heading,)

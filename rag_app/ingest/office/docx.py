@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 
 from rag_app.ingest.decode import clean
@@ -28,6 +29,7 @@ def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
     notes: tuple[str, ...] = ()
     with opened(data, "docx", "word/document.xml") as archive:
         own_title = title_of(archive)
+        beside = _beside(archive)
         try:
             page = _page(data)
         except KeyError:
@@ -37,9 +39,31 @@ def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
     parts = Parts()
     if page.strip():
         collect(read_tree(clean(page)), parts, leave_out=False)
+    for said in beside:
+        if not parts.has(said):
+            parts.add("text", said)
     if not parts.blocks:
         raise ParseFailure("no_text", "the document has no text (pictures of text? run OCR)")
     return parts.document(own_title, stem, notes)
+
+
+def _beside(archive: zipfile.ZipFile) -> list[str]:
+    """What stands in headers, footers and text boxes, each once."""
+    import lxml.etree
+
+    found: dict[str, None] = {}
+    for name in sorted(archive.namelist()):
+        part = re.fullmatch(r"word/(document|header\d*|footer\d*)\.xml", name)
+        if part is None:
+            continue
+        parser = lxml.etree.XMLParser(resolve_entities=False, huge_tree=False)
+        root = lxml.etree.fromstring(archive.read(name), parser)
+        boxes = root.iter("{*}txbxContent") if part[1] == "document" else [root]
+        for paragraph in (p for box in boxes for p in box.iter("{*}p")):
+            said = " ".join("".join(t.text or "" for t in paragraph.iter("{*}t")).split())
+            if re.search(r"[^\W\d_]{2}", said):
+                found[said] = None
+    return list(found)
 
 
 def _page(data: bytes) -> str:

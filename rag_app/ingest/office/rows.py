@@ -5,16 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import re
 from collections.abc import Iterable, Sequence
 
 from rag_app.ingest.decode import clean, decode
 from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
 from rag_app.ingest.html import Parts
+from rag_app.ingest.office.tables import are_names, is_caption, named_rows
 
 _SAMPLE = 20_000
 _CAPTION = 80  # characters
-_YEAR = re.compile(r"(?:19|20)\d\d")
 
 
 def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
@@ -52,7 +51,7 @@ def add_rows(parts: Parts, rows: Iterable[Sequence[str]], level: int = 3) -> Non
     above: list[str] = []
     for filled, group in itertools.groupby(plain, any):
         table = list(group) if filled else []
-        while table and not lone and _is_caption(*table[:2]):
+        while table and not lone and is_caption(*table[:2]):
             above += filter(None, table.pop(0))
         if not table:
             continue
@@ -60,36 +59,7 @@ def add_rows(parts: Parts, rows: Iterable[Sequence[str]], level: int = 3) -> Non
             short = len(said) <= _CAPTION and said[-1] not in ".!?" and said == above[0]
             parts.add("heading" if short else "text", said, level)
         names, above = () if above else names, []
-        if len(table) > 1 and _are_names(table[0]):
+        if len(table) > 1 and are_names(table[0]):
             names = table.pop(0)
         parts.add("table", named_rows(names, table))
     parts.add("text", "\n\n".join(above))
-
-
-def named_rows(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A line a row: `- Region: North; Revenue: 12`."""
-    named = [f"{name}: " if name else "" for name in names]
-    return "\n".join(
-        "- " + "; ".join(f"{n}{c}" for n, c in itertools.zip_longest(named, row, fillvalue="") if c)
-        for row in rows
-    )
-
-
-def _is_caption(row: Sequence[str], below: Sequence[str] = ()) -> bool:
-    """Whether it is one cell, no further right than what comes below."""
-    filled = [i for i, cell in enumerate(row) if cell]
-    first = next((i for i, cell in enumerate(below) if cell), len(row))
-    return len(filled) == 1 and filled[0] <= first
-
-
-def _are_names(row: Sequence[str]) -> bool:
-    """Whether a first row names the columns: words, or years one after another."""
-    years = [int(cell) for cell in row if _YEAR.fullmatch(cell)]
-    steps = {b - a for a, b in itertools.pairwise(years)}
-    others = [cell for cell in row[1:] if not _YEAR.fullmatch(cell)]
-    return (
-        all(any(map(str.isalpha, cell)) for cell in others)
-        and (not row[0] or any(map(str.isalpha, row[0])))
-        and not row[0].endswith(":")
-        and (not years or steps in ({1}, {-1}) or not row[0])
-    )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rag_app.ingest.decode import clean
+from rag_app.ingest.office.tables import are_names, named_rows
 
 _EDGE = 0.09  # of the page's height, at top and bottom, where running heads stand
 _OFTEN = 3  # pages on which a line has to come back to be one
@@ -31,6 +32,33 @@ class Line:
     end: float = 0.0  # where its last letter stands: a broken word goes on a line below
     gap: float = 0.0  # to the line before, in lines' own sizes; 0 at the top of a page
     level: int = 0
+
+
+def cells(line: Line) -> int:
+    """How many cells of a row it has; running text has one."""
+    return line.text.count("  ") + 1
+
+
+def table(lines: Sequence[Line]) -> str:
+    """Lines as rows with the names of their columns; "" where they are no table with names.
+
+    A first row has the names if it looks different, or is followed by numbers.
+    """
+    rows: list[list[str]] = []
+    for line in lines:
+        row = line.text.split("  ")
+        if rows and len(row) == 1 and line.left > lines[0].left + line.size:
+            rows[-1][-1] += f" {row[0]}"  # its last cell goes on
+        elif not rows or len(row) == len(rows[0]):
+            rows.append(row)
+        else:
+            return ""
+    if len(rows) < 3 or len(rows[0]) < 2 or not are_names(rows[0]):
+        return ""
+    gaps = [line.gap for line in lines[2:]]
+    numbers = any(all(any(map(str.isdigit, c)) for c in column[1:]) for column in zip(*rows, strict=True))
+    apart = lines[0].bold != lines[1].bold or lines[1].gap > 1.2 * max(gaps)
+    return named_rows(rows[0], rows[1:]) if numbers or apart else ""
 
 
 def content(pages: Sequence[list[Line]]) -> list[list[Line]]:

@@ -7,6 +7,7 @@ gap ends a paragraph. Reference lists are left out: they match many questions an
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections import Counter
@@ -16,7 +17,7 @@ from typing import Any
 from rag_app.ingest.decode import clean
 from rag_app.ingest.document import MAX_HEADING, Block, Limits, ParsedDocument, ParseFailure
 from rag_app.ingest.formats import NO_OCR, has_ocr
-from rag_app.ingest.paged.lines import Line, content
+from rag_app.ingest.paged.lines import Line, cells, content, table
 from rag_app.ingest.paged.ocr import words_of
 
 _LIGATURES = str.maketrans(
@@ -26,6 +27,7 @@ _LIGATURES = str.maketrans(
 _LARGER = 1.12  # than the body's letters, and a line may be a heading
 _GAP = 1.45  # of the usual distance between two lines, from which on a paragraph ends
 _LEVELS = 4
+_COLUMN = 3  # letters' widths that columns of a table are apart
 _REFERENCES = re.compile(
     r"(?:\d{1,2}\.?\s)?(?:references|bibliography|works cited|literature cited|literatur"
     r"(?:verzeichnis)?)\.?",
@@ -152,7 +154,7 @@ def _lines(page: Any, number: int) -> Iterator[Line]:
         name = ctypes.create_string_buffer(128)
         raw.FPDFText_GetFontInfo(found.raw, first, name, 128, ctypes.c_int())
         line = Line(
-            text=words.translate(_LIGATURES),
+            text=_spaced(found, words, first).translate(_LIGATURES),
             page=number + 1,
             height=bottom / height,
             size=round(size, 1),
@@ -174,6 +176,22 @@ def _lines(page: Any, number: int) -> Iterator[Line]:
     if before is not None:
         yield before
     found.close()
+
+
+def _spaced(found: Any, words: str, first: int) -> str:
+    """The line with two blanks where its columns are apart."""
+    spans = [m.span() for m in re.finditer(r"\S+", words)]
+    if len(spans) < 2:
+        return words
+    edges = [
+        (found.get_charbox(first + a)[0], found.get_charbox(first + b - 1)[2]) for a, b in spans
+    ]
+    letter = sum(right - left for left, right in edges) / sum(b - a for a, b in spans)
+    said = words[slice(*spans[0])]
+    for (_, right), (left, _), span in zip(edges, edges[1:], spans[1:], strict=False):
+        apart = left - right > _COLUMN * letter
+        said += ("  " if apart else " ") + words[slice(*span)]
+    return said
 
 
 def _body_size(pages: Sequence[Sequence[Line]]) -> float:
@@ -218,17 +236,12 @@ def _find_headings(
     for number, depth, title in outline:
         page = pages[number] if number < len(pages) else []
         wanted = _letters(title)
-        for line in page:
-            if (
-                line.level == 0
-                and wanted
-                and _letters(line.text).lstrip("0123456789")
-                in (
-                    wanted,
-                    wanted.lstrip("0123456789"),
-                )
-            ):
-                line.level = depth
+        names = (wanted, wanted.lstrip("0123456789")) if wanted else ()
+        for at, many in itertools.product(range(len(page)), (1, 2, 3)):
+            said = " ".join(x.text for x in page[at : at + many])
+            if page[at].level == 0 and _letters(said).lstrip("0123456789") in names:
+                page[at].text, page[at].level = said, depth
+                del page[at + 1 : at + many]
                 named += 1
                 break
     if named >= 2:
@@ -250,7 +263,9 @@ def _letters(text: str) -> str:
 def _looks_like_heading(line: Line, body: float) -> bool:
     if len(line.text) > 120 or not re.search(r"[^\W\d_]{3}", line.text):
         return False
-    if line.text[-1] in ".,;:-" or "  " in line.text or line.text[0].islower():
+    numbered = _NUMBERED.match(line.text)
+    words = line.text[numbered.end() :] if numbered else line.text
+    if line.text[-1] in ".,;:-" or "  " in words or line.text[0].islower():
         return False
     apart = line.gap == 0.0 or line.gap > _GAP
     if line.size >= _LARGER * body:
@@ -269,7 +284,8 @@ def _assemble(pages: Sequence[Sequence[Line]], title: str, notes: Sequence[str])
     for page in pages:
         for group in _paragraphs(page, usual):
             level = group[0].level
-            said = ("\n" if level == 0 else " ").join(line.text for line in group).strip()
+            rows = table(group)
+            said = rows or ("\n" if level == 0 else " ").join(x.text for x in group).strip()
             if not said:
                 continue
             if level:
@@ -284,7 +300,7 @@ def _assemble(pages: Sequence[Sequence[Line]], title: str, notes: Sequence[str])
             if not references:
                 blocks.append(
                     Block(
-                        kind="heading" if level else "text",
+                        kind="heading" if level else "table" if rows else "text",
                         start=length,
                         end=length + len(said),
                         heading=tuple(name for _, name in path),
@@ -312,7 +328,7 @@ def _paragraphs(page: Sequence[Line], usual: float) -> Iterator[list[Line]]:
         before = group[-1] if group else None
         if before is not None and (
             line.level != before.level
-            or line.gap > _GAP * usual
+            or (line.gap > _GAP * usual and not cells(line) == cells(before) > 1)
             or (line.level == 0 and abs(line.size - before.size) > 0.2 * before.size)
         ):
             yield group
