@@ -56,7 +56,8 @@ def table(lines: Sequence[Line]) -> str:
     if len(rows) < 3 or len(rows[0]) < 2 or not are_names(rows[0]):
         return ""
     gaps = [line.gap for line in lines[2:]]
-    numbers = any(all(any(map(str.isdigit, c)) for c in column[1:]) for column in zip(*rows, strict=True))
+    columns = zip(*rows[1:], strict=True)
+    numbers = any(all(any(map(str.isdigit, cell)) for cell in column) for column in columns)
     apart = lines[0].bold != lines[1].bold or lines[1].gap > 1.2 * max(gaps)
     return named_rows(rows[0], rows[1:]) if numbers or apart else ""
 
