@@ -115,6 +115,15 @@ class AnswerResult:
             "trace": self.trace(),
         }
 
+    def told(self) -> dict[str, Any]:
+        """All that a terminal shows: `to_dict`, every candidate, and what happened in words."""
+        return {
+            **self.to_dict(),
+            "candidates": [passage_row(p) for p in self.outcome.passages],
+            "lines": self.lines(),
+            "exit_code": self.exit_code,
+        }
+
     def lines(self) -> list[str]:
         """What happened, in words, a line a fact."""
         out = self.outcome
@@ -219,14 +228,13 @@ def _rank_line(passage: Passage) -> str:
     place = f"stays {after}" if before == after else f"{before} -> {after}"
     score = passage.relevance_score
     probability = "" if score is None else f", relevance {score:.3f}"
-    return f"  {place}: {where(passage)}{probability}"
+    return f"  {place}: {where(passage_row(passage))}{probability}"
 
 
-def where(passage: Passage) -> str:
-    """Title and heading of a passage, for people."""
-    metadata = passage.candidate.metadata
-    title = str(metadata.get("title") or metadata.get("source") or passage.candidate.id)
-    return placed(title, str(metadata.get("heading") or ""))
+def where(row: Mapping[str, Any]) -> str:
+    """Title and heading of a passage (of `passage_row`), for people."""
+    title = str(row["title"] or row["source"] or row["id"])
+    return placed(title, str(row["heading"] or ""))
 
 
 def placed(title: str, heading: str) -> str:

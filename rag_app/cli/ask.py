@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rag_app.cli.options import ForceOption, GeneratorOption, JsonOption, TopNOption, Where
-from rag_app.cli.render import busy, print_json, print_result
+from rag_app.cli.render import busy, print_json, print_result, without_words
 from rankgate.cli import grouped
 
 EXIT_REFUSED = 3
@@ -36,22 +36,19 @@ def ask(
 ) -> None:
     """Answer a question from the ingested documents, with sources."""
     settings = where.settings(generator=generator, top_n=top_n)
-    with busy("Opening the index"):
-        from rag_app.ask.pipeline import Pipeline
-        from rankgate.decide.gate import Action
+    from rag_app.served import answering
 
-    with Pipeline.open(settings) as pipeline:
-        with busy("Searching"):
-            result = pipeline.answer(question, force=None if force is None else Action(force))
+    with answering(settings) as answer, busy("Searching"):
+        told = answer(question, force=force, top_n=top_n, generator=generator)
     if as_json:
-        print_json(result.to_dict())
-        if result.error:
-            typer.echo(f"Error: {result.error}", err=True)
+        print_json(without_words(told))
+        if told["error"]:
+            typer.echo(f"Error: {told['error']}", err=True)
     else:
-        print_result(result, trace=trace)
-    if result.exit_code:
-        raise typer.Exit(result.exit_code)
-    if exit_code and result.refused:
+        print_result(told, trace=trace)
+    if told["exit_code"]:
+        raise typer.Exit(told["exit_code"])
+    if exit_code and told["status"] == "refused":
         raise typer.Exit(EXIT_REFUSED)
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
 from rag_app.cli.options import GeneratorOption, JsonOption, TopNOption, Where
-from rag_app.cli.render import busy, print_evidence
+from rag_app.cli.render import Told, busy, print_evidence, without_words
 from rankgate.cli import grouped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from rag_app.ask.pipeline import Pipeline
-    from rag_app.ask.result import AnswerResult
+    from rag_app.ask.condense import Exchange
 
 _EPILOG = (
     "A question is understood after those before it, as on the page; /new begins another "
@@ -37,12 +37,13 @@ def chat(
     """Ask question after question in one conversation; from a pipe, too, one question a line."""
     settings = where.settings(generator=generator, top_n=top_n)
     with busy("Opening the index"):
-        from rag_app.ask.pipeline import Pipeline
-    asked: list[AnswerResult] = []
+        from rag_app.served import answering
+    asked: list[Told] = []
     failed = 0
-    with Pipeline.open(settings) as pipeline:
+    options = {"top_n": top_n, "generator": generator}
+    with answering(settings) as answer:
         if sys.stdin.isatty() and not as_json:
-            typer.echo(f"{pipeline.store.count()} passages. Ask, or /new, /history, /quit.")
+            typer.echo("Ask, or /new, /history, /quit.")
         for line in _lines(prompt=not as_json):
             if line == "/quit":
                 break
@@ -51,12 +52,13 @@ def chat(
                 typer.echo("A new conversation.", err=as_json)
             elif line == "/history":
                 for number, past in enumerate(asked, start=1):
-                    typer.echo(f"{number}. {past.question} ({past.status})", err=as_json)
+                    typer.echo(f"{number}. {past['question']} ({past['status']})", err=as_json)
             elif line.startswith("/"):
                 typer.echo(f"Unknown command {line}; there are /new, /history and /quit.", err=True)
             elif line:
-                asked.append(_answered(pipeline, line, asked, as_json=as_json, trace=trace))
-                failed = asked[-1].exit_code
+                ask = partial(answer, line, history=_history(asked), **options)
+                asked.append(_answered(ask, as_json=as_json, trace=trace))
+                failed = asked[-1]["exit_code"]
     if failed:
         raise typer.Exit(failed)
 
@@ -75,37 +77,25 @@ def _lines(*, prompt: bool) -> Iterator[str]:
         yield line.strip()
 
 
-def _answered(
-    pipeline: Pipeline,
-    question: str,
-    before: Sequence[AnswerResult],
-    *,
-    as_json: bool,
-    trace: bool,
-) -> AnswerResult:
-    """Answer one question after those before it, the text as it is written."""
+def _history(asked: Sequence[Told]) -> list[Exchange]:
     from rag_app.ask.condense import Exchange
-    from rag_app.ask.result import AnswerResult
 
-    history = [
-        Exchange(question=b.question, answer="" if b.answer is None else b.answer.text)
-        for b in before
-    ]
+    return [Exchange(question=b["question"], answer=b["answer"] or "") for b in asked]
+
+
+def _answered(ask: Callable[..., Told], *, as_json: bool, trace: bool) -> Told:
+    """Answer one question, the text as it is written."""
     if as_json:
-        result = pipeline.answer(question, history=history)
-        typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False))
-        if result.error:
-            typer.echo(f"Error: {result.error}", err=True)
-        return result
-    for event in pipeline.stream(question, history=history, pieces=True):
-        if isinstance(event, AnswerResult):
-            result = event
-        else:
-            typer.echo(event, nl=False)
+        told = ask()
+        typer.echo(json.dumps(without_words(told), ensure_ascii=False, allow_nan=False))
+        if told["error"]:
+            typer.echo(f"Error: {told['error']}", err=True)
+        return told
+    told = ask(write=lambda piece: typer.echo(piece, nl=False))
     typer.echo("")
-    print_evidence(result, trace=True if trace else None)
+    print_evidence(told, trace=True if trace else None)
     typer.echo("")
-    return result
+    return told
 
 
 def register(app: typer.Typer) -> None:

@@ -7,18 +7,15 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from rag_app.cli.options import Folder, JsonOption
-from rag_app.cli.render import busy, print_evidence, print_json
+from rag_app.cli.render import Told, busy, print_evidence, print_json, without_words
 from rag_app.index.private import private_files
 from rankgate.cli import grouped
 from rankgate.errors import InputError
-
-if TYPE_CHECKING:
-    from rag_app.ask.result import AnswerResult
 
 _EPILOG = "Exit codes: 0 ok; 2 there is no docs folder here, or a setting is wrong."
 
@@ -77,11 +74,11 @@ def demo(
             f"{report.documents} documents, {report.chunks} chunks in {settings.data_dir} "
             f"({report.embedded} of them embedded just now)."
         )
-    results = []
+    results: list[dict[str, Any]] = []
     with Pipeline.open(settings) as pipeline:
         for number, asked in enumerate(QUESTIONS, start=1):
             with busy("Searching"):
-                results.append(pipeline.answer(asked.question))
+                results.append(pipeline.answer(asked.question).told())
             if not as_json:
                 _print_block(number, asked, results[-1])
     if as_json:
@@ -89,8 +86,8 @@ def demo(
             {
                 "ingest": report.to_dict(),
                 "questions": [
-                    {"shows": asked.shows, **result.to_dict()}
-                    for asked, result in zip(QUESTIONS, results, strict=True)
+                    {"shows": asked.shows, **without_words(told)}
+                    for asked, told in zip(QUESTIONS, results, strict=True)
                 ],
             }
         )
@@ -112,7 +109,7 @@ def _program() -> str:
     return os.path.relpath(started)
 
 
-def _print_block(number: int, asked: DemoQuestion, result: AnswerResult) -> None:
+def _print_block(number: int, asked: DemoQuestion, told: Told) -> None:
     from rich.console import Console
     from rich.rule import Rule
     from rich.text import Text
@@ -121,9 +118,9 @@ def _print_block(number: int, asked: DemoQuestion, result: AnswerResult) -> None
     Console().print(Rule(Text(f"{number}. {asked.shows}", style="bold"), align="left"))
     typer.secho(f"> {asked.question}", fg=typer.colors.CYAN)
     typer.echo("")
-    if result.answer is not None:
-        typer.echo(result.answer.text)
-    print_evidence(result, trace=True)
+    if told["answer"] is not None:
+        typer.echo(told["answer"])
+    print_evidence(told, trace=True)
 
 
 def register(app: typer.Typer) -> None:

@@ -33,7 +33,7 @@ def doctor(
     """Check versions, models, settings, policy and index; without --repair changes nothing."""
     settings = where.settings()
     with busy("Looking"):
-        from rag_app.cli.checks import diagnose, mend
+        from rag_app.checks import diagnose, mend
 
         checks = [*(mend(settings) if repair else ()), *diagnose(settings)]
     healthy = all(c.verdict != "problem" for c in checks)

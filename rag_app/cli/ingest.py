@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +14,11 @@ from rag_app.cli.options import JsonOption, Where
 from rag_app.cli.render import print_json
 from rag_app.index.private import private_files
 from rankgate.cli import grouped
+from rankgate.errors import RankgateError
 
 if TYPE_CHECKING:
     from rag_app.ingest.report import IngestReport, Progress
+    from rag_app.settings import Settings
 
 EXIT_PARTLY = 4
 _EPILOG = (
@@ -24,6 +27,8 @@ _EPILOG = (
 )
 _SHOWN = 50
 _PASSED = 10
+_LOOK_S = 2.0
+Files = frozenset[tuple[Path, int, int]]
 
 
 def ingest(
@@ -35,6 +40,10 @@ def ingest(
             "--rebuild", help="Empty the collection first; it then holds these PATHS alone."
         ),
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Go on looking, and read what changes, until Ctrl+C."),
+    ] = False,
     *,
     where: Where,
 ) -> None:
@@ -44,16 +53,60 @@ def ingest(
     whose file is gone from a given folder are removed. An interrupted run is finished by the next.
     """
     settings = where.settings()
-    with private_files(), _progress_bar() as tell:
-        from rag_app.ingest.ingestion import ingest as run
 
-        report = run(paths, settings, progress=tell, rebuild=rebuild)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        _print_report(report)
+    def run(*, rebuild: bool = False) -> IngestReport:
+        with private_files(), _progress_bar() as tell:
+            from rag_app.served import ingest
+
+            report = ingest(paths, settings, progress=tell, rebuild=rebuild)
+        if as_json:
+            print_json(report.to_dict())
+        else:
+            _print_report(report)
+        return report
+
+    before = _files(paths, settings) if watch else frozenset()
+    report = run(rebuild=rebuild)
+    if watch:
+        typer.echo("Looking for changes; stop with Ctrl+C.", err=True)
+        _watch(before, lambda: _files(paths, settings), run)
     if report.failed:
         raise typer.Exit(EXIT_PARTLY)
+
+
+def _watch(done: Files, look: Callable[[], Files], run: Callable[[], object]) -> None:
+    """Run whenever what is seen has changed and then stays as it is, which a copy does not.
+
+    Looking every few seconds also sees changes on network drives, where nothing is told.
+
+    Args:
+        done: what was seen before the last run.
+    """
+    before, said = done, ""
+    while True:
+        time.sleep(_LOOK_S)
+        now = look()
+        if now == before != done:
+            try:
+                run()
+                done, said = now, ""
+            except RankgateError as exc:  # such as a folder that is in use: tried again
+                if str(exc) != said:
+                    typer.echo(f"Error: {exc}", err=True)
+                said = str(exc)
+        before = now
+
+
+def _files(paths: Sequence[Path], settings: Settings) -> Files:
+    """Every file with its size and time of change."""
+    from rag_app.ingest.walk import walk
+
+    seen = set()
+    for file in walk(paths, exclude=[settings.data_dir]).files:
+        with suppress(OSError):  # gone since it was listed
+            stat = file.path.stat()
+            seen.add((file.path, stat.st_size, stat.st_mtime_ns))
+    return frozenset(seen)
 
 
 @contextmanager

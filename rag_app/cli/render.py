@@ -1,26 +1,32 @@
-"""How answers, sources and traces look on a terminal."""
+"""How answers, sources and traces look on a terminal.
+
+An answer is shown from plain data (`AnswerResult.told`), wherever it was made: here, or by the
+server that has the data folder open.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-if TYPE_CHECKING:
-    from rag_app.ask.result import AnswerResult
-    from rag_app.generate.answer import Source
-    from rankgate.types import Passage
-
 _QUOTE_WIDTH = 300
+
+Told = Mapping[str, Any]
 
 
 def print_json(data: Any) -> None:
     """One JSON document on stdout."""
     typer.echo(json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def without_words(told: Told) -> dict[str, Any]:
+    """What `--json` prints of an answer: not what is there for terminals alone."""
+    return {k: v for k, v in told.items() if k not in ("candidates", "lines", "exit_code")}
 
 
 @contextmanager
@@ -35,79 +41,79 @@ def busy(what: str) -> Iterator[None]:
         yield
 
 
-def print_result(result: AnswerResult, *, trace: bool | None = None) -> None:
+def print_result(told: Told, *, trace: bool | None = None) -> None:
     """Answer, sources, trace on stdout; the generator's failure on stderr.
 
     Args:
         trace: True: in full; None: its first line; False: not at all.
     """
-    if result.answer is not None:
+    if told["answer"] is not None:
         # Never wrapped by us: whoever searches the output for the refusal must find it.
-        typer.echo(result.answer.text)
-    if result.weak:
+        typer.echo(told["answer"])
+    if told["weak"]:
         typer.echo("\nWeak evidence: read the sources before you rely on this.")
-    print_evidence(result, trace=trace)
+    print_evidence(told, trace=trace)
 
 
-def print_evidence(result: AnswerResult, *, trace: bool | None = None) -> None:
+def print_evidence(told: Told, *, trace: bool | None = None) -> None:
     """What belongs below the answer's text."""
-    for sentence in result.unsupported:
+    for sentence in told["unsupported"]:
         typer.echo(f"\nNot found in the sources: {sentence['text']}")
-    if result.status == "refused" and result.nearest_topics:
+    if told["nearest_topics"]:
         typer.echo("")
         typer.echo("The closest topics are:")
-        for topic in result.nearest_topics:
+        for topic in told["nearest_topics"]:
             typer.echo(f"  - {topic}")
-    if result.answer is not None and result.answer.sources:
+    if told["sources"]:
         typer.echo("")
         typer.secho("Sources", bold=True)
-        for source in result.answer.sources:
+        for source in told["sources"]:
             _print_source(source)
-    elif result.status != "refused":
-        _print_passages(result.passages, cited=result.answer is not None)
+    elif told["status"] != "refused":
+        _print_passages(told)
     if trace is not False:
         typer.echo("")
-        print_trace(result, full=bool(trace))
-    if result.error:
-        typer.echo(f"Error: {result.error}", err=True)
+        print_trace(told, full=bool(trace))
+    if told["error"]:
+        typer.echo(f"Error: {told['error']}", err=True)
 
 
-def _print_passages(passages: tuple[Passage, ...], *, cited: bool) -> None:
+def _print_passages(told: Told) -> None:
     """The passages that were read, where no citation tells which of them matter."""
     from rag_app.ask.result import where
 
     typer.echo("")
+    cited = told["answer"] is not None
     head = "Passages read (the answer cites none)" if cited else "Passages found"
     typer.secho(head, bold=True)
-    for passage in passages:
-        typer.echo(f"  {passage.rank}. {where(passage)}")
+    for row in told["passages"]:
+        typer.echo(f"  {row['after']}. {where(row)}")
 
 
-def print_trace(result: AnswerResult, *, full: bool) -> None:
+def print_trace(told: Told, *, full: bool) -> None:
     """What happened, in words; its first line alone unless `full`."""
-    lines = result.lines()
-    for line in lines if full else lines[:1]:
+    for line in told["lines"] if full else told["lines"][:1]:
         typer.secho(line, dim=True)
 
 
-def _print_source(source: Source) -> None:
-    typer.echo(f"  [{source.number}] {place(source)}")
-    for quote in source.quotes:
-        text = " ".join(quote.text.split())
+def _print_source(source: Told) -> None:
+    typer.echo(f"  [{source['number']}] {place(source)}")
+    for quote in source["quotes"]:
+        text = " ".join(quote["text"].split())
         short = text if len(text) <= _QUOTE_WIDTH else text[: _QUOTE_WIDTH - 3] + "..."
         typer.secho(f'      "{short}"', dim=True)
 
 
-def place(source: Source) -> str:
+def place(source: Told) -> str:
     """Where a source stands, in one line."""
     from rag_app.ask.result import placed
 
-    found = placed(source.title, source.heading)
+    found = placed(source["title"], source["heading"])
     details = []
-    if source.source and source.source != source.title:
-        details.append(source.source)
-    if source.page is not None:
-        details.append(f"page {source.page}")
-    if source.relevance_score is not None:
-        details.append(f"relevance {source.relevance_score:.2f}")
+    if source["source"] and source["source"] != source["title"]:
+        details.append(source["source"])
+    if source["page"] is not None:
+        details.append(f"page {source['page']}")
+    if source["relevance_score"] is not None:
+        details.append(f"relevance {source['relevance_score']:.2f}")
     return f"{found} ({', '.join(details)})" if details else found

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from rag_app.cli.options import ForceOption, JsonOption, TopNOption, Where
-from rag_app.cli.render import busy, print_json, print_trace
+from rag_app.cli.render import Told, busy, print_json, print_trace
 from rankgate.cli import grouped
-
-if TYPE_CHECKING:
-    from rag_app.ask.result import AnswerResult
-    from rankgate.types import Passage
 
 _EPILOG = "Exit codes: 0 ok, also where everything was refused; 2 wrong usage, setting or file."
 _REASONS = {
@@ -33,23 +29,19 @@ def search(
 ) -> None:
     """Show the candidates of a question before and after reranking."""
     settings = where.settings(top_n=top_n)
-    with busy("Opening the index"):
-        from rag_app.ask.pipeline import Pipeline
-        from rag_app.ask.result import passage_row
-        from rankgate.decide.gate import Action
+    from rag_app.served import answering
 
-    with Pipeline.open(settings) as pipeline:
-        with busy("Searching"):
-            found = pipeline.search(question, force=None if force is None else Action(force))
+    with answering(settings) as answer, busy("Searching"):
+        found = answer(question, force=force, top_n=top_n, search=True)
     if as_json:
-        rows = [passage_row(p) for p in found.outcome.passages]
-        print_json({"question": question, "passages": rows, "trace": found.trace()})
+        rows = found["candidates"]
+        print_json({"question": question, "passages": rows, "trace": found["trace"]})
         return
     _print_table(found, limit)
     print_trace(found, full=True)
 
 
-def _print_table(found: AnswerResult, limit: int) -> None:
+def _print_table(found: Told, limit: int) -> None:
     """The passages in final order; a line below says how many were left out."""
     from rich.console import Console
     from rich.table import Table
@@ -62,18 +54,15 @@ def _print_table(found: AnswerResult, limit: int) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("kept", no_wrap=True)
     table.add_column("passage", overflow="ellipsis", no_wrap=True)
-    passages = found.outcome.passages
+    passages = found["candidates"]
     for p in passages[:limit]:
         table.add_row(
-            str(p.rank),
-            str(p.candidate.rank),
-            *(
-                _number(v)
-                for v in (p.relevance_score, p.raw_score, p.candidate.dense, p.candidate.bm25)
-            ),
-            _fate(p),
+            str(p["after"]),
+            str(p["before"]),
+            *(_number(p[name]) for name in ("relevance_score", "raw_score", "dense", "bm25")),
+            "yes" if p["kept"] else f"no: {_REASONS[p['dropped']]}",
             Text(where(p)),
-            style=None if p.dropped is None else "dim",
+            style=None if p["kept"] else "dim",
         )
     # A pipe has no width of its own; there nothing is cut.
     console = Console(highlight=False)
@@ -85,10 +74,6 @@ def _print_table(found: AnswerResult, limit: int) -> None:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _fate(passage: Passage) -> str:
-    return "yes" if passage.dropped is None else f"no: {_REASONS[passage.dropped.value]}"
 
 
 def register(app: typer.Typer) -> None:

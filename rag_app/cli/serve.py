@@ -75,6 +75,13 @@ def serve(
         run_server(settings, collections, bound)
 
 
+def own_address(bound: socket.socket) -> str:
+    """Where this machine reaches a listening socket, also one that listens everywhere."""
+    host, port = bound.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def run_server(settings: Settings, collections: Collections, bound: socket.socket) -> None:
     """Serve until a signal comes; then finish what has been begun, and raise SystemExit(0).
 
@@ -83,11 +90,14 @@ def run_server(settings: Settings, collections: Collections, bound: socket.socke
     """
     import uvicorn
 
+    from rag_app.served import announced
+
     # uvicorn sends itself the signal again when it is through; the folder is to be closed then.
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     server = uvicorn.Server(server_config(settings, collections))
-    server.run(sockets=[bound])
+    with announced(settings.data_dir, own_address(bound)):
+        server.run(sockets=[bound])
 
 
 def server_config(settings: Settings, collections: Collections) -> uvicorn.Config:

@@ -16,7 +16,7 @@ from rag_app.index.manifest_copy import COPY, MANIFEST, copy_database
 from rankgate.errors import InputError
 
 # Made again by whoever opens the copy, or only of this machine.
-_LEFT_OUT = frozenset({"chroma", "bm25", "lock", "lock.pid", COPY})
+_LEFT_OUT = frozenset({"chroma", "bm25", "lock", "lock.pid", "server.json", COPY})
 _VECTORS = "tokens"
 
 

@@ -85,10 +85,12 @@ def ingest_into(
     paths: Sequence[str | Path],
     *,
     progress: Callable[[Progress], None] | None = None,
+    exclude: Sequence[Path] = (),
 ) -> IngestReport:
     """As `ingest`, into a collection that is open already and stays open.
 
-    Files inside the data folder are read when they are named (uploads lie there).
+    Args:
+        exclude: folders of which nothing is read; not the data folder, as uploads lie there.
 
     Raises:
         NothingToIngestError: the paths lead to nothing that could be read or removed.
@@ -96,7 +98,7 @@ def ingest_into(
     """
     started = time.perf_counter()
     store.check_chunking()
-    report = _Ingestion(store, walk(paths), progress).run(started)
+    report = _Ingestion(store, walk(paths, exclude=exclude), progress).run(started)
     store.keep_copy(after_s=_COPY_S)
     return report
 

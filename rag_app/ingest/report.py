@@ -64,6 +64,17 @@ class IngestReport:
     embedded: int = 0
     seconds: float = 0.0
 
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> IngestReport:
+        """Of what `to_dict` gave."""
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
+        }
+        values["failed"] = tuple(FailedFile(**row) for row in data["failed"])
+        for name in ("skipped", "notes"):
+            values[name] = {key: tuple(said) for key, said in data[name].items()}
+        return cls(**values)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
         data = asdict(self)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import os
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.requests import HTTPConnection
 
 from rag_app.errors import StoreError
-from rag_app.index.private import private_folder
+from rag_app.served import is_owner, write_private
 from rag_app.server.errors import ApiError
 from rag_app.server.keys import KeyStore, Principal, Role
 
@@ -33,6 +33,10 @@ LOCAL = Principal(
 )
 
 
+OWNER = replace(LOCAL, id="owner", name="owner")
+"""A command in a terminal of whoever the data folder belongs to; see `rag_app.served`."""
+
+
 class Access:
     """Recognises callers.
 
@@ -43,6 +47,7 @@ class Access:
     """
 
     def __init__(self, folder: Path, *, may_be_open: bool = True) -> None:
+        self.folder = folder
         self.keys = KeyStore(folder)
         # At once, not with the first request that brings a key.
         self._may_be_open = may_be_open and not self.keys.expected
@@ -61,6 +66,8 @@ class Access:
 
     def recognise(self, request: HTTPConnection) -> Principal | None:
         """The caller; None where they have to say who they are."""
+        if is_owner(self.folder, _bearer(request)):
+            return OWNER
         if self.open:
             return LOCAL if _from_here(request) else None
         with contextlib.suppress(StoreError):  # unusable keys are nobody's
@@ -68,9 +75,9 @@ class Access:
         return None
 
     def _holder(self, request: HTTPConnection) -> Principal | None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return self.keys.authenticate(token.strip())
+        token = _bearer(request)
+        if token:
+            return self.keys.authenticate(token)
         cookie = request.cookies.get(COOKIE)
         if cookie is None:
             return None
@@ -112,6 +119,11 @@ class Access:
             self.keys.sign_out(cookie, until=datetime.now(UTC) + timedelta(seconds=_SESSION_S))
 
 
+def _bearer(request: HTTPConnection) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 def is_local(host: str) -> bool:
     """Whether an address is reached from this machine alone."""
     if host == "localhost":
@@ -139,12 +151,8 @@ def _secret(file: Path) -> str:
     if len(found) >= _SECRET_LENGTH:
         return found
     # Whole or not at all: cookies signed with an empty secret could be made by anybody.
-    private_folder(file.parent)
-    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     made = secrets.token_urlsafe(32)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(made)
-    part.replace(file)
+    write_private(file, made)
     return made
 
 
@@ -194,6 +202,14 @@ def need_evaluator(principal: Principal) -> Principal:
     return principal
 
 
+def _owner(principal: Annotated[Principal, Depends(_signed_in)]) -> Principal:
+    if principal.id != OWNER.id:
+        raise ApiError(
+            403, "owner_only", "this is for the commands of whoever the data folder belongs to"
+        )
+    return principal
+
+
 def _evaluator(principal: Annotated[Principal, Depends(_signed_in)]) -> Principal:
     return need_evaluator(principal)
 
@@ -203,3 +219,6 @@ SignedIn = Annotated[Principal, Depends(_signed_in)]
 
 Evaluator = Annotated[Principal, Depends(_evaluator)]
 """Dependency: a caller who may see scores and traces."""
+
+Owner = Annotated[Principal, Depends(_owner)]
+"""Dependency: a command of the data folder's owner, on this machine."""

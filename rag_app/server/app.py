@@ -35,6 +35,7 @@ from rag_app.server.routes import (
     feedback,
     health,
     judge,
+    local,
     rerank,
     search,
 )
@@ -135,6 +136,7 @@ def create_app(
         conversation_routes,
         feedback,
         rerank,
+        local,
     ):
         app.include_router(routes.router)
     add_pages(app)

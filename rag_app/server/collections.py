@@ -216,10 +216,13 @@ class Collections:
         used = [*self._scorers.values()] if self._scorer is None else [self._scorer]
         return any(bool(getattr(scorer, "is_open", False)) for scorer in used)
 
-    def write(self, name: str, work: Callable[[Store], T]) -> Future[T]:
+    def write(self, name: str, work: Callable[[Store], T], *, rebuild: bool = False) -> Future[T]:
         """Let `work` write to a collection, after whatever writes before it.
 
         The collection is made where there is none. Questions go on meanwhile.
+
+        Args:
+            rebuild: empty it first, whatever it was filled with.
 
         Raises:
             InputError: not a name for a collection.
@@ -229,11 +232,15 @@ class Collections:
         with self._lock:
             if self._closed:
                 raise StoreError("the server is closing and takes no more documents")
-            return self._writer.submit(self._written, name, work)
+            return self._writer.submit(self._written, name, work, rebuild)
 
-    def _written(self, name: str, work: Callable[[Store], T]) -> T:
-        store = self.store(name, create=True)
-        opened = self._opened[name]  # there since the line before, and never taken out
+    def _written(self, name: str, work: Callable[[Store], T], rebuild: bool) -> T:
+        opened = self._entry(name)
+        with opened.lock:
+            if rebuild and opened.store is not None:
+                opened.store.close()
+                opened.store = opened.pipeline = None
+            store = self._store(name, opened, rebuild=rebuild)
         try:
             return work(store)
         finally:
@@ -251,11 +258,12 @@ class Collections:
                 raise StoreError("the server is closing")
             return self._opened.setdefault(name, _Opened())
 
-    def _store(self, name: str, opened: _Opened) -> Store:
+    def _store(self, name: str, opened: _Opened, *, rebuild: bool = False) -> Store:
         if opened.store is None:
             opened.store = Store.open(
                 self.settings.model_copy(update={"collection": name}),
                 embedder=self._embedder,
                 folder=self._folder,
+                rebuild=rebuild,
             )
         return opened.store

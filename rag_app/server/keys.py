@@ -24,6 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from rag_app.errors import StoreError
 from rag_app.index.private import private_folder
 from rag_app.names import UnknownCollectionError
+from rag_app.served import write_private
 from rag_app.sessions import session_on, unusable
 from rankgate.errors import InputError
 
@@ -210,7 +211,7 @@ class KeyStore:
             "machine in without one.\n"
         )
         try:
-            self.marker.write_text(said, "utf-8")
+            write_private(self.marker, said)
         except OSError as exc:
             raise unusable(self.marker, "the mark that there are keys", exc) from exc
 

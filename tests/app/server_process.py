@@ -1,7 +1,8 @@
 """A server as `rankgate serve` runs it, with fakes; for tests that send it signals.
 
-Usage: server_process.py FOLDER: prints its port, writes the last piece of an answer once it is
-told a line, and says at the end that it closed its folder.
+Usage: server_process.py FOLDER [quoting]: prints its port, writes the last piece of an answer once
+it is told a line (`quoting`: answers at once, from the documents), and says at the end that it
+closed its folder.
 """
 
 import sys
@@ -26,10 +27,10 @@ class Waiting:
         yield Answer(text="begun and finished", mode=self.mode, read=1)
 
 
-def main(folder):
+def main(folder, generator):
     import socket
 
-    settings, opened = rig.make(folder, files, generator=Waiting(), request_timeout_s=30)
+    settings, opened = rig.make(folder, files, generator=generator, request_timeout_s=30)
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         bound.listen()
@@ -41,6 +42,6 @@ def main(folder):
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]))
+        main(Path(sys.argv[1]), None if sys.argv[2:] else Waiting())
     finally:
         sys.stdout.write("closed\n")

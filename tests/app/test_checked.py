@@ -146,7 +146,7 @@ def test_the_pipeline_marks_drops_or_leaves_alone(pieces, capsys):
     assert any("Not found in the sources" in line for line in result.lines())
     assert "check" in result.timings_ms
     json.dumps(result.to_dict())
-    print_result(result)
+    print_result(result.told())
     assert "Not found in the sources: Napoleon lost at Waterloo." in capsys.readouterr().out
     *said, result = ask(GATE, "drop", pieces=pieces)
     assert "Napoleon" not in result.answer.text

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from tiny_models import build_encoder, layers_of
 
 from rag_app.ask.scorer import scorer_for
-from rag_app.cli.checks import diagnose
+from rag_app.checks import diagnose
 from rag_app.settings import Settings
 from rankgate import Policy
 from rankgate.encoders import TokenEncoder, TokenStore, save_query_layers

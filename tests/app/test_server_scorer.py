@@ -9,7 +9,7 @@ import rerank_servers
 import server_rig as rig
 
 from rag_app.ask.scorer import scorer_for
-from rag_app.cli.checks import diagnose
+from rag_app.checks import diagnose
 from rag_app.settings import Settings
 from rankgate.scorers.build import Wrapping, wrapped
 from rankgate.scorers.late_interaction import LateInteractionScorer

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from rag_app.ask.pipeline import Pipeline
 from rag_app.ask.scorer import reader_of
-from rag_app.cli.checks import diagnose
+from rag_app.checks import diagnose
 from rag_app.settings import Settings
 from rankgate import Floor, Policy, RelevanceModel
 from rankgate.decide.logistic import Feature, Logistic

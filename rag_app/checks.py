@@ -222,19 +222,32 @@ def _index(settings: Settings) -> Iterator[Check]:
     if not os.access(folder, os.W_OK):
         detail = f"{folder} cannot be written to; ingesting would fail"
         yield Check(name="index", verdict="problem", detail=detail)
+    from rag_app.errors import StoreLockedError
     from rag_app.index.manifest_copy import MANIFEST, quick_check
+    from rag_app.index.private import private_files
     from rag_app.index.store import Store
+    from rag_app.served import Served
 
     for path in sorted(folder.rglob("*.sqlite")):
         if (found := quick_check(path)) != "ok":
             how = " `rankgate doctor --repair` mends it." if path.name == MANIFEST else ""
             detail = f"{path} is damaged: {found}.{how}"
             yield Check(name="files", verdict="problem", detail=detail)
-    with Store.open(settings) as store:
-        yield from _contents(settings, store)
+    if (server := Served.find(folder)) is not None:
+        detail = f"{server.url} has the folder open and answers"
+        yield Check(name="server", verdict="ok", detail=detail)
+        yield from (Check(**row) for row in server.call("doctor", collection=settings.collection))
+        return
+    try:
+        with private_files(), Store.open(settings) as store:
+            yield from contents(settings, store)
+    except StoreLockedError as exc:
+        detail = f"not looked into: {exc}"
+        yield Check(name="index", verdict="note", detail=detail)
 
 
-def _contents(settings: Settings, store: Store) -> Iterator[Check]:
+def contents(settings: Settings, store: Store) -> Iterator[Check]:
+    """What an opened collection holds, and whether its parts fit each other."""
     chunks, terms = store.manifest.count(store.collection), len(store.bm25)
     others = [c.name for c in store.manifest.collections() if c.name != store.collection]
     detail = (
