@@ -15,6 +15,7 @@ from rankgate.decide.signals import compute_signals
 from rankgate.describe import Description, describe
 from rankgate.errors import InputError, ScorerError
 from rankgate.fit import check_when_loaded, default_policy_for
+from rankgate.live.tracing import record_outcome
 from rankgate.outcome import Outcome
 from rankgate.plan import READS, Plan, Request, as_candidates, as_query, forced, kind_of
 from rankgate.policy import Policy
@@ -313,7 +314,7 @@ class Reranker:
         path, reason, detail = plan.why(ranking)
         passages = ranking.passages(plan.candidates)
         plan.timings["total"] = (time.perf_counter() - plan.started) * 1000.0
-        return Outcome(
+        outcome = Outcome(
             query=plan.query,
             status=Status.REFUSED if ranking.refused else Status(path.value),
             path=path,
@@ -334,3 +335,5 @@ class Reranker:
             timings_ms=plan.timings,
             notes=(*self.notes, *ranking.notes, *plan.notes),
         )
+        record_outcome(outcome)
+        return outcome

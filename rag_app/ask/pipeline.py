@@ -15,6 +15,7 @@ from rag_app.ask.result import AnswerResult
 from rag_app.ask.rewrite import Spelling, rewrite
 from rag_app.ask.scorer import reranker_for, scorer_for
 from rag_app.ask.searched import Searched
+from rag_app.ask.traced import Events, told_found, traced
 from rag_app.errors import RequestOverError
 from rag_app.generate.answer import Answer, Generator, refusal
 from rag_app.generate.checked import Checker
@@ -25,6 +26,7 @@ from rag_app.generate.extractive import ExtractiveGenerator
 from rankgate import Scorer
 from rankgate.decide.gate import Action
 from rankgate.errors import ConfigError, InputError
+from rankgate.live.tracing import span
 from rankgate.outcome import Outcome
 from rankgate.plan import as_query
 from rankgate.scorers import ScoreContext
@@ -133,6 +135,7 @@ class Pipeline:
             raise InputError("the pipeline ended without a result")  # not reached
         return result
 
+    @traced
     def stream(
         self,
         question: str,
@@ -143,7 +146,7 @@ class Pipeline:
         generator: str | None = None,
         pieces: bool = False,
         limits: ScoreContext | None = None,
-    ) -> Iterator[str | AnswerResult]:
+    ) -> Events:
         """Answer one question; the last item is the result.
 
         Args:
@@ -322,7 +325,9 @@ class Pipeline:
     ) -> tuple[Outcome, dict[str, float]]:
         """Retrieved and reranked, with the milliseconds of both."""
         begun = time.perf_counter()
-        candidates = self.candidates(searched, limits=limits)
+        with span("rankgate.retrieve", "RETRIEVER") as opened:
+            candidates = self.candidates(searched, limits=limits)
+            told_found(opened, searched.scored, candidates)
         retrieve = _since(begun)
         _go_on(limits)
         outcome = self.reranker.rerank(

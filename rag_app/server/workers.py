@@ -9,6 +9,7 @@ piece of its answer; what has not begun by then never begins.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -66,7 +67,8 @@ class Workers:
                 headers={"Retry-After": "1"},
             )
         loop = asyncio.get_running_loop()
-        future = self._pool.submit(work)
+        # With the context, for who traces: its thread knows of no request.
+        future = self._pool.submit(contextvars.copy_context().run, work)
         self._taken += 1
 
         def freed(_: Future[T]) -> None:
