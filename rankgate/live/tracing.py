@@ -1,6 +1,6 @@
 """OpenTelemetry spans of what was decided, in OpenInference's and `gen_ai`'s attributes.
 
-Without the extra `otel`, or where the program has set up no tracer, nothing is recorded. Texts are
+A program that has not set up OpenTelemetry records nothing and needs nothing installed. Texts are
 left out unless `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` is set, as everywhere in
 OpenTelemetry.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,11 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from rankgate.outcome import Outcome
 from rankgate.types import Candidate, Path
-
-try:
-    from opentelemetry import trace
-except ImportError:  # the extra is not installed
-    trace = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -70,7 +66,7 @@ def detached(name: str, kind: str) -> Iterator[Span | None]:
     except Exception as exc:
         if opened is not None:
             opened.record_exception(exc)
-            opened.set_status(trace.StatusCode.ERROR, type(exc).__name__)
+            opened.set_status(_api().StatusCode.ERROR, type(exc).__name__)
         raise
     finally:
         if opened is not None:
@@ -81,7 +77,7 @@ def inside(opened: Span | None) -> AbstractContextManager[Any]:
     """Makes a span the open one."""
     if opened is None:
         return nullcontext()
-    return trace.use_span(opened, record_exception=False, set_status_on_exception=False)
+    return _api().use_span(opened, record_exception=False, set_status_on_exception=False)
 
 
 def record_step(name: str, kind: str, spent_ms: float) -> None:
@@ -98,7 +94,7 @@ def record_outcome(outcome: Outcome) -> None:
         return
     opened.set_attributes(_attributes(outcome, texts=texts_wanted()))
     if outcome.path is Path.DEGRADED:
-        opened.set_status(trace.StatusCode.ERROR, outcome.path_reason)
+        opened.set_status(_api().StatusCode.ERROR, outcome.path_reason)
     opened.end()
 
 
@@ -155,12 +151,19 @@ def _attributes(outcome: Outcome, *, texts: bool) -> dict[str, Any]:
 
 def _start(name: str, kind: str, spent_ms: float = 0.0) -> Span | None:
     """A span that began so long ago; None where nobody records."""
-    if trace is None:
+    if "opentelemetry.trace" not in sys.modules:
         return None
-    opened = trace.get_tracer("rankgate").start_span(
-        name, start_time=time.time_ns() - int(spent_ms * 1e6)
+    opened = (
+        _api()
+        .get_tracer("rankgate")
+        .start_span(name, start_time=time.time_ns() - int(spent_ms * 1e6))
     )
     if not opened.is_recording():
         return None
     opened.set_attribute("openinference.span.kind", kind)
     return opened
+
+
+def _api() -> Any:
+    # Whoever records has imported it; everybody else is spared its 50 ms.
+    return sys.modules["opentelemetry.trace"]
