@@ -77,7 +77,10 @@ def inside(opened: Span | None) -> AbstractContextManager[Any]:
     """Makes a span the open one."""
     if opened is None:
         return nullcontext()
-    return _api().use_span(opened, record_exception=False, set_status_on_exception=False)
+    current: AbstractContextManager[Any] = _api().use_span(
+        opened, record_exception=False, set_status_on_exception=False
+    )
+    return current
 
 
 def record_step(name: str, kind: str, spent_ms: float) -> None:
