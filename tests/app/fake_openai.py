@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -64,11 +64,12 @@ class Reply:
 
 
 class FakeOpenAI:
-    """Replies in turn; the last one again and again. Every request body is kept."""
+    """Replies in turn, the last one again and again, or by `says`. Every request body is kept."""
 
     def __init__(self, *, key: str | None = None) -> None:
         self.key = key
         self.replies: list[Reply] = []
+        self.says: Callable[[dict[str, Any]], Reply] | None = None
         self.requests: list[dict[str, Any]] = []
         self.url = ""
         self.go, self.closed = threading.Event(), threading.Event()
@@ -83,6 +84,8 @@ class FakeOpenAI:
     def next_reply(self, body: dict[str, Any]) -> Reply:
         with self._lock:
             self.requests.append(body)
+            if self.says is not None:
+                return self.says(body)
             return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
 
 

@@ -65,6 +65,33 @@ LOCAL = ("--first-stage", "bm25", "--scorer", "mine:good", "--generator", "mine:
 ONE = ("--top-n", "1", "--arms", "first_stage,rerank")
 
 
+@pytest.mark.model
+def test_the_local_judge_asks_nobody_and_decides(data):
+    done = run(data, *LOCAL, *ONE, "--judge", "local", "--out", "out", "--json", "--limit", "12")
+    assert done.returncode in (0, 3), done.stderr
+    found = json.loads(done.stdout)
+    assert found["name"] == "end_to_end_local"
+    assert found["deciding"] == ["containment", "token_f1", "local_faithfulness"]
+    for arm in found["arms"].values():
+        assert 0.5 < arm["local_faithfulness"]["mean"] <= 1.0, "what is quoted is found"
+        assert "faithfulness" not in arm
+    assert "not Ragas' faithfulness" in (data.parent / "out/end_to_end.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--judge", "gpt"), "local"),
+        (("--judge", "local", "--judge-model", "m"), "two judges"),
+        (("--judge", "local", "--repeat", "3"), "same every time"),
+    ],
+)
+def test_wrong_options_of_the_local_judge_are_told_before_anything_runs(data, options, message):
+    done = run(data, *LOCAL, *ONE, *options, "--out", "out")
+    assert done.returncode == 2 and message in done.stderr
+    assert not (data.parent / "out" / "end_to_end.json").exists()
+
+
 def test_without_a_judge(data, tmp_path):
     done = run(data, *LOCAL, *ONE, "--out", "out", "--json")
     assert done.returncode == 0, done.stderr

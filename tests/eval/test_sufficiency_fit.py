@@ -14,6 +14,7 @@ from rankgate_eval.calibrate import calibrate
 from rankgate_eval.calibrate.options import FitOptions
 from rankgate_eval.calibrate.rows import row_of
 from rankgate_eval.calibrate.sufficiency import MOST_READ, fit_sufficiency
+from rankgate_eval.calibrate.sufficiency.fit import no_higher, weak_below
 
 OPTIONS = FitOptions(kind=FirstStageKind.ORDER, false_refusals=0.15, confidence=0.9)
 SECTION = Section(
@@ -64,6 +65,23 @@ def test_a_reader_that_knows_is_kept_and_read_as_seldom_as_promised():
     assert after["answered"] < before["answered"] - 0.1
     assert after["refused"] <= 0.15
     assert after["read"] <= MOST_READ + 0.12, "on the fresh half the share is not exact"
+
+
+def test_a_perfect_reader_refuses_nobody_who_is_answered():
+    """The allowed share is a bound and no aim: once it stood amid those who are answered."""
+    made = fit_sufficiency(rows(), SECTION, KNOWS, "nli:x", OPTIONS)
+    values = np.array([0.1, 0.2, 0.8, 0.9])
+    assert no_higher(values[2:], values[:2], 0.85) == pytest.approx(0.5)
+    assert no_higher(values[2:], values[2:], 0.5) == 0.5
+    assert made.numbers["after"]["refused"] < made.numbers["before"]["refused"] + 0.1
+
+
+def test_weak_evidence_catches_more_of_the_others_and_spares_most():
+    answerable, other = np.linspace(0.4, 1.0, 61), np.linspace(0.0, 0.6, 61)
+    found = weak_below(answerable, other, 0.1)
+    assert 0.1 < found < 0.6 and (answerable < found).mean() <= 0.2
+    assert weak_below(answerable, answerable, 0.4) is None
+    assert weak_below(np.array([0.5]), np.array([0.5]), 0.6) is None
 
 
 def test_what_does_not_help_is_not_kept_and_says_why():

@@ -15,6 +15,7 @@ from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.retrieve import DEFAULT_K
 from rankgate.scorers import Scorer
+from rankgate.scorers.build import close
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.confirm import fit_checked
 from rankgate_eval.calibrate.fit import PARTS
@@ -293,7 +294,11 @@ def _with_sufficiency(
     if setting == OFF:
         return parts, section
     reader = choose_reader(setting)
-    found = fit_sufficiency(rows, section, reader, setting, options, tell=tell)
+    try:
+        found = fit_sufficiency(rows, section, reader, setting, options, tell=tell)
+    finally:
+        if reader is not None:
+            close(reader)
     kept = found.found is not None
     told = {"kept": kept, "reason": found.reason, "check": found.numbers}
     return {**parts, "sufficiency": told}, replace(section, sufficiency=found.found)

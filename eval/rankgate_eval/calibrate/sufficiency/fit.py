@@ -32,7 +32,15 @@ from rankgate_eval.calibrate.rows import Row, evidence
 from rankgate_eval.stats.fits import fit_logistic
 from rankgate_eval.stats.significance import compare
 
-__all__ = ["Shown", "SufficiencyFit", "fit_sufficiency", "logistic_over", "shown_rows"]
+__all__ = [
+    "Shown",
+    "SufficiencyFit",
+    "fit_sufficiency",
+    "logistic_over",
+    "no_higher",
+    "shown_rows",
+    "weak_below",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -250,15 +258,26 @@ def _fitted(
         )
         if bound is None:
             continue
-        answered = float((p[other] >= bound.value).mean())
+        refuse = no_higher(p[positive], p[other], bound.value)
+        answered = float((p[other] >= refuse).mean())
         if best is None or answered < best[0]:
-            weak = _weak_below(p[positive], p[other], bound.value)
-            floor = Floor(refuse_below=bound.value, weak_below=weak)
+            marked = weak_below(p[positive], p[other], refuse)
+            floor = Floor(refuse_below=refuse, weak_below=marked)
             best = (answered, replace(whole, low=low, high=high, floor=floor))
     return None if best is None else best[1]
 
 
-def _weak_below(answerable: FloatArray, other: FloatArray, refused: float) -> float | None:
+def no_higher(answerable: FloatArray, other: FloatArray, bound: float) -> float:
+    """The bound, or what refuses as many of the others and wrongs fewer of the answerable."""
+    refused = other[other < bound]
+    if not refused.size:
+        return bound
+    highest = float(refused.max())
+    above = answerable[answerable > highest]
+    return min(bound, (highest + float(above.min())) / 2.0) if above.size else bound
+
+
+def weak_below(answerable: FloatArray, other: FloatArray, refused: float) -> float | None:
     """Where the words catch most of the others less of the answerable; None: nowhere."""
     known = np.unique(np.concatenate([answerable, other]))
     above = known[known > refused]
