@@ -156,11 +156,8 @@ def _start(name: str, kind: str, spent_ms: float = 0.0) -> Span | None:
     """A span that began so long ago; None where nobody records."""
     if "opentelemetry.trace" not in sys.modules:
         return None
-    opened = (
-        _api()
-        .get_tracer("rankgate")
-        .start_span(name, start_time=time.time_ns() - int(spent_ms * 1e6))
-    )
+    begun = time.time_ns() - int(spent_ms * 1e6)
+    opened: Span = _api().get_tracer("rankgate").start_span(name, start_time=begun)
     if not opened.is_recording():
         return None
     opened.set_attribute("openinference.span.kind", kind)
