@@ -18,9 +18,11 @@ from rankgate.judge.words import content_words, overlap
 # [1]  [1, 2]  [1-3]  [Source 2]; three digits at most, so that [2024] stays a year.
 _INNER = r"(?:sources?\s*)?\d{1,3}(?:\s*(?:,|;|-|\u2013|and)\s*(?:sources?\s*)?\d{1,3})*"
 _MARKER = rf"[\[\u3010]\s*({_INNER})\s*[\]\u3011]"
-_TOKEN = re.compile(rf"`+|\n|[ \t]*{_MARKER}", re.IGNORECASE)
+_TOKEN = re.compile(rf"`+|\n|(?<![ \t])[ \t]*{_MARKER}", re.IGNORECASE)
 # What could still become a marker, a longer run of backticks, or white space before a marker.
-_UNDECIDED = re.compile(r"(?:[ \t]*[\[\u3010][^\[\]\u3010\u3011\n]{0,120}|[ \t]+|`+)$")
+_UNDECIDED = re.compile(
+    r"(?:(?<![ \t])[ \t]*[\[\u3010][^\[\]\u3010\u3011\n]{0,120}|(?<![ \t])[ \t]+|(?<!`)`+)$"
+)
 
 
 class CitationNumbering:

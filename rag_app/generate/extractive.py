@@ -38,7 +38,7 @@ _NO_BEGINNING_PENALTY = 0.05
 _ALIKE = 0.95
 _CLOSE_ENOUGH = 0.9
 _SAME_WORDS = 0.8
-_PART = re.compile(r"[?;]\s+|,?\s+\b(?:and|but)\b\s+", re.IGNORECASE)
+_PART = re.compile(r"[?;]\s+|(?:,|(?<![\s,]))\s+\b(?:and|but)\b\s+", re.IGNORECASE)
 
 FloatArray = npt.NDArray[np.float64]
 

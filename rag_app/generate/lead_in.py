@@ -11,7 +11,7 @@ _LINES = 3
 _ITEMS = 12
 _CHARACTERS = 240
 _FENCE = re.compile(r"\s*(```|~~~)")
-_ITEM = re.compile(r"\s*(?:[-*+\u2022]|\d{1,3}[.)])\s+(?:\[[ xX]\]\s+)?(?=\S)")
+_ITEM = re.compile(r"\A\s*(?:[-*+\u2022]|\d{1,3}[.)])\s+(?:\[[ xX]\]\s+)?(?=\S)")
 _HOLDS_NONE = re.compile(r"\s*(?:#|\||<|!\[|[-*_=]{3,}\s*$)")
 _INDENTED = re.compile(r"(?: {4}|\t)\s*\S")
 

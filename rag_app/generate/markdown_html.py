@@ -64,7 +64,7 @@ def answer_html(text: str, *, cited: Collection[int] = ()) -> str:
 
     parts: list[str] = []
     code = 0
-    for part in re.split(r"(<[^>]*>)", clean):
+    for part in re.split(r"(<[^<>]*>)", clean):
         if part.startswith("<"):
             code += part.startswith(("<code", "<pre")) - part.startswith(("</code", "</pre"))
             parts.append(part)

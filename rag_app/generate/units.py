@@ -18,7 +18,7 @@ from rankgate.judge.sentences import Sentence, boundaries, clean, split_sentence
 __all__ = ["Unit", "units_of"]
 
 _FENCE = re.compile(r"\s{0,3}(```|~~~)")
-_RULE = re.compile(r"\s*\|?[\s:|-]{3,}\|?\s*$")
+_RULE = re.compile(r"[\s:|-]{3,}$")
 _CELLS = re.compile(r"(?<!\\)\|")
 _HEADING = re.compile(r"\s{0,3}#{1,6}\s")
 _ITEM = re.compile(r"\s*(?:[-*+\u2022\u2013]|\d{1,3}[.)])\s")

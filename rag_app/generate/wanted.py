@@ -28,11 +28,12 @@ _MONEY = re.compile(
     r"[$\u20ac\u00a3\u00a5]|\b(?:USD|EUR|GBP|dollars?|euros?|free of charge)\b", re.I
 )
 _NAME = re.compile(
-    r"\b[A-Z][\w'\u2019-]+(?: (?:[a-z]{2,3} )?[A-Z][\w'\u2019.-]*)+|(?<=[a-z,;:] )[A-Z][a-z]\w+"
+    r"\b[A-Z][\w'\u2019-]{1,60}(?: (?:[a-z]{2,3} )?[A-Z][\w'\u2019.-]*)+"
+    r"|(?<=[a-z,;:] )[A-Z][a-z]\w+"
 )
 _ROLE = re.compile(r"\b(?:users?|groups?|members?|admin\w*|owners?|managers?|teams?|staff)\b", re.I)
 _PATH = re.compile(
-    r"(?<![\w<])[/~][\w.<>*-]+|\b[\w-]+\.(?:[a-z]{2,5}|d)\b(?!\.\w)|\b[A-Z]:\\|\w/\w+/"
+    r"(?<![\w<])[/~][\w.<>*-]+|\b[\w-]{1,80}\.(?:[a-z]{2,5}|d)\b(?!\.\w)|\b[A-Z]:\\|\w/\w+/"
 )
 _PLACE = re.compile(r"\b(?:in|at|under|to|from|on|inside|below) (?:the |an? )?[A-Z/~\u201c\"]")
 _CODE = re.compile(r"`[^`]+`|(?:^|\s)[#$] \w|\s--?\w[\w-]*|\b[a-z]+[-_/.][a-z][\w/.-]*\b")

@@ -20,7 +20,7 @@ _LINE_END = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _CONTROL_BYTES = bytes(b for b in range(32) if b not in b"\t\n\r\f") + b"\x7f"
 # More control characters than this share, and it is not text. Random bytes have a tenth.
 _TOLERATED = 0.02
-_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]{2,40})""", re.I)
+_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*+(?:["']\s*)?([\w.:-]{2,40})""", re.I)
 _XML_CHARSET = re.compile(rb"""<\?xml[^>]{0,100}?encoding\s*=\s*["']([\w.:-]{2,40})""", re.I)
 # What browsers read these labels as (WHATWG's encoding standard), where Python's names say less.
 _WHATWG = {

@@ -12,14 +12,15 @@ _ATX = re.compile(r" {0,3}(#{1,6})(?=[ \t]|$)")
 _SETEXT = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _DASHES = re.compile(r":?-*:?")
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+# One that never ends is passed over as a whole, not tried again at each bracket of it.
+_LINK = re.compile(r"!?\[([^\]]*)(?:\](?:\([^)]*(?:(\))|\Z))?|\Z)")
 _FRONT_KEY = re.compile(r"([\w.-]{1,60})[ \t]{0,9}[:=](?:[ \t]|$)")
 
 
 def plain_heading(line: str) -> str:
     """A heading's words, without Markdown's marks."""
-    line = _LINK.sub(r"\1", line)
-    line = re.sub(r"\s*\{#[\w:.-]+\}\s*$", "", line)
+    line = _LINK.sub(lambda m: m[1] if m[2] else m[0], line)
+    line = re.sub(r"(?<!\s)\s*\{#[\w:.-]+\}\s*$", "", line)
     line = re.sub(r"\*\*|__|`", "", line)
     return re.sub(r"\s+", " ", line.strip(" \t*_")).strip()
 

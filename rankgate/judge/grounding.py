@@ -25,7 +25,7 @@ from rankgate.judge.support import Reader, Reading, Support, TokenSource, gather
 __all__ = ["Grounding", "GroundingJudge", "Span", "Statement", "grounded", "statements_of"]
 
 _FILE = Path(__file__).parent / "grounding.json"
-_CITES = re.compile(r"\s*\[\d{1,3}\]")
+_CITES = re.compile(r"(?<!\s)\s*\[\d{1,3}\]")
 _NAME = "rankgate-grounding"
 
 

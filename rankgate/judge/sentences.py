@@ -16,14 +16,16 @@ __all__ = ["Sentence", "boundaries", "clean", "other_lines", "split_sentences"]
 _FENCE = re.compile(r"\s{0,3}(```|~~~)")
 _HEADING = re.compile(r"\s{0,3}#{1,6}(\s|$)")
 _UNDERLINE = re.compile(r"\s{0,3}(=+|-{2,})\s*$")
-_RULE = re.compile(r"\s{0,3}([-*_]\s*){3,}$")
-_HTML = re.compile(r"\s*<(!--|/?[A-Za-z][^>]*>\s*$)")
-_DEFINITION = re.compile(r"\s{0,3}\[[^\]]+\]:\s+\S")
-_IMAGE = re.compile(r"\s*(\[?!\[[^\]]*\]\([^)]*\)(\]\([^)]*\))?\s*)+$")
+_RULE = re.compile(r"\A\s{0,3}([-*_]\s*){3,}$")
+_HTML = re.compile(r"\A\s*<(!--|/?[A-Za-z][^>]*>\s*$)")
+_DEFINITION = re.compile(r"\A\s{0,3}\[[^\]]+\]:\s+\S")
+_IMAGE = re.compile(r"\A\s*(\[?!\[[^\]]*\]\([^)]*\)(\]\([^)]*\))?\s*)+$")
 _ITEM = re.compile(r"\s*([-*+\u2022\u2013]|\d{1,3}[.)])\s+(\[[ xX]\]\s+)?")
 _QUOTE = re.compile(r"\s*(>\s?)+")
 
-_STOP = re.compile(r"[.!?\u2026]+[\"'\u201d\u2019)\]*_`]*\s+(?=\S)|[\u3002\uff01\uff1f]+")
+_STOP = re.compile(
+    r"(?<![.!?\u2026])[.!?\u2026]+[\"'\u201d\u2019)\]*_`]*\s+(?=\S)|[\u3002\uff01\uff1f]+"
+)
 _ABBREVIATIONS = frozenset(
     "e.g i.e etc vs cf al approx ca no nos fig figs eq eqs sec ch vol pp p mr mrs ms dr prof st "
     "inc ltd co corp jr sr dept est min max resp incl excl jan feb mar apr jun jul aug sep sept "
@@ -39,10 +41,16 @@ _VERB = re.compile(
     r"\w{2,}(?:ed|ing|es|[^s\W]s|n't)"
 )
 _ESCAPED = re.compile(r"\\([!-/:-@\[\]^_`{|}~])")
+# Whatever begins one and never ends is passed over as a whole, not tried again at each mark of it.
+_PICTURE = re.compile(r"!\[[^\]]*(?:\](?:\([^)]*(?:(\))|\Z))?|\Z)")
+_STARRED = re.compile(r"\*\*(?:(\S|\S.*?\S)\*\*|\S.*\Z)", re.DOTALL)
+_UNDERLINED = re.compile(r"(?<!\w)__(?:(\S|\S.*?\S)__(?!\w)|\S.*\Z)", re.DOTALL)
 # Escaped characters wait as Unicode's 32 noncharacters until markup is gone: no text has those.
 _WAITING = {mark: chr(0xFDD0 + i) for i, mark in enumerate(string.punctuation)}
 _RESTORED = str.maketrans({waiting: mark for mark, waiting in _WAITING.items()})
-_INLINE_TAG = re.compile(r"<br\s*/?>|</?(?:b|i|u|em|strong|code|kbd|sub|sup|span|a|p)(?:\s[^>]*)?>")
+_INLINE_TAG = re.compile(
+    r"<br\s*/?>|</?(?:b|i|u|em|strong|code|kbd|sub|sup|span|a|p)(?:\s[^<>]*)?>"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +216,7 @@ def clean(raw: str) -> str:
 
     Numeric reference marks such as `[3]` go, too: beside our own they would lie.
     """
-    unquoted = re.sub(r"\n\s*(?:>\s?)+", "\n", raw)
+    unquoted = re.sub(r"(?<=\n)[^\S\n]*(?:>\s?)+", "", raw)
     parts = re.split(r"(`+[^`]*`+)", unquoted)
     parts[::2] = [_without_markup(part) for part in parts[::2]]
     return " ".join("".join(parts).split())
@@ -222,13 +230,13 @@ def _without_markup(text: str) -> str:
 
 
 def _without_marks(text: str) -> str:
-    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
-    text = re.sub(r"\[([^\]\[]+)\]\([^)\s]*(?:\s+\"[^\"]*\")?\)", r"\1", text)
-    text = re.sub(r"\[([^\]\[]+)\]\[[^\]]*[^\]\d][^\]]*\]", r"\1", text)
-    text = re.sub(r"\s?\[\^?\d{1,3}(?:\s*[,;\u2013-]\s*\d{1,3})*\]|\[\^[^\]]+\]", "", text)
-    text = re.sub(r"<(https?://[^>\s]+)>", r"\1", text)
+    text = _PICTURE.sub(lambda m: "" if m[1] else m[0], text)
+    text = re.sub(r"\[([^\]\[]+)\]\([^)\s\[]*(?:\s+\"[^\"]*\")?\)", r"\1", text)
+    text = re.sub(r"\[([^\]\[]+)\]\[(?!\d*\])[^\]]*\]", r"\1", text)
+    text = re.sub(r"\s?\[\^?\d{1,3}(?:\s*[,;\u2013-]\s*\d{1,3})*\]|\[\^[^\[\]]+\]", "", text)
+    text = re.sub(r"<(https?://[^<>\s]+)>", r"\1", text)
     text = _INLINE_TAG.sub(" ", text)
-    text = re.sub(r"\*\*(\S|\S.*?\S)\*\*", r"\1", text, flags=re.DOTALL)
-    text = re.sub(r"(?<!\w)__(\S|\S.*?\S)__(?!\w)", r"\1", text, flags=re.DOTALL)
+    for strong in (_STARRED, _UNDERLINED):
+        text = strong.sub(lambda m: m[0] if m[1] is None else m[1], text)
     text = re.sub(r"(?<![\w*])\*(\S|\S[^*]*?\S)\*(?![\w*])", r"\1", text)
     return re.sub(r"(?<!\w)_(\S|\S[^_]*?\S)_(?!\w)", r"\1", text)

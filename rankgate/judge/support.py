@@ -215,7 +215,8 @@ def _words(statement: Reading) -> list[_Word]:
         if first == last:
             continue
         begins = not re.search(r"\w", statement.text[previous : m.start()]) and (
-            m.start() == 0 or re.search(r"[.!?:]\s*\W*$", statement.text[: m.start()][-4:])
+            m.start() == 0
+            or re.search(r"[.!?:]\W{0,3}$", statement.text[max(0, m.start() - 4) : m.start()])
         )
         previous = m.end()
         lower = word.lower()

@@ -36,8 +36,8 @@ Generate = Callable[[str, Sequence[str]], str]
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _INPUT = "Now perform the same with the following input\ninput: "
 _TITLE = re.compile(r'"title": "(\w+)", "type": "object"\}')
-_SOURCE = re.compile(r'<source id="\d+">\n(.*?)\n</source>', re.DOTALL)
-_QUESTION = re.compile(r"<question>\n(.*?)\n</question>", re.DOTALL)
+_SOURCE = re.compile(r'<source id="\d+">\n((?:(?!<source ).)*?)\n</source>', re.DOTALL)
+_QUESTION = re.compile(r"<question>\n((?:(?!<question>).)*?)\n</question>", re.DOTALL)
 _DIMENSIONS = 64
 
 

@@ -25,10 +25,10 @@ from rankgate.errors import InputError
 from rankgate.retrieve import Analyser
 from rankgate_eval.train.mining import TrainingCorpus, TrainingQuery
 
-_HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$")
+_HEADING = re.compile(r"^(#{1,6})\s+(.+)$")
 _FENCE = re.compile(r"^(```|~~~)")
 _SPACES = re.compile(r"\s+")
-_NUMBER = re.compile(r"^(?:(?:chapter|appendix|part)\s+)?[\dA-Z]{0,3}(?:\.\d+)*\.?\s+(?=\S)", re.I)
+_NUMBER = re.compile(r"^(?:(?:chapter|appendix|part) )?[\dA-Z]{0,3}(?:\.\d+)*\.? (?=\S)", re.I)
 _SKIPPED = frozenset({"script", "style", "nav", "footer", "head", "button", "form"})
 _BLOCKS = frozenset({"p", "li", "dt", "dd", "div", "tr", "pre", "section", "br", "td", "th"})
 
@@ -70,7 +70,7 @@ def markdown_sections(text: str) -> list[Section]:
         level = len(heading[1])
         while stack and stack[-1][0] >= level:
             stack.pop()
-        stack.append((level, heading[2]))
+        stack.append((level, heading[2].rstrip().rstrip("#").rstrip()))
     close()
     return found
 

@@ -13,7 +13,7 @@ from rag_app.ingest.html import Parts
 from rag_app.ingest.office.rows import add_rows
 from rag_app.ingest.office.zipped import opened, title_of
 
-_UNIT = re.compile(r"\[\$([^\]-]+)(?:-\w+)?\]|\"([^\"]+)\"|([\u20ac$\u00a3\u00a5])")
+_UNIT = re.compile(r"\[\$([^\[\]-]+)(?:-\w+)?\]|\"([^\"]+)\"|([\u20ac$\u00a3\u00a5])")
 _UNCOMPUTED = re.compile(rb"</f>(?:<v\s?/>|<v></v>)?</c>")
 
 

@@ -15,7 +15,7 @@ from rag_app.ingest.document import ParseFailure
 # Text of a real document inflates about tenfold; a bomb, a thousandfold.
 _INFLATION = 20
 _ALWAYS_FINE = 64 * 2**20
-_TITLE = re.compile(r"<dc:title[^>]*>(.*?)</dc:title>", re.S)
+_TITLE = re.compile(r"<dc:title[^<>]*>([^<]*)</dc:title>", re.S)
 # What writing libraries and programs put into every document that was given no title.
 _NO_TITLE = ("", "Word Document", "PowerPoint Presentation", "Presentation")
 

@@ -13,7 +13,7 @@ from rag_app.ingest.office.tables import are_names, named_rows
 
 _EDGE = 0.09  # of the page's height, at top and bottom, where running heads stand
 _OFTEN = 3  # pages on which a line has to come back to be one
-_BROKEN = re.compile(r"([^\W\d_]+)[\ufffe\x02][\r\n ]{0,2}([^\W\d_]+)")
+_BROKEN = re.compile(r"(?<![^\W\d_])([^\W\d_]+)[\ufffe\x02][\r\n ]{0,2}([^\W\d_]+)")
 _HYPHENS = {0xFFFE: "-", 0x02: "-"}
 _PAGE_NUMBER = re.compile(r"[\W\d]{1,12}|(?:page|seite)?\s?[\divxlc]{1,7}", re.I)
 _WORD = re.compile(r"[^\W\d_]+")
