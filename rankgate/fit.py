@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from rankgate.policy import Policy, how_to_fit
-from rankgate.profile import Profile
+from rankgate.profile import Profile, class_of_embedder
 from rankgate.scorers.protocol import Scorer, ScorerInfo
 from rankgate.scorers.wrappers.lazy import Lazy
 from rankgate.scorers.wrappers.traits import innermost
@@ -71,10 +71,11 @@ def default_policy_for(
     if order.profile.differing(actual):
         return _unfitted(order.profile, actual)
     sections, notes = dict(default.sections), []
+    names_model = actual.embedder is not None and class_of_embedder(actual.embedder) is None
     for kind in kinds:
         section = default.section(kind)
         fitted = section.profile
-        if fitted.embedder is not None and actual.embedder is None and not trust_unknown:
+        if fitted.embedder is not None and not names_model and not trust_unknown:
             why = f"embedder_unknown: the section {kind.value!r} was fitted for {fitted.embedder}"
         elif {"embedder", "space"} & set(fitted.differing(actual)):
             why = f"embedder_differs: {'; '.join(fitted.mismatches(actual))}"
@@ -107,14 +108,21 @@ def embedder_notes(policy: Policy, kind: FirstStageKind | None, actual: Profile)
     """
     for name in policy.sections if kind is None else (kind,):
         fitted = policy.section(name).profile.embedder
-        if fitted is not None and actual.embedder is None:
+        known = actual.embedder
+        if fitted is not None and (known is None or not _alike(fitted, known)):
+            says = "does not say which embedder it has" if known is None else f"has the {known}"
             note = (
                 f"embedder_unconfirmed: policy {policy.name!r} was fitted for {fitted}, and this "
-                "first stage does not say which embedder it has"
+                f"first stage {says}"
             )
             warn_once(f"{note}. Name it with embedder='NAME', so that it can be checked.")
             return (note,)
     return ()
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether both are models' names, or both are classes'."""
+    return (class_of_embedder(one) is None) is (class_of_embedder(other) is None)
 
 
 def depth_notes(policy: Policy, kind: FirstStageKind, k: int | None) -> tuple[str, ...]:

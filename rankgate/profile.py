@@ -8,9 +8,10 @@ from typing import Any
 
 from rankgate.scorers.protocol import WHOLE_WINDOWS, ScorerInfo
 
-__all__ = ["Profile", "same_embedder"]
+__all__ = ["Profile", "class_of_embedder", "embedder_of_class", "same_embedder"]
 
 _PUBLISHER = "sentence-transformers/"
+_CLASS = "class "
 _OTHER = {
     "embedder": "another EMBEDDER",
     "space": "another vector space",
@@ -25,7 +26,8 @@ class Profile:
 
     Attributes:
         scorer, scale, revision, weights, dtype, max_length, window: as in `ScorerInfo`.
-        embedder: name of the embedding model of the dense list.
+        embedder: name of the embedding model of the dense list, or `class NAME` where only the
+            class of the object is known that embeds.
         space: vector space of the index: cosine, l2 or ip.
         analyser: how BM25 splits words.
         chunking: how documents were cut, such as `200/40`.
@@ -96,8 +98,23 @@ class Profile:
         return cls(**data)
 
 
+def class_of_embedder(name: str | None) -> str | None:
+    """The class's name, where that is all that is known of an embedder; None: it is not."""
+    return name.removeprefix(_CLASS) if name is not None and name.startswith(_CLASS) else None
+
+
+def embedder_of_class(thing: object) -> str:
+    """The name of an embedder of which only the class is known."""
+    return f"{_CLASS}{type(thing).__name__}"
+
+
 def same_embedder(one: str, other: str) -> bool:
-    """Whether two names are one model's: with its publisher or without, in either case."""
+    """Whether two names may be one model's: with its publisher or without, in either case.
+
+    A class may hold any model, so it differs from another class alone.
+    """
+    if (class_of_embedder(one) is None) is not (class_of_embedder(other) is None):
+        return True
     return _short(one) == _short(other)
 
 

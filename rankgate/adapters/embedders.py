@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rankgate.encoders.locate import MINILM_SHA256, file_sha256
-from rankgate.profile import Profile
+from rankgate.profile import Profile, embedder_of_class
 
 __all__ = ["chroma_embedder", "embedder_name", "is_chroma", "known_profile"]
 
@@ -21,10 +21,19 @@ _CHROMA_MINILM = ("default", "onnx_mini_lm_l6_v2")
 
 
 def embedder_name(embeddings: Any) -> str | None:
-    """The model's name, as the embedding object of either framework gives it; None: it does not.
+    """The model's name, as the embedding object of either framework gives it.
 
-    A folder with the published weights of all-MiniLM-L6-v2 is that model under any name.
+    A folder with the published weights of all-MiniLM-L6-v2 is that model under any name. An object
+    that names no model is known by its class: `class MyEmbeddings`. None: there is no object.
     """
+    if embeddings is None:
+        return None
+    found = _model_name(embeddings)
+    return embedder_of_class(embeddings) if found is None else found
+
+
+def _model_name(embeddings: Any) -> str | None:
+    """As it or what it holds gives it, such as a `SentenceTransformer` under any attribute."""
     for attribute in _ATTRIBUTES:
         value = getattr(embeddings, attribute, None)
         if isinstance(value, str | Path) and str(value) not in ("", "unknown"):
@@ -33,7 +42,10 @@ def embedder_name(embeddings: Any) -> str | None:
         inner = getattr(embeddings, attribute, None)
         if inner is not None and not isinstance(inner, str):
             return embedder_name(inner)
-    return None
+    held = vars(embeddings).values() if hasattr(embeddings, "__dict__") else ()
+    cards = (getattr(one, "model_card_data", None) for one in held)
+    names = (getattr(card, "base_model", None) for card in cards)
+    return next((_of_folder(Path(n)) or n for n in names if isinstance(n, str) and n), None)
 
 
 def chroma_embedder(store: Any) -> str | None:

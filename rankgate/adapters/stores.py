@@ -9,12 +9,21 @@ from typing import Any
 from rankgate.errors import InputError
 from rankgate.types import Candidate
 
-__all__ = ["listed", "stored_vectors", "stores_below"]
+__all__ = ["comes_from", "listed", "nodes_of", "stored_vectors", "stores_below"]
 
 Row = tuple[str, Any, Mapping[str, Any]]
 
 _PAGE = 1000
-_WITHIN = ("dense", "retriever", "base_retriever", "vectorstore", "supplier", "first_stage")
+_WITHIN = (
+    "dense",
+    "finder",
+    "_finder",
+    "retriever",
+    "base_retriever",
+    "vectorstore",
+    "supplier",
+    "first_stage",
+)
 
 
 def listed(store: Any, *, id_key: str | None = None) -> Iterator[Candidate]:
@@ -22,8 +31,8 @@ def listed(store: Any, *, id_key: str | None = None) -> Iterator[Candidate]:
 
     Args:
         store: has `passages()`; or is a Chroma store of either framework or a Chroma collection,
-            LangChain's FAISS, Qdrant or store in memory, a LlamaIndex index or document store
-            (`docs`), or a mapping of id to text.
+            LangChain's FAISS, Qdrant or store in memory, a LlamaIndex index, retriever or document
+            store (`docs`), or a mapping of id to text.
         id_key: the metadata key with the passage's id; None: the store's own id.
 
     Raises:
@@ -44,9 +53,9 @@ def _rows(store: Any) -> Iterator[Row]:
         return ((c.id, c.text, c.metadata) for c in store.passages())
     if isinstance(store, Mapping):
         return ((str(key), text, {}) for key, text in store.items())
-    docs = getattr(getattr(store, "docstore", store), "docs", None)
-    if isinstance(docs, Mapping):
-        return (_node_row(str(key), node) for key, node in docs.items())
+    nodes = nodes_of(store)
+    if nodes is not None:
+        return (_node_row(node.node_id, node) for node in nodes)
     collection = _chroma(store)
     if collection is not None:
         return _chroma_rows(collection)
@@ -60,9 +69,31 @@ def _rows(store: Any) -> Iterator[Row]:
         return _qdrant_rows(store)
     raise InputError(
         f"{type(store).__name__} cannot list its passages: give a Chroma, FAISS or Qdrant store, a "
-        "LlamaIndex index with its documents, a mapping of id to text, or an object whose "
+        "LlamaIndex index or retriever with its nodes, a mapping of id to text, or an object whose "
         "`passages()` yields rankgate.Candidate"
     )
+
+
+def nodes_of(store: Any) -> list[Any] | None:
+    """The nodes of a LlamaIndex index, retriever or document store; None: it lists none."""
+    docs = getattr(_own(store, "docstore", store), "docs", None)
+    if isinstance(docs, Mapping) and docs:
+        return list(docs.values())
+    listing = getattr(_own(store, "vector_store", None), "get_nodes", None)
+    try:
+        return None if listing is None else list(listing(None))
+    except NotImplementedError:  # of the base class: this store has no listing
+        return None
+
+
+def _own(store: Any, name: str, default: Any) -> Any:
+    """An index shows what a retriever of it keeps to itself."""
+    return getattr(store, name, getattr(store, f"_{name}", default))
+
+
+def comes_from(thing: Any, package: str) -> bool:
+    """Whether its class, or one that it derives of, is defined in a package."""
+    return any(base.__module__.partition(".")[0] == package for base in type(thing).__mro__)
 
 
 def stores_below(first_stage: Any) -> list[Any]:

@@ -17,11 +17,12 @@ from llama_index.core.schema import NodeWithScore, TextNode
 from langchain_rankgate import RankGateRerank, RankGateRetriever, RankGateRunnable
 from llama_index.postprocessor.rankgate import RankGateRerank as LlamaRerank
 from llama_index.postprocessor.rankgate import RankGateRetriever as LlamaRetriever
-from rankgate import FirstStageKind, Policy, Profile, Reranker, ScorerInfo
+from rankgate import FirstStageKind, Policy, Profile, Reranker, ScorerInfo, Section
 from rankgate.adapters.embedders import chroma_embedder, embedder_name, known_profile
 from rankgate.encoders.locate import find_minilm
 from rankgate.errors import InputError, ProfileMismatchError
-from rankgate.fit import warn_once
+from rankgate.fit import embedder_notes, warn_once
+from rankgate.profile import same_embedder
 from rankgate.testing import FakeScorer, candidates_of
 
 pytestmark = pytest.mark.usefixtures("afresh")
@@ -87,9 +88,10 @@ def over(store, **settings):
         ({"model_id": "amazon.titan"}, "amazon.titan"),
         ({"repo_id": "BAAI/bge-m3", "model": None}, "BAAI/bge-m3"),
         ({"underlying_embeddings": Named(model_name="bge")}, "bge"),
-        ({"model_name": "unknown"}, None),
-        ({"model_name": ""}, None),
-        ({}, None),
+        ({"encoder": Named(model_card_data=Named(base_model="bge"))}, "bge"),
+        ({"model_name": "unknown"}, "class Named"),
+        ({"model_name": ""}, "class Named"),
+        ({}, "class Named"),
     ],
 )
 def test_embeddings_are_asked_for_their_models_name(names, expected):
@@ -117,6 +119,30 @@ def test_a_folder_with_the_published_weights_is_that_model(encoder, tmp_path):
     assert embedder_name(Named(model_name=str(find_minilm().folder))) == MINILM
     (tmp_path / "mine").mkdir()
     assert embedder_name(Named(model_name=str(tmp_path / "mine"))) == "mine"
+
+
+class Other:
+    """Names no model either."""
+
+
+def test_embeddings_of_ones_own_are_known_by_their_class():
+    """A policy that was fitted over them was used over any others without a word."""
+    mine, other = embedder_name(Named()), embedder_name(Other())
+    assert (mine, other, embedder_name(None)) == ("class Named", "class Other", None)
+    for one, two, same in ((mine, other, False), (mine, mine, True), (mine, MINILM, True)):
+        assert same_embedder(one, two) is same_embedder(two, one) is same
+        assert (not Profile(embedder=one).differing(Profile(embedder=two))) is same
+
+
+def test_a_policy_of_ones_own_embeddings_is_refused_over_others_and_noted_over_a_named_model():
+    policy = Policy(
+        name="mine", sections={"dense": Section(profile=Profile(embedder="class Named"))}
+    )
+    assert embedder_notes(policy, FirstStageKind.DENSE, Profile(embedder="class Named")) == ()
+    (note,) = embedder_notes(policy, FirstStageKind.DENSE, Profile(embedder="bge"))
+    assert note.startswith("embedder_unconfirmed") and "has the bge" in note
+    with pytest.raises(ProfileMismatchError, match="another EMBEDDER"):
+        policy.check_profile("dense", Profile(embedder="class Other"))
 
 
 def test_what_is_said_goes_before_what_is_found():
@@ -196,7 +222,7 @@ def test_candidates_of_unknown_kind_are_treated_alike(caplog):
 def test_llamaindex_asks_the_indexs_embed_model(index_in):
     index = index_in("cosine")
     unknown = LlamaRetriever.from_chroma(index, scorer=usual_scorer())
-    assert unknown.profile == Profile(space="cosine")
+    assert unknown.profile == Profile(space="cosine", embedder="class AtCosines")
     assert any("embedder_unknown" in n for n in unknown.retrieve_outcome("red").notes)
     named = LlamaRetriever.from_chroma(index, scorer=usual_scorer(), embedder=MINILM)
     assert not any("embedder" in n for n in named.retrieve_outcome("red").notes)

@@ -19,7 +19,7 @@ from rankgate_eval.run.system import (
     CallableStage,
     FirstStage,
     IndexStage,
-    LangChainStage,
+    RetrieverStage,
     RunStage,
     as_first_stage,
 )
@@ -254,13 +254,13 @@ def test_anything_with_invoke_will_do():
         def invoke(self, query):
             return [Document("p2"), Document(None), Document("p1")]
 
-    found = LangChainStage(Retriever()).candidates("x", 2)
+    found = RetrieverStage(Retriever()).candidates("x", 2)
     assert ids(found) == ["p2", "document-2"] and found[0].metadata == {"n": 1}
 
 
 def test_without_the_adapter_a_store_is_refused_by_name(chroma, monkeypatch):
     monkeypatch.setitem(sys.modules, "langchain_rankgate.stores", None)
     with pytest.raises(MissingExtraError, match=r"rankgate\[app\]"):
-        LangChainStage(chroma)
+        RetrieverStage(chroma)
     retriever = chroma.as_retriever(search_kwargs={"k": 2})
-    assert ids(LangChainStage(retriever, id_key="pid").candidates("rain", 3)) == ["p1", "p2"]
+    assert ids(RetrieverStage(retriever, id_key="pid").candidates("rain", 3)) == ["p1", "p2"]

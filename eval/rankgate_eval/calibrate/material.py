@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from rankgate.errors import InputError
-from rankgate.profile import Profile
+from rankgate.profile import Profile, class_of_embedder
 from rankgate.retrieve import DEFAULT_K, Fusion
 from rankgate.scorers import Scorer, ScorerInfo
 from rankgate.types import FirstStageKind
@@ -189,7 +189,16 @@ def depth_of(stage: FirstStage, data: Dataset, reading: Reading, k: int) -> tupl
 
 def unbound(profile: Profile, kind: FirstStageKind) -> list[str]:
     """A note where the policy would not notice that the vectors are another model's."""
-    if profile.embedder is not None or kind is FirstStageKind.BM25:
+    if kind is FirstStageKind.BM25:
+        return []
+    named = class_of_embedder(profile.embedder)
+    if named is not None:
+        return [
+            f"the policy is bound to the class {named} that makes the system's vectors, and not to "
+            "the model in it: over another model in the same class it would be used without a "
+            "word. Name the model with --embedder"
+        ]
+    if profile.embedder is not None:
         return []
     return [
         "the policy is not bound to an embedder, because the system does not say which model made "

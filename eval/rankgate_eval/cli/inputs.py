@@ -58,8 +58,9 @@ class Inputs:
     system: Annotated[
         str | None,
         typer.Option(
-            help="Your own first stage, as module:attribute: a LangChain retriever, a Chroma "
-            "store, a function of query and k, or what makes one. Without it an index over DATA."
+            help="Your own first stage, as module:attribute: a vector store or retriever of "
+            "LangChain, an index or retriever of LlamaIndex, an object with candidates(query, k), "
+            "a function of query and k, or what makes one. Without it an index over DATA."
         ),
     ] = None
     run: Annotated[
@@ -81,7 +82,8 @@ class Inputs:
         Path | None, typer.Option(help="Folder of the collection; usually ./.rankgate.")
     ] = None
     id_key: Annotated[
-        str | None, typer.Option(help="Metadata key with the passage's id, for LangChain.")
+        str | None,
+        typer.Option(help="Metadata key with the passage's id, for --system."),
     ] = None
     cache: Annotated[
         Path | None, typer.Option(help="Folder for vectors; usually ./.rankgate/eval.")

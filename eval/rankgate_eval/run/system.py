@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
-from rankgate.adapters.embedders import chroma_embedder
+from rankgate.adapters.stores import comes_from
 from rankgate.errors import InputError, MissingExtraError
+from rankgate.profile import Profile
 from rankgate.retrieve import Fusion, MemoryIndex
 from rankgate.types import Candidate, FirstStageKind
 from rankgate_eval.data.dataset import Dataset
 from rankgate_eval.data.readers.run import Run
 from rankgate_eval.run.collection_stage import CollectionStage
+
+SYSTEMS = (
+    "has candidates(query, k), or is a function of query and k, a vector store or retriever of "
+    "LangChain, or an index or retriever of LlamaIndex"
+)
+"""What `--system` takes, for messages and help."""
 
 
 @runtime_checkable
@@ -21,7 +29,8 @@ class FirstStage(Protocol):
     """Gives candidates, best first.
 
     Optional, found by name: `candidates_for(query_id, query, k)`, for systems such as a run file;
-    `words`, what it is; `notes`, sentences that a reader should know before the numbers.
+    `profile`, what is known of embedder and space; `words`, what it is; `notes`, sentences that a
+    reader should know before the numbers.
     """
 
     def candidates(self, query: str, k: int) -> Sequence[Candidate]:
@@ -43,6 +52,19 @@ class IndexStage:
     kind: FirstStageKind = FirstStageKind.HYBRID
     fusion: Fusion | None = None
     hidden: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    @property
+    def profile(self) -> Profile:
+        """The embedder and the analyser, where its lists are made by them."""
+        hybrid = self.kind is FirstStageKind.HYBRID
+        return Profile(
+            embedder=self.index.encoder_name
+            if hybrid or self.kind is FirstStageKind.DENSE
+            else None,
+            analyser=self.index.bm25.analyser.name
+            if hybrid or self.kind is FirstStageKind.BM25
+            else None,
+        )
 
     def candidates(self, query: str, k: int) -> list[Candidate]:
         """The index's candidates, nothing hidden."""
@@ -110,6 +132,7 @@ class CallableStage:
     Args:
         function: returns candidates, or passage ids where `corpus` is given.
         corpus: passage id to text, for functions that return ids.
+        profile: what is known of embedder and space, where the object says it.
 
     Raises:
         InputError: not callable, or a coroutine function.
@@ -120,6 +143,7 @@ class CallableStage:
         function: Callable[[str, int], Sequence[Any]],
         *,
         corpus: Mapping[str, str] | None = None,
+        profile: Any = None,
     ) -> None:
         if not callable(function):
             raise InputError(f"expected a function of query and k, got {type(function).__name__}")
@@ -130,6 +154,7 @@ class CallableStage:
             )
         self.function = function
         self.corpus = corpus
+        self.profile = profile if isinstance(profile, Profile) else Profile()
 
     def candidates(self, query: str, k: int) -> list[Candidate]:
         """What the function returns, ids turned into candidates.
@@ -140,80 +165,84 @@ class CallableStage:
         return _resolved(self.function(query, k), self.corpus)
 
 
-class LangChainStage:
-    """A LangChain retriever or vector store as a first stage.
+class RetrieverStage:
+    """A retriever, vector store or index of LangChain or LlamaIndex as a first stage.
 
-    A vector store, or the retriever that one made, gives dense scores, as cosines; of another
-    retriever there is the order alone. A LangChain retriever is asked for k documents where it
-    takes that number, which needs langchain-rankgate; any other gives as many as it likes.
+    It is asked as the adapters ask it, so what is measured is what they serve: k candidates where
+    it takes that number, scores as cosines where they can be read, else the order alone. What only
+    has `invoke` gives as many as it likes.
 
     Args:
-        system: something with `invoke`, or a LangChain vector store.
-        id_key: the metadata key with the passage's id in the data set; None: the document's
-            own `id`.
-
-    Attributes:
-        embedder: name of the model that made the vectors, where the store says so.
+        system: one of those, or something with `invoke`.
+        id_key: the metadata key with the passage's id in the data set; None: the own id of
+            document or node.
 
     Raises:
-        MissingExtraError: a vector store was given and langchain-rankgate is not installed.
+        MissingExtraError: it is of a framework whose adapter is not installed.
         ConfigError: the store's vector space is not understood.
     """
 
     def __init__(self, system: Any, *, id_key: str | None = None) -> None:
         self.id_key = id_key
-        self.embedder = chroma_embedder(getattr(system, "vectorstore", system))
-        self._scores: Any = None
+        self._finder: Any = None
+        if comes_from(system, "llama_index"):
+            self._find = self._by_llama_index(system)
+        elif comes_from(system, "langchain_core"):
+            self._find = self._by_langchain(system)
+        else:  # nobody can hand it a k, and its own number stands
+            self._find = partial(_invoked, system)
+
+    def _by_langchain(self, system: Any) -> Callable[[str, int], Sequence[Candidate]]:
         try:
             from langchain_rankgate.stores import finder_of
         except ImportError as exc:
-            if hasattr(system, "similarity_search_with_score"):
-                raise MissingExtraError("a LangChain vector store under test", "app") from exc
-            finder_of = None  # type: ignore[assignment]
-        if finder_of is None or not _is_langchains(system):
-            # Nobody can hand it a k, and its own number stands.
-            self._find: Callable[[str, int], Sequence[Candidate]] = lambda query, k: (
-                _from_documents(list(system.invoke(query))[:k])
-            )
-        else:
-            source = finder_of(system)
-            self._scores = getattr(source, "scores", None)
-            self._find = lambda query, k: (
-                source.find(query, k, asked=True, callbacks=None, kwargs={}).candidates
-            )
+            if callable(getattr(system, "invoke", None)):
+                return partial(_invoked, system)
+            raise MissingExtraError("a LangChain vector store under test", "app") from exc
+        from langchain_core.retrievers import BaseRetriever
+        from langchain_core.vectorstores import VectorStore
+
+        if not isinstance(system, BaseRetriever | VectorStore):
+            return partial(_invoked, system)
+        self._finder = finder = finder_of(system)
+        return lambda query, k: (
+            finder.find(query, k, asked=True, callbacks=None, kwargs={}).candidates
+        )
+
+    def _by_llama_index(self, system: Any) -> Callable[[str, int], Sequence[Candidate]]:
+        try:
+            from llama_index.core.schema import QueryBundle
+
+            from llama_index.postprocessor.rankgate.finders import finder_of
+        except ImportError as exc:
+            raise InputError(
+                "a LlamaIndex index or retriever under test needs its adapter: pip install "
+                "llama-index-postprocessor-rankgate"
+            ) from exc
+        self._finder = finder = finder_of(system)
+        return lambda query, k: finder.find(QueryBundle(query), k, asked=True).candidates
 
     @property
-    def space(self) -> str | None:
-        """Of the store's vectors, as far as it is known yet."""
-        return None if self._scores is None else self._scores.space
+    def profile(self) -> Profile:
+        """The embedder and the vector space, as far as they are known yet."""
+        found = getattr(self._finder, "profile", None)
+        return found if isinstance(found, Profile) else Profile()
 
     def candidates(self, query: str, k: int) -> list[Candidate]:
-        """The k first documents, under their ids in the data set.
+        """The k first, under their ids in the data set.
 
         Raises:
-            InputError: a document has no id there.
+            InputError: one has no id there.
         """
-        found = []
-        for candidate in self._find(query, k):
-            identifier: Any = candidate.id
-            if self.id_key is not None:
-                identifier = candidate.metadata.get(self.id_key)
-                if identifier is None:
-                    have = ", ".join(sorted(candidate.metadata)) or "none"
-                    raise InputError(
-                        f"a document has no metadata {self.id_key!r}; its keys: {have}"
-                    )
-            found.append(
-                Candidate(
-                    id=str(identifier),
-                    text=candidate.text,
-                    rank=candidate.rank,
-                    metadata=candidate.metadata,
-                    dense=candidate.dense,
-                    bm25=candidate.bm25,
-                )
-            )
-        return found
+        found = self._find(query, k)
+        key = self.id_key
+        if key is None:
+            return list(found)
+        for candidate in found:
+            if candidate.metadata.get(key) is None:
+                have = ", ".join(sorted(candidate.metadata)) or "none"
+                raise InputError(f"a document has no metadata {key!r}; its keys: {have}")
+        return [replace(c, id=str(c.metadata[key])) for c in found]
 
 
 def as_first_stage(
@@ -227,10 +256,11 @@ def as_first_stage(
     """Whatever the user has, as a first stage.
 
     Args:
-        system: a first stage, a `MemoryIndex`, a `Run`, a LangChain retriever or Chroma store,
-            or a function of query and k that returns candidates or passage ids.
+        system: a first stage, a `MemoryIndex`, a `Run`, a retriever, vector store or index of
+            LangChain or LlamaIndex, or a function of query and k that returns candidates or
+            passage ids.
         data: the data set; needed for runs and for functions that return ids.
-        id_key: for LangChain, the metadata key with the passage's id; None: `Document.id`.
+        id_key: the metadata key with the passage's id; None: the document's or node's own.
         kind: for a `MemoryIndex`: `hybrid`, `dense` or `bm25`.
         fusion: for a `MemoryIndex`.
 
@@ -254,15 +284,17 @@ def as_first_stage(
             f"{type(system).__name__} has candidates_for, but not candidates(query, k)"
         )
     if callable(getattr(system, "candidates", None)):
-        return CallableStage(system.candidates, corpus=corpus)
-    if hasattr(system, "similarity_search_with_score") or callable(getattr(system, "invoke", None)):
-        return LangChainStage(system, id_key=id_key)
+        known = getattr(system, "profile", None)
+        return CallableStage(system.candidates, corpus=corpus, profile=known)
+    if (
+        callable(getattr(system, "invoke", None))
+        or callable(getattr(system, "as_retriever", None))
+        or (comes_from(system, "llama_index") and hasattr(system, "retrieve"))
+    ):
+        return RetrieverStage(system, id_key=id_key)
     if callable(system):
         return CallableStage(system, corpus=corpus)
-    raise InputError(
-        "a system under test has candidates(query, k), or is a function of query and k, a "
-        f"LangChain retriever or a Chroma store; got {type(system).__name__}"
-    )
+    raise InputError(f"a system under test {SYSTEMS}; got {type(system).__name__}")
 
 
 def _resolved(rows: Any, corpus: Mapping[str, str] | None) -> list[Candidate]:
@@ -287,15 +319,9 @@ def _resolved(rows: Any, corpus: Mapping[str, str] | None) -> list[Candidate]:
     return found
 
 
-def _is_langchains(system: Any) -> bool:
-    from langchain_core.retrievers import BaseRetriever
-    from langchain_core.vectorstores import VectorStore
-
-    return isinstance(system, BaseRetriever | VectorStore)
-
-
-def _from_documents(documents: Sequence[Any]) -> list[Candidate]:
+def _invoked(system: Any, query: str, k: int) -> list[Candidate]:
     """LangChain documents by their shape alone, so that LangChain need not be installed."""
+    documents = list(system.invoke(query))[:k]
     return [
         Candidate(
             id=f"document-{rank}" if document.id is None else str(document.id),

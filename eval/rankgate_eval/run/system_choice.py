@@ -11,12 +11,10 @@ from rankgate.retrieve import Encoder, Fusion, Progress
 from rankgate.types import FirstStageKind
 from rankgate_eval.data.attribute import load_object
 from rankgate_eval.data.dataset import Dataset
-from rankgate_eval.run.collection_stage import CollectionStage
 from rankgate_eval.run.encoding import build_index
 from rankgate_eval.run.system import (
     FirstStage,
     IndexStage,
-    LangChainStage,
     as_first_stage,
 )
 
@@ -27,7 +25,7 @@ def choose_system(name: str, data: Dataset, *, id_key: str | None = None) -> Fir
     Args:
         name: the object, a class, or a function without parameters that makes it.
         data: the data set, for systems that return ids.
-        id_key: for LangChain, the metadata key that holds the passage's id.
+        id_key: the metadata key that holds the passage's id.
 
     Raises:
         InputError: it cannot be loaded, or is no first stage.
@@ -73,16 +71,6 @@ def index_kind(kind: FirstStageKind | str) -> FirstStageKind:
 
 
 def profile_of(stage: FirstStage) -> Profile:
-    """What is known of the first stage: an index's embedder and analyser, a store's embedder."""
-    if isinstance(stage, CollectionStage):
-        return stage.profile
-    if isinstance(stage, LangChainStage):
-        return Profile(embedder=stage.embedder, space=stage.space)
-    if not isinstance(stage, IndexStage):
-        return Profile()
-    dense = stage.kind in (FirstStageKind.HYBRID, FirstStageKind.DENSE)
-    terms = stage.kind in (FirstStageKind.HYBRID, FirstStageKind.BM25)
-    return Profile(
-        embedder=stage.index.encoder_name if dense else None,
-        analyser=stage.index.bm25.analyser.name if terms else None,
-    )
+    """What is known of the first stage's embedder, space and analyser, as far as it says."""
+    found = getattr(stage, "profile", None)
+    return found if isinstance(found, Profile) else Profile()

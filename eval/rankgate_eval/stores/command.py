@@ -31,12 +31,16 @@ def export_corpus(
     ] = None,
     chroma: Annotated[Path | None, typer.Option(help="A folder that Chroma keeps.")] = None,
     system: Annotated[
-        str | None, typer.Option(help="Your own store, as module:attribute, if it lists itself.")
+        str | None,
+        typer.Option(
+            help="Your own store, index or retriever of it, as module:attribute, if it lists "
+            "its passages."
+        ),
     ] = None,
     id_key: Annotated[str | None, typer.Option(help="Metadata key with the passage's id.")] = None,
 ) -> None:
     """Write the passages of a store as a corpus in BEIR's form, so that they can be labelled."""
-    from rankgate.adapters.stores import listed
+    from rankgate.adapters.stores import listed, stores_below
     from rankgate.errors import InputError
     from rankgate_eval.data.attribute import load_object
     from rankgate_eval.stores.collections import open_collection
@@ -50,7 +54,8 @@ def export_corpus(
         raise InputError("--data-dir goes with a collection that was ingested")
     if system is not None:
         then = f"--corpus {out} --system {system}"
-        written = write_corpus(out, listed(load_object(system, what="--system"), id_key=id_key))
+        stores = stores_below(load_object(system, what="--system"))
+        written = write_corpus(out, (c for s in stores for c in listed(s, id_key=id_key)))
     elif chroma is not None:
         then = f"--corpus {out} --system module:attribute"
         written = write_corpus(out, listed(chroma_folder(chroma, collection), id_key=id_key))

@@ -7,10 +7,11 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.indices.base import BaseIndex
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
 from llama_index.postprocessor.rankgate.nodes import FoundNodes, found_nodes
@@ -29,6 +30,7 @@ __all__ = [
     "Finder",
     "FoundNodes",
     "RetrieverFinder",
+    "finder_of",
     "score_reader",
 ]
 
@@ -127,6 +129,12 @@ class RetrieverFinder:
         """Which scores its candidates will carry, unless looking shows that they cannot."""
         read = self.scores is not None or self._chroma_space is not None
         return FirstStageKind.DENSE if read else FirstStageKind.ORDER
+
+
+def finder_of(given: BaseRetriever | BaseIndex[Any], **options: Any) -> RetrieverFinder:
+    """A first stage over a retriever, or over an index's own; options as `RetrieverFinder` has."""
+    child = given.as_retriever() if isinstance(given, BaseIndex) else given
+    return RetrieverFinder(child, **options)
 
 
 def score_reader(

@@ -14,6 +14,7 @@ from rankgate.adapters.annotations import METADATA_KEYS, annotated
 from rankgate.adapters.found import Found
 from rankgate.adapters.refusal import WhenDegraded, WhenRefused, said, shown
 from rankgate.adapters.scores import ScoreReader
+from rankgate.adapters.stores import nodes_of
 from rankgate.errors import InputError
 from rankgate.retrieve import cosine_from_exp_distance
 from rankgate.retrieve.spaces import Space
@@ -126,21 +127,12 @@ def stored_nodes(retrievers: Iterable[Any]) -> list[BaseNode]:
         if callable(getattr(child, "passages", None)):
             found += [TextNode(id_=c.id, text=c.text) for c in child.passages()]
             continue
-        docs = getattr(getattr(child, "_docstore", None), "docs", None)
-        listing = getattr(getattr(child, "_vector_store", None), "get_nodes", None)
-        why: Exception | None = None
-        if docs:
-            found += docs.values()
-            continue
-        if listing is not None:
-            try:
-                found += listing(None)
-                continue
-            except NotImplementedError as exc:  # of the base class: this store has no listing
-                why = exc
-        raise InputError(
-            f"{type(child).__name__} cannot list its nodes: give them, warm(nodes)"
-        ) from why
+        nodes = nodes_of(child)
+        if nodes is None:
+            raise InputError(
+                f"{type(child).__name__} cannot list its nodes: give them, warm(nodes)"
+            )
+        found += nodes
     return found
 
 

@@ -19,7 +19,7 @@ from llama_index.postprocessor.rankgate.events import End, announced, retrievals
 from llama_index.postprocessor.rankgate.finders import (
     CandidateFinder,
     Finder,
-    RetrieverFinder,
+    finder_of,
 )
 from llama_index.postprocessor.rankgate.fused import FusedFinder, together
 from llama_index.postprocessor.rankgate.nodes import (
@@ -111,7 +111,7 @@ class RankGateRetriever(BaseRetriever):
         self.when_degraded = one_of("when_degraded", when_degraded, WhenDegraded)
         self.on_outcome = on_outcome
         self.events_with_content = events_with_content
-        self._finder = finder
+        self.finder = finder
         self._engine = engine
 
     @classmethod
@@ -159,13 +159,12 @@ class RankGateRetriever(BaseRetriever):
             ConfigError: the vector space cannot be told, or the policy does not fit.
             InputError: an argument cannot be used.
         """
-        child = _retriever_of(index)
-        store = getattr(child, "_vector_store", None)
+        finder = finder_of(index, space=space, chroma=True)
+        store = getattr(finder.retriever, "_vector_store", None)
         if space is not None:
             space_named(space)
         elif store is None or not is_chroma(store):
             chroma_space(store)  # raises, and says what to give
-        finder = RetrieverFinder(child, space=space, chroma=True)
         return cls._made(finder, finder.kind, settings)
 
     @classmethod
@@ -191,7 +190,7 @@ class RankGateRetriever(BaseRetriever):
             **settings: see `RetrieverSettings`; the policy's section `dense` applies, or `order`
                 where the scores are not read.
         """
-        finder = RetrieverFinder(_retriever_of(retriever), embed_model=embed_model, space=space)
+        finder = finder_of(retriever, embed_model=embed_model, space=space)
         return cls._made(finder, finder.kind, settings)
 
     @classmethod
@@ -269,7 +268,7 @@ class RankGateRetriever(BaseRetriever):
             ConfigError: the scorer keeps nothing of what it reads.
             InputError: the index cannot list its nodes.
         """
-        given = stored_nodes(stores_below(self._finder)) if nodes is None else list(nodes)
+        given = stored_nodes(stores_below(self.finder)) if nodes is None else list(nodes)
         return self._engine.warm(lambda: map(text_of, given), progress)
 
     def retrieve_outcome(
@@ -349,12 +348,12 @@ class RankGateRetriever(BaseRetriever):
     def candidates(self, query: str, k: int | None = None) -> list[Candidate]:
         """The first stage alone, as `rankgate calibrate` and the evaluation take it."""
         size, asked = self._size(self._engine.get(), k)
-        return self._finder.find(bundle_of(query), size, asked=asked).candidates
+        return self.finder.find(bundle_of(query), size, asked=asked).candidates
 
     async def acandidates(self, query: str, k: int | None = None) -> list[Candidate]:
         """`candidates` without blocking the event loop."""
         size, asked = self._size(await self._engine.aget(), k)
-        return (await self._finder.afind(bundle_of(query), size, asked=asked)).candidates
+        return (await self.finder.afind(bundle_of(query), size, asked=asked)).candidates
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return self._run([bundle_of(query_bundle)], CallSettings())[1][0]
@@ -367,7 +366,7 @@ class RankGateRetriever(BaseRetriever):
     ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
         reranker = self._engine.get()
         size, asked = self._size(reranker, None)
-        found = [self._of_call(self._finder.find(q, size, asked=asked)) for q in queries]
+        found = [self._of_call(self.finder.find(q, size, asked=asked)) for q in queries]
         with self._announced(queries, found, reranker, settings) as end:
             outcomes = reranker.rerank_many(self._requests(queries, found, settings))
             return self._told(outcomes, found, end)
@@ -377,7 +376,7 @@ class RankGateRetriever(BaseRetriever):
     ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
         reranker = await self._engine.aget()
         size, asked = self._size(reranker, None)
-        tasks = [partial(self._finder.afind, query, size, asked=asked) for query in queries]
+        tasks = [partial(self.finder.afind, query, size, asked=asked) for query in queries]
         found = [self._of_call(one) for one in await together(tasks, at_once=workers)]
         with self._announced(queries, found, reranker, settings) as end:
             outcomes = await reranker.arerank_many(self._requests(queries, found, settings))
@@ -449,7 +448,3 @@ class RankGateRetriever(BaseRetriever):
 
 def _nodes(found: FoundNodes) -> list[NodeWithScore]:
     return [] if found.items is None else list(found.items)
-
-
-def _retriever_of(given: object) -> Any:
-    return given.as_retriever() if isinstance(given, BaseIndex) else given
