@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve quick test test-slow test-oldest lint lint-containers types wheels clean golden golden-baseline
+.PHONY: help demo serve quick test test-slow test-oldest lint lint-containers types wheels clean golden golden-baseline site
 
 help:
 	@echo "make demo       install, ingest docs/, ask four questions"
@@ -22,6 +22,7 @@ help:
 	@echo "make test-oldest the adapters against the oldest supported frameworks"
 	@echo "make lint-containers hadolint on the Dockerfile, the schema on compose.yaml"
 	@echo "make wheels     build the four distributions into dist/"
+	@echo "make site       the documentation as a site, in site/"
 	@echo "make golden     the golden set over docs/, against its baseline"
 
 # Installs WHAT into the target's environment. pip speaks into pip.log there, shown where it fails.
@@ -122,6 +123,10 @@ GOLDEN_DATA := eval/golden/questions.jsonl --corpus $(GOLDEN)/corpus.jsonl
 
 $(GOLDEN)/corpus.jsonl: $(VENV)/.demo $(wildcard docs/*.md docs/*/*.md) eval/golden/corpus.py
 	@$(BIN)/python eval/golden/corpus.py --out $(GOLDEN)
+
+# The documentation as a site, in site/index.html.
+site: $(VENV)/.done
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 golden: $(GOLDEN)/corpus.jsonl
 	@$(BIN)/rankgate eval check $(GOLDEN_DATA) --baseline eval/golden/baseline.json --margin 0.07 --out $(GOLDEN)

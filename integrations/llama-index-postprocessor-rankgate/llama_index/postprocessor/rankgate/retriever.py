@@ -76,13 +76,13 @@ class RankGateRetriever(BaseRetriever):
     retriever: query engines, chat engines, fusion, tools.
     The nodes are those of `RankGateRerank`. A refused query gives none; `retrieve_outcome`, the
     `RankGateOutcomeEvent` and `on_outcome` say why. A scorer that fails gives first-stage
-    order, marked `degraded` in each node's `rankgate_outcome`.
+    order, marked `degraded` in each node's `rankgate_outcome`. `top_n`, `when_refused`,
+    `when_degraded` and `on_outcome` are those of `RankGateRerank`, too.
 
     Args:
         finder: the first stage; the constructors above make one.
         engine: the reranker, or what it will be made of on first use.
         k: candidates to ask for; None: the policy's K.
-        top_n, when_refused, when_degraded, on_outcome: see `RankGateRerank`.
         events_with_content: False keeps queries and nodes out of the reranking's events. Those
             of `BaseRetriever` itself always carry them.
         callback_manager: LlamaIndex's.
