@@ -359,7 +359,8 @@ def _config_file(config: str | Path | None) -> Path | None:
 def _read(file: Path, known: Iterable[str]) -> dict[str, Any]:
     try:
         values = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as exc:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+    # TOMLDecodeError and UnicodeDecodeError are ValueErrors; brackets may be nested without end.
+    except (OSError, ValueError, RecursionError) as exc:
         raise ConfigError(f"{file} is not a readable TOML file: {exc}") from exc
     for key in values:
         if key not in known:
@@ -379,7 +380,7 @@ def _beside(folder: Path, model: str) -> str:
     kind, _, name = model.strip().partition(":")
     path = folder / _at_home(name.strip())
     local = kind in ("late-interaction", "onnx", "reader")
-    hub = kind in ("cross-encoder", "nli") and path.exists()
+    hub = kind in ("cross-encoder", "nli") and os.path.exists(path)  # no error where it is too long
     return f"{kind}:{path}" if name.strip() and (local or hub) else model
 
 

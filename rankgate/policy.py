@@ -173,7 +173,7 @@ class Policy:
 
         try:
             data = json.loads(text, parse_constant=refuse)
-        except json.JSONDecodeError as exc:
+        except (json.JSONDecodeError, RecursionError) as exc:
             raise PolicyError(f"{source}: not JSON: {exc}") from exc
         return cls.from_dict(data, source=source)
 

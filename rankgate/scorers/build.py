@@ -6,6 +6,7 @@ everywhere and what was measured is what runs.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,7 +82,7 @@ class ScorerName:
             if model or url:
                 return cls(kind=kind, name=model, url=url or _HOSTED.get(kind))
         alone = ":" not in wanted and wanted.count("/") == 1 and all(wanted.split("/"))
-        if alone or (wanted and Path(wanted).is_dir()):
+        if alone or (wanted and os.path.isdir(wanted)):
             return cls(kind="cross-encoder", name=wanted)  # a hub name or folder alone
         raise InputError(f"unknown scorer {text!r}. Scorers: {SCORER_FORMS}")
 

@@ -68,7 +68,7 @@ def _are_turns(path: Path) -> bool:
     for _, text in numbered_lines(path, RawDataset(name=path.name)):
         try:
             row = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         return isinstance(row, dict) and isinstance(row.get("turns"), list)
     return False

@@ -19,7 +19,7 @@ def is_feedback(file: Path) -> bool:
         line = next((text for text in stream if text.strip()), "")
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(row, dict) and "verdict" in row and isinstance(row.get("passage"), dict)
 
