@@ -104,6 +104,20 @@ class Served:
             trust_env=False,  # it is on this machine: no proxy knows it
         )
 
+    def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """What a route of the public interface answers."""
+        import httpx
+
+        try:
+            with self.client() as client:
+                response = client.request(method, path, json=body)
+                told = response.json()
+        except (httpx.HTTPError, ValueError) as exc:
+            raise StoreError(f"the server {self.url} broke off: {exc}. Try again.") from exc
+        if response.is_error:
+            raise StoreError(f"{told['message']} (said by {self.url})")
+        return told
+
     def call(self, action: str, **body: Any) -> Any:
         """The result of an action of `rag_app.server.routes.local`."""
         *_, last = self.stream(action, **body)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, create_engine, delete, event, func, select, text
+from sqlalchemy import JSON, ForeignKey, create_engine, delete, event, func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
@@ -137,6 +137,15 @@ class Conversations:
 
     def _session(self) -> AbstractContextManager[Session]:
         return session_on(self._engine, self.path, _WHAT)
+
+    def rename_collection(self, old: str, new: str) -> None:
+        """Conversations follow their collection to its new name."""
+        with self._session() as session:
+            session.execute(
+                update(_ConversationRow)
+                .where(_ConversationRow.collection == old)
+                .values(collection=new)
+            )
 
     def create(self, *, owner: str, collection: str) -> Conversation:
         """Begin one; it has no title before its first question."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rag_app.cli.documents import collections, documents
 from rag_app.cli.options import JsonOption, Where
 from rag_app.cli.render import print_json
 from rag_app.index.private import private_files
@@ -183,5 +184,7 @@ def _print_report(report: IngestReport) -> None:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command, and those for what was ingested."""
     app.command("ingest", epilog=_EPILOG)(grouped(ingest))
+    app.add_typer(documents, name="documents")
+    app.add_typer(collections, name="collections")

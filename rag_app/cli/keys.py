@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,10 +23,18 @@ group = typer.Typer(no_args_is_help=True, help="API keys of the server: make, li
 def create(
     name: Annotated[str, typer.Option(help="Whose key it is.")],
     collections: Annotated[
-        str | None, typer.Option(help="What it may ask, separated by commas; else all.")
+        str | None, typer.Option(help="What it may ask, separated by commas.")
     ] = None,
+    everything: Annotated[
+        bool,
+        typer.Option("--all-collections", help="It may ask all, those that come later too."),
+    ] = False,
     role: Annotated[
-        str, typer.Option(help="user, or evaluator, who also sees scores and traces.")
+        str,
+        typer.Option(
+            help="user; reader, who uploads and deletes nothing; or evaluator, who also sees "
+            "scores and traces."
+        ),
     ] = "user",
     as_json: JsonOption = False,
     *,
@@ -39,10 +48,16 @@ def create(
     try:
         wanted = Role(role)
     except ValueError as exc:
-        raise InputError(f"--role must be user or evaluator, got {role!r}") from exc
-    named = None if collections is None else [c.strip() for c in collections.split(",")]
-    if named is not None:
-        named = [c for c in named if c]
+        raise InputError(f"--role must be reader, user or evaluator, got {role!r}") from exc
+    if collections is None and not everything:
+        if not sys.stdin.isatty():
+            raise InputError("name --collections A,B that it may ask, or give --all-collections")
+        typer.confirm("It may ask all collections, those that come later too?", abort=True)
+    if collections is not None and everything:
+        raise InputError("--collections or --all-collections, not both")
+    named = None
+    if collections is not None:
+        named = [c.strip() for c in collections.split(",") if c.strip()]
     record, key = KeyStore(settings.data_dir).create(name=name, role=wanted, collections=named)
     if as_json:
         print_json({**_row(record), "key": key})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from pathlib import Path
 
@@ -47,6 +48,40 @@ class DataFolder:
         if self.manifest.changed and time.monotonic() - self._copied >= after_s:
             self._copied = time.monotonic()
             self.manifest.keep_copy()
+
+    def drop(self, name: str) -> None:
+        """Forget a closed collection and what was made from it, its vectors in Chroma apart.
+
+        Raises:
+            StoreError: the manifest cannot be written.
+        """
+        self.manifest.drop(name)
+        for path in self._made_for(name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def rename(self, old: str, new: str) -> None:
+        """Call a closed collection otherwise, with its uploads; its vectors in Chroma apart.
+
+        Uploads keep their passages, so that kept answers still find their sources.
+
+        Raises:
+            StoreError: the manifest cannot be written, or a folder cannot be moved.
+        """
+        moved = [(p, p.with_name(new + p.name.removeprefix(old))) for p in self._made_for(old)]
+        uploads = self.path.resolve() / "uploads"
+        if (uploads / old).is_dir():
+            moved.append((uploads / old, uploads / new))
+        try:
+            for path, there in moved:
+                path.replace(there)
+        except OSError as exc:
+            raise StoreError(f"{path} cannot be moved to {there}: {exc}") from exc
+        self.manifest.rename(old, new, uploads)
+
+    def _made_for(self, name: str) -> list[Path]:
+        tokens = self.path / "tokens" / f"{name}.sqlite"
+        files = (tokens, *(tokens.with_name(tokens.name + end) for end in ("-wal", "-shm")))
+        return [p for p in (self.path / "bm25" / name, *files) if p.exists()]
 
     def __enter__(self) -> DataFolder:
         return self

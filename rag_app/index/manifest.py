@@ -61,6 +61,7 @@ CREATE TABLE IF NOT EXISTS stale_text (
     collection TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (collection, text)
 ) WITHOUT ROWID;
 """
+_OF_COLLECTION = ("document", "document_text", "chunk", "settled", "stale_text", "page_start")
 _COLLECTION = "name, embedder, sha256, dimension, space, chunking, dirty"
 _DOCUMENT = (
     "id, source, path, found_at, kind, title, sha256, size, mtime_ns, pages, pipeline, state, "
@@ -204,6 +205,33 @@ class Manifest:
             name,
         )
         return str(rows[0][0]) if rows else None
+
+    def drop(self, name: str) -> None:
+        """Forget a collection with everything in it."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM collection WHERE name = ?", (name,))
+            for table in _OF_COLLECTION:
+                db.execute(f"DELETE FROM {table} WHERE collection = ?", (name,))
+
+    def rename(self, old: str, new: str, uploads: Path) -> None:
+        """Call a collection otherwise; what was uploaded to it now lies below `uploads`/new."""
+        home = uploads.parent.parent
+        ids = [f"{(uploads / name).relative_to(home).as_posix()}/" for name in (old, new)]
+        paths = [f"{(uploads / name).as_posix()}/" for name in (old, new)]
+        with self._transaction() as db:
+            db.execute("UPDATE collection SET name = ? WHERE name = ?", (new, old))
+            for table in _OF_COLLECTION:
+                db.execute(f"UPDATE {table} SET collection = ? WHERE collection = ?", (new, old))
+            for table, column, (before, after) in (
+                *(("document", c, paths) for c in ("path", "found_at")),
+                ("document", "id", ids),
+                *((t, "document_id", ids) for t in ("document_text", "chunk", "page_start")),
+            ):
+                db.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE collection = ? AND substr({column}, 1, ?) = ?",
+                    (after, len(before) + 1, new, len(before), before),
+                )
 
     # Documents
 

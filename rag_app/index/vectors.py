@@ -264,6 +264,16 @@ class VectorIndex:
             self.space = space
             self._collection = self._make()
 
+    def rename(self, name: str) -> None:
+        """Call the collection otherwise; nothing else may be asked of this afterwards."""
+        with _mapped(self._advice):
+            self._collection.modify(name=name)
+
+    def drop(self) -> None:
+        """Delete the collection; nothing else may be asked of this afterwards."""
+        with _mapped(self._advice):
+            self._client.delete_collection(self.name)
+
     @property
     def stored_space(self) -> str:
         """The space that the collection on disk was made for."""

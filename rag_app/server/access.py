@@ -210,6 +210,30 @@ def _owner(principal: Annotated[Principal, Depends(_signed_in)]) -> Principal:
     return principal
 
 
+def need_writer(principal: Principal, *, everywhere: bool = False) -> Principal:
+    """The caller, who may change documents.
+
+    Args:
+        everywhere: and collections themselves, which is for keys that reach all of them.
+
+    Raises:
+        ApiError: 403.
+    """
+    if not principal.writes:
+        raise ApiError(403, "read_only", "this key may ask and read, and change nothing")
+    if everywhere and principal.collections is not None:
+        raise ApiError(403, "not_all_collections", "this needs a key for all collections")
+    return principal
+
+
+def _writer(principal: Annotated[Principal, Depends(_signed_in)]) -> Principal:
+    return need_writer(principal)
+
+
+def _keeper(principal: Annotated[Principal, Depends(_signed_in)]) -> Principal:
+    return need_writer(principal, everywhere=True)
+
+
 def _evaluator(principal: Annotated[Principal, Depends(_signed_in)]) -> Principal:
     return need_evaluator(principal)
 
@@ -222,3 +246,9 @@ Evaluator = Annotated[Principal, Depends(_evaluator)]
 
 Owner = Annotated[Principal, Depends(_owner)]
 """Dependency: a command of the data folder's owner, on this machine."""
+
+Writer = Annotated[Principal, Depends(_writer)]
+"""Dependency: a caller who may upload and delete documents."""
+
+Keeper = Annotated[Principal, Depends(_keeper)]
+"""Dependency: a caller who may make, rename and delete collections."""

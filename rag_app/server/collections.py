@@ -6,25 +6,31 @@ thread, as the store demands; the collection's pipeline is made anew after each.
 
 from __future__ import annotations
 
+import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rag_app.ask.pipeline import Pipeline
 from rag_app.ask.scorer import reader_of, scorer_for
 from rag_app.errors import StoreError
 from rag_app.generate.answer import Generator
+from rag_app.index.chroma_server import collection_on_server
 from rag_app.index.data_folder import DataFolder
 from rag_app.index.store import Store
 from rag_app.names import UnknownCollectionError, check_name
 from rankgate import Scorer
+from rankgate.errors import InputError
 from rankgate.scorers.build import ScorerName, close
 
 if TYPE_CHECKING:
     from rag_app.index.embeddings import Embedder
-    from rag_app.index.records import Passage
+    from rag_app.index.records import DocumentRecord, Passage
+    from rag_app.index.vectors import VectorIndex
     from rag_app.settings import Settings
 
 T = TypeVar("T")
@@ -129,13 +135,21 @@ class Collections:
         Raises:
             UnknownCollectionError: there is none of this name.
         """
-        self._check(name)
-        documents = self._folder.manifest.documents(name)
+        documents = self.documents(name)
         return CollectionInfo(
             name=name,
             documents=sum(d.state == "indexed" for d in documents),
             passages=sum(d.chunks for d in documents if d.state == "indexed"),
         )
+
+    def documents(self, name: str) -> list[DocumentRecord]:
+        """Every document of a collection, failed ones included. Opens no index.
+
+        Raises:
+            UnknownCollectionError: there is none of this name.
+        """
+        self._check(name)
+        return self._folder.manifest.documents(name)
 
     def passages(self, name: str, ids: Iterable[str]) -> dict[str, Passage]:
         """The named passages of a collection, by id; unknown ones are absent. Opens no index."""
@@ -247,6 +261,71 @@ class Collections:
             # Also after a failure: part of it may have been written.
             with opened.lock:
                 opened.pipeline = None
+
+    def create(self, name: str) -> Future[None]:
+        """Make an empty collection.
+
+        Raises:
+            InputError: not a name for one, or there is one of this name.
+        """
+        self._free(name)
+        return self.write(name, lambda store: None)
+
+    def rename(self, old: str, new: str) -> Future[None]:
+        """Call a collection otherwise: uploads, passages and vectors stay as they are.
+
+        Raises:
+            UnknownCollectionError: there is none of the old name.
+            InputError: the new one is not a name, or taken.
+        """
+        self._check(old)
+        self._free(new)
+
+        def renamed() -> None:
+            with self._taken_out(old) as vectors:
+                on_server = self.settings.chroma_url is not None
+                vectors.rename(collection_on_server(self._folder.path, new) if on_server else new)
+            self._folder.rename(old, new)
+            self.store(new, create=True)  # vectors that a crash has left behind are put back
+
+        return self._writer.submit(renamed)
+
+    def drop(self, name: str) -> Future[None]:
+        """Delete a collection with its uploads; other files stay where they are.
+
+        Raises:
+            UnknownCollectionError: there is none.
+        """
+        self._check(name)
+
+        def dropped() -> None:
+            # The files first: a server that is killed in between ingests what lies there.
+            shutil.rmtree(Path(self.settings.data_dir) / "uploads" / name, ignore_errors=True)
+            with self._taken_out(name) as vectors:
+                vectors.drop()
+            self._folder.drop(name)
+
+        return self._writer.submit(dropped)
+
+    @contextmanager
+    def _taken_out(self, name: str) -> Iterator[VectorIndex]:
+        """A collection's vectors; after the block nobody has its files open."""
+        opened = self._entry(name)
+        with opened.lock:
+            store = self._store(name, opened)
+            opened.store = opened.pipeline = None
+            try:
+                yield store.index
+            finally:
+                store.close()
+                scorer = self._scorers.pop(name, None)
+                if scorer is not None:
+                    close(scorer)
+
+    def _free(self, name: str) -> None:
+        check_name(name)
+        if name in {c.name for c in self._folder.manifest.collections()}:
+            raise InputError(f"there is a collection {name!r} already")
 
     def _check(self, name: str) -> None:
         if name not in self.names():

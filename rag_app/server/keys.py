@@ -23,7 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from rag_app.errors import StoreError
 from rag_app.index.private import private_folder
-from rag_app.names import UnknownCollectionError
+from rag_app.names import UnknownCollectionError, check_name
 from rag_app.served import write_private
 from rag_app.sessions import session_on, unusable
 from rankgate.errors import InputError
@@ -38,6 +38,7 @@ _WHAT = "the API keys"
 class Role(StrEnum):
     """What a key may see."""
 
+    READER = "reader"
     USER = "user"
     EVALUATOR = "evaluator"
 
@@ -63,6 +64,11 @@ class Principal:
     def evaluator(self) -> bool:
         """Whether scores, traces, Compare and Quality are shown."""
         return self.role is Role.EVALUATOR
+
+    @property
+    def writes(self) -> bool:
+        """Whether documents may be uploaded and deleted."""
+        return self.role is not Role.READER
 
     def check(self, collection: str) -> None:
         """Refuse a collection that is not this caller's, as if there were none of that name.
@@ -158,6 +164,8 @@ class KeyStore:
             raise InputError("a key needs a name, such as that of the person who gets it")
         if collections is not None and not collections:
             raise InputError("a key needs at least one collection; leave them out for all")
+        for collection in collections or ():
+            check_name(collection)  # what no upload could make
         identifier, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
         row = _Row(
             id=identifier,
@@ -214,6 +222,14 @@ class KeyStore:
             write_private(self.marker, said)
         except OSError as exc:
             raise unusable(self.marker, "the mark that there are keys", exc) from exc
+
+    def rename_collection(self, old: str, new: str) -> None:
+        """Keys that reach a collection go on reaching it under its new name."""
+        if not self.path.exists():
+            return
+        with self._session() as session:
+            for row in session.scalars(select(_Row).where(_Row.collections.is_not(None))):
+                row.collections = [new if c == old else c for c in row.collections or ()]
 
     def sign_out(self, cookie: str, *, until: datetime) -> None:
         """Remember that a cookie is not to be taken any more, as long as it would be valid."""

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rag_app.errors import UnknownDocumentError
 from rag_app.index.records import DocumentRecord
 from rag_app.index.store import Store
 from rag_app.ingest.document import ParseFailure
@@ -25,6 +26,7 @@ from rag_app.ingest.ingestion import document_id, ingest_into
 from rag_app.ingest.report import IngestReport, Progress
 from rag_app.names import check_name
 from rag_app.server.collections import Collections
+from rag_app.server.shapes import document_ref
 from rankgate.errors import InputError, RankgateError
 
 logger = logging.getLogger("rankgate.server")
@@ -141,13 +143,26 @@ class Uploads:
             job.state = "done"
         return job
 
-    def remove(self, store: Store, record: DocumentRecord) -> None:
-        """Delete a document; its file too where it was uploaded. In the writer's thread."""
-        # The file first: a server that is killed in between forgets the rest when it starts.
-        if self._uploaded(store, record):
-            Path(record.path).unlink(missing_ok=True)
-        store.remove([record.id])
+    def remove(self, store: Store, refs: Sequence[str]) -> list[DocumentRecord]:
+        """Delete documents; their files too where they were uploaded. In the writer's thread.
+
+        Args:
+            refs: of `document_ref`.
+
+        Raises:
+            UnknownDocumentError: one is not there; none is deleted then.
+        """
+        known = {document_ref(d.id): d for d in store.manifest.documents(store.collection)}
+        if not known.keys() >= set(refs):
+            raise UnknownDocumentError(f"no such document in {store.collection!r}")
+        records = [known[ref] for ref in dict.fromkeys(refs)]
+        # The files first: a server that is killed in between forgets the rest when it starts.
+        for record in records:
+            if self._uploaded(store, record):
+                Path(record.path).unlink(missing_ok=True)
+        store.remove([record.id for record in records])
         store.settle()
+        return records
 
     def _uploaded(self, store: Store, record: DocumentRecord) -> bool:
         return Path(record.path).is_relative_to((self.folder / store.collection).resolve())

@@ -100,6 +100,25 @@ def test_a_folder_is_ingested_by_the_server_and_reported_here(served, tmp_path):
     assert "no file or folder" in done.stderr
 
 
+def test_documents_and_collections_go_through_the_server(served, tmp_path):
+    for name in ("gull", "tern"):
+        (tmp_path / f"{name}.md").write_text(f"# {name}\n\nThe {name} eats fish at sea.\n")
+    run("collections", "create", "birds", data=served)
+    run("ingest", tmp_path, "--collection", "birds", data=served)
+    done = run("documents", "list", "--collection", "birds", data=served)
+    assert "gull.md" in done.stdout and "tern.md" in done.stdout
+    run("documents", "delete", "gull.md", "--collection", "birds", "--yes", data=served)
+    run("collections", "rename", "birds", "seabirds", data=served)
+    rows = json.loads(run("collections", "list", "--json", data=served).stdout)
+    assert {r["name"]: r["documents"] for r in rows}["seabirds"] == 1
+    asked = run("ask", "What does the tern eat?", "--collection", "seabirds", data=served)
+    assert "eats fish" in asked.stdout
+    run("collections", "delete", "seabirds", "--yes", data=served)
+    assert "seabirds" not in run("collections", "list", data=served).stdout
+    done = run("collections", "delete", "seabirds", "--yes", data=served, code=2)
+    assert "there is no collection 'seabirds'" in done.stderr
+
+
 def test_the_servers_own_folder_is_not_ingested(served):
     (served / "notes.md").write_text("# Notes\n\nThese lie in the data folder.\n")
     done = run("ingest", served, data=served, code=2)
@@ -184,7 +203,7 @@ def test_everything_is_the_owners_alone(tmp_path):
     rankgate = [sys.executable, "-m", "rankgate.cli"]
     made = {"env": ENV, "cwd": tmp_path, "check": True, "capture_output": True, "timeout": 120}
     subprocess.run([*rankgate, "ingest", "docs"], **made)
-    subprocess.run([*rankgate, "keys", "create", "--name", "Ada"], **made)
+    subprocess.run([*rankgate, "keys", "create", "--name", "Ada", "--all-collections"], **made)
     with ExitStack() as opened:
         opened.enter_context(process("-m", "rankgate.cli", "serve", "--port", "0", cwd=tmp_path))
         server = until(lambda: Served.find(tmp_path / ".rankgate"))

@@ -12,6 +12,8 @@ PATHS = {
     "/readyz",
     "/v1/chat/completions",
     "/v1/collections",
+    "/v1/collections/{name}",
+    "/v1/documents/delete",
     "/v1/compare",
     "/v1/compare/scorers",
     "/v1/conversations",

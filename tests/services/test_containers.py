@@ -280,7 +280,9 @@ def test_the_commands_run(tmp_path, built, compose):
         )
         refused = run(*command)
         assert refused.returncode == 2 and "rankgate keys create" in refused.stderr
-        key = run("keys", "create", "--name", "me", "--role", "evaluator").stdout.strip()
+        key = run(
+            "keys", "create", "--name", "me", "--role", "evaluator", "--all-collections"
+        ).stdout.strip()
         ingested = run("ingest", str(tmp_path / "docs"))
         assert ingested.returncode == 0, ingested.stderr
         processes.append(start([*translated(entrypoint), *command]))

@@ -31,6 +31,7 @@ CHAT = {"model": "rankgate:beta", "messages": [{"role": "user", "content": QUEST
 # Who may: everybody, any key, whoever reaches collection beta, its evaluators, all evaluators;
 # own: the thing belongs to one key, whatever its collection.
 ANY, KEY, BETA, JUDGE, EVALUATOR, OWN = "any", "key", "beta", "beta evaluator", "evaluator", "own"
+ALL = "all"  # whoever reaches every collection and may write
 
 # (method, path) -> who may, the query, and the body that asks for what is in collection beta.
 ROUTES = {
@@ -39,6 +40,9 @@ ROUTES = {
     ("GET", "/metrics"): (EVALUATOR, {}, None),
     ("POST", "/v1/chat/completions"): (BETA, {}, CHAT),
     ("GET", "/v1/collections"): (KEY, {}, None),
+    ("POST", "/v1/collections"): (ALL, {}, {"name": "gamma"}),
+    ("PATCH", "/v1/collections/{name}"): (ALL, {}, {"name": "delta"}),
+    ("DELETE", "/v1/collections/{name}"): (ALL, {}, None),
     ("POST", "/v1/compare"): (JUDGE, {}, {"question": QUESTION, "collection": "beta"}),
     ("GET", "/v1/compare/scorers"): (JUDGE, {"collection": "beta"}, None),
     ("GET", "/v1/conversations"): (KEY, {}, None),
@@ -51,6 +55,7 @@ ROUTES = {
     ("DELETE", "/v1/conversations/{conversation}/turns/{turn}"): (OWN, {}, None),
     ("GET", "/v1/documents"): (BETA, {"collection": "beta"}, None),
     ("POST", "/v1/documents"): (BETA, {}, "upload"),
+    ("POST", "/v1/documents/delete"): (BETA, {}, "delete"),
     ("DELETE", "/v1/documents/{document}"): (BETA, {"collection": "beta"}, None),
     ("GET", "/v1/documents/{document}/file"): (BETA, {"collection": "beta"}, None),
     ("GET", "/v1/documents/{document}/text"): (BETA, {"collection": "beta"}, None),
@@ -133,6 +138,7 @@ def may(who, caller):
         JUDGE: judge and beta,
         EVALUATOR: judge,
         OWN: caller == "owner",
+        ALL: caller.endswith(" all"),
     }[who]
 
 
@@ -164,6 +170,8 @@ async def ask(client, method, path, query, body, things, headers):
     if body == "upload":
         options["files"] = {"files": ("more.txt", b"words of some kind")}
         options["data"] = {"collection": "beta"}
+    elif body == "delete":
+        options["json"] = {"ids": [things["document"]], "collection": "beta"}
     elif body == "feedback":
         named = {k: things[k] for k in ("conversation", "turn")}
         options["json"] = {**named, "verdict": "up"}
@@ -177,7 +185,7 @@ async def ask(client, method, path, query, body, things, headers):
 @pytest.mark.parametrize(("method", "path"), sorted(ROUTES))
 async def test_who_may(served, method, path):
     who, query, body = ROUTES[method, path]
-    changes = method in ("DELETE", "PATCH")
+    changes = method in ("DELETE", "PATCH") or body == "delete"
     things = await prepared(served)
     for caller, headers in served.callers.items():
         if changes and may(who, caller):

@@ -22,6 +22,7 @@ from rag_app.index.store import Store
 from rag_app.ingest.ingestion import ingest
 from rag_app.server.collections import Collections
 from rag_app.server.keys import KeyStore
+from rag_app.server.shapes import document_ref
 from rag_app.server.uploads import Uploads
 from rankgate.errors import RankgateError
 
@@ -60,7 +61,7 @@ def delete(base):
         def remove(store):
             for record in store.documents():
                 if record.shown in ("up0.md", "file1.md"):
-                    uploads.remove(store, record)
+                    uploads.remove(store, [document_ref(record.id)])
 
         opened.write("default", remove).result(60)
 

@@ -1,4 +1,4 @@
-"""Documents: upload, list, read, delete.
+"""Documents: upload, list, read, delete; and the collections that they are in.
 
 What may have to wait for an index that is being opened waits in a thread of asyncio's own: the
 threads of the framework, where every caller's key is looked at, stay free.
@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import FileResponse
+from pydantic import Field
 
 from rag_app.index.records import DocumentRecord
 from rag_app.index.store import Store
-from rag_app.server.access import SignedIn
+from rag_app.server.access import Keeper, SignedIn, Writer
 from rag_app.server.errors import ApiError, invalid
 from rag_app.server.keys import Principal
-from rag_app.server.shapes import document_ref
+from rag_app.server.shapes import Body, Text, document_ref
 from rag_app.server.state import Server, ServerState
 
 router = APIRouter(prefix="/v1", tags=["documents"])
+T = TypeVar("T")
 
 _MAX_FILES = 100
 _MAX_TEXT = 20_000
@@ -42,10 +46,43 @@ def collections(server: Server, principal: SignedIn) -> dict[str, Any]:
     return {"collections": infos}
 
 
+class Named(Body):
+    """A collection by its name."""
+
+    name: Text
+
+
+@router.post("/collections", status_code=201)
+async def create(body: Named, server: Server, principal: Keeper) -> dict[str, Any]:
+    """Make an empty collection; this and the next two are for keys that reach all of them."""
+    await _written(server, lambda: server.collections.create(body.name))
+    return asdict(await asyncio.to_thread(server.collections.info, body.name))
+
+
+@router.patch("/collections/{name}")
+async def rename(name: str, body: Named, server: Server, principal: Keeper) -> dict[str, Any]:
+    """Call a collection otherwise; its conversations and the keys for it follow."""
+    await _written(server, lambda: server.collections.rename(name, body.name))
+
+    def follow() -> None:
+        server.conversations.rename_collection(name, body.name)
+        server.access.keys.rename_collection(name, body.name)
+
+    await asyncio.to_thread(follow)
+    return asdict(await asyncio.to_thread(server.collections.info, body.name))
+
+
+@router.delete("/collections/{name}")
+async def drop(name: str, server: Server, principal: Keeper) -> dict[str, Any]:
+    """Delete a collection with what was uploaded to it; other files stay where they are."""
+    await _written(server, lambda: server.collections.drop(name))
+    return {"deleted": True, "name": name}
+
+
 @router.post("/documents", status_code=202)
 def upload(
     server: Server,
-    principal: SignedIn,
+    principal: Writer,
     files: Annotated[list[UploadFile], File(description="one or several files")],
     collection: Annotated[str | None, Form()] = None,
 ) -> dict[str, Any]:
@@ -170,37 +207,58 @@ async def file(
     )
 
 
+class Documents(Body):
+    """Documents of a collection, by id."""
+
+    ids: Annotated[list[Text], Field(min_length=1, max_length=1000)]
+    collection: Text | None = None
+
+
+@router.post("/documents/delete")
+async def delete_all(body: Documents, server: Server, principal: Writer) -> dict[str, Any]:
+    """Several at once, as `DELETE /v1/documents/{id}`; all of them or, if one is missing, none."""
+    gone = await _deleted(server, principal, body.collection, body.ids)
+    return {"deleted": True, "data": [_shape(server, d, principal) for d in gone]}
+
+
 @router.delete("/documents/{document}")
 async def delete(
-    document: str, server: Server, principal: SignedIn, collection: Collection = None
+    document: str, server: Server, principal: Writer, collection: Collection = None
 ) -> dict[str, Any]:
     """Take a document out of the index, and delete its file if it was uploaded.
 
     A file outside the data folder stays where it is; the next `rankgate ingest` of its folder
     brings it back.
     """
+    (gone,) = await _deleted(server, principal, collection, [document])
+    return {"deleted": True, **_shape(server, gone, principal)}
 
-    def remove(store: Store) -> DocumentRecord:
-        record = _record(store, document, failed=True)
-        server.uploads.remove(store, record)
-        return record
 
-    def queue() -> Future[DocumentRecord]:
-        return server.collections.write(server.collection(collection, principal), remove)
+async def _deleted(
+    server: ServerState, principal: Principal, collection: str | None, refs: list[str]
+) -> list[DocumentRecord]:
+    def queue() -> Future[list[DocumentRecord]]:
+        name = server.collection(collection, principal)
+        return server.collections.write(name, lambda store: server.uploads.remove(store, refs))
 
+    return await _written(server, queue)
+
+
+async def _written(server: ServerState, queue: Callable[[], Future[T]]) -> T:
+    """What the writer's thread made of it, if that has time for it now."""
     written = asyncio.wrap_future(await asyncio.to_thread(queue))
     await asyncio.wait((written,), timeout=server.settings.request_timeout_s)
     if not written.done():
         written.add_done_callback(lambda done: done.cancelled() or done.exception())
         raise ApiError(
-            504, "timeout", "other documents are being ingested; this one is deleted after them"
+            504, "timeout", "other documents are being ingested; this is done after them"
         )
-    return {"deleted": True, **_shape(server, written.result(), principal)}
+    return written.result()
 
 
-def _record(store: Store, ref: str, *, failed: bool = False) -> DocumentRecord:
+def _record(store: Store, ref: str) -> DocumentRecord:
     for record in store.manifest.documents(store.collection):
-        if document_ref(record.id) == ref and (failed or record.state != "failed"):
+        if document_ref(record.id) == ref and record.state != "failed":
             return record
     raise ApiError(404, "document_not_found", f"no such document in {store.collection!r}")
 
@@ -208,6 +266,10 @@ def _record(store: Store, ref: str, *, failed: bool = False) -> DocumentRecord:
 def _shape(server: ServerState, record: DocumentRecord, principal: Principal) -> dict[str, Any]:
     """A document; the whole path of its file for evaluators only."""
     path = Path(record.path)
+    try:
+        changed = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    except OSError:  # gone, or on a drive that is not there now
+        changed = None
     shape = {
         "id": document_ref(record.id),
         "name": record.shown,
@@ -218,6 +280,7 @@ def _shape(server: ServerState, record: DocumentRecord, principal: Principal) ->
         "pages": record.pages,
         "passages": record.chunks,
         "bytes": record.size,
+        "changed": changed,
         "uploaded": path.is_relative_to(server.uploads.folder.resolve()),
     }
     return {**shape, "path": record.path} if principal.evaluator else shape
