@@ -71,7 +71,7 @@ def test_its_links_lead_where_the_answers_point(app):
         for method, o in found.items()
     }
     followed = set()
-    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+    with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 9)) as client:
         made = client.post("/v1/conversations", json={}).json()
         body = {"messages": [{"role": "user", "content": "gate?"}], "conversation": made["id"]}
         answers = {
@@ -111,7 +111,7 @@ def test_its_examples_work(app):
     from starlette.testclient import TestClient
 
     whole = app.openapi()
-    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+    with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 9)) as client:
         for path, name in (
             ("/v1/chat/completions", "ChatRequest"),
             ("/v1/search", "SearchRequest"),
@@ -261,7 +261,7 @@ def test_made_up_requests_never_break_the_server(app):
             wrong = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
             look(data.draw(wrong))
 
-    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+    with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 9)) as client:
         anything()
         about_what_there_is()
     assert len({path for _, path, _ in seen}) > 15
