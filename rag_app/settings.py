@@ -75,8 +75,9 @@ class Settings(BaseSettings):
     chunk_overlap: int = Field(40, ge=0, description="tokens that neighbouring chunks share")
     max_file_mb: float = Field(50, gt=0, description="larger files are not read")
     max_pages: int = Field(2000, ge=1, description="PDFs with more pages are not read")
-    parse_timeout_s: float = Field(60, gt=0, description="seconds for parsing one file")
-    parse_memory_mb: int = Field(2048, ge=128, description="memory for parsing one file")
+    parse_timeout_s: float = Field(60, gt=0, description="seconds for reading and cutting a file")
+    parse_memory_mb: int = Field(2048, ge=128, description="memory for reading and cutting a file")
+    max_passages: int = Field(20_000, ge=1, description="files of more passages are not read")
     batch_size: int = Field(32, ge=1, description="chunks embedded at once")
     scorer: str = Field(
         "late-interaction",

@@ -27,6 +27,9 @@ class Tokenizer(Protocol):
     def encode_batch(self, input: Any, *, add_special_tokens: bool = True) -> Any:
         """One encoding a text."""
 
+    def to_str(self) -> str:
+        """All of it, as JSON."""
+
 
 class Embedder(TokenReader, Protocol):
     """An encoder as `rankgate.encoders.TokenEncoder` is one.

@@ -94,6 +94,29 @@ class Chunk:
     end: int
     prefix: str
 
+    def to_row(self) -> list[Any]:
+        """Plain data, without what its document has."""
+        at = (self.id, self.heading, self.page, self.start, self.end, self.prefix)
+        return [*at]
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Sequence[Any]], *, document_id: str, text: str) -> list[Chunk]:
+        """The inverse of `to_row`, for all chunks of a document with that text."""
+        return [
+            cls(
+                id=identifier,
+                document_id=document_id,
+                position=position,
+                text=text[start:end],
+                heading=tuple(heading),
+                page=page,
+                start=start,
+                end=end,
+                prefix=prefix,
+            )
+            for position, (identifier, heading, page, start, end, prefix) in enumerate(rows)
+        ]
+
     @property
     def indexed_text(self) -> str:
         """What is embedded, indexed by BM25, and scored: `prefix + text`."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag_app.index.records import Chunk
 from rag_app.ingest.document import Block, ParsedDocument
 from rag_app.ingest.units import TokenIndex, Unit, units_of
-from rankgate.errors import ConfigError
 
 if TYPE_CHECKING:
     from rag_app.index.embeddings import Tokenizer
@@ -57,6 +56,9 @@ class Chunker:
         self, tokenizer: Tokenizer, *, chunk_tokens: int, overlap: int, max_length: int
     ) -> None:
         room = max_length - 2 - _MIN_PREFIX
+        # In here: the parser process, where nothing of this can go wrong, has no engine.
+        if not (1 <= chunk_tokens <= room and 0 <= overlap < chunk_tokens):
+            from rankgate.errors import ConfigError
         if not 1 <= chunk_tokens <= room:
             raise ConfigError(
                 f"chunk_tokens must be between 1 and {room}, got {chunk_tokens}: the embedder "
@@ -71,6 +73,22 @@ class Chunker:
         self.chunk_tokens = chunk_tokens
         self.overlap = overlap
         self.max_tokens = max_length - 2
+
+    def setup(self) -> dict[str, Any]:
+        """Plain data that `of_setup` makes an equal one of, in another process."""
+        return {
+            "tokenizer": self.tokenizer.to_str(),
+            "chunk_tokens": self.chunk_tokens,
+            "overlap": self.overlap,
+            "max_length": self.max_tokens + 2,
+        }
+
+    @classmethod
+    def of_setup(cls, setup: Mapping[str, Any]) -> Chunker:
+        """The inverse of `setup`."""
+        from tokenizers import Tokenizer
+
+        return cls(**{**setup, "tokenizer": Tokenizer.from_str(setup["tokenizer"])})
 
     def chunks(self, document: ParsedDocument, *, document_id: str, pipeline: str) -> list[Chunk]:
         """A document's chunks, in order; together they cover every block's text.

@@ -32,12 +32,14 @@ class Limits:
         max_bytes: size of the file, and of the text that comes out of it (characters).
         timeout_s: wall-clock seconds.
         memory_mb: address space of the parser process.
+        max_passages: that it is cut into, each of which has to be embedded.
     """
 
     max_bytes: int
     max_pages: int
     timeout_s: float
     memory_mb: int
+    max_passages: int = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

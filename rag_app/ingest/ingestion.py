@@ -129,6 +129,7 @@ class _Ingestion:
             max_pages=self.settings.max_pages,
             timeout_s=self.settings.parse_timeout_s,
             memory_mb=self.settings.parse_memory_mb,
+            max_passages=self.settings.max_passages,
         )
         self.chunker: Chunker | None = None
         self.waiting: list[Entry] = []
@@ -306,9 +307,12 @@ class _Ingestion:
                 if current != before:
                     self.store.manifest.note(self.store.collection, current)
                 return
-        parsed = parser.parse(file.path, file.kind)
-        chunks = self._chunker().chunks(
-            parsed, document_id=identifier, pipeline=self.store.pipeline
+        parsed, chunks = parser.cut(
+            file.path,
+            file.kind,
+            self._chunker(),
+            document_id=identifier,
+            pipeline=self.store.pipeline,
         )
         record = replace(
             record,

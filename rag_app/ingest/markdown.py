@@ -157,7 +157,7 @@ def _uncommented(text: str) -> str:
     """The text with blanks in place of HTML comments, which no reader of the page sees."""
     if "<!--" not in text:
         return text
-    found, fence, at = [], "", 0
+    found, fence, at, counted, marks = [], "", 0, 0, 0
     for begin, end in line_spans(text, 0, len(text)):
         if begin < at:  # inside a comment
             continue
@@ -167,9 +167,13 @@ def _uncommented(text: str) -> str:
             fence = "" if fence else mark[1]
         start = -1 if fence else text.find("<!--", begin, end)
         while start >= 0:
+            # From where the last count ended: a line may have any number of comments.
+            marks = (marks if counted > begin else 0) + text.count("`", max(begin, counted), start)
+            counted = start
             stop = text.find("-->", start + 4)
-            quoted = text.count("`", begin, start) % 2 == 1
-            if stop < 0 or quoted:
+            if stop < 0:  # nor is there one for any that follows
+                return "".join([*found, text[at:]])
+            if marks % 2 == 1:
                 break
             found += [text[at:start], re.sub(r"[^\n]", " ", text[start : stop + 3])]
             at = stop + 3

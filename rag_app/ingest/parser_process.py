@@ -16,6 +16,8 @@ from typing import IO, Any
 
 import rag_app
 from rag_app.errors import ParseError
+from rag_app.index.records import Chunk
+from rag_app.ingest.chunk import Chunker
 from rag_app.ingest.document import Limits, ParsedDocument
 
 _START_S = 60.0
@@ -38,6 +40,7 @@ class ParserProcess:
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._complaints: IO[str] | None = None
+        self._chunker: Chunker | None = None  # that the process has
 
     def __enter__(self) -> ParserProcess:
         return self
@@ -54,8 +57,29 @@ class ParserProcess:
         Raises:
             ParseError: for whatever reason it cannot be read; the next file can be tried.
         """
+        return ParsedDocument.from_dict(self._asked(path, {"kind": kind}))
+
+    def cut(
+        self, path: Path, kind: str, chunker: Chunker, *, document_id: str, pipeline: str
+    ) -> tuple[ParsedDocument, list[Chunk]]:
+        """Read one file and cut it, under one limit; as `Chunker.chunks`.
+
+        Raises:
+            ParseError: as `parse`; also for too many passages.
+        """
+        request = {"kind": kind, "document_id": document_id, "pipeline": pipeline}
+        found = self._asked(path, request, chunker)
+        document = ParsedDocument.from_dict(found)
+        return document, Chunk.of_rows(found["chunks"], document_id=document_id, text=document.text)
+
+    def _asked(
+        self, path: Path, request: dict[str, Any], chunker: Chunker | None = None
+    ) -> dict[str, Any]:
         process = self._running()
-        request = {"path": str(path), "kind": kind, "limits": asdict(self.limits)}
+        request |= {"path": str(path), "limits": asdict(self.limits)}
+        if chunker is not None and chunker is not self._chunker:
+            request["chunker"] = chunker.setup()
+            self._chunker = chunker
         try:
             if process.stdin is None:
                 raise BrokenPipeError("no channel to the parser process")
@@ -70,7 +94,8 @@ class ParserProcess:
         if answer["last"]:
             self._kill()
         if "document" in answer:
-            return ParsedDocument.from_dict(answer["document"])
+            document: dict[str, Any] = answer["document"]
+            return document
         raise ParseError(answer["reason"], answer["detail"])
 
     def close(self) -> None:
@@ -88,6 +113,7 @@ class ParserProcess:
         paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
         # No key of an LLM, a cloud or a database: it reads what strangers have written.
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environment["TOKENIZERS_PARALLELISM"] = "false"  # threads take address space
         environment["PYTHONPATH"] = os.pathsep.join(paths)
         self._complaints = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         started = subprocess.Popen(
@@ -133,7 +159,7 @@ class ParserProcess:
         return ParseError("crashed", f"the parser ended with code {code} on {path.name}: {last}")
 
     def _kill(self) -> None:
-        process, self._process = self._process, None
+        process, self._process, self._chunker = self._process, None, None
         if process is not None:
             self.restarts += 1
             if process.stdin is not None:

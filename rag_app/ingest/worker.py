@@ -1,7 +1,8 @@
-"""The parser process: reads one file after another, under limits, and answers in JSON lines.
+"""The parser process: reads and cuts one file after another, under limits; JSON lines.
 
 `python -m rag_app.ingest.worker MEMORY_MB`, with requests on stdin and answers on stdout. A
-parser that hangs, eats memory or crashes takes this process down and nothing else.
+parser that hangs, eats memory or crashes takes this process down and nothing else. The first
+request with a `chunker` is how files are cut from then on.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rag_app.ingest.chunk import Chunker
 from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
 from rag_app.ingest.formats import FORMATS, check_type
 
@@ -80,7 +82,7 @@ def _read(path: Path, max_bytes: int) -> bytes:
     return data
 
 
-def _answer(request: dict[str, Any], parse: Parser) -> dict[str, Any]:
+def _answer(request: dict[str, Any], parse: Parser, chunker: Chunker | None) -> dict[str, Any]:
     limits = Limits(**request["limits"])
     path = Path(request["path"])
     data = _read(path, limits.max_bytes)
@@ -90,10 +92,26 @@ def _answer(request: dict[str, Any], parse: Parser) -> dict[str, Any]:
         raise ParseFailure("no_text", "nothing but front matter or blanks")
     if len(document.text) > limits.max_bytes:
         raise ParseFailure("too_large", f"more than {limits.max_bytes:,} characters of text")
+    rows: list[list[Any]] = []
+    if chunker is not None:
+        most = limits.max_passages
+        # A passage has ten characters a token at most, so these are too many before any is cut.
+        fewest = len(document.text) // (10 * chunker.chunk_tokens)
+        if fewest <= most:
+            cut = chunker.chunks(
+                document, document_id=request["document_id"], pipeline=request["pipeline"]
+            )
+            rows = [chunk.to_row() for chunk in cut]
+        if max(fewest, len(rows)) > most:
+            raise ParseFailure(
+                "too_many_passages",
+                f"more than {most:,} passages (max_passages); split the file",
+            )
     return {
         **document.to_dict(),
         "sha256": hashlib.sha256(data).hexdigest(),
         "size": len(data),
+        "chunks": rows,
     }
 
 
@@ -105,15 +123,18 @@ def main() -> int:
         memory_mb = int(sys.argv[1])
         _limit_memory(memory_mb)
         sys.modules["numpy"] = None  # type: ignore[assignment] # openpyxl loads what it finds
+        chunker: Chunker | None = None
         for line in sys.stdin:
             request = json.loads(line)
+            if "chunker" in request:
+                chunker = Chunker.of_setup(request["chunker"])
             parse = _parser(request["kind"])
             answers.write('{"begun": true}\n')
             answers.flush()
             _alarm(math.ceil(request["limits"]["timeout_s"]) + _GRACE_S)
             result: dict[str, Any]
             try:
-                result = {"document": _answer(request, parse)}
+                result = {"document": _answer(request, parse, chunker)}
             except ParseFailure as exc:
                 result = {"reason": exc.reason, "detail": exc.detail}
             except RecursionError:
