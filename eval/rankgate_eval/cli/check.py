@@ -20,7 +20,6 @@ from rankgate_eval.cli.options import (
 from rankgate_eval.cli.progress import guarded
 
 if TYPE_CHECKING:
-    from rankgate_eval.result.result import Result
     from rankgate_eval.verdict.check import CheckResult
 
 _EPILOG = (
@@ -57,49 +56,33 @@ def check_data(
 ) -> None:
     """Measure again, and test that the policy's ranking has not become worse."""
     with guarded(debug=debugging(ctx)) as tell:
-        from rankgate_eval.evaluation import evaluate
-        from rankgate_eval.result.result import Result as Loaded
-        from rankgate_eval.run.experiment import choose_queries
-        from rankgate_eval.verdict.check import compare_results, in_both
+        from rankgate_eval.regression import check
 
-        before = Loaded.load(baseline)
         if margin is not None and not margin > 0.0:
             raise typer.BadParameter(f"a margin is above 0, got {margin}", param_hint="--margin")
         dataset, report = inputs.read()
-        judged, _ = choose_queries(dataset, before.data.split, before.data.limit)
-        in_both(before, {q: dataset.queries[q] for q in judged})  # before anything is encoded
-        after = evaluate(
+        checked = check(
             dataset,
+            baseline,
             stage=inputs.stage(dataset),
             scorer=scorer,
             policy=policy,
-            split=before.data.split,
-            first_stage=_kind(before) if first_stage is None else first_stage,
+            first_stage=first_stage,
+            margin=margin,
             id_key=inputs.id_key,
             cache=inputs.folder,
             report=report,
             command=typed_command(),
             tell=tell,
-            k=before.made.k,
-            top_n=before.made.top_n,
-            depth=before.made.depth,
-            limit=before.data.limit,
-            seed=before.made.seed,
         )
-        checked = compare_results(before, after, margin=margin, seed=before.made.seed)
         text = json.dumps(checked.to_dict(), indent=1, allow_nan=False)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
-            after.save(out / "result.json")
+            checked.result.save(out / "result.json")
             (out / "check.json").write_text(text + "\n", "utf-8")
         tell.end()
         typer.echo(text if as_json else "\n".join(_lines(checked)))
     raise typer.Exit(checked.exit_code)
-
-
-def _kind(baseline: Result) -> str:
-    """The baseline's kind of index; with a system of one's own it is not read."""
-    return "hybrid" if baseline.made.kind == "order" else baseline.made.kind
 
 
 def _lines(checked: CheckResult) -> list[str]:
