@@ -59,7 +59,7 @@ def test_a_baseline_is_made_once_and_what_is_worse_fails_with_its_reasons(user):
 
 
 def test_too_few_questions_are_a_failure_unless_they_are_allowed(user):
-    made = ', margin=0.001'
+    made = ", margin=0.001"
     assert user("--rankgate-update", n=20, more=f"{made}, enough=False")[0] == 0
     code, said = user(n=20, more=made)
     assert code == 1 and "not enough data" in said and "queries would tell" in said
