@@ -79,6 +79,8 @@ class QuestionLog:
             "policy": outcome.policy,
             "session": session,
             "collection": collection,
+            "probability": outcome.best_probability,
+            "signals": _signals(outcome),
         }
         if self.texts:
             kept = (p.candidate for p in outcome.kept)
@@ -99,3 +101,13 @@ class QuestionLog:
         with os.fdopen(os.open(newer, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
             stream.write(content[cut:] if cut else b"")
         os.replace(newer, self.file)
+
+
+def _signals(outcome: Outcome) -> dict[str, float]:
+    """What the gate saw of question and first stage, for `rankgate eval drift`."""
+    seen = outcome.signals.values()
+    return {
+        name: round(value, 5)
+        for name, value in seen.items()
+        if value is not None and name not in ("remaining_ms", "breaker_open")
+    }

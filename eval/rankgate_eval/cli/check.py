@@ -1,8 +1,9 @@
-"""`rankgate eval check DATA`: is the policy as good as it was? For continuous integration."""
+"""`rankgate eval check` and `drift`: is the policy as good as it was, are questions the same?"""
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,7 @@ _EPILOG = (
     "enough data to exclude a loss of the margin; 70 a crash. Split, kind of index, K, top_n, "
     "limit and seed are the baseline's."
 )
+_DRIFT_EPILOG = "Exit codes: 0 no drift seen; 1 drift; 2 wrong usage or log; 3 not enough data."
 _OUTCOMES = {
     "pass": "PASS: not worse than the baseline by {:g} or more",
     "fail": "FAIL: worse than the baseline",
@@ -115,6 +117,51 @@ def _lines(checked: CheckResult) -> list[str]:
     return lines
 
 
+def drift(
+    ctx: typer.Context,
+    logs: Annotated[list[Path], typer.Argument(metavar="LOG...", help="Question logs.")],
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="The log that the policy was fitted on, such as --from-log's."),
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Compare what was asked from this day on (UTC)."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare this month's questions with those that the policy was fitted on."""
+    with guarded(debug=debugging(ctx)):
+        from rankgate_eval.verdict.drift import LEAST, compare_logs, read_log, split_at
+
+        if (against is None) == (since is None):
+            raise typer.BadParameter("give either --against LOG or --since DAY")
+        rows = read_log(logs)
+        before, now = (
+            split_at(rows, since.date()) if since is not None else (read_log(against or []), rows)
+        )
+        found = compare_logs(before, now)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=1))
+        raise typer.Exit(found.exit_code)
+    typer.echo(f"{found.before} conversations before, {found.now} now.")
+    typer.echo(
+        {
+            "drift": "DRIFT: the questions are no longer those of then; calibrate again.",
+            "no_drift": "NO DRIFT seen.",
+            "not_enough_data": f"NOT ENOUGH DATA: {LEAST} conversations on either side are needed.",
+        }[found.outcome]
+    )
+    for s in found.shifts[:_SHOWN]:
+        mark = "*" if s.drifted else " "
+        typer.echo(
+            f"{mark} {s.name:24} {s.before:9.3f} -> {s.now:9.3f}   p {s.p:.3g}   "
+            f"stability {s.stability:.2f}"
+        )
+    raise typer.Exit(found.exit_code)
+
+
 def register(group: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     group.command("check", epilog=_EPILOG)(grouped(check_data))
+    group.command("drift", epilog=_DRIFT_EPILOG)(drift)
