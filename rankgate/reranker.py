@@ -81,7 +81,9 @@ class Reranker:
             policy.check_profile(kind, self.profile)
         check_when_loaded(scorer, policy, kinds)
         parts = [policy.sections[k].sufficiency for k in kinds if k in policy.sections]
-        if isinstance(sufficiency, str) or (sufficiency is None and any(parts)):
+        if isinstance(sufficiency, str) or (
+            sufficiency is None and any(p is not None and p.read is not None for p in parts)
+        ):
             from rankgate.judge.reading import reader_for
 
             sufficiency = reader_for(parts, sufficiency)

@@ -8,7 +8,7 @@ from reranker_kit import BY_DENSE, PLATT, SKIP_ALL, TABLE, abcd, policy, slow, t
 from waiting import Clock
 
 from rankgate import Candidate, Deadline, Floor, Policy, Reranker, Status
-from rankgate.decide.evidence import EVIDENCE, evidence_of
+from rankgate.decide.evidence import EVIDENCE, evidence_of, names_in
 from rankgate.decide.floor import Band
 from rankgate.decide.logistic import Feature, Logistic
 from rankgate.decide.sufficiency import ReaderName, Sufficiency, reading_features
@@ -218,12 +218,67 @@ PASSAGES = [
 
 def test_evidence_is_of_these_passages_alone():
     found = evidence_of("When did the warranty for pumps begin?", PASSAGES, [1.0, -2.0])
-    assert found == {"best": 1.0, "gap": 3.0, "coverage": pytest.approx(0.55, abs=0.3)}
+    words = {"coverage": pytest.approx(0.55, abs=0.3), "names": 1.0}
+    assert found == {"best": 1.0, "gap": 3.0, **words}
     assert evidence_of("q", PASSAGES[:1], [1.0])["gap"] == 0.0
-    assert evidence_of("warranty", PASSAGES, [None, None]) == {"coverage": 1.0}
+    assert evidence_of("warranty", PASSAGES, [None, None]) == {"coverage": 1.0, "names": 1.0}
     near = [replace(PASSAGES[0], dense=0.4), replace(PASSAGES[1], dense=0.6)]
     assert evidence_of("x", near, [0.0, 0.0])["dense"] == 0.6
     assert "dense" not in evidence_of("x", [near[0], PASSAGES[1]], [0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("question", "names"),
+    [
+        ("Does it run beside Elasticsearch and MongoDB?", ["Elasticsearch", "MongoDB"]),
+        ("Who was Panthers' coach in 2015?", ["Panther", "2015"]),
+        ("How does this work? Can I use Word 97 files?", ["Word", "97"]),
+        ("MongoDB or chunk_tokens?", ["MongoDB"]),
+        ("WHY DOES IT NOT WORK", []),
+        ("what is a gate", []),
+        ("Wann wurde der Vertrag von Wien geschlossen?", []),
+        ("Wie lange galt der Vertrag von 1815?", ["1815"]),
+        ("2015\u5e74\u9ed1\u8c79\u961f\u7684\u9632\u5b88", ["2015"]),
+        (
+            "\u041a\u043e\u0433\u0434\u0430 \u0443\u043c\u0435\u0440 \u041f\u0435\u0442\u0440?",
+            ["\u041f\u0435\u0442\u0440"],
+        ),
+        ("", []),
+    ],
+)
+def test_names_and_numbers_of_a_question(question, names):
+    assert names_in(question) == names
+
+
+@pytest.mark.parametrize(
+    ("question", "share"),
+    [
+        ("Who is Maria Lopez?", 1.0),
+        ("Who is Maria Lopes?", 1.0),  # misspelt
+        ("Who is Maria Sanchez?", pytest.approx(5 / 12)),
+        ("Was it May 2019?", 1.0),
+        ("Was it May 2018?", pytest.approx(3 / 7)),  # no misspelling: another year
+        ("Who is MARIA's friend?", 1.0),
+        ("How long is the warranty?", 1.0),
+        ("Are Pumps covered?", 1.0),
+        ("Is Zendesk covered?", 0.0),
+    ],
+)
+def test_what_share_of_the_names_stands_in_the_passages(question, share):
+    assert evidence_of(question, PASSAGES, [0.0, 0.0])["names"] == share
+
+
+def test_who_asks_about_something_that_no_passage_names_is_refused_by_default():
+    """Once 24 of 30 questions about what the documents do not speak of were answered."""
+    section = Policy.default().section("hybrid")
+    logit = -1.5  # likely enough for the floor on likeness alone, p = .18
+    there, gone = (
+        section.sufficiency.judge(evidence_of(q, PASSAGES, [logit, -3.0]))
+        for q in ("How long is the warranty for pumps?", "How long is the warranty for Zendesk?")
+    )
+    assert section.sufficiency.floor.band(there.probability) is Band.ANSWER
+    assert section.sufficiency.floor.band(gone.probability) is Band.REFUSE
+    assert not section.floor.refuses(1 / (1 + 2.718281828 ** (-logit)))
 
 
 def test_evidence_of_nothing_much():
