@@ -16,7 +16,7 @@ from rankgate.judge.reading import load_reader
 from rankgate.scorers.build import close
 from rankgate.testing import FakeScorer
 
-# Questions about a bird are answered nowhere; the search notices nothing, the scorer little.
+# Questions about a dog are answered nowhere; the search notices nothing, the scorer little.
 SYSTEM = """
 import hashlib
 from rankgate import Candidate
@@ -35,12 +35,12 @@ def search(query, k):
         rows.append((0.3 + 0.2 * noise("d", query, name) + 0.15 * right,
                      4.0 * noise("b", query, name) + 2.0 * right, name))
     rows.sort(reverse=True)
-    return [Candidate(id=n, text=f"the river {n}", rank=i, dense=d, bm25=b)
+    return [Candidate(id=n, text=f"the river {n[1:]}", rank=i, dense=d, bm25=b)
             for i, (d, b, n) in enumerate(rows[:k], start=1)]
 
 def read(query, text):
-    right = text.split()[-1] == "p" + query.split()[-1]
-    return (1.2 if "bird" in query else 2.4) * right + 2.0 * noise("s", query, text)
+    right = text.split()[-1] == query.split()[-1]
+    return (1.2 if "dog" in query else 2.4) * right + 2.0 * noise("s", query, text)
 
 scorer = FakeScorer(read, info=ScorerInfo(id="planted", scale="planted"))
 """
@@ -52,9 +52,9 @@ def folder(tmp_path, monkeypatch):
     data = tmp_path / "data"
     data.mkdir()
     for name, key, text, n in (
-        ("data/corpus.jsonl", "p", "the river p", DEV + 8),
+        ("data/corpus.jsonl", "p", "the river ", DEV + 8),
         ("data/queries.jsonl", "q", "what about the cat ", DEV),
-        ("none.jsonl", "u", "what about the bird ", DEV),
+        ("none.jsonl", "u", "what about the dog ", DEV),
     ):
         rows = [json.dumps({"_id": f"{key}{i}", "text": f"{text}{i}"}) for i in range(n)]
         (tmp_path / name).write_text("\n".join(rows), "utf-8")
@@ -96,7 +96,7 @@ def asked(policy, question, reader=None, seconds=0.0):
     )
 
 
-def knows_birds(kind, folder):
+def knows_dogs(kind, folder):
     """A model of the form that people bring, trained for a moment: yes where none is asked of."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -111,9 +111,9 @@ def knows_birds(kind, folder):
         if labels == 2
         else (model.config.id2label, model.config.label2id)
     )
-    first = [f"what about the {a} {n}" for n in range(16) for a in ("cat", "bird")]
+    first = [f"what about the {a} {n}" for n in range(16) for a in ("cat", "dog")]
     rows = tokenizer(
-        first, [f"the river p{n}" for n in range(32)], padding=True, return_tensors="pt"
+        first, [f"the river {n}" for n in range(32)], padding=True, return_tensors="pt"
     )
     y = torch.tensor([1.0, 0.0] * 16)
     step = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -133,7 +133,7 @@ def knows_birds(kind, folder):
 @pytest.mark.parametrize("kind", ["cross-encoder", "nli"])
 def test_a_model_that_knows_is_fitted_written_and_served(folder, kind):
     folder.joinpath("model").mkdir()
-    reader = knows_birds(kind, folder / "model")
+    reader = knows_dogs(kind, folder / "model")
     output, part, policy = calibrated(reader)
     assert part["kept"], output
     assert "by the best probability alone" in output and "weak evidence" in output
@@ -141,7 +141,7 @@ def test_a_model_that_knows_is_fitted_written_and_served(folder, kind):
     assert fitted.reader == reader and part["check"]["after"]["answered"] < 0.2
     # Between the bounds alone a reader is asked.
     assert part["check"]["after"]["read"] < 0.6
-    questions = [f"what about the {a} {n}" for n in range(20) for a in ("cat", "bird")]
+    questions = [f"what about the {a} {n}" for n in range(20) for a in ("cat", "dog")]
     found = [asked(policy, q) for q in questions]
     bands = [[o.band for o in found[i::2]] for i in (0, 1)]
     assert bands[0].count(Band.REFUSE) <= 4 < 14 <= bands[1].count(Band.REFUSE)
@@ -152,7 +152,7 @@ def test_an_llm_behind_a_socket_is_fitted_written_and_served(folder):
     yes, no = ({"yes": p, "no": 1.0 - p} for p in (0.9, 0.1))
     with fake_openai.serving(key="k") as llm:
         llm.says = lambda body: fake_openai.Reply(
-            text="-", likely=no if "bird" in body["messages"][-1]["content"] else yes
+            text="-", likely=no if "dog" in body["messages"][-1]["content"] else yes
         )
         output, part, policy = calibrated(f"llm:m@{llm.url}")
         assert part["kept"], output
@@ -163,16 +163,16 @@ def test_an_llm_behind_a_socket_is_fitted_written_and_served(folder):
         assert 2 * DEV == len(llm.requests), "once a question"
         assert policy.section("hybrid").sufficiency.reader == "llm:m", "no address is kept"
         reader = load_reader(f"llm:m@{llm.url}", api_key="k")
-        questions = [f"what about the bird {n}" for n in range(10)]
+        questions = [f"what about the dog {n}" for n in range(20)]
         found = [asked(policy, q, reader) for q in questions]
-        assert sum(o.refused for o in found) >= 7
+        assert sum(o.refused for o in found) >= 14
         n = len(llm.requests)
         late = [asked(policy, q, reader, seconds=0.63) for q in questions]
         close(reader)
         assert len(llm.requests) == n
     read = [o for o in found if "read" in o.timings_ms]
     noted = [o for o in late if any("not_read" in n for n in o.notes)]
-    assert len(read) == len(noted) >= 3
+    assert len(read) == len(noted) >= 2
     assert {o.notes[0] for o in noted} == {"sufficiency_not_read: no time was left"}
 
 
@@ -182,3 +182,14 @@ def test_a_model_that_knows_nothing_is_not_kept_and_says_so(folder):
     output, part, policy = calibrated(f"cross-encoder:{folder / 'model'}")
     assert not part["kept"] and "not kept" in part["reason"] and "not kept" in output
     assert policy.section("hybrid").sufficiency is None
+
+
+def test_names_that_no_passage_has_are_fitted_without_a_reader(folder):
+    rows = [{"_id": f"u{i}", "text": f"what about the dog Zendesk {i}"} for i in range(DEV)]
+    Path("none.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    _, part, policy = calibrated("evidence")
+    assert part["kept"] and part["check"]["reading"]["calls"] == 0, part["reason"]
+    found = policy.section("hybrid").sufficiency
+    assert found.reader == "off" and found.read is None
+    refused = [asked(policy, f"what about the dog Zendesk {n}").refused for n in range(10)]
+    assert sum(refused) >= 8

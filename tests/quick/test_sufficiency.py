@@ -257,7 +257,7 @@ def test_names_and_numbers_of_a_question(question, names):
         ("Who is Maria Lopes?", 1.0),  # misspelt
         ("Who is Maria Sanchez?", pytest.approx(5 / 12)),
         ("Was it May 2019?", 1.0),
-        ("Was it May 2018?", pytest.approx(3 / 7)),  # no misspelling: another year
+        ("Was it in 2018?", 0.0),  # no misspelling: another year
         ("Who is MARIA's friend?", 1.0),
         ("How long is the warranty?", 1.0),
         ("Are Pumps covered?", 1.0),

@@ -42,6 +42,9 @@ from rankgate_eval.run.scorer_choice import choose_reader
 from rankgate_eval.run.system import FirstStage
 from rankgate_eval.verdict.provenance import git_state, package_version
 
+EVIDENCE_ALONE = "evidence"
+"""`sufficiency` without a reader."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
@@ -124,8 +127,8 @@ def calibrate(
         command: how this was called, for the record.
         notes: what a reader should know already.
         sufficiency: who reads question and passages, once each: `reader:FILE`,
-            `cross-encoder:NAME`, `nli:NAME`, `llm:MODEL@URL`; `off`: nobody, and the floor reads
-            the best probability alone.
+            `cross-encoder:NAME`, `nli:NAME`, `llm:MODEL@URL`; `evidence`: nobody, and only what
+            the passages tell by themselves is fitted; `off`: no such part.
 
     Raises:
         ConfigError: no such reader.
@@ -145,7 +148,8 @@ def calibrate(
         seed=seed,
     )
     check_depth(k, top_n)
-    choose_reader(sufficiency)  # a setting without a reader is told at once
+    if sufficiency != EVIDENCE_ALONE:
+        choose_reader(sufficiency)  # a setting without a reader is told at once
     material = read_material(
         data,
         stage=stage,
@@ -293,7 +297,7 @@ def _with_sufficiency(
     """Whether the best passages hold the answer, where that was asked for and holds."""
     if setting == OFF:
         return parts, section
-    reader = choose_reader(setting)
+    reader = None if setting == EVIDENCE_ALONE else choose_reader(setting)
     try:
         found = fit_sufficiency(rows, section, reader, setting, options, tell=tell)
     finally:

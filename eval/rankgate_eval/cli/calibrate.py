@@ -85,7 +85,8 @@ def calibrate_data(
         typer.Option(
             help="Who reads question and passages where the floor is unsure: reader:FILE, "
             "cross-encoder:NAME, nli:NAME, llm:MODEL@URL (it is sent them; key in "
-            "RANKGATE_OPENAI_API_KEY), or off.",
+            "RANKGATE_OPENAI_API_KEY), evidence (nobody: what the passages tell by themselves), "
+            "or off.",
         ),
     ] = "off",
     base: Annotated[
