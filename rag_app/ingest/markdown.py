@@ -157,7 +157,8 @@ def _uncommented(text: str) -> str:
     """The text with blanks in place of HTML comments, which no reader of the page sees."""
     if "<!--" not in text:
         return text
-    found, fence, at, counted, marks = [], "", 0, 0, 0
+    found: list[str] = []
+    fence, at, counted, marks = "", 0, 0, 0
     for begin, end in line_spans(text, 0, len(text)):
         if begin < at:  # inside a comment
             continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from rag_app.index.chroma_server import collection_on_server
 from rag_app.index.data_folder import DataFolder
 from rag_app.index.store import Store
 from rag_app.names import UnknownCollectionError, check_name
+from rag_app.server.writer import FairWriter
 from rankgate import Scorer
 from rankgate.errors import InputError
 from rankgate.scorers.build import ScorerName, close
@@ -94,7 +95,7 @@ class Collections:
         self._lock = threading.Lock()
         self._opened: dict[str, _Opened] = {}
         self._closed = False
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rankgate-writer")
+        self._writer = FairWriter()
 
     def __enter__(self) -> Collections:
         return self
@@ -113,7 +114,7 @@ class Collections:
             if self._closed:
                 return
             self._closed = True
-        self._writer.shutdown(wait=True, cancel_futures=True)
+        self._writer.close()
         for opened in self._opened.values():
             with opened.lock:
                 if opened.store is not None:
@@ -230,13 +231,23 @@ class Collections:
         used = [*self._scorers.values()] if self._scorer is None else [self._scorer]
         return any(bool(getattr(scorer, "is_open", False)) for scorer in used)
 
-    def write(self, name: str, work: Callable[[Store], T], *, rebuild: bool = False) -> Future[T]:
+    def write(
+        self,
+        name: str,
+        work: Callable[[Store], T],
+        *,
+        rebuild: bool = False,
+        owner: str = "",
+        urgent: bool = False,
+    ) -> Future[T]:
         """Let `work` write to a collection, after whatever writes before it.
 
         The collection is made where there is none. Questions go on meanwhile.
 
         Args:
             rebuild: empty it first, whatever it was filled with.
+            owner: whose turn it takes; owners take turns.
+            urgent: short; also within a long write, at its next `let_through`.
 
         Raises:
             InputError: not a name for a collection.
@@ -246,7 +257,17 @@ class Collections:
         with self._lock:
             if self._closed:
                 raise StoreError("the server is closing and takes no more documents")
-            return self._writer.submit(self._written, name, work, rebuild)
+            return self._writer.submit(
+                lambda: self._written(name, work, rebuild),
+                collection=name,
+                owner=owner,
+                urgent=urgent,
+            )
+
+    def let_through(self) -> bool:
+        """Let others write within a long write; whether some wait still that cannot be."""
+        self._writer.let_through()
+        return self._writer.others_wait()
 
     def _written(self, name: str, work: Callable[[Store], T], rebuild: bool) -> T:
         opened = self._entry(name)
@@ -288,7 +309,7 @@ class Collections:
             self._folder.rename(old, new)
             self.store(new, create=True)  # vectors that a crash has left behind are put back
 
-        return self._writer.submit(renamed)
+        return self._writer.submit(renamed, collection=old)
 
     def drop(self, name: str) -> Future[None]:
         """Delete a collection with its uploads; other files stay where they are.
@@ -305,7 +326,7 @@ class Collections:
                 vectors.drop()
             self._folder.drop(name)
 
-        return self._writer.submit(dropped)
+        return self._writer.submit(dropped, collection=name)
 
     @contextmanager
     def _taken_out(self, name: str) -> Iterator[VectorIndex]:

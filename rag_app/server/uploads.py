@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rag_app.errors import UnknownDocumentError
@@ -32,6 +33,8 @@ from rankgate.errors import InputError, RankgateError
 logger = logging.getLogger("rankgate.server")
 
 _REMEMBERED = 200
+_AT_ONCE = 8  # files, and then whoever else waits has a turn
+_TRIES = 2  # at a file during which the server ended
 _UNSAFE = re.compile(
     r"[\x00-\x1f\x7f-\x9f/\\:*?\"<>|\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+"
 )
@@ -99,16 +102,45 @@ class Uploads:
                 continue
             for part in folder.glob(".*.part"):
                 part.unlink(missing_ok=True)
+            for gone in folder.glob(".*.gone"):  # deleted; `_forget_deleted` does the rest
+                gone.unlink(missing_ok=True)
             files = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
             job = self._new(folder.name, [FileState(name=p.name) for p in files])
-            self._start(job, files, first=self._forget_deleted)
+            given_up = [path for path in files if _tries(path) >= _TRIES]
+            self._start(
+                job,
+                [path for path in files if path not in given_up],
+                first=partial(self._again, job=job, given_up=given_up),
+            )
 
-    def take(self, collection: str, files: Sequence[tuple[str, bytes]]) -> Job:
+    def _again(self, store: Store, job: Job, given_up: Sequence[Path]) -> None:
+        self._forget_deleted(store)
+        states = {file.name: file for file in job.files}
+        for path in given_up:
+            detail = f"the server ended {_TRIES} times while it was read; upload another version"
+            _fail(states[path.name], "given_up", detail)
+            logger.error("%s is given up: %s", path, detail)
+            real = path.resolve()
+            store.manifest.note(
+                store.collection,
+                DocumentRecord(
+                    id=document_id(real, store.data_dir),
+                    source=path.as_posix(),
+                    path=real.as_posix(),
+                    found_at=path.absolute().as_posix(),
+                    kind="",
+                    state="failed",
+                    error=f"given_up: {detail}",
+                ),
+            )
+
+    def take(self, collection: str, files: Sequence[tuple[str, bytes]], *, owner: str = "") -> Job:
         """Keep files and have them ingested; a file of the same name is replaced.
 
         Args:
             collection: made where there is none.
             files: name as the browser gave it, and content.
+            owner: whose turn it takes among those that upload.
 
         Returns:
             The job; files that cannot be read at all have failed in it already.
@@ -135,10 +167,11 @@ class Uploads:
             if (folder / name).exists():
                 state.detail = "in place of the earlier file of this name"
             part.replace(folder / name)
+            _note_tries(folder / name, 0)
             paths.append(folder / name)
         job = self._new(collection, states)
         if paths:
-            self._start(job, paths)
+            self._start(job, paths, owner=owner)
         else:
             job.state = "done"
         return job
@@ -157,11 +190,24 @@ class Uploads:
             raise UnknownDocumentError(f"no such document in {store.collection!r}")
         records = [known[ref] for ref in dict.fromkeys(refs)]
         # The files first: a server that is killed in between forgets the rest when it starts.
+        aside: dict[str, tuple[Path, Path]] = {}
         for record in records:
-            if self._uploaded(store, record):
-                Path(record.path).unlink(missing_ok=True)
-        store.remove([record.id for record in records])
-        store.settle()
+            path = Path(record.path)
+            if self._uploaded(store, record) and path.is_file():
+                aside[record.id] = path, path.with_name(f".{secrets.token_hex(8)}.gone")
+                path.replace(aside[record.id][1])
+        try:
+            store.remove([record.id for record in records])
+            store.settle()
+        finally:
+            # What is still to be found, such as on a full disk, has its file again.
+            left = {d.id for d in store.manifest.documents(store.collection)}
+            for identifier, (path, gone) in aside.items():
+                if identifier in left:
+                    gone.replace(path)
+                else:
+                    gone.unlink(missing_ok=True)
+                    _note_tries(path, 0)
         return records
 
     def _uploaded(self, store: Store, record: DocumentRecord) -> bool:
@@ -183,12 +229,27 @@ class Uploads:
         return job
 
     def _start(
-        self, job: Job, paths: Sequence[Path], *, first: Callable[[Store], None] | None = None
+        self,
+        job: Job,
+        paths: Sequence[Path],
+        *,
+        owner: str = "",
+        first: Callable[[Store], None] | None = None,
     ) -> None:
         def work(store: Store) -> None:
             if first is not None:
                 first(store)
-            self._ingest(store, job, paths)
+            left = list(paths)
+            while left and not self.collections.closing:
+                others = self.collections.let_through()
+                part = left[: 1 if others else _AT_ONCE]
+                del left[: len(part)]
+                self._ingest(store, job, part)
+                if left and others:
+                    self._start(job, left, owner=owner)
+                    return
+            if not left:
+                job.state = "done"
 
         def look(done: Future[None]) -> None:
             # What `_ingest` does not see: the collection itself could not be opened.
@@ -197,15 +258,23 @@ class Uploads:
                 logger.error("upload job %s failed", job.id, exc_info=error)
                 _fail_all(job, error)
 
-        self.collections.write(job.collection, work).add_done_callback(look)
+        written = self.collections.write(job.collection, work, owner=owner)
+        written.add_done_callback(look)
 
-    def _progress(self, job: Job, progress: Progress) -> None:
-        job.chunks = progress.chunks
+    def _progress(self, job: Job, before: int, begun: set[str], progress: Progress) -> None:
+        job.chunks = before + progress.chunks
         if self.collections.closing:
             raise _Stopping
+        self.collections.let_through()
+        if progress.source and progress.source not in begun:
+            begun.add(progress.source)
+            path = Path(progress.source)
+            _note_tries(path, _tries(path) + 1)
 
     def _ingest(self, store: Store, job: Job, paths: Sequence[Path]) -> None:
-        waiting = {f.name: f for f in job.files if f.state == "queued"}
+        names = {path.name for path in paths}
+        waiting = {f.name: f for f in job.files if f.state == "queued" and f.name in names}
+        told = partial(self._progress, job, job.chunks, set())
         job.state = "running"
         for file in waiting.values():
             file.state = "running"
@@ -217,7 +286,9 @@ class Uploads:
                 if path not in there:
                     _fail(waiting[path.name], "unreadable", "the file was deleted meanwhile")
             if there:
-                report = ingest_into(store, there, progress=lambda p: self._progress(job, p))
+                report = ingest_into(store, there, progress=told)
+                # Deleted while it was being read: put back by the write that went on.
+                self._forget_deleted(store)
                 self._tell(store, report, waiting, there)
         except _Stopping:
             store.settle()
@@ -227,9 +298,11 @@ class Uploads:
             logger.exception("upload job %s failed", job.id)
             _fail_all(job, exc)
         finally:
-            job.state = (
-                "done" if all(f.state in ("done", "failed") for f in job.files) else "queued"
-            )
+            for path in paths:
+                _note_tries(path, 0)
+            through = all(f.state in ("done", "failed") for f in job.files)
+            stays = "queued" if self.collections.closing else "running"
+            job.state = "done" if through else stays
 
     def _tell(
         self,
@@ -252,6 +325,25 @@ class Uploads:
                 file.detail = "; ".join(filter(None, said))
             else:
                 _fail(file, "failed", "it is not in the index; try again")
+
+
+def _noted(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tries")
+
+
+def _tries(path: Path) -> int:
+    """How often an upload was begun and, as nobody took the note away, the server ended in it."""
+    try:
+        return int(_noted(path).read_text("ascii"))
+    except (OSError, ValueError):
+        return 0
+
+
+def _note_tries(path: Path, tries: int) -> None:
+    if tries:
+        _noted(path).write_text(str(tries), "ascii")
+    else:
+        _noted(path).unlink(missing_ok=True)
 
 
 def _fail(file: FileState, reason: str, detail: str) -> None:

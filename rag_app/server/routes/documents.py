@@ -94,7 +94,7 @@ def upload(
         raise invalid("files", f"at most {_MAX_FILES} files at once")
     contents = [(f.filename or "document", f.file.read()) for f in files]
     name = server.collection(collection, principal, create=True)
-    return asdict(server.uploads.take(name, contents))
+    return asdict(server.uploads.take(name, contents, owner=principal.id))
 
 
 @router.get("/jobs/{job}")
@@ -239,7 +239,9 @@ async def _deleted(
 ) -> list[DocumentRecord]:
     def queue() -> Future[list[DocumentRecord]]:
         name = server.collection(collection, principal)
-        return server.collections.write(name, lambda store: server.uploads.remove(store, refs))
+        return server.collections.write(
+            name, lambda store: server.uploads.remove(store, refs), urgent=True
+        )
 
     return await _written(server, queue)
 
