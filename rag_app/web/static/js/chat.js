@@ -23,18 +23,28 @@ function busy(on) {
   byId("stop").hidden = !on;
 }
 
-const nearEnd = (main) => main.scrollHeight - main.scrollTop - main.clientHeight < 120;
+// Keeps the end of a new answer in sight, its question at the top at most, until somebody scrolls.
+function follower(turn) {
+  const main = byId("main");
+  let at = null;
+  return () => {
+    if (at !== null && Math.abs(main.scrollTop - at) > 4) return;
+    const question = turn.element.getBoundingClientRect().top - main.getBoundingClientRect().top;
+    main.scrollTop = Math.min(main.scrollTop + question, main.scrollHeight - main.clientHeight);
+    at = main.scrollTop;
+  };
+}
 
 async function run(question) {
   if (running || !question.trim()) return;
   const mine = (running = new AbortController());
   const turn = new Turn(question.trim());
-  const main = byId("main");
   byId("welcome")?.setAttribute("hidden", "");
   byId("begin")?.remove();
   panel.close();
   turns.append(turn.element);
-  turn.element.scrollIntoView({ block: "start" });
+  const follow = follower(turn);
+  follow();
   busy(true);
   announce("Reading your documents");
   try {
@@ -48,11 +58,10 @@ async function run(question) {
     };
     let whole = null;
     for await (const event of stream("/v1/chat/completions", body, mine.signal)) {
-      const stay = nearEnd(main);
       const piece = event.choices[0]?.delta?.content;
       if (piece) turn.write(piece);
       if (event.rankgate) whole = event.rankgate;
-      if (stay) main.scrollTop = main.scrollHeight;
+      follow();
     }
     if (whole === null) throw new Error("The answer broke off. Ask again.");
     turn.finish(whole);
@@ -70,6 +79,7 @@ async function run(question) {
   } finally {
     running = null;
     busy(false);
+    follow();
   }
 }
 

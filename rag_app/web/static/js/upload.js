@@ -11,6 +11,7 @@ const STATES = { queued: "Waiting", running: "Reading", done: "Ready", failed: "
 
 // `done` is called once files are in the index.
 export function watchUploads({ done }) {
+  if (document.body.dataset.writes !== "yes") return;
   const input = byId("files");
   for (const button of document.querySelectorAll("[data-choose]")) {
     button.addEventListener("click", () => input.click());
@@ -39,9 +40,12 @@ export function watchUploads({ done }) {
 
 async function upload(files, done) {
   const lists = [...document.querySelectorAll("[data-uploads]")];
-  const list = lists.find((e) => e.offsetParent !== null || !e.children.length) ?? lists[0];
-  const rows = files.map((file) => new Row(file.name));
-  list.append(...rows.map((row) => row.element));
+  const home = lists.find((e) => e.offsetParent !== null || !e.children.length) ?? lists[0];
+  const list = home.list ?? opened(home);
+  const rows = files.map((file) => new Row(file.name, list.count));
+  list.rows.push(...rows);
+  list.element.append(...rows.map((row) => row.element));
+  list.count();
   for (let at = 0; at < files.length; at += BATCH) {
     const some = rows.slice(at, at + BATCH);
     try {
@@ -55,6 +59,26 @@ async function upload(files, done) {
       for (const row of some) row.show("failed", error.message);
     }
   }
+}
+
+// A list with how far it is, and a button that takes it away; what was sent goes on.
+function opened(home) {
+  const element = make("div", { class: "upload-rows", tabindex: "0", role: "group", "aria-label": "Files" });
+  const said = make("span", { class: "upload-count" });
+  const close = make("button", { type: "button", class: "ghost small", "aria-label": "Close the list of uploads" }, icon("close", 16));
+  const list = { element, rows: [] };
+  list.count = () => {
+    const of = (...states) => list.rows.filter((row) => states.includes(row.state)).length;
+    const failed = of("failed");
+    said.textContent = `${of("done")} of ${list.rows.length} read${failed ? `, ${failed} not` : ""}`;
+  };
+  close.addEventListener("click", () => {
+    home.replaceChildren();
+    home.list = null;
+  });
+  home.replaceChildren(make("div", { class: "upload-head" }, said, close), element);
+  home.list = list;
+  return list;
 }
 
 // fetch() cannot tell how much has been sent.
@@ -90,7 +114,8 @@ async function follow(job, rows) {
 }
 
 class Row {
-  constructor(name) {
+  constructor(name, changed) {
+    this.changed = changed;
     this.state = "sending";
     this.bar = make("progress", { max: "1", value: "0", "aria-label": `Upload of ${name}` });
     this.label = make("span", { class: "state" }, "Sending");
@@ -113,6 +138,7 @@ class Row {
 
   show(state, detail) {
     this.state = state;
+    this.changed();
     this.element.className = `upload ${state}`;
     this.label.textContent = STATES[state] ?? state;
     this.detail.textContent = detail;
