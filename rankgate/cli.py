@@ -12,6 +12,7 @@ import importlib.metadata
 import inspect
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, get_type_hints
@@ -19,7 +20,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperGroup
 
-from rankgate.errors import RankgateError
+from rankgate.errors import RankgateError, RankgateWarning
 
 __all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "GROUP", "build_app", "grouped", "main"]
 
@@ -74,6 +75,15 @@ def _root(
     """Reranking that knows when not to."""
     if debug:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+    usual = warnings.showwarning
+
+    def shown(message: Warning | str, category: type[Warning], *where: Any, **on: Any) -> None:
+        if issubclass(category, RankgateWarning):  # a sentence, without its place in the code
+            typer.echo(f"Warning: {message}", err=True)
+        else:
+            usual(message, category, *where, **on)
+
+    warnings.showwarning = shown
 
 
 def build_app(plugins: Iterable[importlib.metadata.EntryPoint] | None = None) -> typer.Typer:

@@ -20,6 +20,13 @@ RankgateError
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import logging
+import warnings
+
+logger = logging.getLogger("rankgate")
+
 __all__ = [
     "BadScoresError",
     "BreakerOpenError",
@@ -30,6 +37,7 @@ __all__ = [
     "PolicyError",
     "ProfileMismatchError",
     "RankgateError",
+    "RankgateWarning",
     "RemoteAuthError",
     "RemoteLimitError",
     "RemoteProtocolError",
@@ -37,11 +45,46 @@ __all__ = [
     "ScorerError",
     "ScorerTimeoutError",
     "WeightsMismatchError",
+    "warn_once",
+    "warn_unheard",
 ]
 
 
 class RankgateError(Exception):
     """Base of every error that rankgate raises on purpose."""
+
+
+class RankgateWarning(UserWarning):
+    """What whoever set rankgate up has to know, where no log is set up to tell it."""
+
+
+@functools.cache
+def warn_once(note: str) -> None:
+    """Say it once in a process (a server would say it with every request) where it is heard.
+
+    That is the log, or where nobody has set one up Python's own warnings, which reach stderr.
+    """
+    if _heard():
+        logger.warning("%s", note)
+    else:
+        warnings.warn(note, RankgateWarning, stacklevel=3)
+
+
+def warn_unheard(note: str) -> None:
+    """As `warn_once`, where the log has its own word on each case; it never raises."""
+    if not _heard():
+        with contextlib.suppress(RankgateWarning):  # where warnings are errors
+            warn_once(note)
+
+
+def _heard() -> bool:
+    """Whether any handler shows what is logged; the library's own shows nothing."""
+    at: logging.Logger | None = logger
+    while at is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in at.handlers):
+            return True
+        at = at.parent if at.propagate else None
+    return False
 
 
 class InputError(RankgateError, ValueError):

@@ -7,11 +7,10 @@ reads the scorer's own score and ranks alone, so it stands in.
 
 from __future__ import annotations
 
-import functools
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from rankgate.errors import warn_once
 from rankgate.policy import Policy, how_to_fit
 from rankgate.profile import Profile, class_of_embedder
 from rankgate.scorers.protocol import Scorer, ScorerInfo
@@ -25,21 +24,12 @@ __all__ = [
     "default_policy_for",
     "depth_notes",
     "embedder_notes",
-    "warn_once",
 ]
-
-logger = logging.getLogger("rankgate")
 
 _NAME_IT = (
     "Name the model that made the vectors with embedder='NAME' (embedder='all-MiniLM-L6-v2' is "
     f"what the default policy was fitted with), or fit a policy: {how_to_fit()}"
 )
-
-
-@functools.cache
-def warn_once(note: str) -> None:
-    """Log a warning, once in a process: a server would say it with every request."""
-    logger.warning("%s", note)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,11 @@ class Outcome:
         return self.status is Status.REFUSED
 
     @property
+    def judged_band(self) -> Band | None:
+        """The band, where there was a probability for a floor to read; None: nobody judged."""
+        return self.band if self.refused or self.best_probability is not None else None
+
+    @property
     def passages(self) -> tuple[Passage, ...]:
         """Kept and dropped passages in final order: every candidate, once."""
         return tuple(sorted((*self.kept, *self.dropped), key=lambda p: p.rank))

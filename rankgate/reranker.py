@@ -13,7 +13,7 @@ from rankgate.decide.evidence import LISTED
 from rankgate.decide.gate import Action
 from rankgate.decide.signals import compute_signals
 from rankgate.describe import Description, describe
-from rankgate.errors import InputError, ScorerError
+from rankgate.errors import InputError, ScorerError, warn_once, warn_unheard
 from rankgate.fit import check_when_loaded, default_policy_for
 from rankgate.live.tracing import record_outcome
 from rankgate.outcome import Outcome
@@ -209,6 +209,10 @@ class Reranker:
             reason = exc.reason if isinstance(exc, ScorerError) else ScorerError.reason
             plans[0].failure = (reason, f"{type(exc).__name__}: {exc}")
             logger.warning("scorer %s failed: %s", self.scorer.info.id, plans[0].failure[1])
+            warn_unheard(
+                f"the scorer {self.scorer.info.id} fails ({reason}): outcomes are degraded, in the "
+                "first stage's order, and say why"
+            )
             answers = []
         spent = (time.perf_counter() - begun) * 1000.0
         for plan in plans:
@@ -309,7 +313,9 @@ class Reranker:
         found = policy.serving(carried if other and not told else wanted)
         if found is wanted or wanted in policy.sections:
             return found, []
-        return found, [f"section_serves: {found.value!r}; the policy has none for {wanted.value!r}"]
+        note = f"section_serves: {found.value!r}; the policy has none for {wanted.value!r}"
+        warn_once(note)
+        return found, [note]
 
     def _finish(self, plan: Plan) -> Outcome:
         ranking = plan.ranking

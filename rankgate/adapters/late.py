@@ -21,7 +21,7 @@ from rankgate.adapters.warming import Warming, kept_tokens, warm
 from rankgate.describe import Description
 from rankgate.encoders import SharedTokens, TokenEncoder
 from rankgate.encoders.locate import find_minilm
-from rankgate.errors import ConfigError, InputError
+from rankgate.errors import ConfigError, InputError, warn_once
 from rankgate.fit import default_policy_for, depth_notes, embedder_notes
 from rankgate.live.question_log import QuestionLog
 from rankgate.outcome import Outcome
@@ -268,6 +268,9 @@ class LateReranker:
             on_outcome: the caller's; what it raises reaches the caller.
         """
         kind = self._served = outcome.first_stage
+        for note in found.notes:
+            if note.startswith("scores_unread"):  # said of the store, and not of this question
+                warn_once(note)
         notes = (*found.notes, *depth_notes(self.get().policy, kind, found.depth))
         noted = replace(outcome, notes=(*notes, *outcome.notes)) if notes else outcome
         if self.question_log is not None:

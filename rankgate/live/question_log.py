@@ -75,7 +75,7 @@ class QuestionLog:
             "status": outcome.status.value,
             "path": outcome.path.value,
             "reason": outcome.reason,
-            "band": outcome.band.value,
+            "band": None if outcome.judged_band is None else outcome.judged_band.value,
             "policy": outcome.policy,
             "session": session,
             "collection": collection,

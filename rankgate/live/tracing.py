@@ -144,7 +144,7 @@ def _attributes(outcome: Outcome, *, texts: bool) -> dict[str, Any]:
         "rankgate.path": outcome.path.value,
         "rankgate.status": outcome.status.value,
         "rankgate.reason": outcome.reason,
-        "rankgate.band": outcome.band.value,
+        "rankgate.band": "" if outcome.judged_band is None else outcome.judged_band.value,
         "rankgate.notes": list(outcome.notes),
         **{f"rankgate.ms.{step}": spent for step, spent in outcome.timings_ms.items()},
     }

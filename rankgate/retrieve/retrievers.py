@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from rankgate.errors import InputError
+from rankgate.errors import InputError, warn_unheard
 from rankgate.retrieve.depth import fuse_in_pages
 from rankgate.retrieve.fusion import reciprocal_rank_fusion
 
@@ -144,6 +144,7 @@ def separate_failures(
     reasons = {name: f"{type(error).__name__}: {error}" for name, error in failed.items()}
     for name, reason in reasons.items():
         logger.warning("retriever %s failed: %s", name, reason)
+        warn_unheard(f"the retriever {name} fails and is left out: each outcome says why")
     return given, reasons
 
 

@@ -20,8 +20,8 @@ from llama_index.postprocessor.rankgate import RankGateRetriever as LlamaRetriev
 from rankgate import FirstStageKind, Policy, Profile, Reranker, ScorerInfo, Section
 from rankgate.adapters.embedders import chroma_embedder, embedder_name, known_profile
 from rankgate.encoders.locate import find_minilm
-from rankgate.errors import InputError, ProfileMismatchError
-from rankgate.fit import embedder_notes, warn_once
+from rankgate.errors import InputError, ProfileMismatchError, warn_once
+from rankgate.fit import embedder_notes
 from rankgate.profile import same_embedder
 from rankgate.testing import FakeScorer, candidates_of
 

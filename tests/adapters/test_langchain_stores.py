@@ -274,6 +274,15 @@ def test_filters_stand_in_the_constructor_and_a_call_overrules_them(over):
         over(store, search_kwargs={"fliter": green})
 
 
+def test_a_mistaken_name_is_told_the_known_ones_once_each(over):
+    """`fetch_k` and `score_threshold` stood there twice."""
+    retriever = over(STORES["faiss-l2"](Random()))
+    with pytest.raises(InputError) as told:
+        retriever.invoke("red", fetchk=3)
+    known = str(told.value).rpartition("known: ")[2].split(", ")
+    assert sorted(known) == sorted(set(known)) and "fetch_k" in known
+
+
 def test_faiss_filters_among_enough(over):
     """It filters what it has fetched, which is 20 by default, however many are wanted."""
     store = STORES["faiss-l2"](Random())

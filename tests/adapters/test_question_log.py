@@ -92,7 +92,8 @@ def test_each_question_is_one_row_with_its_conversation_and_no_passage(component
     found = rows(file)
     assert [row["query"] for row in found] == QUESTIONS
     assert {row["session"] for row in found} == {"talk-7"}
-    assert {(row["status"], row["band"]) for row in found} == {("reranked", "answer")}
+    assert {row["status"] for row in found} == {"reranked"}
+    assert not any("band" in row for row in found), "without a policy no floor has judged"
     assert not any(text in file.read_text("utf-8") for text in TEXTS)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -106,6 +107,15 @@ def test_outcomes_are_logged_too_and_a_pickled_component_goes_on(tmp_path):
     assert [(row["query"], "session" in row) for row in rows(file)] == [
         (QUESTIONS[0], False), (QUESTIONS[1], False),
     ]  # fmt: skip
+
+
+def test_what_a_floor_says_is_logged(tmp_path, policies):
+    file = tmp_path / "log.jsonl"
+    for policy in (policies.weak, policies.refusing, policies.fitted):
+        RankGateRetriever.from_first_stage(
+            first_stage, **{**parts(file), "policy": policy}
+        ).retrieve_outcome(QUESTIONS[0])
+    assert [row["band"] for row in rows(file)] == ["weak", "refuse", "answer"]
 
 
 def test_nothing_is_kept_unless_asked(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Calibration without labels, from questions to a policy that serves."""
 
 import json
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -10,6 +11,8 @@ from calibrate_world import world
 from command_kit import invoke
 
 from rankgate.decide.floor import Floor
+from rankgate.decide.logistic import Feature, Logistic
+from rankgate.decide.relevance import RelevanceModel
 from rankgate.decide.section import Section
 from rankgate.errors import InputError
 from rankgate.feedback import Judgement, append_feedback
@@ -112,6 +115,27 @@ def test_what_is_claimed_is_what_is_served(found):
     assert claims[0]["failures"] == sum(s.changed for s in skipped), "conversations of one each"
     answered = sum(s.answers and not s.weak for s in held.served if kind_of_row(s.row) == "removed")
     assert (claims[2]["failures"], claims[2]["n"]) == (answered, (kinds == "removed").sum())
+
+
+def test_progress_goes_forward_and_no_question_is_asked_twice(house, asked):
+    """Every question was retrieved and read twice under one heading, which began anew."""
+    told, found = [], []
+
+    def search(query, k):
+        found.append(query)
+        return house["search"](query, k)
+
+    calibrate_unlabelled(
+        read_asked(asked).limited(130), stage=as_stage(search), trust=TRUSTED, k=14,
+        scorer=FakeScorer(house["reads"], info=house["scorer"].info),
+        tell=lambda what, done, total: told.append((what, done, total)),
+    )  # fmt: skip
+    for what in {w for w, _, _ in told}:
+        at = [i for i, row in enumerate(told) if row[0] == what]
+        assert at == list(range(at[0], at[-1] + 1)), f"{what} begins anew"
+        assert [told[i][1] for i in at] == sorted(told[i][1] for i in at), what
+    own = [q for q in found if q.startswith("where is thing")]
+    assert max(own.count(q) for q in set(own)) == 2, "as it is, and deeper for the removed"
 
 
 def test_the_policy_serves_what_was_certified(found, house, tmp_path):
@@ -236,8 +260,16 @@ def test_an_order_alone_has_a_floor_and_a_gate_that_rests():
         scale="planted",
     )
     assert found.section.gate.model is None
-    assert "rests" in found.notes["gate"]
+    assert "by its order alone the first stage does not tell" in found.notes["gate"]
     assert found.section.floor.judges
+
+
+def test_a_gate_that_rests_names_its_own_cause():
+    """Of every cause it was said that the first stage gives no score."""
+    raw = Logistic(features=(Feature(name="raw", weight=1.0),))
+    base = Section(top_n=5, reranked=RelevanceModel(model=raw, scale="planted"))
+    found = certify(rows(), base, FidelityOptions(), kind=FirstStageKind.HYBRID, scale="planted")
+    assert "the base policy has none for skipped questions" in found.notes["gate"]
 
 
 def test_one_conversation_is_not_parted():
@@ -429,6 +461,7 @@ def test_only_a_verdict_of_this_scorer_that_says_ship_gives_trust(tmp_path, call
 def typed(tmp_path, monkeypatch):
     (tmp_path / "my_house.py").write_text(SYSTEM, "utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_house", raising=False)
     return ["--system", "my_house:search", "--scorer", "my_house:scorer"]
 
 
@@ -458,13 +491,14 @@ def test_the_command_says_what_is_wrong(typed, asked, tmp_path, arguments, told)
 
 def test_too_few_for_any_guarantee_is_said_before_a_question_is_asked(typed, asked, tmp_path):
     house = tmp_path / "my_house.py"
-    house.write_text(house.read_text("utf-8").replace("return [Cand", "raise SystemExit([Cand"))
+    asks = "def search(query, k):\n"
+    house.write_text(house.read_text("utf-8").replace(asks, f"{asks}    raise SystemExit\n"))
     given = ("--questions", asked, *typed, "--out", tmp_path / "policy.json")
     ran = invoke("calibrate", *given, "--trust-reranker", "--limit", "30")
-    assert ran.exit_code == 2
+    assert ran.exit_code == 2, ran.output
     told = " ".join(ran.output.split())
-    assert "30 questions of different conversations are too few" in told
-    assert "59 are needed there" in told and "at least 118" in told
+    assert "questions of 30 conversations are too few" in told
+    assert "59 are needed there" in told and "at least 118 conversations" in told
     assert not (tmp_path / "policy.json").exists()
 
 

@@ -9,8 +9,7 @@ from rankgate import FirstStageKind, Floor, Policy, Profile, RelevanceModel, Rer
 from rankgate.decide.logistic import Feature, Logistic
 from rankgate.decide.section import Section
 from rankgate.describe import describe
-from rankgate.errors import ConfigError, ProfileMismatchError
-from rankgate.fit import warn_once
+from rankgate.errors import ConfigError, ProfileMismatchError, warn_once
 from rankgate.scorers.build import wrapped
 from rankgate.scorers.wrappers.lazy import Lazy
 from rankgate.testing import FakeScorer, candidates_of

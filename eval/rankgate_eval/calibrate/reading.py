@@ -55,6 +55,7 @@ def read_rows(
     lexicon: Collection[str] | None,
     report: Report,
     removed: bool = True,
+    found: Mapping[str, Pooled] | None = None,
 ) -> Reading:
     """Retrieve and score every question.
 
@@ -67,6 +68,7 @@ def read_rows(
             removed most of the list stays.
         kind: scores that are kept on the candidates; None: what all of them carry.
         removed: whether the judged are read again without their passages.
+        found: the judged, where they were read already.
 
     Raises:
         InputError: the candidates lack a score that `kind` wants.
@@ -86,7 +88,7 @@ def read_rows(
         )
 
     notes: list[str] = []
-    as_found = read("reading", stage, data, judged)
+    as_found = read("reading", stage, data, judged) if found is None else found
     removable = [q for q in judged if removed and data.relevant(q)]
     hidden = hidden_passages(
         data,

@@ -74,7 +74,7 @@ def refuse_unknown(kwargs: Mapping[str, Any], allowed: Sequence[str], what: str)
     """
     unknown = [name for name in kwargs if name not in allowed]
     if unknown:
-        known = ", ".join(("top_n", "k", "force", "deadline", *allowed))
+        known = ", ".join(dict.fromkeys(("top_n", "k", "force", "deadline", *allowed)))
         raise InputError(f"{what} does not know the argument {unknown[0]!r}; known: {known}")
 
 

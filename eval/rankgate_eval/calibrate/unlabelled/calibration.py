@@ -137,6 +137,7 @@ def calibrate_unlabelled(
         lexicon=lexicon,
         report=report,
         removed=wanted.floor,
+        found=pool,
     )
     given, short = depth_of(stage, data, reading, k)
     rows = [replace(row, group=groups.get(row.query_id, row.query_id)) for row in reading.rows]
@@ -218,10 +219,12 @@ def _check_enough(conversations: int, wanted: FidelityOptions, *, gate: bool) ->
     least = min((needed_for(s, confidence=wanted.confidence) for s in shares), default=0)
     if conversations // 2 < least:
         raise InputError(
-            f"{conversations} questions of different conversations are too few for any guarantee: "
-            f"half of them judge, and {least} are needed there to show at {wanted.confidence:.0%} "
-            f"that at most {max(shares):.1%} go wrong. Give at least {2 * least} (400 are enough "
-            "for most), or ask for less: --false-refusals, --false-answers, --max-changed"
+            f"questions of {conversations} conversations are too few for any guarantee, which "
+            "stands on conversations, one question of each: half of them judge, and "
+            f"{least} are needed there to show at {wanted.confidence:.0%} that at most "
+            f"{max(shares):.1%} go wrong. Give questions of at least {2 * least} conversations "
+            "(400 are enough for most), or ask for less: --false-refusals, --false-answers, "
+            "--max-changed"
         )
 
 

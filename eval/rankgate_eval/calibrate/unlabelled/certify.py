@@ -120,16 +120,15 @@ def certify(
     fitting = [rows[i] for i in first]
     notes: dict[str, str] = {}
     made = section.reranked is None
+    lacks = "the base policy has none for skipped questions"
     if made:
-        section, told = _scaled(fitting, replace(section, floor=Floor()), kind, scale)
-        notes |= told
+        section, lacks = _scaled(fitting, replace(section, floor=Floor()), kind, scale)
+        if section.reranked is None:
+            notes["floor"] = lacks
     options = replace(options, floor=options.floor and section.reranked is not None)
     if options.gate and options.floor and section.first_stage is None:
         options = replace(options, gate=False)
-        notes["gate"] = (
-            "rests: a floor that judges needs a number on either path, and the first stage gives "
-            "no score to make one of"
-        )
+        notes["gate"] = f"rests: a floor that judges needs a number on either path, and {lacks}"
     section = replace(section, gate=Gate(min_remaining_ms=section.gate.min_remaining_ms))
     before = [serve(row, section) for row in fitting]
     changed = np.array([s.changed for s in before], dtype=np.float64)
@@ -247,8 +246,8 @@ def _harm(
 
 def _scaled(
     rows: Sequence[Row], section: Section, kind: FirstStageKind, scale: str
-) -> tuple[Section, dict[str, str]]:
-    """The section with a number from 0 to 1 on either path, as far as one can be made.
+) -> tuple[Section, str]:
+    """The section with a number from 0 to 1 on either path, or why one of them has none.
 
     The reranked order stays the scorer's. The first stage's scores are weighed so that they order
     as the scorer does, which is what its skipped questions are to come near to.
@@ -256,17 +255,21 @@ def _scaled(
     raw = _told_apart(rows, Logistic(features=(Feature(name="raw", weight=1.0),)), scored=True)
     if raw is None:
         why = "the scorer's best scores do not tell your questions from those without an answer"
-        return replace(section, reranked=None, first_stage=None), {"floor": why}
+        return replace(section, reranked=None, first_stage=None), why
     section = replace(section, reranked=RelevanceModel(model=raw, scale=scale), first_stage=None)
     marked = [_marked(row, serve(row, section)) for row in rows]
     try:
         weighed = fit_relevance(marked, variants_of(kind, scored=False)[0], scored=False).model
-    except InputError:
-        return section, {}
+    except InputError as exc:
+        return section, f"none can be made of the first stage's scores: {exc}"
     first = _told_apart(rows, replace(weighed, intercept=0.0), scored=False)
-    if first is not None:
-        section = replace(section, first_stage=RelevanceModel(model=first))
-    return section, {}
+    if first is None:
+        names = ", ".join(weighed.names) or "its order alone"
+        return section, (
+            f"by {names} the first stage does not tell your "
+            "questions from those without an answer, so none can be made of it"
+        )
+    return replace(section, first_stage=RelevanceModel(model=first)), ""
 
 
 def _marked(row: Row, served: Served) -> Row:

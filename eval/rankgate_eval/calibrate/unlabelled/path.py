@@ -239,7 +239,7 @@ def lay_path(fitted: Forecast, options: FidelityOptions, *, base: Floor) -> Laid
     if options.gate and lowest is None:
         there = _conversations(fitted.groups[fitted.kinds == OWN])
         why = (
-            "too few questions"
+            "too few conversations"
             if there < least
             else "the scorer changes more than that of what the first stage would hand over"
         )
@@ -262,8 +262,8 @@ def _too_few(fitted: Forecast, options: FidelityOptions) -> str:
         n = _conversations(fitted.groups[fitted.kinds == kind])
         if n < least:
             return (
-                f"{n} independent {kind} questions in a half; {least} are needed to show that at "
-                f"most {share:.1%} go wrong"
+                f"too few conversations: {n} with {kind} questions in a half; {least} are needed "
+                f"to show that at most {share:.1%} go wrong"
             )
     if not (fitted.kinds != OWN).any():
         return "no negatives: nothing says how good a question without an answer looks"
