@@ -8,6 +8,7 @@ follows.
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -289,6 +290,13 @@ class Conversations:
             raise unusable(self.path, _WHAT, exc) from exc
 
 
+_FETCHING = re.compile(
+    r"<(?=(?:img|image|picture|source|video|audio|track|iframe|frame|object|embed|link|script|style"
+    r"|svg|input|base|meta|form)\b)",
+    re.I,
+)
+
+
 def export_json(conversation: Conversation) -> str:
     """A conversation as JSON, without its owner."""
     plain = asdict(conversation)
@@ -306,7 +314,9 @@ def export_markdown(conversation: Conversation) -> str:
             page = "" if source.get("page") is None else f", page {source['page']}"
             lines.append(f"- [{source['number']}] {source['title']}: {source['heading']}{page}")
         lines += [""] if turn.details.get("sources") else []
-    return "\n".join(lines).rstrip() + "\n"
+    # An image would be fetched by whoever opens the file, and tell its host so.
+    text = "\n".join(lines).rstrip().replace("![", "!\\[")
+    return _FETCHING.sub("&lt;", text) + "\n"
 
 
 def _configure(connection: Any, _: Any) -> None:

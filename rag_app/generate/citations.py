@@ -43,7 +43,7 @@ class CitationNumbering:
         self._pending = ""
         self._fenced = False
         self._in_code = False
-        self._begun = False
+        self._begun = self._cited = False
 
     def feed(self, piece: str) -> str:
         """The text that is decided once this piece is known."""
@@ -61,7 +61,7 @@ class CitationNumbering:
     def _rendered(self, text: str) -> str:
         out, position = [], 0
         for token in _TOKEN.finditer(text):
-            out.append(text[position : token.start()])
+            out.append(self._apart(text[position : token.start()]))
             position = token.end()
             mark = token.group()
             if mark.startswith("```"):
@@ -72,13 +72,20 @@ class CitationNumbering:
                 self._in_code = False
             elif not (self._fenced or self._in_code):
                 mark = self._renumbered(mark, token.group(1))
+                self._cited = True
             out.append(mark)
-        out.append(text[position:])
+        out.append(self._apart(text[position:]))
         result = "".join(out)
         if not self._begun:
             result = result.lstrip()
             self._begun = bool(result)
         return result
+
+    def _apart(self, text: str) -> str:
+        """What follows; set off where Markdown would make the citation a link to elsewhere."""
+        link = self._cited and text.startswith(("(", "["))
+        self._cited = self._cited and not text
+        return f" {text}" if link else text
 
     def _renumbered(self, mark: str, inner: str) -> str:
         kept = []

@@ -63,11 +63,19 @@ def answer_html(text: str, *, cited: Collection[int] = ()) -> str:
         return f'<a class="cite" href="#source-{number}" data-source="{number}">{number}</a>'
 
     parts: list[str] = []
-    code = 0
+    code, anchor = 0, -1
     for part in re.split(r"(<[^<>]*>)", clean):
         if part.startswith("<"):
             code += part.startswith(("<code", "<pre")) - part.startswith(("</code", "</pre"))
+            if part.startswith("<a"):
+                anchor = len(parts)
+            elif part.startswith("</a") and anchor >= 0:
+                # A link to elsewhere whose words are a number would pass for a citation.
+                words = "".join(p for p in parts[anchor:] if not p.startswith("<"))
+                if not any(map(str.isalpha, words)):
+                    parts[anchor] = part = ""
+                anchor = -1
             parts.append(part)
         else:
-            parts.append(part if code else _CITATION.sub(link, part))
+            parts.append(part if code or anchor >= 0 else _CITATION.sub(link, part))
     return "".join(parts)

@@ -51,20 +51,25 @@ class Report:
     queries: int | None
 
 
-def reports(folder: Path) -> list[Report]:
+def reports(folder: Path, reach: Sequence[str] | None = None) -> list[Report]:
     """`reports/NAME/report.html`, as `rankgate eval --out` writes it, and `reports/NAME.html`.
 
     The latest first.
+
+    Args:
+        reach: collections of whoever asks: of reports, which quote questions and passages, they
+            see those that are called like one of them. None: all.
     """
     base = folder / "reports"
     found = [_report(p.parent.name, p) for p in base.glob("*/report.html")]
     found += [_report(p.stem, p) for p in base.glob("*.html")]
-    return sorted(found, key=lambda r: (r.made, r.name), reverse=True)
+    seen = [r for r in found if reach is None or r.name in reach]
+    return sorted(seen, key=lambda r: (r.made, r.name), reverse=True)
 
 
-def find_report(folder: Path, name: str) -> Report | None:
+def find_report(folder: Path, name: str, reach: Sequence[str] | None = None) -> Report | None:
     """The report of this name; None where there is none. Names are compared, never joined."""
-    return next((r for r in reports(folder) if r.name == name), None)
+    return next((r for r in reports(folder, reach) if r.name == name), None)
 
 
 def watched(traffic: Traffic, folder: Path, collection: str) -> tuple[Watched | None, Trust | None]:
@@ -85,6 +90,7 @@ def summary(
     traffic: Traffic,
     trial: Trial | None,
     collection: str,
+    reach: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Everything that the page shows.
 
@@ -96,6 +102,7 @@ def summary(
         skip_audit: what became of those that skipped the scorer.
         trial: of two policies; None: one answers.
         collection: whose weeks and probabilities are shown.
+        reach: as `reports`.
     """
     folder = Path(settings.data_dir)
     handled = recent.all()
@@ -114,7 +121,7 @@ def summary(
         "trust": trust,
         "trial": None if trial is None else trial.standing(collection),
         "false_alarms": FALSE_ALARMS,
-        "reports": reports(folder),
+        "reports": reports(folder, reach),
         "thumbs": Ratings(folder).counts() if settings.feedback else None,
     }
 

@@ -127,6 +127,7 @@ def measured(server: Server, principal: Evaluator, collection: Collection = None
         server.traffic,
         server.trial,
         context["collection"],
+        principal.collections,
     )
     return _page(
         "quality.html",
@@ -142,7 +143,7 @@ def measured(server: Server, principal: Evaluator, collection: Collection = None
 @router.get("/quality/reports/{name}")
 def report(name: str, server: Server, principal: Evaluator) -> Response:
     """An evaluation report, shut off from everything."""
-    found = figures.find_report(Path(server.settings.data_dir), name)
+    found = figures.find_report(Path(server.settings.data_dir), name, principal.collections)
     if found is None:
         raise ApiError(404, "report_not_found", f"there is no report {name!r}")
     return FileResponse(

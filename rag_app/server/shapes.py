@@ -102,11 +102,18 @@ def answer_shape(result: AnswerResult, principal: Principal) -> dict[str, Any]:
         "searched_for": result.outcome.query,
         "also_searched": [{"text": a.text, "why": a.why} for a in result.searched.others],
         "retrieval": outcome_shape(result.outcome, principal),
-        "error": result.error if result.error else None,
+        "error": _error(result.error, principal),
     }
     if principal.evaluator:
         shape["trace"] = result.trace()
     return shape
+
+
+def _error(said: str | None, principal: Principal) -> str | None:
+    """Why there is no answer; the language model's address and words for evaluators only."""
+    if not said:
+        return None
+    return said if principal.evaluator else "the answer could not be written"
 
 
 def kept_shape(
@@ -122,6 +129,7 @@ def kept_shape(
     shape = dict(details)
     if not principal.evaluator:
         shape = {k: shape[k] for k in _OF_ANSWER if k in shape}
+        shape["error"] = _error(shape.get("error"), principal)
         outcome = details.get("retrieval", {})
         shape["retrieval"] = {k: outcome[k] for k in _OF_OUTCOME if k in outcome}
     sources = details.get("sources", ())

@@ -22,6 +22,7 @@ from rag_app.ask.condense import Exchange, history_of
 from rag_app.ask.conversations import Conversation
 from rag_app.ask.pipeline import Pipeline
 from rag_app.ask.result import AnswerResult
+from rag_app.generate.errors import GeneratorError
 from rag_app.quality.judged import note_reask
 from rag_app.server.access import SignedIn
 from rag_app.server.errors import ApiError, error_body, invalid, told
@@ -158,7 +159,7 @@ async def completions(
         first = await anext(pieces)
         if isinstance(first, _Done) and first.result.answer is None:
             await pieces.aclose()
-            raise ApiError(502, "generator_failed", first.result.error)
+            raise _unwritten(first.result, principal, request.state.request_id)
 
         def failed(exc: Exception) -> ApiError:
             return _failure(exc, principal, request.state.request_id)
@@ -166,7 +167,7 @@ async def completions(
         return EventStream(_events(first, pieces, head, usage, failed))
     done = await server.workers.run(lambda limits: _last(answered(limits)), request)
     if done.result.answer is None:
-        raise ApiError(502, "generator_failed", done.result.error)
+        raise _unwritten(done.result, principal, request.state.request_id)
     return _completion(head, done.result.answer.text, done.usage, done.shape)
 
 
@@ -218,6 +219,12 @@ def _failure(exc: Exception, principal: Principal, request_id: str) -> ApiError:
         return told(exc, evaluator=principal.evaluator, request_id=request_id)
     logger.error("request %s failed", request_id, exc_info=exc)
     return ApiError(500, "internal", f"something broke here; its log has request {request_id}")
+
+
+def _unwritten(result: AnswerResult, principal: Principal, request_id: str) -> ApiError:
+    """What is said of a generator that failed: its own words and address to evaluators alone."""
+    failed = GeneratorError(result.error)
+    return told(failed, evaluator=principal.evaluator, request_id=request_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,8 +342,7 @@ async def _events(
                 yield chunk({"content": item})
             else:
                 if item.result.answer is None:
-                    yield event(error_body(502, "generator_failed", item.result.error))
-                    return
+                    raise GeneratorError(item.result.error)
                 yield chunk({}, "stop", rankgate=item.shape)
                 if with_usage:
                     last = {"object": "chat.completion.chunk", "choices": []}
