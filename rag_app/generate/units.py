@@ -26,8 +26,11 @@ _ENDS = re.compile(r"[.!?:;,\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*$")
 _INSIDE = re.compile(r"[.!?] +[A-Z\"\u201c]")
 _FULL = 0.85  # of the longest line: in running text nearly all lines but the last are as long
 _RAGGED = 0.7  # share of them below which it is no running text
-_SECTION = re.compile(
-    r"(?:\d{1,2}\.)+\d{0,2}\s|(?:chapter|section|appendix|part|table|figure) [\dA-Z]", re.I
+# The number of a section, a mark, or who is quoted explains nothing.
+_NO_LABEL = re.compile(
+    r"(?:\d{1,2}\.)+\d{0,2}\s|\d{1,2}\s[A-Z]|(?:chapter|section|appendix|part|table|figure) [\dA-Z]"
+    r"|\[|[-\u2013\u2014]{1,2}\s",
+    re.I,
 )
 _TERM = 60  # characters that a term has at most
 _TERM_WORDS = 6
@@ -69,7 +72,7 @@ def units_of(text: str) -> tuple[Unit, ...]:
         elif lines[0].lstrip().startswith("|"):
             found += _table(text, block, under or before)
         elif _HEADING.match(lines[0]) and len(lines) == 1:
-            under, label = "", None
+            under, label = clean(lines[0].lstrip(" #")), None
             continue
         elif _is_ragged(lines):
             found += _rows(text, block, under)
@@ -77,7 +80,7 @@ def units_of(text: str) -> tuple[Unit, ...]:
             mine = [s for s in sentences if s.start < end and start < s.end]
             if _is_term(text[start:end], mine):
                 under = clean(text[start:end])
-                label = None if _SECTION.match(under) else (start, end)
+                label = None if _NO_LABEL.match(under) else (start, end)
                 continue
             found += _said(text, mine, under, label)
         before, label = clean(text[start:end]), None
@@ -111,7 +114,11 @@ def _blocks(text: str) -> Iterator[list[Span]]:
 
 def _said(text: str, sentences: Sequence[Sentence], under: str, label: Span | None) -> list[Unit]:
     """Sentences; the first one with the term that it explains."""
-    found = [Unit(sentence=completed(text, s), under=under) for s in sentences]
+    # An item of a list is whole without a verb.
+    found = [
+        Unit(sentence=completed(text, s), under=under, row=s.item and not s.announces)
+        for s in sentences
+    ]
     if found and label is not None and found[0].telling and not found[0].sentence.item:
         first, (low, high) = found[0].sentence, label
         shown = f"{clean(text[low:high]).rstrip(':')}: {first.shown}"

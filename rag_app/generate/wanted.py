@@ -53,6 +53,7 @@ _BEGINS = r"(?:^|[,;.:?] |\b(?:and|but|for|of|at|by|in|since|until|to) )"
 _HOW = "many|much|long|old|often|far|tall|big|large|high|fast|late|wide|deep|heavy"
 _AMOUNT = (
     "version|port|size|number|age|percent\\w*|amount|rate|share|limit|length|level|total"
+    "|duration|period|time|weight|speed|temperature"
     "|ip address|minimum|maximum"
 )
 _PAID = "costs?|price|fee|pay|salary|revenue|charge[ds]?"
@@ -68,7 +69,7 @@ _KINDS: tuple[tuple[str, tuple[re.Pattern[str], ...]], ...] = (
     (rf"(?:what|which) (?:\w+ )?(?:{_CODED})\b", (_CODE,)),
     (r"why\b|what .*\b(?:reason|cause)", (_REASON,)),
     (r"how\b", (_STEP, _CODE)),
-    (r"(?:what|which) \w+s\b", (_SEVERAL,)),
+    (r"(?:what|which) (?!(?:is|was|does|has|this)\b)\w+[^\Ws]s\b", (_SEVERAL,)),
 )  # fmt: skip
 
 

@@ -8,19 +8,16 @@ navigation, by its element, its role, its class or its links.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
 from rag_app.ingest.decode import clean, decode
 from rag_app.ingest.document import (
-    MAX_HEADING,
-    Block,
-    BlockKind,
     Limits,
     ParsedDocument,
     ParseFailure,
 )
 from rag_app.ingest.office.tables import are_names, named_rows, pipe_table
+from rag_app.ingest.plain import Parts
 
 _DECLARATION = re.compile(r"\s{0,9}<\?xml[^>]{0,200}\?>")
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
@@ -37,69 +34,16 @@ _ROLES = frozenset("navigation search banner contentinfo menu menubar toolbar".s
 _CHROME = re.compile(
     r"(?:^|[\s_-])(?:nav|navbar|navheader|navfooter|navigation|breadcrumbs?|toc|table-of-contents"
     r"|sidebar|sphinxsidebar|cookies?|cookie-banner|skip-link|headerlink|pagination|related"
-    r"|page-footer|site-footer|site-header)(?:$|[\s_-])",
+    r"|longdesc-link|page-footer|site-footer|site-header)(?:$|[\s_-])",
     re.I,
 )
 _HIDDEN = re.compile(r"display\s{0,3}:\s{0,3}none|visibility\s{0,3}:\s{0,3}hidden", re.I)
 _LINKS = 0.8  # share of a list's or a division's letters that are links, from which on it leads
 _ANCHORS = ("", "\u00b6", "#", "\U0001f517", "\u00a7")  # a link to the place itself
-_HYPHENS = {0x2010: "-", 0x2011: "-"}  # whoever asks types the one of the keyboard
 _CUT = 800  # characters: about a chunk
+_ESCAPE = re.compile(r"\\(?=[!-/:-@\[-`{-~\s]|$)")  # which Markdown would take for an escape
+_TERM = 80  # characters of a term, or of what stands for it
 _RAISED = re.compile(r"[-+\u2212]?\w{1,3}")
-
-
-@dataclass(slots=True)
-class Parts:
-    """The text and its blocks, as they are collected."""
-
-    blocks: list[Block] = field(default_factory=list)
-    _path: list[tuple[int, str]] = field(default_factory=list)
-    _pieces: list[str] = field(default_factory=list)
-    _length: int = 0
-
-    def add(self, kind: BlockKind, body: str, level: int = 0) -> None:
-        """A paragraph, a fence, a table, or a heading of that level."""
-        body = clean(body).translate(_HYPHENS).strip("\n").rstrip()
-        if not body.strip():
-            return
-        if kind == "heading" and len(body) > MAX_HEADING:
-            kind = "text"
-        if kind == "heading":
-            while self._path and self._path[-1][0] >= level:
-                self._path.pop()
-            self._path.append((level, body))
-            body = f"{'#' * level} {body}"
-        if self._pieces:
-            self._pieces.append("\n\n")
-            self._length += 2
-        self.blocks.append(
-            Block(
-                kind=kind,
-                start=self._length,
-                end=self._length + len(body),
-                heading=tuple(title for _, title in self._path),
-            )
-        )
-        self._pieces.append(body)
-        self._length += len(body)
-
-    def has(self, said: str) -> bool:
-        """Whether these words stand somewhere already."""
-        return any(said in piece for piece in self._pieces)
-
-    def new_page(self) -> None:
-        """What comes next stands under no heading of what came before."""
-        self._path.clear()
-
-    def document(self, title: str | None, stem: str, notes: tuple[str, ...]) -> ParsedDocument:
-        """All of it; the title is the given one, the first heading, or `stem`."""
-        first = next((b.heading[-1] for b in self.blocks if b.kind == "heading"), stem)
-        return ParsedDocument(
-            title=title or first,
-            text="".join(self._pieces),
-            blocks=tuple(self.blocks),
-            notes=notes,
-        )
 
 
 def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
@@ -147,6 +91,12 @@ def read_tree(page: str) -> Any:
         raise ParseFailure("broken", f"not readable as HTML: {exc}") from exc
     for kind in (lxml.etree.Comment, lxml.etree.ProcessingInstruction):
         lxml.etree.strip_elements(root, kind, with_tail=False)
+    code = {inner for pre in root.iter("pre") for inner in pre.iter()} if "\\" in page else set()
+    for element in root.iter() if "\\" in page else ():
+        if element.text and element not in code:
+            element.text = _ESCAPE.sub(r"\\\\", element.text)
+        if element.tail and element.getparent() not in code:
+            element.tail = _ESCAPE.sub(r"\\\\", element.tail)
     return root
 
 
@@ -197,6 +147,9 @@ def collect(element: Any, parts: Parts, *, leave_out: bool) -> None:
         elif tag in ("ul", "ol", "menu"):
             close()
             _list(child, parts, leave_out=leave_out)
+        elif fields := _fields(child, tag):
+            close()
+            parts.add("table", fields)
         elif tag in _BLOCKS or _holds_blocks(child):
             close()
             collect(child, parts, leave_out=leave_out)
@@ -206,6 +159,29 @@ def collect(element: Any, parts: Parts, *, leave_out: bool) -> None:
             inline.append(_inline_of(child, tag))
         inline.append(child.tail or "")
     close()
+
+
+def _fields(element: Any, tag: str) -> str:
+    """Terms with their short meanings, a line each; fields with their names, a line a record."""
+    said = [_words(_inline(child)) for child in element]
+    if tag == "dl":
+        tags = [_tag(child) for child in element]
+        short = all(0 < len(s) <= _TERM and s[-1] not in ".!?" for s in said)
+        if short and said and tags == ["dt", "dd"] * (len(said) // 2):
+            return "\n".join(
+                f"- {a.rstrip(':')}: {b}" for a, b in zip(said[::2], said[1::2], strict=True)
+            )
+        return ""
+    named = all(
+        _tag(child) in ("div", "p")
+        and not _holds_blocks(child)
+        and (_tag(child[0]) if len(child) else "") in ("b", "strong")
+        and not _words(child.text or "")
+        and _words(_inline(child[0])).endswith(":")
+        for child in element
+        if _words(_inline(child))
+    )
+    return f"- {'; '.join(filter(None, said))}" if named and sum(map(bool, said)) > 1 else ""
 
 
 def _list(element: Any, parts: Parts, *, leave_out: bool) -> None:

@@ -378,6 +378,21 @@ SECRET = (
             "The board asked Ada Byron to lead the office.",
         ),
         (
+            "- Part: Brazing rod; Reorder at: 100\n- Part: Fork crown; Reorder at: 25\n",
+            "At what stock are fork crowns reordered?",
+            "Part: Fork crown; Reorder at: 25",
+        ),
+        (
+            "-- Ada Byron\n\nThis part names who did it.\n\n- Czech: Miroslav Kure\n- Dutch: Luk",
+            "Who did the Czech part?",
+            "Czech: Miroslav Kure",
+        ),
+        (
+            "## Stand\n\n- Hall 4, B12\n- 24 square metres\n\nThe fair is opened by a mayor.",
+            "Which stand is ours?",
+            "Hall 4, B12",
+        ),
+        (
             "3.1. Closing times\n\nThe office closes at noon on Fridays.",
             "When does the office close?",
             "The office closes at noon on Fridays.",
@@ -419,13 +434,20 @@ def test_another_passage_is_quoted_for_another_part_alone():
         ("Where is the log?", "See /var/log/syslog.", "See the log."),
         ("Why is it slow?", "It is slow because it waits.", "It is slow."),
         ("Who wrote it?", "It was written by Ada Byron.", "It was written long ago."),
+        ("What is the doubling time?", "It doubles in 6 days.", "It doubles."),
         ("How do I stop it?", "Press Enter twice.", "It stops."),
+        ("Which phases does it have?", "It has a first, a second and a third.", "It has some."),
     ],
 )
 def test_what_a_question_asks_for(question, has, lacks):
     test = answers_to(question)
     assert test(has) > test(lacks) == 0.0
     assert answers_to("Wo steht das Haus?")(has) == 0.0
+
+
+@pytest.mark.parametrize("question", ["What is it?", "What does it do?", "Which class is it?"])
+def test_a_verb_is_no_plural(question):
+    assert answers_to(question)("It is a first, a second and a third.") == 0.0
 
 
 def test_extractive_mode_loads_no_llm_client():

@@ -53,7 +53,8 @@ def test_a_message_says_who_when_and_what(kind, body):
     read = mail.parse(data, stem="m", limits=LIMITS)
     assert read.title == "Budget f\u00fcr 2026"
     assert read.text.startswith(
-        "From: Ada Byron <ada@example.org>\nTo: board@example.org\nDate: Mon"
+        "# Budget f\u00fcr 2026\n\n"
+        "- From: Ada Byron <ada@example.org>\n- To: board@example.org\n- Date: Mon"
     )
     assert read.text.endswith("\n\nWe agreed.\n\nIt is 40.")
     assert read.notes == ("attachment not read: plan.pdf",)

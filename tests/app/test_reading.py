@@ -214,6 +214,23 @@ def test_more_paragraphs_than_any_document_has_are_refused():
         read(plain, "a\n\n" * 300_000)
 
 
+def test_terms_and_fields_are_lines_and_a_backslash_stays():
+    document = page(
+        "<p>Search with \\, or \\(.</p><pre>a \\( b</pre>"
+        "<dl><dt>Czech</dt><dd>Miroslav</dd><dt>Dutch</dt><dd><p>Luk</p></dd></dl>"
+        "<div><div><b>Option: </b><code>a-b</code></div><div><b>Default:</b> no</div></div>"
+        "<dl><dt>-v</dt><dd>Says more.</dd></dl>"
+    )
+    assert document.text.split("\n\n") == [
+        "Search with \\\\, or \\\\(.",
+        "```\na \\( b\n```",
+        "- Czech: Miroslav\n- Dutch: Luk",
+        "- Option: a-b; Default: no",
+        "-v",
+        "Says more.",
+    ]
+
+
 def test_hyphens_are_those_of_the_keyboard_and_quotations_are_marked():
     assert page("<p>an e\u2011mail says <q>no</q></p>").text == "an e-mail says \u201cno\u201d"
 

@@ -8,8 +8,9 @@ import zipfile
 
 from rag_app.ingest.decode import clean
 from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
-from rag_app.ingest.html import Parts, collect, read_tree
+from rag_app.ingest.html import collect, read_tree
 from rag_app.ingest.office.zipped import opened, title_of
+from rag_app.ingest.plain import Parts
 
 _STYLES = """
 p[style-name='Title'] => h1:fresh

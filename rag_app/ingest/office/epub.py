@@ -7,8 +7,9 @@ import urllib.parse
 from typing import Any
 
 from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
-from rag_app.ingest.html import Parts, add_page
+from rag_app.ingest.html import add_page
 from rag_app.ingest.office.zipped import opened, title_of
+from rag_app.ingest.plain import Parts
 
 _CONTAINER = "META-INF/container.xml"
 

@@ -8,10 +8,10 @@ from email.message import EmailMessage
 
 from rag_app.ingest.decode import clean
 from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
-from rag_app.ingest.html import Parts, collect, read_tree
-from rag_app.ingest.plain import paragraphs
+from rag_app.ingest.html import collect, read_tree
+from rag_app.ingest.plain import Parts, paragraphs
 
-_HEADERS = ("From", "To", "Cc", "Date", "Subject")
+_HEADERS = ("From", "To", "Cc", "Date")
 
 
 def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
@@ -25,7 +25,8 @@ def parse(data: bytes, *, stem: str, limits: Limits) -> ParsedDocument:
         raise ParseFailure("wrong_type", "named .eml, but no sender stands at its beginning")
     parts = Parts()
     try:
-        parts.add("text", "\n".join(f"{h}: {message[h]}" for h in _HEADERS if message[h]))
+        parts.add("heading", clean(message["Subject"] or ""), 1)
+        parts.add("text", "\n".join(f"- {h}: {message[h]}" for h in _HEADERS if message[h]))
         body = message.get_body(("plain", "html"))
         said = "" if body is None else clean(body.get_content())
         files = [

@@ -8,7 +8,7 @@ from typing import Any
 
 from rag_app.ingest.decode import decode
 from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
-from rag_app.ingest.html import Parts
+from rag_app.ingest.plain import Parts
 
 _DEEPEST = 6
 

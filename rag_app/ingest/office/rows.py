@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 
 from rag_app.ingest.decode import clean, decode
 from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
-from rag_app.ingest.html import Parts
 from rag_app.ingest.office.tables import are_names, is_caption, named_rows
+from rag_app.ingest.plain import Parts
 
 _SAMPLE = 20_000
 _CAPTION = 80  # characters

@@ -7,8 +7,8 @@ import re
 
 from rag_app.ingest.decode import clean
 from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
-from rag_app.ingest.html import Parts
 from rag_app.ingest.office.rows import add_rows
+from rag_app.ingest.plain import Parts
 
 _TITLE = re.compile(r"\{\\title\s([^{}\\]{1,300})\}")
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
-from rag_app.ingest.html import Parts
 from rag_app.ingest.office.rows import add_rows
 from rag_app.ingest.office.zipped import opened, title_of
+from rag_app.ingest.plain import Parts
 
 _UNIT = re.compile(r"\[\$([^\[\]-]+)(?:-\w+)?\]|\"([^\"]+)\"|([\u20ac$\u00a3\u00a5])")
 _UNCOMPUTED = re.compile(rb"</f>(?:<v\s?/>|<v></v>)?</c>")

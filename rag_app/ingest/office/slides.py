@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from rag_app.ingest.document import Limits, ParsedDocument, ParseFailure
-from rag_app.ingest.html import Parts
 from rag_app.ingest.office.tables import named_rows, pipe_table
 from rag_app.ingest.office.zipped import opened, title_of
+from rag_app.ingest.plain import Parts
 
 # Placeholders that stand on every slide: date, footer, number.
 _REPEATED = (13, 15, 16)
