@@ -12,6 +12,7 @@ from rag_app.ask.searched import Searched
 from rag_app.quality.scorer_choices import ScorerChoice, choice_named
 from rankgate import Floor, Policy, Profile, Reranker
 from rankgate.decide.gate import Action
+from rankgate.decide.sufficiency import OFF
 from rankgate.errors import InputError
 from rankgate.scorers import ScoreContext
 from rankgate.types import Candidate, FirstStageKind, Path
@@ -106,13 +107,13 @@ def compare(
         raise InputError(f"k must be at least 1, got {depth}")
     choice = choice_named(pipeline, scorer)
     changes: dict[str, Any] = {"k": depth}
-    if floor is not None:
-        changes["floor"] = floor
+    if floor is not None:  # on a passage's probability; who sets it wants no other
+        changes |= {"floor": floor, "sufficiency": None}
     base = pipeline.reranker
     fitted, misfit = _policy_for(pipeline, choice)
     own = _reranker(pipeline, base.policy.with_section(_HYBRID, **changes))
     if misfit:
-        changes.pop("floor", None)
+        changes = {"k": depth}
     reranker = _reranker(pipeline, fitted.with_section(_HYBRID, **changes), choice)
     # Where nothing is fitted for the scorer, what does not need it is still the policy's.
     first = own if misfit else reranker
@@ -161,6 +162,7 @@ def _reranker(pipeline: Pipeline, policy: Policy, choice: ScorerChoice | None = 
         first_stage=_HYBRID,
         profile=pipeline.store.profile(),
         lexicon=base.lexicon,
+        sufficiency=OFF if base.reader is None else base.reader,
     )
 
 

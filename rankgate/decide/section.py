@@ -81,6 +81,11 @@ class Section:
         """Whether it says anything of a query, on whatever path."""
         return self.floor.judges or self.sufficiency is not None
 
+    @property
+    def refuses_by(self) -> Floor:
+        """The floor that judges a question: that of `sufficiency`, where there is one."""
+        return self.floor if self.sufficiency is None else self.sufficiency.floor
+
     def decide(self, signals: Signals) -> Decision:
         """What the gate decides, where the floor leaves it the choice.
 

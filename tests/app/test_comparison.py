@@ -98,6 +98,9 @@ def test_thresholds_bind_where_there_are_probabilities(opened):
     pipeline = opened()
     strict = compare(pipeline, QUESTION, scorer=PLAIN, floor=Floor(refuse_below=0.999))
     assert strict.without.refused and not strict.with_reranking.refused
+    # With the fitted scorer the policy judges by more than the best probability; not here.
+    own = compare(pipeline, QUESTION, floor=Floor(refuse_below=0.999))
+    assert own.with_reranking.refused and own.with_reranking.outcome.sufficiency is None
     with pytest.raises(PolicyError, match="needs a relevance model"):
         compare(opened(FakeScorer()), QUESTION, floor=Floor(refuse_below=0.5))
 

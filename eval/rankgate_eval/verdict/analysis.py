@@ -132,7 +132,7 @@ def analyse(
         e.arms.decided,
         judged,
         rows,
-        floor=e.arms.policy.section(e.arms.kind).floor,
+        section=e.arms.policy.section(e.arms.kind),
         cost={name: change(found) for name, found in cost.items()},
     )
     verdict = judge(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rankgate.decide.floor import Floor
+from rankgate.decide.section import Section
 from rankgate.outcome import Outcome
 from rankgate.types import Path
 from rankgate_eval.data.dataset import Dataset
@@ -50,7 +50,7 @@ def count_refusals(
     judged: Sequence[str],
     unanswerable: Sequence[UnanswerableRow],
     *,
-    floor: Floor,
+    section: Section,
     cost: Mapping[str, Change],
 ) -> Refusals:
     """Count wrong refusals and wrong answers.
@@ -72,8 +72,8 @@ def count_refusals(
     for row in unanswerable:
         strata.setdefault(row.stratum, []).append(row)
     return Refusals(
-        refuse_below=floor.refuse_below,
-        drop_below=floor.drop_below,
+        refuse_below=section.refuses_by.refuse_below,
+        drop_below=section.floor.drop_below,
         answerable=among(judged),
         retrieved=among(found),
         by_path={
