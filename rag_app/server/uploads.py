@@ -14,11 +14,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from rag_app.errors import UnknownDocumentError
+from rag_app.errors import StoreError, UnknownDocumentError
 from rag_app.index.records import DocumentRecord
 from rag_app.index.store import Store
 from rag_app.ingest.document import ParseFailure
@@ -163,11 +164,18 @@ class Uploads:
                 continue
             # Hidden until it is whole, so that no restart ingests half of it.
             part = folder / f".{secrets.token_hex(8)}.part"
-            part.write_bytes(content)
-            if (folder / name).exists():
-                state.detail = "in place of the earlier file of this name"
-            part.replace(folder / name)
-            _note_tries(folder / name, 0)
+            try:
+                part.write_bytes(content)
+                if (folder / name).exists():
+                    state.detail = "in place of the earlier file of this name"
+                part.replace(folder / name)
+                _note_tries(folder / name, 0)
+            except OSError as exc:
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
+                logger.error("an upload cannot be kept in %s: %s", folder, exc)
+                _fail(state, "not_kept", "it cannot be kept: the server's disk refuses it")
+                continue
             paths.append(folder / name)
         job = self._new(collection, states)
         if paths:
@@ -184,6 +192,7 @@ class Uploads:
 
         Raises:
             UnknownDocumentError: one is not there; none is deleted then.
+            StoreError: a file cannot be deleted; its document stays.
         """
         known = {document_ref(d.id): d for d in store.manifest.documents(store.collection)}
         if not known.keys() >= set(refs):
@@ -195,7 +204,13 @@ class Uploads:
             path = Path(record.path)
             if self._uploaded(store, record) and path.is_file():
                 aside[record.id] = path, path.with_name(f".{secrets.token_hex(8)}.gone")
-                path.replace(aside[record.id][1])
+                try:
+                    path.replace(aside[record.id][1])
+                except OSError as exc:
+                    raise StoreError(
+                        f"{path} cannot be deleted ({exc.strerror}): see that its disk is not "
+                        "read-only"
+                    ) from exc
         try:
             store.remove([record.id for record in records])
             store.settle()

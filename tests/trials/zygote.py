@@ -59,9 +59,9 @@ def upload(base):
 def delete(base):
     def work(uploads, opened):
         def remove(store):
-            for record in store.documents():
-                if record.shown in ("up0.md", "file1.md"):
-                    uploads.remove(store, [document_ref(record.id)])
+            names = ("up0.md", "file1.md")
+            refs = [document_ref(d.id) for d in store.documents() if d.shown in names]
+            uploads.remove(store, refs)
 
         opened.write("default", remove).result(60)
 
