@@ -18,7 +18,8 @@ from rankgate.encoders.encoder import TokenEncoder
 from rankgate.encoders.locate import MINILM_SHA256, find_minilm
 from rankgate.encoders.query_encoder import QueryEncoder
 from rankgate.errors import RankgateError
-from rankgate.scorers.build import ScorerName, close
+from rankgate.scorers.build import ScorerName
+from rankgate.scorers.wrappers.traits import close
 from rankgate.types import FirstStageKind
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from rankgate.live.tracing import span
 from rankgate.outcome import Outcome
 from rankgate.plan import as_query
 from rankgate.scorers import ScoreContext
-from rankgate.scorers.build import close
 from rankgate.scorers.wrappers.cached import Cached
+from rankgate.scorers.wrappers.traits import close
 from rankgate.types import Candidate, FirstStageKind
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from rag_app.generate.context import Context, SourceText
 from rag_app.index.page_starts import page_at
-from rankgate.judge.spoken import denies
+from rankgate.scorers.remote.spoken import denies
 
 REFUSAL = "I don't have this information"
 

@@ -17,8 +17,8 @@ from rag_app.generate.context import Context
 from rag_app.generate.errors import GeneratorError
 from rankgate.deadline import Deadline
 from rankgate.errors import ConfigError, MissingExtraError
-from rankgate.judge.spoken import Spoken, may_deny, spoken
 from rankgate.scorers import ScoreContext
+from rankgate.scorers.remote.spoken import Spoken, may_deny, spoken
 
 if TYPE_CHECKING:
     from openai import OpenAI

@@ -26,7 +26,8 @@ from rag_app.names import UnknownCollectionError, check_name
 from rag_app.server.writer import FairWriter
 from rankgate import Scorer
 from rankgate.errors import InputError
-from rankgate.scorers.build import ScorerName, close
+from rankgate.scorers.build import ScorerName
+from rankgate.scorers.wrappers.traits import close
 
 if TYPE_CHECKING:
     from rag_app.index.embeddings import Embedder

@@ -19,8 +19,8 @@ from rankgate.decide.logistic import Logistic, sigmoid
 from rankgate.encoders import TokenEncoder
 from rankgate.errors import InputError, WeightsMismatchError
 from rankgate.judge.sentences import split_sentences
-from rankgate.judge.spoken import denies
 from rankgate.judge.support import Reader, Reading, Support, TokenSource, gather, read
+from rankgate.scorers.remote.spoken import denies
 
 __all__ = ["Grounding", "GroundingJudge", "Span", "Statement", "grounded", "statements_of"]
 

@@ -6,7 +6,6 @@ cache and breaker are those of every scorer.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -15,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from rankgate.errors import RemoteScorerError
-from rankgate.judge.spoken import spoken
-from rankgate.scorers.build import Wrapping, close, wrapped
+from rankgate.scorers.build import Wrapping, wrapped
 from rankgate.scorers.protocol import Job, ScoreContext, Scorer, Scores
-from rankgate.scorers.remote.dialects import Answer, Dialect, Question, shape_of, usage_of
+from rankgate.scorers.remote.chat import Chat, OrPlainer, tagged
+from rankgate.scorers.remote.dialects import Answer, Question
 from rankgate.scorers.remote.scorer import RemoteScorer
 from rankgate.scorers.steps import Call, Steps
 from rankgate.scorers.wrappers.traits import Around
@@ -37,43 +35,25 @@ _MOST = 8.0
 _SURE = {"temperature": 0.0, "logprobs": True, "top_logprobs": 5, "max_tokens": 1}
 
 
-def _tagged(tag: str, text: str) -> str:
-    return f"<{tag}>\n{text.replace('</', '< /')}\n</{tag}>"
-
-
 class AllAtOnce(Around):
     """One score for all texts of a question, which its inner scorer reads as a single text.
 
     Args:
         inner: reads the passages of a question, one below the other between tags.
-        plainer: is asked instead from the first time on that the server of `inner` refuses the
-            request itself (400 or 422), as servers do that know no log-probabilities.
     """
 
     pointwise = False
 
-    def __init__(self, inner: Scorer, *, plainer: Scorer | None = None) -> None:
+    def __init__(self, inner: Scorer) -> None:
         self.inner = inner
-        self.plainer = plainer
-        self._refused = False
 
     def steps(self, jobs: Sequence[Job], context: ScoreContext) -> Steps[list[Scores]]:
         """Ask once a question; what is answered counts for each of its texts."""
         asked = [
-            Job(query=j.query, texts=["\n".join(_tagged("passage", t) for t in j.texts)])
+            Job(query=j.query, texts=["\n".join(tagged("passage", t) for t in j.texts)])
             for j in jobs
         ]
-        answers: list[Scores] | None = None
-        if not self._refused:
-            try:
-                answers = yield Call(scorer=self.inner, jobs=asked, context=context)
-            except RemoteScorerError as exc:
-                if exc.status not in (400, 422) or self.plainer is None:
-                    raise
-                self._refused = True
-        if answers is None:
-            plainer = self.inner if self.plainer is None else self.plainer
-            answers = yield Call(scorer=plainer, jobs=asked, context=context)
+        answers: list[Scores] = yield Call(scorer=self.inner, jobs=asked, context=context)
         return [
             replace(
                 one,
@@ -83,14 +63,9 @@ class AllAtOnce(Around):
             for job, one in zip(jobs, answers, strict=True)
         ]
 
-    def close(self) -> None:
-        """Close what `inner` is not: the connections of `plainer`."""
-        if self.plainer is not None:
-            close(self.plainer)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class YesNo(Dialect):
+class YesNo(Chat):
     """Asks about one text, all passages of a question as `AllAtOnce` has put them together.
 
     Attributes:
@@ -99,23 +74,14 @@ class YesNo(Dialect):
     """
 
     name: str = "yes-no"
-    path: str = "/v1/chat/completions"
     batch_limit: int = 1
     scale: str = "yes-no-logit"
     logprobs: bool = True
 
     def body(self, question: Question) -> bytes:
         """The request's body: passages and question between tags that they cannot close."""
-        asked = f"{question.texts[0]}\n{_tagged('question', question.query)}"
-        fields: dict[str, Any] = {
-            "model": question.model,
-            "messages": [
-                {"role": "system", "content": _TASK},
-                {"role": "user", "content": asked},
-            ],
-            **(_SURE if self.logprobs else {}),
-        }
-        return json.dumps(fields, ensure_ascii=False).encode("utf-8")
+        asked = f"{question.texts[0]}\n{tagged('question', question.query)}"
+        return self.asking(question, _TASK, asked, **(_SURE if self.logprobs else {}))
 
     def answer(self, body: bytes, n: int) -> Answer:
         """Log-odds of yes, in [-8, 8]; without log-probabilities 3 for yes and -3 for no.
@@ -123,22 +89,19 @@ class YesNo(Dialect):
         Raises:
             RemoteProtocolError: neither yes nor no, or no answer of the chat completions API.
         """
-        payload = self.parsed(body)
+        heard = self.heard(body)
         try:
-            choice = payload["choices"][0]
-            said = spoken(choice["message"].get("content") or "")
-            likely = ((choice.get("logprobs") or {}).get("content") or [{}])[0]
+            likely = ((heard.choice.get("logprobs") or {}).get("content") or [{}])[0]
             logit = _log_odds(likely.get("top_logprobs") or [])
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as exc:
-            raise self.wrong(f"a chat completion was expected, got {shape_of(payload)}") from exc
-        word = _WORD.match(said)
+            raise self.wrong("its log-probabilities have another shape") from exc
+        word = _WORD.match(heard.said)
         if logit is None and word is not None:
             logit = _SAID if word.group(1).lower() == "yes" else -_SAID
         if logit is None:
             raise self.wrong("the model said neither yes nor no")
-        tokens, units = usage_of(payload)
         values = np.full(n, min(max(logit, -_MOST), _MOST), dtype=np.float32)
-        return Answer(values=values, tokens=tokens, units=units)
+        return Answer(values=values, tokens=heard.tokens, units=heard.units)
 
 
 def _log_odds(likely: list[Mapping[str, Any]]) -> float | None:
@@ -196,4 +159,4 @@ def llm_reader(
         )
         for logprobs in (True, False)
     ]
-    return AllAtOnce(ways[0], plainer=ways[1])
+    return AllAtOnce(OrPlainer(*ways))

@@ -26,7 +26,6 @@ __all__ = [
     "SCORER_FORMS",
     "ScorerName",
     "Wrapping",
-    "close",
     "load",
     "wrapped",
 ]
@@ -36,6 +35,7 @@ _HOSTED = {
     "cohere": "https://api.cohere.com",
     "jina": "https://api.jina.ai",
     "voyage": "https://api.voyageai.com",
+    "rankgpt": "https://api.openai.com",
 }
 _SERVED = ("tei", "infinity", "vllm-rerank", "vllm-score", "llama.cpp")
 SCORER_FORMS = (
@@ -161,16 +161,6 @@ def wrapped(scorer: Scorer, wrapping: Wrapping | None = None) -> Scorer:
     return made
 
 
-def close(scorer: Scorer) -> None:
-    """Close the connections, files and worker threads of a scorer and its wrappers."""
-    layer: Any = scorer
-    while layer is not None:
-        end = getattr(layer, "close", None)
-        if end is not None:
-            end()
-        layer = getattr(layer, "inner", None)
-
-
 def load(
     name: str = DEFAULT_SCORER,
     *,
@@ -257,6 +247,10 @@ def _remote(
         )
     if api_key is None and where == _HOSTED.get(parts.kind):
         raise ConfigError(f"{text!r} needs a key: rankgate.load({text!r}, api_key=...)")
+    if parts.kind == "rankgpt":
+        from rankgate.scorers.remote.listwise import listwise
+
+        return listwise(where, model=what, api_key=api_key)
     return RemoteScorer(where, dialect=parts.kind, model=what, api_key=api_key)
 
 

@@ -29,6 +29,7 @@ _ALLOWED = {
     "seed",
     "logprobs",
     "top_logprobs",
+    "response_format",
 }
 
 

@@ -16,7 +16,7 @@ from rankgate import Floor, Policy, RelevanceModel
 from rankgate.decide.logistic import Feature, Logistic
 from rankgate.decide.sufficiency import Sufficiency
 from rankgate.errors import ConfigError
-from rankgate.scorers.build import close
+from rankgate.scorers.wrappers.traits import close
 from rankgate.testing import FakeScorer
 
 INDEX = fake_index.FakeIndex()

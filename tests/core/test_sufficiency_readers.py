@@ -24,9 +24,8 @@ from rankgate.errors import (
 from rankgate.judge.nli import NliScorer
 from rankgate.judge.reading import load_reader
 from rankgate.judge.yes_no import llm_reader
-from rankgate.scorers.build import close
 from rankgate.scorers.protocol import ScoreContext
-from rankgate.scorers.wrappers.traits import breaker_is_open
+from rankgate.scorers.wrappers.traits import breaker_is_open, close
 
 QUESTION = "how many people live in berlin"
 TEXTS = ["berlin is a river", "the cat sat on the mat", "paris is the capital of france"]

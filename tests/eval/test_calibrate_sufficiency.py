@@ -13,7 +13,7 @@ from waiting import Clock
 from rankgate import Deadline, Policy, Reranker
 from rankgate.decide.floor import Band
 from rankgate.judge.reading import load_reader
-from rankgate.scorers.build import close
+from rankgate.scorers.wrappers.traits import close
 from rankgate.testing import FakeScorer
 
 # Questions about a dog are answered nowhere; the search notices nothing, the scorer little.

@@ -13,7 +13,7 @@ from rankgate.cli import build_app
 from rankgate.errors import InputError
 from rankgate.live.question_log import QuestionLog
 from rankgate.testing import FakeScorer
-from rankgate_eval.verdict.drift import compare_logs, read_log, split_at
+from rankgate_eval.stats.drift import compare_logs, read_log, split_at
 
 
 def log(n, seed, *, cosine=0.0, refused=0.1, talks=1, day="2026-10-01"):

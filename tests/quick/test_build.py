@@ -16,11 +16,10 @@ from rankgate.scorers.build import (
     SCORER_FORMS,
     ScorerName,
     Wrapping,
-    close,
     wrapped,
 )
 from rankgate.scorers.wrappers import Batched, Breaker, Cached, Windowed
-from rankgate.scorers.wrappers.traits import innermost
+from rankgate.scorers.wrappers.traits import close, innermost
 from rankgate.testing import FakeScorer, candidates_of
 
 

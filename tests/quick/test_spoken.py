@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankgate.judge.spoken import Spoken, denies, json_values, spoken
+from rankgate.scorers.remote.spoken import Spoken, denies, json_values, spoken
 
 WORDS = st.sampled_from(["a ", "<", "<b>", "\n", "<think>", "</think>", "<thi", "nk>", ">", "é "])
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rankgate.errors import InputError
-from rankgate.judge.spoken import denies, spoken
+from rankgate.scorers.remote.spoken import denies, spoken
 from rankgate_eval.data.attribute import is_attribute_name, load_object
 from rankgate_eval.errors import CallFailed
 from rankgate_eval.paid.calls import Calls, Purpose

@@ -49,7 +49,7 @@ from ragas.metrics.collections.faithfulness.util import NLIStatementInput, NLISt
 from ragas.metrics.result import MetricResult
 
 from rankgate.judge import GroundingJudge
-from rankgate.judge.spoken import json_values, spoken
+from rankgate.scorers.remote.spoken import json_values, spoken
 from rankgate_eval.answers.local_judge import LocalJudge
 from rankgate_eval.errors import CallFailed
 from rankgate_eval.paid.calls import Calls, Purpose, digest

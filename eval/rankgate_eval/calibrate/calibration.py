@@ -15,7 +15,7 @@ from rankgate.policy import Policy
 from rankgate.profile import Profile
 from rankgate.retrieve import DEFAULT_K
 from rankgate.scorers import Scorer
-from rankgate.scorers.build import close
+from rankgate.scorers.wrappers.traits import close
 from rankgate.types import FirstStageKind
 from rankgate_eval.calibrate.confirm import fit_checked
 from rankgate_eval.calibrate.fit import PARTS

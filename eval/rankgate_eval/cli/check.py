@@ -132,7 +132,7 @@ def drift(
 ) -> None:
     """Compare this month's questions with those that the policy was fitted on."""
     with guarded(debug=debugging(ctx)):
-        from rankgate_eval.verdict.drift import LEAST, compare_logs, read_log, split_at
+        from rankgate_eval.stats.drift import LEAST, compare_logs, read_log, split_at
 
         if (against is None) == (since is None):
             raise typer.BadParameter("give either --against LOG or --since DAY")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankgate.judge.spoken import json_values, spoken
+from rankgate.scorers.remote.spoken import json_values, spoken
 from rankgate_eval.errors import BudgetReached, CallFailed
 from rankgate_eval.judging.plan import Question
 from rankgate_eval.judging.session import GRADES, Kind, Session, Verdict, model_judge

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rankgate.scorers.protocol import Scorer, ScorerInfo
 from rankgate.scorers.steps import Stepped
 
-__all__ = ["Around", "breaker_is_open", "innermost", "is_pointwise", "reads_apart"]
+__all__ = ["Around", "breaker_is_open", "close", "innermost", "is_pointwise", "reads_apart"]
 
 
 class Around(Stepped):
@@ -56,3 +58,13 @@ def innermost(scorer: Scorer) -> Scorer:
     """The scorer below its wrappers; itself without any."""
     inner = getattr(scorer, "inner", None)
     return scorer if inner is None else innermost(inner)
+
+
+def close(scorer: Scorer) -> None:
+    """Close the connections, files and worker threads of a scorer and its wrappers."""
+    layer: Any = scorer
+    while layer is not None:
+        end = getattr(layer, "close", None)
+        if end is not None:
+            end()
+        layer = getattr(layer, "inner", None)

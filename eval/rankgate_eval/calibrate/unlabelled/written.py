@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from rankgate.judge.spoken import spoken
+from rankgate.scorers.remote.spoken import spoken
 from rankgate_eval.calibrate.reading import Report
 from rankgate_eval.calibrate.unlabelled.sources import Asked
 from rankgate_eval.errors import CallFailed
