@@ -9,6 +9,7 @@ unforeseen is a 500 of `rag_app.server.transport`, with the request's id and not
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ from rag_app.names import UnknownCollectionError
 from rankgate.errors import ConfigError, InputError, RankgateError, ScorerError
 
 logger = logging.getLogger("rankgate.server")
+# As pydantic calls the alternatives of a union.
+_TYPES = ("str", "int", "float", "bool", "none")
 
 
 # Status and code of each kind; the first that fits counts.
@@ -119,6 +122,13 @@ def told(exc: RankgateError, *, evaluator: bool, request_id: str) -> ApiError:
     return error
 
 
+def _names_a_field(part: object) -> bool:
+    """Whether a part of a complaint's place is a field or index, not a type that was tried."""
+    if isinstance(part, int):
+        return True
+    return bool(re.fullmatch(r"[a-z_][a-z0-9_]*", str(part))) and part not in _TYPES
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Answer every exception in the one shape."""
 
@@ -135,7 +145,7 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, exc: RequestValidationError) -> JSONResponse:
         first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+        where = ".".join(str(part) for part in first["loc"][1:] if _names_a_field(part))
         if first["type"] == "json_invalid":
             where, what = "", "the body is not valid JSON"
         else:

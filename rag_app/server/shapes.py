@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from rag_app.ask.result import AnswerResult, passage_row
 from rag_app.generate.answer import Source
@@ -167,7 +167,23 @@ Text = Annotated[str, AfterValidator(_encodable)]
 """A string that can be encoded, stored and sent back."""
 
 
-class Body(BaseModel):
+class Lenient(BaseModel):
+    """A request of others' making: what it does not know is passed over.
+
+    A null for a field that may be left out means that it is left out, as many clients send it.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        fields = cls.model_fields
+        optional = {name for name, field in fields.items() if not field.is_required()}
+        return {k: v for k, v in data.items() if v is not None or k not in optional}
+
+
+class Body(Lenient):
     """A request of ours: what it does not know is an error."""
 
     model_config = ConfigDict(extra="forbid")

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from rag_app.ask.condense import Exchange, history_of
 from rag_app.ask.conversations import Conversation
@@ -28,7 +28,7 @@ from rag_app.server.access import SignedIn
 from rag_app.server.errors import ApiError, error_body, invalid, told
 from rag_app.server.keys import Principal
 from rag_app.server.routes.sse import DONE, EventStream, event
-from rag_app.server.shapes import Text, answer_shape
+from rag_app.server.shapes import Lenient, Text, answer_shape
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import RankgateError
 from rankgate.live.question_log import QUESTION_LOG, QuestionLog
@@ -42,14 +42,14 @@ MODEL = "rankgate"
 _MAX_QUESTION = 8000
 
 
-class Part(BaseModel):
+class Part(Lenient):
     """A part of a message; only text is read."""
 
     type: str
     text: Text | None = None
 
 
-class Message(BaseModel):
+class Message(Lenient):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -63,13 +63,13 @@ class Message(BaseModel):
         return "" if self.content is None else self.content
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Lenient):
     """What a stream ends with."""
 
     include_usage: bool = False
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(Lenient):
     """As OpenAI's; settings of the language model are the server's own and passed over."""
 
     model_config = ConfigDict(

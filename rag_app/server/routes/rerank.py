@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
 from rag_app.server.access import SignedIn
-from rag_app.server.errors import ApiError
-from rag_app.server.shapes import Body, Text
+from rag_app.server.errors import ApiError, invalid
+from rag_app.server.shapes import Lenient, Text
 from rag_app.server.state import Server, ServerState
 from rankgate.errors import ScorerError
 from rankgate.plan import as_query
@@ -37,37 +37,55 @@ _EXAMPLE: dict[str, JsonValue] = {
 }
 
 
-class CohereRequest(Body):
-    """Cohere's; a field that it does not know is an error there, and here."""
+class JinaRequest(Lenient):
+    """What Jina's clients send, and Cohere's for both of their versions.
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
-
-    model: Text = "rankgate"
-    query: Query
-    documents: Annotated[list[Document], Field(min_length=1, max_length=_MAX_DOCUMENTS)]
-    top_n: Annotated[int, Field(ge=1)] | None = None
-    max_tokens_per_doc: Annotated[int, Field(ge=1)] | None = None
-    priority: int | None = None
-
-
-class JinaDocument(BaseModel):
-    """A document as an object."""
-
-    text: Document
-
-
-class JinaRequest(BaseModel):
-    """Jina's."""
+    Attributes:
+        documents: texts, or objects whose `rank_fields` are read (usually `text`).
+        return_documents: usually on for Jina's interface, off for Cohere's.
+        max_chunks_per_doc, max_tokens_per_doc, priority: taken and not needed.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     model: Text = "rankgate"
     query: Query
     documents: Annotated[
-        list[Document | JinaDocument], Field(min_length=1, max_length=_MAX_DOCUMENTS)
+        list[Document | dict[str, JsonValue]], Field(min_length=1, max_length=_MAX_DOCUMENTS)
     ]
     top_n: Annotated[int, Field(ge=1)] | None = None
-    return_documents: bool = True
+    return_documents: bool | None = None
+    rank_fields: Annotated[list[Text], Field(min_length=1)] | None = None
+    max_chunks_per_doc: Annotated[int, Field(ge=1)] | None = None
+    max_tokens_per_doc: Annotated[int, Field(ge=1)] | None = None
+    priority: int | None = None
+
+    def texts(self) -> list[str]:
+        """What is read of each document.
+
+        Raises:
+            ApiError: an object has none of the fields.
+        """
+        return [
+            document if isinstance(document, str) else self._text(number, document)
+            for number, document in enumerate(self.documents)
+        ]
+
+    def _text(self, number: int, document: dict[str, JsonValue]) -> str:
+        fields = ["text"] if self.rank_fields is None else self.rank_fields
+        found = {name: str(document[name]) for name in fields if document.get(name) is not None}
+        if not found:
+            place = f"documents.{number}"
+            raise invalid(place, f"{place}: has no {' or '.join(fields)} (rank_fields)")
+        if len(found) == 1:
+            return next(iter(found.values()))
+        return "\n".join(f"{name}: {value}" for name, value in found.items())
+
+
+class CohereRequest(JinaRequest):
+    """Cohere's; a field that it does not know is an error there, and here."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 @router.post("/v2/rerank")
@@ -75,37 +93,41 @@ async def cohere(
     body: CohereRequest, request: Request, server: Server, principal: SignedIn
 ) -> dict[str, Any]:
     """Order documents for a query, as Cohere's API does."""
-    rows, _ = await server.workers.run(
-        lambda limits: _ranked(server, body.query, body.documents, limits), request
-    )
-    results = [{"index": i, "relevance_score": score} for i, score in rows[: body.top_n]]
-    return {
-        "id": str(uuid.uuid4()),
-        "results": results,
-        "meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 0}},
-    }
+    return await _answer(body, request, server, with_documents=False)
 
 
 @router.post("/v1/rerank")
 async def jina(
     body: JinaRequest, request: Request, server: Server, principal: SignedIn
 ) -> dict[str, Any]:
-    """Order documents for a query, as Jina's API does."""
-    texts = [d if isinstance(d, str) else d.text for d in body.documents]
+    """Order documents for a query, as Jina's API does, and Cohere's did before its version 2."""
+    return await _answer(body, request, server, with_documents=True)
+
+
+async def _answer(
+    body: JinaRequest, request: Request, server: ServerState, *, with_documents: bool
+) -> dict[str, Any]:
+    """What either's clients read; each passes over what is the other's."""
+    texts = body.texts()
     rows, tokens = await server.workers.run(
         lambda limits: _ranked(server, body.query, texts, limits), request
     )
+    if body.return_documents is not None:
+        with_documents = body.return_documents
     results: list[dict[str, Any]] = []
     for i, score in rows[: body.top_n]:
-        row: dict[str, Any] = {"index": i, "relevance_score": score}
-        if body.return_documents:
-            row["document"] = {"text": texts[i]}
-        results.append(row)
+        given = body.documents[i]
+        # Cohere's and LiteLLM's clients want a text in whatever comes back.
+        fields = {"text": texts[i], **(given if isinstance(given, dict) else {})}
+        shown = {"document": fields}
+        results.append({"index": i, "relevance_score": score, **(shown if with_documents else {})})
     return {
+        "id": str(uuid.uuid4()),
         "model": body.model,
         "object": "list",
         "usage": {"total_tokens": tokens, "prompt_tokens": tokens},
         "results": results,
+        "meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 0}},
     }
 
 
