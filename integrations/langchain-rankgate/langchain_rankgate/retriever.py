@@ -22,21 +22,12 @@ from pydantic import Field, SkipValidation
 
 from langchain_rankgate.batch import abatch_of, batch_of
 from langchain_rankgate.documents import check_documents
-from langchain_rankgate.finders import (
-    CandidateFinder,
-    Finder,
-    RetrieverFinder,
-)
+from langchain_rankgate.finders import CandidateFinder, Finder, RetrieverFinder
 from langchain_rankgate.flow import Flow
 from langchain_rankgate.fused import FusedFinder, SameBy
 from langchain_rankgate.hybrid import HybridFinder
 from langchain_rankgate.settings import STRICT, Answers, Count, RetrieverSettings, call_settings
-from langchain_rankgate.stores import (
-    StoreFinder,
-    StoreSearch,
-    StoreSettings,
-    finder_of,
-)
+from langchain_rankgate.stores import StoreFinder, StoreSearch, StoreSettings, finder_of
 from langchain_rankgate.trace import atrace, trace
 from rankgate import Candidate, FirstStageKind, Outcome, Policy, Profile
 from rankgate.adapters.arguments import FirstStageLike

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -15,13 +13,10 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.indices.base import BaseIndex
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
-from llama_index.postprocessor.rankgate.events import End, announced, retrievals, top_n_of
-from llama_index.postprocessor.rankgate.finders import (
-    CandidateFinder,
-    Finder,
-    finder_of,
-)
-from llama_index.postprocessor.rankgate.fused import FusedFinder, together
+from llama_index.postprocessor.rankgate.events import retrievals
+from llama_index.postprocessor.rankgate.finders import CandidateFinder, Finder, finder_of
+from llama_index.postprocessor.rankgate.flow import Flow, nodes_in
+from llama_index.postprocessor.rankgate.fused import FusedFinder
 from llama_index.postprocessor.rankgate.nodes import (
     FoundNodes,
     nodes_from_outcome,
@@ -29,23 +24,8 @@ from llama_index.postprocessor.rankgate.nodes import (
     text_of,
 )
 from llama_index.postprocessor.rankgate.settings import RetrieverSettings, bundle_of
-from rankgate import (
-    Action,
-    Candidate,
-    Deadline,
-    FirstStageKind,
-    Outcome,
-    Policy,
-    Profile,
-    Request,
-    Reranker,
-)
-from rankgate.adapters.arguments import (
-    CallSettings,
-    FirstStageLike,
-    as_count,
-    candidates_wanted,
-)
+from rankgate import Action, Candidate, Deadline, FirstStageKind, Outcome, Policy, Profile
+from rankgate.adapters.arguments import CallSettings, FirstStageLike, as_count
 from rankgate.adapters.embedders import is_chroma
 from rankgate.adapters.late import LateReranker
 from rankgate.adapters.refusal import WhenDegraded, WhenRefused, one_of
@@ -284,7 +264,7 @@ class RankGateRetriever(BaseRetriever):
         `top_n`, `force` (`rerank` or `skip`) and `deadline` hold for this settings.
         """
         settings = CallSettings(top_n=top_n, force=force, deadline=deadline)
-        return self._run([bundle_of(query)], settings)[0][0]
+        return self._flow(settings).run([bundle_of(query)])[0][0]
 
     async def aretrieve_outcome(
         self,
@@ -296,7 +276,7 @@ class RankGateRetriever(BaseRetriever):
     ) -> Outcome:
         """`retrieve_outcome` without blocking the event loop."""
         settings = CallSettings(top_n=top_n, force=force, deadline=deadline)
-        return (await self._arun([bundle_of(query)], settings))[0][0]
+        return (await self._flow(settings).arun([bundle_of(query)]))[0][0]
 
     def retrieve_many(
         self,
@@ -316,7 +296,7 @@ class RankGateRetriever(BaseRetriever):
         bundles = [bundle_of(q) for q in queries]
         settings = CallSettings(top_n=top_n, force=force, deadline=deadline)
         with retrievals(self.callback_manager, bundles) as end:
-            nodes = self._run(bundles, settings)[1]
+            nodes = self._flow(settings).run(bundles)[1]
             resolved = [
                 self._handle_recursive_retrieval(q, found)
                 for q, found in zip(bundles, nodes, strict=True)
@@ -338,7 +318,7 @@ class RankGateRetriever(BaseRetriever):
         bundles = [bundle_of(q) for q in queries]
         settings = CallSettings(top_n=top_n, force=force, deadline=deadline)
         with retrievals(self.callback_manager, bundles) as end:
-            nodes = (await self._arun(bundles, settings, workers=workers))[1]
+            nodes = (await self._flow(settings).arun(bundles, workers=workers))[1]
             resolved = [
                 await self._ahandle_recursive_retrieval(q, found)
                 for q, found in zip(bundles, nodes, strict=True)
@@ -347,96 +327,39 @@ class RankGateRetriever(BaseRetriever):
 
     def candidates(self, query: str, k: int | None = None) -> list[Candidate]:
         """The first stage alone, as `rankgate calibrate` and the evaluation take it."""
-        size, asked = self._size(self._engine.get(), k)
-        return self.finder.find(bundle_of(query), size, asked=asked).candidates
+        return self._flow(CallSettings(k=k)).find(bundle_of(query)).candidates
 
     async def acandidates(self, query: str, k: int | None = None) -> list[Candidate]:
         """`candidates` without blocking the event loop."""
-        size, asked = self._size(await self._engine.aget(), k)
-        return (await self.finder.afind(bundle_of(query), size, asked=asked)).candidates
+        return (await self._flow(CallSettings(k=k)).afind(bundle_of(query))).candidates
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return self._run([bundle_of(query_bundle)], CallSettings())[1][0]
+        return self._flow(CallSettings()).run([bundle_of(query_bundle)])[1][0]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return (await self._arun([bundle_of(query_bundle)], CallSettings()))[1][0]
+        return (await self._flow(CallSettings()).arun([bundle_of(query_bundle)]))[1][0]
 
-    def _run(
-        self, queries: Sequence[QueryBundle], settings: CallSettings
-    ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
-        reranker = self._engine.get()
-        size, asked = self._size(reranker, None)
-        found = [self._of_call(self.finder.find(q, size, asked=asked)) for q in queries]
-        with self._announced(queries, found, reranker, settings) as end:
-            outcomes = reranker.rerank_many(self._requests(queries, found, settings))
-            return self._told(outcomes, found, end)
-
-    async def _arun(
-        self, queries: Sequence[QueryBundle], settings: CallSettings, *, workers: int = 1
-    ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
-        reranker = await self._engine.aget()
-        size, asked = self._size(reranker, None)
-        tasks = [partial(self.finder.afind, query, size, asked=asked) for query in queries]
-        found = [self._of_call(one) for one in await together(tasks, at_once=workers)]
-        with self._announced(queries, found, reranker, settings) as end:
-            outcomes = await reranker.arerank_many(self._requests(queries, found, settings))
-            return self._told(outcomes, found, end)
-
-    def _announced(
-        self,
-        queries: Sequence[QueryBundle],
-        found: Sequence[FoundNodes],
-        reranker: Reranker,
-        settings: CallSettings,
-    ) -> AbstractContextManager[End]:
-        wanted = self.top_n if settings.top_n is None else settings.top_n
-        return announced(
-            self.callback_manager,
-            queries=queries,
-            nodes=[_nodes(f) for f in found],
-            top_n=top_n_of(reranker, self._kind(reranker)) if wanted is None else wanted,
-            model=reranker.scorer.info.id,
+    def _flow(self, settings: CallSettings) -> Flow:
+        k = self.k if settings.k is None else settings.k
+        top_n = self.top_n if settings.top_n is None else settings.top_n
+        return Flow(
+            finder=self.finder,
+            engine=self._engine,
+            settings=replace(settings, k=k, top_n=top_n),
+            answer=self._answer,
+            manager=self.callback_manager,
             content=self.events_with_content,
         )
 
-    def _requests(
-        self,
-        queries: Sequence[QueryBundle],
-        found: Sequence[FoundNodes],
-        settings: CallSettings,
-    ) -> list[Request]:
-        own = replace(settings, top_n=self.top_n) if settings.top_n is None else settings
-        return [own.request(q.query_str, f.candidates) for q, f in zip(queries, found, strict=True)]
-
-    def _told(
-        self, outcomes: Sequence[Outcome], found: Sequence[FoundNodes], end: End
-    ) -> tuple[list[Outcome], list[list[NodeWithScore]]]:
-        noted = [
-            self._engine.told(o, f, self.on_outcome) for o, f in zip(outcomes, found, strict=True)
-        ]
-        nodes = [
-            nodes_from_outcome(
-                o,
-                _nodes(f),
-                extras=f.extras,
-                when_refused=self.when_refused,
-                when_degraded=self.when_degraded,
-            )
-            for o, f in zip(noted, found, strict=True)
-        ]
-        return noted, end(noted, nodes)
-
-    def _of_call(self, found: FoundNodes) -> FoundNodes:
-        return found if self.k is None else replace(found, depth=self.k)
-
-    def _size(self, reranker: Reranker, k: int | None) -> tuple[int, bool]:
-        """How many candidates to ask for, and whether the caller named the number."""
-        named = self.k if k is None else as_count("k", k)
-        return candidates_wanted(reranker, named, kind=self._kind(reranker)), named is not None
-
-    def _kind(self, reranker: Reranker) -> FirstStageKind | None:
-        own = self._engine.parts.kind
-        return reranker.first_stage if own is None else own
+    def _answer(self, outcome: Outcome, found: FoundNodes) -> tuple[Outcome, list[NodeWithScore]]:
+        told = self._engine.told(outcome, found, self.on_outcome)
+        return told, nodes_from_outcome(
+            told,
+            nodes_in(found),
+            extras=found.extras,
+            when_refused=self.when_refused,
+            when_degraded=self.when_degraded,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         # Its handlers are the process's own business, as with LlamaIndex's components.
@@ -444,7 +367,3 @@ class RankGateRetriever(BaseRetriever):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, callback_manager=CallbackManager())
-
-
-def _nodes(found: FoundNodes) -> list[NodeWithScore]:
-    return [] if found.items is None else list(found.items)
