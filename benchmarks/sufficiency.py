@@ -181,6 +181,17 @@ def numbers(values: FloatArray, lists: Sequence[Listed], seed: int = 0) -> dict[
     return found
 
 
+def pairs_won(reader: JointReader, folder: Path) -> dict[str, list[int]]:
+    """Of each suite of pairs: how often the right passage has the higher logit, and of how many."""
+    found = {}
+    for file in sorted(folder.glob("*.jsonl")):
+        rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        told = reader.read([(r["query"], r[side]) for r in rows for side in ("right", "wrong")])
+        won = sum(a.answers > b.answers for a, b in zip(told[::2], told[1::2], strict=True))
+        found[file.stem] = [won, len(rows)]
+    return found
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -188,6 +199,7 @@ def main() -> None:
     parser.add_argument("--reader", type=Path, help="reader.safetensors; None: evidence alone")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--how", choices=("left_out", "shipped"), default="left_out")
+    parser.add_argument("--pairs", type=Path, default=Path("eval/robustness"))
     parser.add_argument("--into", type=Path, help="policy whose hybrid section is given it")
     args = parser.parse_args()
     lists = [o for name in (*CORPORA, "nomiracl-en") for o in load(args.lists, name)]
@@ -205,6 +217,8 @@ def main() -> None:
         return
     parts = {n: f for n, f in PARTS.items() if reader is not None or "reads_best" not in f}
     result: dict[str, Any] = {"parts": {}, "models": {}}
+    if reader is not None:
+        result["pairs"] = pairs_won(reader, args.pairs)
     corpora = sorted({one.corpus for one in lists})
     curves: dict[str, FloatArray] = {}
     for part, names in parts.items():
