@@ -76,7 +76,6 @@ def test_a_clean_set_has_no_errors():
         ([("p1", "again")], [], [], "duplicate_passage_id", 3),
         ([], [("a", "again?")], [], "duplicate_query_id", 3),
         ([], [], [("zz", "p1", 1)], "unknown_query", 2),
-        ([], [], [("a", "zz", 1)], "unknown_passage", 2),
         ([], [], [("a", "p1", 0)], "contradicting_judgement", 2),
     ],
 )
@@ -101,8 +100,19 @@ def test_nothing_readable_is_not_a_flood():
     assert codes(check_dataset(raw_of([("p", "x")], [], [])).errors) == {"no_queries": 1}
 
 
+def test_a_judgement_of_a_passage_that_is_gone_is_left_out_and_counted():
+    gone = [("a", f"gone{i}", 1) for i in range(7)]
+    raw = raw_of(GOOD[0], GOOD[1], GOOD[2] + gone)
+    report = check_dataset(raw)
+    assert report.ok and report.warning_counts["unknown_passage"] == 7
+    built = Dataset.from_raw(raw)
+    assert all(p in built.corpus for judged in built.qrels.values() for p in judged)
+    alone = check_dataset(raw_of(GOOD[0], GOOD[1], gone))
+    assert codes(alone.errors) == {"empty_qrels": 1}
+
+
 def test_twenty_errors_and_a_count():
-    judgements = [("a", f"none{i}", 1) for i in range(57)]
+    judgements = [(f"none{i}", "p1", 1) for i in range(57)]
     report = check_dataset(raw_of(GOOD[0], GOOD[1], GOOD[2] + judgements))
     with pytest.raises(DatasetError) as caught:
         report.raise_for_errors()

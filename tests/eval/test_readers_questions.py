@@ -195,3 +195,15 @@ def test_no_damage_makes_a_reader_raise(tmp_path, name):
             json.dumps(report.to_dict(), allow_nan=False)
             damaged += not report.ok
     assert damaged > 50, "the damage did not even reach the readers"
+
+
+def test_csv_cells_of_any_length_and_whole_numbers_as_ids(tmp_path):
+    table = tmp_path / "long.csv"
+    book = "word " * 60_000
+    table.write_text(f"id,question,passage_id,passage\n7,What is it?,42,{book}\n")
+    raw = read_csv(table)
+    assert raw.errors == []
+    assert [(q.id, j.passage) for q, j in zip(raw.queries, raw.judgements, strict=True)] == [
+        ("7", "42")
+    ]
+    assert len(raw.passages[0].text) > 250_000

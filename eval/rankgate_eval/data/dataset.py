@@ -70,7 +70,10 @@ class Dataset:
         """Build from rows in which `check_dataset` found no error."""
         queries = {row.id: row.text for row in raw.queries}
         qrels: dict[str, dict[str, int]] = {}
+        there = {row.id for row in raw.passages}
         for judgement in raw.judgements:
+            if judgement.passage not in there:
+                continue
             qrels.setdefault(judgement.query, {})[judgement.passage] = judgement.grade
         splits: dict[str, dict[str, None]] = {}
         for row in raw.splits:

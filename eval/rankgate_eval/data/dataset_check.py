@@ -282,10 +282,12 @@ def _judgements(
                 )
             )
         if no_passage:
-            errors.append(
+            # Corpora lose passages; what is judged of the others still holds.
+            warnings.append(
                 Finding(
                     code="unknown_passage",
-                    message=f"passage {row.passage!r} is not in the corpus",
+                    message=f"passage {row.passage!r} is not in the corpus; its judgement is left "
+                    "out",
                     place=row.place,
                 )
             )

@@ -53,6 +53,7 @@ def read_csv(
         return raw
     head = text.split("\n", 1)[0].rstrip("\r")
     delimiter = max(",;\t", key=lambda sign: (_columns(head.split(sign)) != {}, head.count(sign)))
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a passage may be a whole book
     # Strict: a stray quote is an error with a line, not half a file in one cell.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     questions: list[GoldQuestion] = []
