@@ -132,7 +132,7 @@ def describe_section(
     return SectionDescription(
         first_stage=kind.value,
         section=by.value,
-        gate=_gate(section.gate, section.may_skip),
+        gate=_gate(section.gate, section.may_skip, _why_not(policy, by)),
         floor=_floor(section),
         probabilities=_probabilities(section),
         guaranteed=_guaranteed(policy, by),
@@ -143,8 +143,17 @@ def describe_section(
     )
 
 
-def _gate(gate: Gate, may_skip: bool) -> str:
+def _why_not(policy: Policy, kind: FirstStageKind) -> str:
+    """Why the calibration of a section without labels left its gate off; "" where it did not."""
+    record = policy.provenance
+    found = record.get("why_not") if record.get("section") == kind.value else None
+    return str(found.get("gate", "")) if isinstance(found, Mapping) else ""
+
+
+def _gate(gate: Gate, may_skip: bool, why_not: str) -> str:
     if gate.model is None and not gate.rules:
+        if why_not:
+            return f"off, every query is reranked: {why_not}"
         return f"off, every query is reranked. {_FIT}"
     if not may_skip:
         return (
@@ -220,7 +229,7 @@ def _guaranteed(policy: Policy, kind: FirstStageKind) -> tuple[str, ...]:
             return ("nothing", *(f"not shown: {one}" for one in words))
         return (
             f"together at {promised['confidence']:.0%} confidence, for new conversations like "
-            "those of the calibration; agreement with the scorer, which no label says is right:",
+            "those of the calibration; what is right no label says:",
             *words,
         )
     promise = promise_of(policy, kind)

@@ -99,7 +99,8 @@ def embedder_notes(policy: Policy, kind: FirstStageKind | None, actual: Profile)
     for name in policy.sections if kind is None else (kind,):
         fitted = policy.section(name).profile.embedder
         known = actual.embedder
-        if fitted is not None and (known is None or not _alike(fitted, known)):
+        classes = {class_of_embedder(fitted), class_of_embedder(known)}
+        if fitted is not None and (known is None or len(classes) > 1):
             says = "does not say which embedder it has" if known is None else f"has the {known}"
             note = (
                 f"embedder_unconfirmed: policy {policy.name!r} was fitted for {fitted}, and this "
@@ -108,11 +109,6 @@ def embedder_notes(policy: Policy, kind: FirstStageKind | None, actual: Profile)
             warn_once(f"{note}. Name it with embedder='NAME', so that it can be checked.")
             return (note,)
     return ()
-
-
-def _alike(one: str, other: str) -> bool:
-    """Whether both are models' names, or both are classes'."""
-    return (class_of_embedder(one) is None) is (class_of_embedder(other) is None)
 
 
 def depth_notes(policy: Policy, kind: FirstStageKind, k: int | None) -> tuple[str, ...]:

@@ -111,11 +111,10 @@ def embedder_of_class(thing: object) -> str:
 def same_embedder(one: str, other: str) -> bool:
     """Whether two names may be one model's: with its publisher or without, in either case.
 
-    A class may hold any model, so it differs from another class alone.
+    A class may hold any model, so it differs for certain from nothing.
     """
-    if (class_of_embedder(one) is None) is not (class_of_embedder(other) is None):
-        return True
-    return _short(one) == _short(other)
+    known = class_of_embedder(one) is None and class_of_embedder(other) is None
+    return not known or _short(one) == _short(other)
 
 
 def _short(name: str) -> str:

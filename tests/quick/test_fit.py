@@ -155,7 +155,7 @@ CLAIM = {"claim": "skipping changes it", "allowed": 0.05, "failures": 1, "n": 12
                 "section": "order",
                 "guarantees": {"confidence": 0.95, "claims": [CLAIM], "failed": []},
             },
-            ["together at 95% confidence", "no label says is right", "at most 5.0% (seen 1 of 120"],
+            ["together at 95% confidence", "no label says", "at most 5.0% (seen 1 of 120"],
         ),
         (
             {
@@ -163,6 +163,10 @@ CLAIM = {"claim": "skipping changes it", "allowed": 0.05, "failures": 1, "n": 12
                 "guarantees": {"confidence": 0.95, "claims": [], "failed": [CLAIM]},
             },
             ["guaranteed: nothing\n", "not shown: skipping changes it: at most 5.0%"],
+        ),
+        (
+            {"section": "order", "why_not": {"gate": "too few conversations"}},
+            ["gate: off, every query is reranked: too few conversations"],
         ),
     ],
 )

@@ -194,9 +194,9 @@ def unbound(profile: Profile, kind: FirstStageKind) -> list[str]:
     named = class_of_embedder(profile.embedder)
     if named is not None:
         return [
-            f"the policy is bound to the class {named} that makes the system's vectors, and not to "
-            "the model in it: over another model in the same class it would be used without a "
-            "word. Name the model with --embedder"
+            f"of the embedder only the class is known, {named}: over another class the policy "
+            "warns, over another model in the same class it is used without a word. Name the model "
+            "with --embedder, and a change is an error"
         ]
     if profile.embedder is not None:
         return []
