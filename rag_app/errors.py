@@ -17,6 +17,10 @@ from __future__ import annotations
 from rankgate.errors import ConfigError, InputError, RankgateError
 
 
+class QuotaError(RankgateError):
+    """A key has as much as it may have; the message says how much, and which setting it is."""
+
+
 class StoreError(ConfigError):
     """The data folder cannot be used as it is; the message says how to mend it."""
 

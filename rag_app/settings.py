@@ -142,6 +142,15 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port of the server; 0: any free one")
     max_body_mb: float = Field(2, gt=0, description="largest request, uploads apart")
     max_upload_mb: float = Field(50, gt=0, description="largest upload, all its files together")
+    quota_mb: float | None = Field(
+        None, gt=0, description="uploads of one key, all together; none: no limit"
+    )
+    quota_passages: int | None = Field(
+        None, ge=1, description="passages of one key's uploads; none: no limit"
+    )
+    quota_collections: int | None = Field(
+        100, ge=1, description="collections that one key uploads into; none: no limit"
+    )
     max_concurrent: int = Field(4, ge=1, description="questions answered at the same time")
     max_waiting: int = Field(16, ge=0, description="questions that may wait; more get 429")
     request_timeout_s: float = Field(60, gt=0, description="seconds for one request")

@@ -6,6 +6,7 @@ deleted but the passages of this collection.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import shutil
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("rankgate")
 
 _BATCH = 1000
+# Collections whose vectors Chroma keeps loaded, with five files each. Its own bound is a fifth of
+# the process's descriptors, which leaves none for anything else.
+_LOADED = 32
 # Twice Chroma's default: the nearest 50 of a large index come out nearly exact.
 _BREADTH = 200
 _PROBE_S = 120
@@ -156,6 +160,7 @@ class VectorIndex:
         import chromadb
         from chromadb.config import Settings as ChromaSettings
 
+        _bound_open_files()
         with _mapped(_FOLDER_ADVICE):
             # Declared as an interface without `close`.
             client = cast(
@@ -296,6 +301,20 @@ class VectorIndex:
             self._client.close()
         else:
             self._close(self._client)
+
+
+@functools.cache
+def _bound_open_files() -> None:
+    """Keep Chroma from holding all of this process's descriptors; there is no setting for it."""
+    from chromadb.api.rust import RustBindingsAPI
+
+    start = RustBindingsAPI.start
+
+    def bounded(api: RustBindingsAPI) -> None:
+        api.hnsw_cache_size = min(api.hnsw_cache_size, _LOADED)
+        start(api)
+
+    RustBindingsAPI.start = bounded  # type: ignore[assignment, method-assign]
 
 
 def _parts(n: int) -> Iterator[slice]:

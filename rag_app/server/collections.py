@@ -6,8 +6,10 @@ thread, as the store demands; the collection's pipeline is made anew after each.
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -56,6 +58,8 @@ class _Opened:
     """A collection, its store opened when it is first needed."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
+    read: float = -math.inf  # when somebody asked for it last
+    writing: bool = False
     store: Store | None = None
     pipeline: Pipeline | None = None
 
@@ -69,6 +73,7 @@ class Collections:
         scorer: instead of the settings' own, for every collection.
         generator: instead of the settings' own.
         wait_s: seconds to wait for another holder of the folder.
+        most_open: collections that are held open while nobody asks for them; each has files.
 
     Raises:
         StoreLockedError: another process has the folder.
@@ -83,8 +88,10 @@ class Collections:
         scorer: Scorer | None = None,
         generator: Generator | None = None,
         wait_s: float = 2.0,
+        most_open: int = 32,
     ) -> None:
         self.settings = settings
+        self._most_open = most_open
         self._embedder = embedder
         self._scorer = scorer
         # By collection where each has token vectors of its own; None: reads any text alike.
@@ -169,7 +176,7 @@ class Collections:
         """
         if not create:
             self._check(name)
-        opened = self._entry(name)
+        opened = self._entry(name, read=True)
         with opened.lock:
             return self._store(name, opened)
 
@@ -182,7 +189,7 @@ class Collections:
             ConfigError: the policy does not fit it, or it cannot be opened.
         """
         self._check(name)
-        opened = self._entry(name)
+        opened = self._entry(name, read=True)
         with opened.lock:
             if opened.pipeline is None:
                 store = self._store(name, opened)
@@ -276,12 +283,18 @@ class Collections:
             if rebuild and opened.store is not None:
                 opened.store.close()
                 opened.store = opened.pipeline = None
-            store = self._store(name, opened, rebuild=rebuild)
+            opened.writing = True
+            try:
+                store = self._store(name, opened, rebuild=rebuild)
+            except BaseException:
+                opened.writing = False
+                raise
         try:
             return work(store)
         finally:
             # Also after a failure: part of it may have been written.
             with opened.lock:
+                opened.writing = False
                 opened.pipeline = None
 
     def create(self, name: str) -> Future[None]:
@@ -335,14 +348,11 @@ class Collections:
         opened = self._entry(name)
         with opened.lock:
             store = self._store(name, opened)
-            opened.store = opened.pipeline = None
+            opened.pipeline = None
             try:
                 yield store.index
             finally:
-                store.close()
-                scorer = self._scorers.pop(name, None)
-                if scorer is not None:
-                    close(scorer)
+                self._shut(name, opened)
 
     def _free(self, name: str) -> None:
         check_name(name)
@@ -353,14 +363,51 @@ class Collections:
         if name not in self.names():
             raise UnknownCollectionError(f"there is no collection {name!r}")
 
-    def _entry(self, name: str) -> _Opened:
+    def _shut(self, name: str, opened: _Opened) -> None:
+        """Let go of a collection's files; its lock is held."""
+        store, opened.store, opened.pipeline = opened.store, None, None
+        if store is not None:
+            store.close()
+        with self._scorer_lock:
+            scorer = self._scorers.pop(name, None)
+        if scorer is not None:
+            close(scorer)
+
+    def _make_room(self) -> None:
+        """Close collections that no question can still be reading, those longest unread first.
+
+        Raises:
+            StoreError: four times as many as are kept open are being read.
+        """
+        with self._lock:
+            held = [(o.read, n, o) for n, o in self._opened.items() if o.store is not None]
+        idle = time.monotonic() - self.settings.request_timeout_s - 1.0
+        left = len(held)
+        for read, name, opened in sorted(held, key=lambda h: h[0]):
+            if left < self._most_open or read > idle:
+                break
+            if opened.lock.acquire(blocking=False):
+                try:
+                    if not opened.writing and opened.read == read:
+                        self._shut(name, opened)
+                        left -= 1
+                finally:
+                    opened.lock.release()
+        if left >= 4 * self._most_open:
+            raise StoreError(f"{left} collections are being asked; try again in a minute")
+
+    def _entry(self, name: str, *, read: bool = False) -> _Opened:
         with self._lock:
             if self._closed:
                 raise StoreError("the server is closing")
-            return self._opened.setdefault(name, _Opened())
+            opened = self._opened.setdefault(name, _Opened())
+            if read:
+                opened.read = time.monotonic()
+            return opened
 
     def _store(self, name: str, opened: _Opened, *, rebuild: bool = False) -> Store:
         if opened.store is None:
+            self._make_room()
             opened.store = Store.open(
                 self.settings.model_copy(update={"collection": name}),
                 embedder=self._embedder,

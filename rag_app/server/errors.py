@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 
 from rag_app.ask.conversations import UnknownConversationError
 from rag_app.ask.pipeline import EmptyIndexError
-from rag_app.errors import RequestOverError, StoreError, UnknownDocumentError
+from rag_app.errors import QuotaError, RequestOverError, StoreError, UnknownDocumentError
 from rag_app.generate.errors import GeneratorError
 from rag_app.names import UnknownCollectionError
 from rankgate.errors import ConfigError, InputError, RankgateError, ScorerError
@@ -36,6 +36,7 @@ _MEANT: tuple[tuple[type[RankgateError], int, str], ...] = (
     (UnknownConversationError, 404, "conversation_not_found"),
     (UnknownDocumentError, 404, "document_not_found"),
     (InputError, 400, "invalid_request"),
+    (QuotaError, 403, "quota_exceeded"),
     (RequestOverError, 504, "timeout"),
     (GeneratorError, 502, "generator_failed"),
     (ScorerError, 502, "scorer_failed"),

@@ -28,6 +28,7 @@ from rag_app.ingest.ingestion import document_id, ingest_into
 from rag_app.ingest.report import IngestReport, Progress
 from rag_app.names import check_name
 from rag_app.server.collections import Collections
+from rag_app.server.quotas import Quotas
 from rag_app.server.shapes import document_ref
 from rankgate.errors import InputError, RankgateError
 
@@ -83,6 +84,7 @@ class Uploads:
     def __init__(self, collections: Collections) -> None:
         self.collections = collections
         self.folder = Path(collections.settings.data_dir) / "uploads"
+        self._quotas = Quotas(collections, self.folder)
         self._lock = threading.Lock()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
 
@@ -145,9 +147,14 @@ class Uploads:
 
         Returns:
             The job; files that cannot be read at all have failed in it already.
+
+        Raises:
+            QuotaError: the owner has as much as the settings allow; nothing is kept.
         """
         check_name(collection)
         folder = self.folder / collection
+        names = [safe_name(given) for given, _ in files]
+        self._quotas.take(owner, collection, names, sum(len(content) for _, content in files))
         folder.mkdir(parents=True, exist_ok=True)
         states: list[FileState] = []
         paths: list[Path] = []
