@@ -247,6 +247,10 @@ def _index(settings: Settings) -> Iterator[Check]:
         yield Check(name="index", verdict="note", detail=detail)
 
 
+# Both are made again from the manifest.
+_FOLDERS = {"vectors": "chroma", "bm25": "bm25"}
+
+
 def contents(settings: Settings, store: Store) -> Iterator[Check]:
     """What an opened collection holds, and whether its parts fit each other."""
     chunks, terms = store.manifest.count(store.collection), len(store.bm25)
@@ -259,14 +263,22 @@ def contents(settings: Settings, store: Store) -> Iterator[Check]:
         yield Check(name="index", verdict="note", detail=f"{detail}. Run: rankgate ingest FOLDER")
         return
     yield Check(name="index", verdict="ok", detail=detail)
-    if terms == chunks:
-        yield Check(name="bm25", verdict="ok", detail=f"{terms} chunks, as in the manifest")
-    else:
-        detail = (
-            f"{terms} chunks, but the manifest has {chunks}. Delete the folder bm25 in "
-            f"{settings.data_dir}; it is built anew"
-        )
-        yield Check(name="bm25", verdict="problem", detail=detail)
+    asked, text = max(store.manifest.texts(store.collection), key=lambda row: len(row[1]))
+    vector = store.index.vectors([asked]).get(asked)
+    answers = {
+        "vectors": (store.index.count(), {} if vector is None else store.dense(vector, 1)),
+        "bm25": (terms, store.bm25.search(text, 1)),
+    }
+    for name, (held, found) in answers.items():
+        detail = f"{held} chunks, as in the manifest; asked for one of them it answers"
+        if held != chunks:
+            detail = f"{held} chunks, but the manifest has {chunks}"
+        elif not found:
+            detail = f"{held} chunks, but asked for one of them it finds nothing"
+        sound = held == chunks and bool(found)
+        how = "" if sound else f". Delete the folder {_FOLDERS[name]} in {settings.data_dir}; "
+        how += "" if sound else "it is built anew"
+        yield Check(name=name, verdict="ok" if sound else "problem", detail=detail + how)
     from rag_app.ask.scorer import scorer_for
 
     policy = None if settings.policy is None else Policy.load(settings.policy)

@@ -270,7 +270,8 @@ def test_doctor_finds_a_healthy_place():
     by_name = {check["name"]: check for check in data["checks"]}
     assert "the published weights" in by_name["encoder"]["detail"]
     assert "2 documents" in by_name["index"]["detail"]
-    assert by_name["bm25"]["verdict"] == "ok"
+    for name in ("bm25", "vectors"):
+        assert by_name[name]["verdict"] == "ok" and "it answers" in by_name[name]["detail"]
     assert "Healthy." in invoke("doctor").stdout
 
 
