@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve quick test test-slow test-oldest lint lint-containers types wheels clean golden golden-baseline site
+.PHONY: help demo serve quick test test-slow test-oldest lint lint-containers types supply wheels clean golden golden-baseline site
 
 help:
 	@echo "make demo       install, ingest docs/, ask four questions"
@@ -87,6 +87,20 @@ trial-%: $(VENV)/.test
 	RANKGATE_FIGURES=$(or $(FIGURES),$(CURDIR)/trials.jsonl) $(BIN)/python -m pytest \
 	  tests/trials/test_$*_*.py -m "slow or not slow" --timeout 3600
 
+# What is installed: bill of materials, licences, known weaknesses. Tools in an environment of their own.
+SUPPLY := .venv-supply
+
+$(SUPPLY)/.done: WHAT = cyclonedx-bom==7.5.0 pip-licenses==5.5.5 pip-audit==2.10.1
+$(SUPPLY)/.done: $(SUPPLY)/bin/python
+	$(install)
+	@touch $@
+
+supply: $(SUPPLY)/.done $(VENV)/.demo
+	@mkdir -p dist
+	$(SUPPLY)/bin/cyclonedx-py environment $(BIN)/python --of JSON -o dist/sbom.json
+	$(SUPPLY)/bin/pip-licenses --python $(BIN)/python --format=markdown --output-file dist/licences.md
+	$(SUPPLY)/bin/pip-audit -r constraints.txt --no-deps --disable-pip
+
 # Its own environment, for the frameworks' oldest supported versions (docs/compatibility.md).
 OLDEST := .venv-oldest
 OLDEST_TOOLS := hypothesis pytest pytest-asyncio pytest-socket pytest-timeout langchain-tests \
@@ -136,4 +150,4 @@ golden-baseline: $(GOLDEN)/corpus.jsonl
 	@$(BIN)/python eval/golden/record.py $(GOLDEN)/result.json
 
 clean:
-	rm -rf $(QUICK) $(OLDEST) $(CONTAINER_TOOLS) dist build .rankgate .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(QUICK) $(OLDEST) $(SUPPLY) $(CONTAINER_TOOLS) dist build .rankgate .pytest_cache .mypy_cache .ruff_cache

@@ -73,6 +73,7 @@ class Seen:
         own: answers and searches with the key's own marker.
         foreign: with the other's; must stay 0.
         refusals: without either.
+        answered: by collection, so by key.
         errors: what was not 200 or 429, the first few.
     """
 
@@ -80,6 +81,7 @@ class Seen:
     own: int = 0
     foreign: int = 0
     refusals: int = 0
+    answered: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
 
     def look(self, collection: str, text: str) -> None:
@@ -113,10 +115,16 @@ async def streamed(
 
 
 async def one_client(
-    number: int, url: str, keys: dict[str, str], until: float, known: list[int], seen: Seen
+    number: int,
+    url: str,
+    keys: dict[str, str],
+    until: float,
+    known: list[int],
+    seen: Seen,
+    shares: tuple[int, ...] = (0, 1),
 ) -> None:
-    """Ask without a pause until the time is over."""
-    collection = sorted(keys)[number % 2]
+    """Ask without a pause until the time is over; `shares` says which key the n-th client has."""
+    collection = sorted(keys)[shares[number % len(shares)]]
     headers = {"Authorization": f"Bearer {keys[collection]}"}
     chance = random.Random(number)
     async with httpx.AsyncClient(base_url=url, timeout=90) as client:
@@ -133,6 +141,8 @@ async def one_client(
                     sent = {"query": question} if way == "search" else body
                     answer = await client.post(path, json=sent, headers=headers)
                     status, text = answer.status_code, answer.text
+                    if status in (429, 503) and "retry-after" not in answer.headers:
+                        raise RuntimeError(f"{status} without Retry-After")
             except (httpx.HTTPError, RuntimeError, ValueError) as exc:
                 seen.failed(f"{way}: {type(exc).__name__}: {exc}")
                 continue
@@ -140,10 +150,65 @@ async def one_client(
             if status == 200:
                 # The question itself is no passage; it holds no marker.
                 seen.look(collection, text)
-            elif status == 429:
+                seen.answered[collection] += 1
+            elif status in (429, 503):
                 await asyncio.sleep(0.2 + chance.random() * 0.3)
             else:
                 seen.failed(f"{way}: {status}: {text}")
+
+
+async def leaver(url: str, keys: dict[str, str], until: float) -> int:
+    """Begin streams and go away in the middle, or read a byte a while; how many that were."""
+    begun = 0
+    key = keys[sorted(keys)[0]]
+    body = {"messages": [{"role": "user", "content": QUESTIONS[0].format(topic="library", n=0)}]}
+    while time.monotonic() < until:
+        async with httpx.AsyncClient(base_url=url, timeout=90) as client:
+            try:
+                async with client.stream(
+                    "POST",
+                    "/v1/chat/completions",
+                    json={**body, "model": "rankgate", "stream": True},
+                    headers={"Authorization": f"Bearer {key}"},
+                ) as answer:
+                    begun += 1
+                    async for _ in answer.aiter_bytes(1):
+                        await asyncio.sleep(0.2)
+                        break
+            except httpx.HTTPError:
+                pass
+        await asyncio.sleep(0.3)
+    return begun
+
+
+async def watch(pid: int, until: float) -> list[tuple[float, int, int]]:
+    """(MB, descriptors, threads) of the server, once a second."""
+    import psutil
+
+    process, found = psutil.Process(pid), []
+    while time.monotonic() < until:
+        with process.oneshot():
+            memory = process.memory_info().rss / 2**20
+            found.append((round(memory, 1), process.num_fds(), process.num_threads()))
+        await asyncio.sleep(1)
+    return found
+
+
+async def deleter(url: str, keys: dict[str, str], until: float) -> Counter[str]:
+    """Delete the oldest upload of each collection, again and again; statuses."""
+    done: Counter[str] = Counter()
+    async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+        while time.monotonic() < until:
+            for key in keys.values():
+                headers = {"Authorization": f"Bearer {key}"}
+                listed = await client.get("/v1/documents?limit=1000", headers=headers)
+                rows = listed.json().get("data", []) if listed.status_code == 200 else []
+                mine = [d["id"] for d in rows if d["uploaded"]]
+                if mine:
+                    gone = await client.delete(f"/v1/documents/{mine[0]}", headers=headers)
+                    done[str(gone.status_code)] += 1
+            await asyncio.sleep(2)
+    return done
 
 
 async def uploader(
@@ -183,14 +248,39 @@ async def uploader(
 
 
 async def under_load(
-    url: str, keys: dict[str, str], clients: int, seconds: float, documents: int, seed: int
-) -> tuple[Seen, dict[str, int]]:
-    """All of it at once."""
+    url: str,
+    keys: dict[str, str],
+    clients: int,
+    seconds: float,
+    documents: int,
+    seed: int,
+    *,
+    pid: int,
+    shares: tuple[int, ...] = (0, 1),
+) -> dict[str, Any]:
+    """All of it at once; what was seen."""
     seen, known = Seen(), [documents]
     until = time.monotonic() + seconds
-    asking = [one_client(i, url, keys, until, known, seen) for i in range(clients)]
-    uploads, *_ = await asyncio.gather(uploader(url, keys, until, documents, seed), *asking)
-    return seen, uploads
+    asking = [one_client(i, url, keys, until, known, seen, shares) for i in range(clients)]
+    uploads, deleted, left, samples, *_ = await asyncio.gather(
+        uploader(url, keys, until, documents, seed),
+        deleter(url, keys, until),
+        leaver(url, keys, until),
+        watch(pid, until),
+        *asking,
+    )
+    return {
+        "statuses": dict(seen.statuses),
+        "errors": seen.errors,
+        "own": seen.own,
+        "foreign": seen.foreign,
+        "without_passages": seen.refusals,
+        "answered": dict(seen.answered),
+        "uploaded_files": uploads,
+        "deleted": dict(deleted),
+        "left_early": left,
+        "samples": samples,
+    }
 
 
 def served(folder: Path, port: int) -> subprocess.Popen[bytes]:
@@ -217,7 +307,9 @@ def served(folder: Path, port: int) -> subprocess.Popen[bytes]:
     raise SystemExit("the server did not get ready")
 
 
-def measured(clients: int, seconds: float, documents: int, seed: int) -> dict[str, Any]:
+def measured(
+    clients: int, seconds: float, documents: int, seed: int, shares: tuple[int, ...] = (0, 1)
+) -> dict[str, Any]:
     """Fill, serve, load, stop; what was seen."""
     with tempfile.TemporaryDirectory(prefix="rankgate-load-") as name:
         base = Path(name)
@@ -243,27 +335,20 @@ def measured(clients: int, seconds: float, documents: int, seed: int) -> dict[st
                     headers={"Authorization": f"Bearer {key}"},
                     timeout=120,
                 ).raise_for_status()
-            seen, uploads = asyncio.run(under_load(url, keys, clients, seconds, documents, seed))
+            options = {"pid": server.pid, "shares": shares}
+            found = asyncio.run(under_load(url, keys, clients, seconds, documents, seed, **options))
         finally:
             server.terminate()
             stopped = server.wait(120)
-    return {
-        "statuses": dict(seen.statuses),
-        "errors": seen.errors,
-        "own": seen.own,
-        "foreign": seen.foreign,
-        "without_passages": seen.refusals,
-        "uploaded_files": uploads,
-        "server_exit": stopped,
-    }
+    return {**found, "server_exit": stopped}
 
 
 def verdict(result: dict[str, Any]) -> list[str]:
     """What does not hold; empty is good."""
     wrong = []
-    unexpected = {k: v for k, v in result["statuses"].items() if k not in ("200", "429")}
+    unexpected = {k: v for k, v in result["statuses"].items() if k not in ("200", "429", "503")}
     if unexpected:
-        wrong.append(f"answers other than 200 and 429: {unexpected}")
+        wrong.append(f"answers other than 200, 429 and 503: {unexpected}")
     if result["foreign"]:
         wrong.append(f"{result['foreign']} answers with another key's passages")
     if not result["own"]:

@@ -26,8 +26,8 @@ def good():
     ("change", "said"),
     [
         ({}, None),
-        ({"statuses": {"200": 5, "500": 1}}, "other than 200 and 429"),
-        ({"statuses": {"200": 5, "error": 1}}, "other than 200 and 429"),
+        ({"statuses": {"200": 5, "500": 1}}, "other than 200, 429 and 503"),
+        ({"statuses": {"200": 5, "error": 1}}, "other than 200, 429 and 503"),
         ({"foreign": 1}, "another key's passages"),
         ({"own": 0}, "the check saw nothing"),
         ({"uploaded_files": {"done": 9, "failed": 1}}, "uploads failed"),
