@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 _TAGS = frozenset(
@@ -37,6 +37,26 @@ def _parser() -> Any:
     return MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "reference"])
 
 
+def passage_html(text: str, quotes: Iterable[tuple[int, int]]) -> str:
+    """A part of a Markdown document as safe HTML; quotes stand between U+E000 and U+E001.
+
+    Marks and not elements, as a quote may begin in one list item and end in the next.
+
+    Args:
+        quotes: offsets into the text, in order and apart.
+    """
+    text = text.translate({0xE000: 0xFFFD, 0xE001: 0xFFFD})
+    for start, end in reversed(list(quotes)):
+        quote = text[start:end]
+        # After the mark of a list or cell, and before the end of a cell.
+        first = len(quote) - len(quote.lstrip("|>*+-#0123456789.) \t\n"))
+        last = len(quote.rstrip("| \t\n"))
+        if first < last:
+            marked = f"{quote[:first]}\ue000{quote[first:last]}\ue001{quote[last:]}"
+            text = text[:start] + marked + text[end:]
+    return answer_html(text)
+
+
 def answer_html(text: str, *, cited: Collection[int] = ()) -> str:
     """An answer as safe HTML.
 
@@ -46,7 +66,8 @@ def answer_html(text: str, *, cited: Collection[int] = ()) -> str:
     """
     import nh3
 
-    rendered = _parser().render(plain_text(text))
+    # What stands on a page of ours has no title of its own; as plain text it would run on.
+    rendered = re.sub(r"<(/?)h[12]>", r"<\1h3>", _parser().render(plain_text(text)))
     clean = nh3.clean(
         rendered,
         tags=set(_TAGS),

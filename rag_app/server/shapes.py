@@ -29,7 +29,7 @@ _OF_ANSWER = (
     "also_searched",
     "error",
 )
-_OF_OUTCOME = ("status", "degraded", "degraded_reason", "band")
+_OF_OUTCOME = ("status", "degraded", "degraded_reason", "band", "judged")
 
 
 def document_ref(identifier: str) -> str:
@@ -74,6 +74,8 @@ def outcome_shape(outcome: Outcome, principal: Principal) -> dict[str, Any]:
     shape: dict[str, Any] = {
         "status": outcome.status.value,
         "band": outcome.band.value,
+        # Without it, nobody has read whether the band is deserved.
+        "judged": outcome.judged_band is not None,
         "degraded": outcome.path.value == "degraded",
         # The badge "not reranked" has to say why, to everybody.
         "degraded_reason": outcome.path_reason if outcome.path.value == "degraded" else None,

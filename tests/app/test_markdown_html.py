@@ -59,3 +59,18 @@ def test_unseen_letters_go_and_seen_ones_stay():
     assert plain_text("a\u200bb\u202ec\u2066d\ufeff\x00e\U000e0041") == "abcde"
     assert plain_text("naïve 東京 été\n\tline") == "naïve 東京 été\n\tline"
     assert "\u202e" not in answer_html("safe \u202egnp.exe")
+
+
+def test_a_quote_is_marked_inside_what_it_stands_in():
+    from rag_app.generate.markdown_html import passage_html
+
+    text = "- one\n- two and\n- three \ue000\n"
+    html = passage_html(text, [(0, 15)])
+    assert html.index("\ue000") > html.index("<li>") and html.count("\ue000") == 1
+    assert "\ue000one" in html and "and\ue001" in html
+    row = "| a | b |\n|---|---|\n| c | d |\n"
+    html = passage_html(row, [(20, 29)])
+    assert "<td>\ue000c</td>" in html and "<td>d\ue001</td>" in html
+    assert passage_html("text", [(0, 0)]) == passage_html("text", [])
+    assert "<h3>Fees</h3>" in passage_html("# Fees\n\n## Berths\n\ntext", [])
+    assert "<script" not in passage_html("<script>x</script>", [(0, 5)])

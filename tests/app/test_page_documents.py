@@ -71,6 +71,37 @@ def test_dropping_says_where(eyes, served):
     assert "Drop here" in said and "default" in said
 
 
+FEES = """# Fees
+
+## Berths
+
+| berth | fee |
+|-------|-----|
+| north | 12 euro a night |
+| south | **15 euro** a night |
+
+The *south* berth is closed in `winter` by the harbour master.
+"""
+
+
+def test_a_source_is_rendered_and_says_file_and_evidence(eyes, served, tmp_path):
+    (tmp_path / "fees.md").write_text(FEES)
+    served.ingest(tmp_path / "fees.md", collection="fees")
+    page = eyes.page("/?collection=fees")
+    turn = kit.ask(page, "Which berth is closed in winter by the harbour master?")
+    assert "Good evidence" in turn.locator("[data-part=good]").inner_text()
+    assert "fees.md" in turn.locator(".sources .file").first.inner_text()
+    turn.locator("a.cite").first.click()
+    passage = page.locator("#source-text")
+    expect(passage.locator("mark").first).to_be_visible()
+    said = "".join(passage.locator("mark").all_inner_texts())
+    assert said == "The south berth is closed in winter by the harbour master."
+    assert passage.locator("td").count() == 4 and passage.locator("td strong").count() == 1
+    text = passage.inner_text()
+    assert "**" not in text and "##" not in text and "|" not in text
+    assert not any(mark in text for mark in "\ue000\ue001")
+
+
 def test_compare_has_no_blank_tail(eyes, served, tmp_path):
     served.ingest(*notes(tmp_path, 30, words="decides before the second stage"), collection="long")
     page = eyes.page(kit.COMPARE + "&collection=long")

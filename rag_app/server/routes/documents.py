@@ -19,6 +19,7 @@ from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import Field
 
+from rag_app.generate.markdown_html import passage_html
 from rag_app.index.records import DocumentRecord
 from rag_app.index.store import Store
 from rag_app.server.access import Keeper, SignedIn, Writer
@@ -32,6 +33,8 @@ T = TypeVar("T")
 
 _MAX_FILES = 100
 _MAX_TEXT = 20_000
+# Kinds whose text is Markdown, as their files have it or as their parsers write it.
+_RENDERED = frozenset({"md", "html", "docx", "xlsx", "epub"})
 # What a browser may be told about a file. Never HTML: an uploaded page must not run here.
 _MEDIA = {"pdf": "application/pdf"}
 Collection = Annotated[str | None, Query(description="which collection; the usual one if left out")]
@@ -163,8 +166,15 @@ async def text(
     collection: Collection = None,
     start: Annotated[int, Query(ge=0)] = 0,
     end: Annotated[int | None, Query(ge=0)] = None,
+    quotes: Annotated[
+        str | None, Query(pattern=r"^\d+-\d+(,\d+-\d+)*$", max_length=2000, description="to mark")
+    ] = None,
 ) -> dict[str, Any]:
-    """A part of a document's text, by character offsets; sources point into it."""
+    """A part of a document's text, by character offsets; sources point into it.
+
+    With `quotes` (such as `120-180,300-310`) a Markdown document's part, of whole lines then, also
+    comes rendered, as `html`, in which they stand between U+E000 and U+E001.
+    """
 
     def read() -> dict[str, Any]:
         store = server.collections.store(server.collection(collection, principal))
@@ -172,8 +182,17 @@ async def text(
         whole = store.document_text(record.id)
         first = min(start, len(whole))
         last = len(whole) if end is None else min(end, len(whole))
+        html = quotes is not None and record.kind in _RENDERED
+        if html:
+            first = whole.rfind("\n", 0, first) + 1
+            last = len(whole) if (line := whole.find("\n", last)) < 0 else line
         last = max(first, min(last, first + _MAX_TEXT))
         shown = {"start": first, "end": last, "length": len(whole), "text": whole[first:last]}
+        if html and quotes is not None:
+            spans = sorted(tuple(map(int, q.split("-"))) for q in quotes.split(","))
+            inside = [(a - first, b - first) for a, b in spans if first <= a < b <= last]
+            apart = [q for i, q in enumerate(inside) if i == 0 or inside[i - 1][1] <= q[0]]
+            shown["html"] = passage_html(whole[first:last], apart)
         return {**_shape(server, record, principal), **shown}
 
     return await asyncio.to_thread(read)

@@ -1,7 +1,7 @@
 // A cited source beside the answer: its passage with the quoted words marked.
 
 import { request } from "./api.js";
-import { byId, make } from "./dom.js";
+import { byId, make, showSanitised } from "./dom.js";
 import { fileName, pages, place } from "./words.js";
 
 const AROUND = 500;
@@ -71,7 +71,9 @@ async function show() {
   mark(true);
   byId("source-number").textContent = `Source ${source.number} of ${sources.length}`;
   byId("source-title").textContent = source.title;
-  byId("source-path").textContent = [place(source), pages(source)].filter(Boolean).join(" \u00b7 ");
+  byId("source-path").textContent = [place(source), fileName(source), pages(source)]
+    .filter(Boolean)
+    .join(" \u00b7 ");
   byId("source-previous").disabled = index === 0;
   byId("source-next").disabled = index === sources.length - 1;
   link(source, collection);
@@ -129,17 +131,37 @@ async function excerpts(source, collection) {
   }
   const read = await Promise.all(
     spans.map((span) => {
-      const query = new URLSearchParams({ collection, start: span.start, end: span.end });
+      const quotes = span.quotes.map((quote) => `${quote.start}-${quote.end}`).join(",");
+      const query = new URLSearchParams({ collection, start: span.start, end: span.end, quotes });
       return request("GET", `/v1/documents/${source.document}/text?${query}`);
     }),
   );
   return read.flatMap((part, i) => [
     ...(part.start > 0 ? [make("span", { class: "gap" }, "\u2026")] : []),
-    ...marked(part, spans[i].quotes),
+    ...(part.html === undefined ? marked(part, spans[i].quotes) : [rendered(part.html)]),
     ...(i === read.length - 1 && part.end < part.length
       ? [make("span", { class: "gap" }, "\u2026")]
       : []),
   ]);
+}
+
+// A rendered part; the server has put a letter of private use before and after each quote.
+function rendered(html) {
+  const box = make("div", { class: "rendered" });
+  showSanitised(box, html);
+  const walker = document.createTreeWalker(box, NodeFilter.SHOW_TEXT);
+  const nodes = [];
+  while (walker.nextNode()) nodes.push(walker.currentNode);
+  let inside = false;
+  for (const node of nodes) {
+    const made = [];
+    for (const part of node.data.split(/([\ue000\ue001])/)) {
+      if (part === "\ue000" || part === "\ue001") inside = part === "\ue000";
+      else if (part) made.push(inside && part.trim() ? make("mark", {}, part) : part);
+    }
+    node.replaceWith(...made);
+  }
+  return box;
 }
 
 function marked(part, quotes) {

@@ -45,6 +45,7 @@ export class Turn {
     this.sources(shape.sources ?? []);
     const retrieval = shape.retrieval ?? {};
     this.part("weak").hidden = refused || retrieval.band !== "weak";
+    this.part("good").hidden = refused || !retrieval.judged || retrieval.band !== "answer";
     const unsupported = (shape.unsupported ?? []).map((sentence) => sentence.text);
     this.part("unsupported").hidden = refused || unsupported.length === 0;
     const said = unsupported.map((text) => `\u201c${text}\u201d`).join(" ");
@@ -118,7 +119,7 @@ export class Turn {
     this.part("sources").hidden = sources.length === 0;
     this.part("sources").replaceChildren(
       ...sources.map((source) => {
-        const under = [place(source), pages(source)].filter(Boolean).join(" \u00b7 ") || fileName(source);
+        const file = [fileName(source).split("/").pop(), pages(source)].filter(Boolean).join(", ");
         return make(
           "li",
           {},
@@ -127,7 +128,8 @@ export class Turn {
             { type: "button", "data-source": source.number, "aria-expanded": "false" },
             make("span", { class: "n" }, String(source.number)),
             make("span", { class: "t" }, source.title),
-            make("span", { class: "h" }, under),
+            ...(place(source) ? [make("span", { class: "h" }, place(source))] : []),
+            make("span", { class: "h file", title: fileName(source) }, file),
           ),
         );
       }),
