@@ -183,7 +183,7 @@ def delete(
         typer.confirm(f"Delete {len(ids)} of {len(rows)} documents?", abort=True)
 
     def here(opened: Collections) -> None:
-        from rag_app.server.uploads import Uploads
+        from rag_app.server.intake.uploads import Uploads
 
         uploads = Uploads(opened)
         opened.write(settings.collection, lambda s: uploads.remove(s, ids)).result()

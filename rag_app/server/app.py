@@ -25,6 +25,7 @@ from rag_app.quality.trial import Trial
 from rag_app.server.access import Access, is_local
 from rag_app.server.collections import Collections
 from rag_app.server.errors import add_error_handlers
+from rag_app.server.intake.uploads import Uploads
 from rag_app.server.metrics import Metrics
 from rag_app.server.openapi import describe
 from rag_app.server.pages import add_pages
@@ -44,7 +45,6 @@ from rag_app.server.routes import (
 )
 from rag_app.server.state import ServerState
 from rag_app.server.transport.middleware import RequestChecks
-from rag_app.server.uploads import Uploads
 from rag_app.server.workers import Workers
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from rag_app.index.chroma_server import collection_on_server
 from rag_app.index.data_folder import DataFolder
 from rag_app.index.store import Store
 from rag_app.names import UnknownCollectionError, check_name
-from rag_app.server.writer import FairWriter
+from rag_app.server.intake.writer import FairWriter
 from rankgate import Scorer
 from rankgate.errors import InputError
 from rankgate.scorers.build import ScorerName

@@ -16,9 +16,9 @@ from rag_app.quality.trial import Trial
 from rag_app.server.access import Access
 from rag_app.server.collections import Collections
 from rag_app.server.errors import ApiError
+from rag_app.server.intake.uploads import Uploads
 from rag_app.server.keys import Principal
 from rag_app.server.metrics import Metrics
-from rag_app.server.uploads import Uploads
 from rag_app.server.workers import Workers
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from rag_app.index.backup import back_up
 from rag_app.index.store import Store
 from rag_app.ingest.ingestion import ingest
 from rag_app.server.collections import Collections
+from rag_app.server.intake.uploads import Uploads
 from rag_app.server.keys import KeyStore
-from rag_app.server.uploads import Uploads
 from rankgate.errors import InputError
 
 

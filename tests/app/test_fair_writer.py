@@ -7,9 +7,9 @@ import pytest
 import server_rig as rig
 
 from rag_app.errors import StoreError
+from rag_app.server.intake.uploads import Uploads
+from rag_app.server.intake.writer import FairWriter
 from rag_app.server.shapes import document_ref
-from rag_app.server.uploads import Uploads
-from rag_app.server.writer import FairWriter
 
 
 @pytest.fixture

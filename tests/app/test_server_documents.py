@@ -13,7 +13,7 @@ from waiting import auntil
 
 from rag_app.server.app import create_app
 from rag_app.server.collections import Collections
-from rag_app.server.uploads import Uploads, safe_name
+from rag_app.server.intake.uploads import Uploads, safe_name
 
 WORDS = b"Gulls cry over the pier in the evening."
 

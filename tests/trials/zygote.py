@@ -21,9 +21,9 @@ from rag_app.index.manifest_copy import repair_manifest
 from rag_app.index.store import Store
 from rag_app.ingest.ingestion import ingest
 from rag_app.server.collections import Collections
+from rag_app.server.intake.uploads import Uploads
 from rag_app.server.keys import KeyStore
 from rag_app.server.shapes import document_ref
-from rag_app.server.uploads import Uploads
 from rankgate.errors import RankgateError
 
 FAULTS = {"none": 0, "count": 1, "kill": 2, "torn": 3, "full": 4, "readonly": 5, "ioerror": 6}

@@ -28,7 +28,7 @@ from rag_app.ingest.ingestion import document_id, ingest_into
 from rag_app.ingest.report import IngestReport, Progress
 from rag_app.names import check_name
 from rag_app.server.collections import Collections
-from rag_app.server.quotas import Quotas
+from rag_app.server.intake.quotas import Quotas
 from rag_app.server.shapes import document_ref
 from rankgate.errors import InputError, RankgateError
 
