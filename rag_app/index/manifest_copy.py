@@ -30,6 +30,19 @@ COPY = "manifest.copy.sqlite"
 
 
 @contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
+    """`worded`, and the disk's own errors too."""
+    try:
+        with worded(path):
+            yield
+    except OSError as exc:
+        raise StoreError(
+            f"{path} cannot be written ({exc.strerror or exc}): see that its disk is neither full "
+            "nor read-only, and try again"
+        ) from exc
+
+
+@contextmanager
 def worded(path: Path) -> Iterator[None]:
     """Errors of the manifest in words that say how to mend them.
 
@@ -107,7 +120,8 @@ def restore_lost(data_dir: Path) -> bool:
     # An empty file with a journal beside it may be one that is just being made.
     if not lost or _journal(manifest).exists() or not copy.is_file() or quick_check(copy) != "ok":
         return False
-    copy_database(copy, manifest)
+    with _on_disk(manifest):
+        copy_database(copy, manifest)
     logger.warning("%s was lost; the copy of the last ingestion is in its place", manifest)
     return True
 
@@ -122,12 +136,14 @@ def repair_manifest(data_dir: Path) -> str | None:
     if manifest.is_file() and quick_check(manifest, "integrity_check") == "ok":
         return None
     aside = manifest.with_name(f"{MANIFEST}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
-    for path in (manifest, _journal(manifest), manifest.with_name(f"{MANIFEST}-shm")):
-        if path.exists():
-            os.replace(path, path.with_name(path.name.replace(MANIFEST, aside.name)))
+    with _on_disk(manifest):
+        for path in (manifest, _journal(manifest), manifest.with_name(f"{MANIFEST}-shm")):
+            if path.exists():
+                os.replace(path, path.with_name(path.name.replace(MANIFEST, aside.name)))
     said = f"the damaged manifest is {aside}"
     if copy.is_file() and quick_check(copy) == "ok":
-        copy_database(copy, manifest)
+        with _on_disk(manifest):
+            copy_database(copy, manifest)
         return f"{said}; the copy of the last ingestion is in its place"
     return (
         f"{said}; there is no sound copy, so the index is empty: run `rankgate ingest` again "

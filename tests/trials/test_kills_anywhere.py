@@ -148,6 +148,7 @@ def tried(trial, moments, how):
         ("delete", ("kill",)),
         ("backup", ("full",)),
         ("upgrade", ("readonly",)),
+        ("repair", ("full",)),
     ],
 )
 def test_a_few_of_each(name, faults, zygote, folder):
