@@ -50,7 +50,7 @@ async def test_an_upload_says_of_each_file_what_became_of_it(client, tmp_path):
         ("virus.pdf", b"MZ\x90\x00 this program cannot be run in DOS mode"),
         ("page.pdf", b"<html>no pdf at all</html>"),
         ("empty.txt", b""),
-        ("photo.png", b"\x89PNG\r\n\x1a\n"),
+        ("song.mp3", b"ID3\x04\x00"),
         ("noending", b"words"),
         ("gulls.txt", b"another one"),
     )
@@ -62,7 +62,7 @@ async def test_an_upload_says_of_each_file_what_became_of_it(client, tmp_path):
         ("virus.pdf", "failed", "wrong_type"),
         ("page.pdf", "failed", "wrong_type"),
         ("empty.txt", "failed", "empty"),
-        ("photo.png", "failed", "unsupported"),
+        ("song.mp3", "failed", "unsupported"),
         ("noending", "failed", "unsupported"),
         ("gulls.txt", "failed", "twice"),
     ]
