@@ -168,9 +168,12 @@ def _gate(gate: Gate, may_skip: bool, why_not: str) -> str:
 
 
 def _floor(section: Section) -> str:
-    if section.sufficiency is not None:
-        return _sufficiency(section.sufficiency)
-    floor = section.floor
+    floor, judged = section.floor, section.sufficiency
+    if judged is not None:
+        likeness = ""
+        if section.refuses_by is floor and floor.refuse_below is not None:
+            likeness = f"refuses a query below {floor.refuse_below:g}; "
+        return likeness + _sufficiency(judged)
     if not floor.active:
         return f"off, no query is refused and no passage dropped. {_FIT}"
     words = _thresholds(floor)

@@ -193,13 +193,15 @@ def rank(
     if judged is None:
         why = "only a part was read" if partial else "a feature that it reads is missing"
         return replace(plain, notes=(*plain.notes, f"sufficiency_not_applied: {why}"))
-    drops = replace(section, floor=Floor(drop_below=section.floor.drop_below))
-    return _suffices(rank_list(listed, drops, top_n=top_n), judged, asked.floor)
+    if asked.floor.refuse_below is not None:  # in the place of the floor on likeness
+        drops = replace(section, floor=Floor(drop_below=section.floor.drop_below))
+        plain = rank_list(listed, drops, top_n=top_n)
+    return _suffices(plain, judged, asked.floor)
 
 
 def _suffices(ranking: Ranking, judged: Judged, floor: Floor) -> Ranking:
     """The ranking with what is known of its best passages in the place of its best probability."""
-    if ranking.refused:  # every passage was dropped
+    if ranking.refused:  # every passage was dropped, or nothing is like the question
         return replace(ranking, sufficiency=judged)
     if not floor.refuses(judged.probability):
         return replace(ranking, sufficiency=judged, band=floor.band(judged.probability))

@@ -83,8 +83,9 @@ class Section:
 
     @property
     def refuses_by(self) -> Floor:
-        """The floor that judges a question: that of `sufficiency`, where there is one."""
-        return self.floor if self.sufficiency is None else self.sufficiency.floor
+        """The floor that refuses a question: that of `sufficiency`, where it has a threshold."""
+        own = None if self.sufficiency is None else self.sufficiency.floor
+        return self.floor if own is None or own.refuse_below is None else own
 
     def decide(self, signals: Signals) -> Decision:
         """What the gate decides, where the floor leaves it the choice.

@@ -102,7 +102,8 @@ class Sufficiency:
         read: another over `EVIDENCE` and `READINGS`, where a reader has read; None: none reads.
         reader: the setting that it was fitted for, such as `nli:NAME`, without an address.
         low, high: a reader is asked where the probability is at least `low` and below `high`.
-        floor: thresholds on the probability, in the place of the section's own.
+        floor: thresholds on the probability; without `refuse_below` the section's own floor, on
+            likeness, still refuses.
         provenance: data, n and quality, as the fit recorded them.
     """
 

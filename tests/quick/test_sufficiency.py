@@ -11,6 +11,7 @@ from rankgate import Candidate, Deadline, Floor, Policy, Reranker, Status
 from rankgate.decide.evidence import EVIDENCE, evidence_of, names_in
 from rankgate.decide.floor import Band
 from rankgate.decide.logistic import Feature, Logistic
+from rankgate.decide.rank import rank
 from rankgate.decide.sufficiency import ReaderName, Sufficiency, reading_features
 from rankgate.encoders.locate import file_sha256
 from rankgate.errors import ConfigError, PolicyError
@@ -268,8 +269,8 @@ def test_what_share_of_the_names_stands_in_the_passages(question, share):
     assert evidence_of(question, PASSAGES, [0.0, 0.0])["names"] == share
 
 
-def test_who_asks_about_something_that_no_passage_names_is_refused_by_default():
-    """Once 24 of 30 questions about what the documents do not speak of were answered."""
+def test_who_asks_about_something_that_no_passage_names_is_told_by_default():
+    """Once 24 of 30 questions about what the documents do not speak of were plainly answered."""
     section = Policy.default().section("hybrid")
     logit = -1.5  # likely enough for the floor on likeness alone, p = .18
     there, gone = (
@@ -277,7 +278,7 @@ def test_who_asks_about_something_that_no_passage_names_is_refused_by_default():
         for q in ("How long is the warranty for pumps?", "How long is the warranty for Zendesk?")
     )
     assert section.sufficiency.floor.band(there.probability) is Band.ANSWER
-    assert section.sufficiency.floor.band(gone.probability) is Band.REFUSE
+    assert section.sufficiency.floor.band(gone.probability) is Band.WEAK
     assert not section.floor.refuses(1 / (1 + 2.718281828 ** (-logit)))
 
 
@@ -290,3 +291,32 @@ def test_evidence_of_nothing_much():
 
 def test_reading_features():
     assert reading_features([1.0, -3.0]) == {"reads_best": 1.0, "reads_mean": -1.0}
+
+
+def test_without_a_refusal_of_its_own_likeness_refuses_and_names_call_it_weak():
+    own = Sufficiency(
+        evidence=Logistic(intercept=-2.0, features=(Feature(name="names", weight=4.0),)),
+        floor=Floor(weak_below=0.5),
+    )
+    policy = Policy.default()
+    hybrid = policy.section("hybrid")
+    plain = policy.with_section("hybrid", sufficiency=None)
+    judged = policy.with_section("hybrid", sufficiency=own)
+    assert judged.section("hybrid").refuses_by == hybrid.floor
+    for dense, text, band in (
+        (0.8, "The warranty of Bosch machines lasts two years.", Band.ANSWER),
+        (0.8, "The warranty of such machines lasts two years.", Band.WEAK),
+        (-0.2, "The warranty of such machines lasts two years.", Band.REFUSE),
+    ):
+        candidates = [Candidate(id="a", text=text, rank=1, dense=dense, bm25=dense * 10)]
+        question = "how long is the warranty of a Bosch machine"
+        found, before = (
+            rank(question, candidates, None, p.section("hybrid")) for p in (judged, plain)
+        )
+        assert found.band is band
+        assert found.refused == before.refused and found.order.tolist() == before.order.tolist()
+
+
+def test_the_default_floor_refuses_nobody_for_a_name_alone():
+    floor = Policy.default().section("hybrid").sufficiency.floor
+    assert floor.refuse_below is None and floor.weak_below is not None
