@@ -38,7 +38,7 @@ def test_what_ingestion_makes_is_readable_by_its_owner_alone(tmp_path):
     data = tmp_path / "data"
     app = typer.Typer()
     register(app)
-    done = CliRunner().invoke(app, [str(docs), "--data-dir", str(data)])
+    done = CliRunner().invoke(app, ["ingest", str(docs), "--data-dir", str(data)])
     assert done.exit_code == 0, done.output
     made = [data, *data.rglob("*")]
     assert len(made) > 8

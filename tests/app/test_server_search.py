@@ -64,6 +64,7 @@ async def test_a_scorer_that_fails_degrades_the_answer_and_says_so(tmp_path):
             "band": "answer",
             "degraded": True,
             "degraded_reason": "scorer_error",
+            "judged": False,
         }  # fmt: skip
         answer = await client.post(
             "/v1/rerank", json={"query": "q", "documents": ["d"]}, headers=user
@@ -80,12 +81,12 @@ async def test_rerank_as_cohere_does(client):
     assert [r["index"] for r in found["results"]] == [2, 1]
     scores = [r["relevance_score"] for r in found["results"]]
     assert scores == pytest.approx([1.0, 2 / 3])
-    assert set(found) == {"id", "results", "meta"}
+    assert {"id", "results", "meta"} <= set(found)
     assert found["meta"]["api_version"] == {"version": "2"}
     for wrong in (
         {"unknown": 1},
         {"documents": []},
-        {"documents": [{"text": "x"}]},
+        {"documents": [1]},
         {"top_n": 0},
         {"query": ""},
     ):

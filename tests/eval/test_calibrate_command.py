@@ -245,22 +245,21 @@ def test_an_index_names_its_embedder_itself():
 
 
 def test_a_store_is_asked_for_its_embedder_and_a_retriever_for_its_store():
-    class Embeddings:
-        model_name = "some-model"
+    from langchain_core.embeddings import DeterministicFakeEmbedding
+    from langchain_core.vectorstores import InMemoryVectorStore
 
-    class Store:
-        embeddings = Embeddings()
+    class Embeddings(DeterministicFakeEmbedding):
+        model_name: str = "some-model"
 
-    class Retriever:
-        vectorstore = Store()
-
-        def invoke(self, query):
-            return []
-
-    stage = as_first_stage(Retriever())
-    assert profile_of(stage).embedder == "some-model"
-    Store.embeddings = None
-    assert profile_of(as_first_stage(Retriever())).embedder is None
+    for embeddings, known in (
+        (Embeddings(size=8), "some-model"),
+        (DeterministicFakeEmbedding(size=8), "class DeterministicFakeEmbedding"),
+    ):
+        store = InMemoryVectorStore.from_texts(["a gate", "a floor"], embeddings)
+        for system in (store, store.as_retriever()):
+            stage = as_first_stage(system)
+            stage.candidates("gate", 2)
+            assert profile_of(stage).embedder == known
 
 
 def test_few_queries_keep_the_base_and_its_other_sections(folder):

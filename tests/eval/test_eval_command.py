@@ -112,10 +112,10 @@ def test_bad_data_is_shown_with_file_and_line_and_no_screen_is_filled(here):
         assert f"line {len(lines) - 30 + i + 1}: query 'ghost{i}'" in done.stderr
     assert "30 errors" in done.stderr and "... and 10 more" in done.stderr
     assert "ghost20" not in done.stderr
-    lines += ["q0\tnowhere\t1"]
+    lines += ["q0\tg0\tmany"]
     (here / "data" / "qrels.tsv").write_text("\n".join(lines) + "\n")
     done = measure()
-    assert "'nowhere' is not in the corpus" in done.stderr, "one of another kind has its place"
+    assert "many" in done.stderr, "one of another kind has its place"
     assert "... and 25 more" in done.stderr
 
 

@@ -26,8 +26,8 @@ def passage(i, text="a text", **metadata):
 
 
 class Node:
-    def __init__(self, text):
-        self.text, self.metadata, self.ref_doc_id = text, {"page": 1}, "doc"
+    def __init__(self, node_id, text):
+        self.node_id, self.text, self.metadata, self.ref_doc_id = node_id, text, {"page": 1}, "doc"
 
     def get_content(self):
         return self.text
@@ -37,7 +37,7 @@ class Index:
     """As LlamaIndex's indexes keep their nodes."""
 
     def __init__(self):
-        self.docstore = SimpleNamespace(docs={"n1": Node("one"), "n2": Node("two")})
+        self.docstore = SimpleNamespace(docs={"n1": Node("n1", "one"), "n2": Node("n2", "two")})
 
 
 class Store:

@@ -138,7 +138,7 @@ def test_too_few_conversations_lay_no_path_and_say_why():
     assert path.settings == ()
     assert "59 are needed" in path.notes["floor"]
     assert "skips in at least 74 conversations, of the 58 that" in path.notes["gate"]
-    assert path.notes["gate"].endswith("too few questions")
+    assert path.notes["gate"].endswith("too few conversations")
 
 
 def test_a_scorer_that_changes_everything_is_not_called_too_few_questions():

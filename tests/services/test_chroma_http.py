@@ -316,7 +316,7 @@ def test_the_server_tells_that_it_is_not_ready(tmp_path, docs, embedder, own_ser
     ingest([docs], settings, embedder=embedder)
     with Collections(settings, embedder=embedder) as opened:
         app = create_app(settings, collections=opened)
-        with TestClient(app, base_url="http://127.0.0.1") as client:
+        with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 9)) as client:
             assert client.get("/readyz").status_code == 200
             own_server.stop()
             down = client.get("/readyz")

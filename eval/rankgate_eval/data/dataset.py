@@ -72,7 +72,7 @@ class Dataset:
         qrels: dict[str, dict[str, int]] = {}
         there = {row.id for row in raw.passages}
         for judgement in raw.judgements:
-            if judgement.passage not in there:
+            if there and judgement.passage not in there:  # judgements alone bring no passages
                 continue
             qrels.setdefault(judgement.query, {})[judgement.passage] = judgement.grade
         splits: dict[str, dict[str, None]] = {}

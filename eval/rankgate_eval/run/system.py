@@ -56,14 +56,11 @@ class IndexStage:
     @property
     def profile(self) -> Profile:
         """The embedder and the analyser, where its lists are made by them."""
-        hybrid = self.kind is FirstStageKind.HYBRID
+        dense = self.kind in (FirstStageKind.HYBRID, FirstStageKind.DENSE)
+        terms = self.kind in (FirstStageKind.HYBRID, FirstStageKind.BM25)
         return Profile(
-            embedder=self.index.encoder_name
-            if hybrid or self.kind is FirstStageKind.DENSE
-            else None,
-            analyser=self.index.bm25.analyser.name
-            if hybrid or self.kind is FirstStageKind.BM25
-            else None,
+            embedder=self.index.encoder_name if dense else None,
+            analyser=self.index.bm25.analyser.name if terms else None,
         )
 
     def candidates(self, query: str, k: int) -> list[Candidate]:
