@@ -172,8 +172,8 @@ def mcp(
     """Search, ask, compare and list documents over stdin and stdout.
 
     A client starts it: {"command": "rankgate", "args": ["mcp", "--data-dir", "/path/.rankgate"]}.
-    Where the server has keys, RANKGATE_API_KEY has yours. `rankgate serve` has the same tools over
-    HTTP at /mcp.
+    A server that runs over the folder is asked. Where there are keys, RANKGATE_API_KEY has yours.
+    `rankgate serve` has the same tools over HTTP at /mcp.
     """
     settings = where.settings()
     try:
@@ -182,8 +182,14 @@ def mcp(
         from rag_app.server.mcp import mcp_server
     except ImportError as exc:
         raise MissingExtraError("`rankgate mcp`", "mcp") from exc
+    from rag_app.served import Served
+
     # Inside the server everything has its own limit; the client's is beyond it.
     wait = settings.request_timeout_s + 10.0
+    key = None if settings.api_key is None else settings.api_key.get_secret_value()
+    server = Served.find(settings.data_dir) if url is None else None
+    if server is not None:  # it has the folder open
+        url, key = server.url, server.secret if key is None else key
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
@@ -196,8 +202,8 @@ def mcp(
                 await stack.enter_async_context(app.router.lifespan_context(app))
                 http = in_process(app, wait)
             await stack.enter_async_context(http)
-            if settings.api_key is not None:
-                http.headers["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
+            if key is not None:
+                http.headers["Authorization"] = f"Bearer {key}"
             await mcp_server(http).run_stdio_async()
 
     asyncio.run(run())

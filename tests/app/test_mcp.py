@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import subprocess
 import sys
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 import server_rig as rig
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
+from waiting import until
 
 from rag_app.ingest.ingestion import ingest_into
 from rag_app.server.collections import Collections
@@ -75,6 +77,21 @@ async def test_a_page_of_another_site_reaches_nothing(tmp_path):
         assert (await client.post("/mcp", json={}, headers={"Host": "evil"})).status_code == 421
 
 
+@contextlib.contextmanager
+def served(folder):
+    """`rankgate serve` over a folder."""
+    serve = [sys.executable, "-m", "rankgate.cli", "serve", "--port", "0"]
+    with subprocess.Popen(
+        [*serve, "--data-dir", str(folder)], cwd=folder.parent, stdout=subprocess.PIPE
+    ) as server:
+        try:
+            until(lambda: (folder / "server.json").exists(), 120)
+            yield
+        finally:
+            server.terminate()
+            server.communicate(timeout=60)
+
+
 @pytest.mark.model
 async def test_the_command_serves_stdin_and_stdout(tmp_path):
     settings = files.make_settings(tmp_path)
@@ -97,6 +114,9 @@ async def test_the_command_serves_stdin_and_stdout(tmp_path):
         secret = rig.key(settings)
         refused = await client.call_tool("search", {"query": "gate"})
         assert refused.is_error and "wants an API key" in refused.content[0].text
+    with served(settings.data_dir):  # it has the folder open, and its owner needs no key
+        async with Client(command, read_timeout_seconds=120) as client:
+            assert not (await client.call_tool("search", {"query": "gate"})).is_error
     command.env["RANKGATE_API_KEY"] = secret
     async with Client(command, read_timeout_seconds=120) as client:
         assert not (await client.call_tool("search", {"query": "gate"})).is_error
