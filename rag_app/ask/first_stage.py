@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +56,8 @@ class HybridFirstStage:
         How deep each list is read is `rankgate.retrieve.list_depth`: asking for fewer
         candidates never changes the order of those that remain. While documents are being
         written, a query sees what was there before or what is there after, passage by passage;
-        what has just gone is passed over.
+        what has just gone is passed over. Of passages with the same words, such as copies of a
+        file, the best alone is there, and the next ones have the others' places.
 
         Args:
             query: the question; the scores of every candidate are those for it alone.
@@ -67,9 +68,20 @@ class HybridFirstStage:
             return []
         further = [a for a in also if a.text.strip()]
         vectors = self.store.embedder.embed([query, *(a.text for a in further)])
+        once: list[Candidate] = []
+        for wanted in (k, 2 * k, 4 * k, 8 * k):  # deeper only where copies have places
+            found = self._at_once(query, vectors, wanted, further)
+            once = _without_copies(found)[:k]
+            if len(once) == k or len(found) < wanted:
+                break
+        return [replace(c, rank=rank) for rank, c in enumerate(once, start=1)]
+
+    def _at_once(
+        self, query: str, vectors: npt.NDArray[np.float32], k: int, also: Sequence[AlsoSearched]
+    ) -> list[Candidate]:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return self._fused(query, vectors, k, further)
+                return self._fused(query, vectors, k, also)
             except UnknownDocumentError:
                 # A passage went while it was being read: documents are being replaced.
                 if attempt == _ATTEMPTS:
@@ -95,6 +107,15 @@ class HybridFirstStage:
             also=[(lists, a.weight) for lists, a in zip(further, also, strict=True)],
             present=self.store.present,
         )
+
+
+def _without_copies(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The first of those with the same words; headings of title and file name apart."""
+    first: dict[str, Candidate] = {}
+    for c in candidates:
+        body = c.text[int(c.metadata.get("body_offset", 0)) :]
+        first.setdefault(" ".join(body.casefold().split()), c)
+    return list(first.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

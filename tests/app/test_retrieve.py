@@ -128,3 +128,20 @@ def test_what_only_another_wording_finds_has_the_scores_of_the_question():
     one = next(c for c in found if c.id == far)
     assert one.dense == pytest.approx(index.cosines(vector, [far])[0], abs=1e-6)
     assert one.bm25 == pytest.approx(index.bm25.scores(query, [far])[0])
+
+
+def test_copies_take_one_place_and_the_others_go_to_what_else_there_is():
+    wrong = "word3 shared text says that the warranty lasts a hundred years."
+    documents = {f"copy{i}": (f"Copy {i}", [("H", wrong)]) for i in range(30)}
+    documents["d"] = ("D", [(f"H{i}", f"word{i} shared text number {i}.") for i in range(40)])
+    stage = HybridFirstStage(fake_index.FakeIndex(documents))
+    found = stage.candidates("word3 shared warranty", 20)
+    assert len(found) == 20 and [c.rank for c in found] == list(range(1, 21))
+    assert sum("hundred years" in c.text for c in found) == 1
+    longer = stage.candidates("word3 shared warranty", 35)
+    assert [c.id for c in longer[:20]] == [c.id for c in found]
+
+
+def test_a_heap_of_copies_alone_gives_one(tmp_path):
+    documents = {f"c{i}": (f"C {i}", [("H", "Shared  Text")]) for i in range(300)}
+    assert len(HybridFirstStage(fake_index.FakeIndex(documents)).candidates("shared text", 20)) == 1
