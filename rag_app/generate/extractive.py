@@ -247,8 +247,8 @@ def _unique(
             twice = any(
                 source.document_id == d and start < high and low < end for d, low, high in taken
             )
-            if twice or said.shown in seen:
-                continue
+            if twice or said.shown in seen or not any(c.isalnum() for c in said.shown):
+                continue  # the last: a row of a table whose cells are empty
             seen.add(said.shown)
             fresh.append((source.document_id, start, end))
             piece = _Piece(

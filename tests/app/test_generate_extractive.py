@@ -464,3 +464,22 @@ def test_extractive_mode_loads_no_llm_client():
         cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "Trash | Recycling \n| \nFAQ | Climate Action \n| \nBulk waste is collected on Mondays.",
+        "| | |\n|---|---|\n| | |\n| | |",
+        "- \n- \n* \n\n> \n\n---\n",
+        "\u200b\n\u2022\n\u2022 ",
+    ],
+)
+@pytest.mark.parametrize("question", ["When is bulk waste collected?", "who?"])
+def test_what_has_no_letter_is_never_quoted(question, body):
+    index = index_of(body)
+    for writer in (GENERATOR, ExtractiveGenerator(WordReader())):
+        answer = writer.answer(question, context_of(["d-0"], index))
+        quoted = [q.text for s in answer.sources for q in s.quotes]
+        assert all(any(c.isalnum() for c in q) for q in quoted)
+        assert is_refusal(answer.text) or quoted
