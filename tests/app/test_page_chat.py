@@ -7,6 +7,7 @@ import browser_kit as kit
 import httpx
 import pytest
 from playwright.sync_api import expect
+from waiting import until
 
 pytestmark = kit.needs_browser
 browser, looking = kit.browser, kit.looking
@@ -33,6 +34,13 @@ def kept(served):
     """Every conversation with its turns."""
     found = httpx.get(f"{served.url}/v1/conversations").json()["conversations"]
     return [httpx.get(f"{served.url}/v1/conversations/{c['id']}").json() for c in found]
+
+
+def ended(served):
+    """How many chats the server is through with."""
+    told = httpx.get(f"{served.url}/metrics").text
+    rows = re.findall(r'requests_total\{route="/v1/chat/completions",.*?\} (\S+)', told)
+    return sum(map(float, rows))
 
 
 def test_an_answer_streams_and_is_kept(eyes, served):
@@ -62,7 +70,7 @@ def test_an_answer_streams_and_is_kept(eyes, served):
 
 def test_a_stopped_answer_is_not_kept_and_can_be_asked_again(eyes, served):
     served.generator.stop_before("gate")
-    page = eyes.page()
+    page, before = eyes.page(), ended(served)
     page.fill("#question", QUESTION)
     page.press("#question", "Enter")
     page.locator(".answer-text.streaming").filter(has_text="The").wait_for()
@@ -71,6 +79,7 @@ def test_a_stopped_answer_is_not_kept_and_can_be_asked_again(eyes, served):
     assert len(page.locator(".answer-text").inner_text()) < len(SENTENCE)
     assert page.evaluate("document.activeElement.id") == "question"
     assert [c["turns"] for c in kept(served)] == [[]]
+    until(lambda: ended(served) > before)  # it has seen that nobody waits
     served.generator.go.set()
     page.click("[data-do=retry]")
     page.locator(".answer-text a.cite").first.wait_for()
