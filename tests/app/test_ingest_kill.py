@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fault_kit
 import ingest_files as files
 import pytest
 
@@ -100,17 +101,9 @@ def undisturbed(base):
     return first, look(base), int(done.stdout)
 
 
-def consistent(state):
-    ids = sorted(state["chunks"])
-    assert len(set(ids)) == len(ids)
-    assert state["chroma"] == ids
-    assert sorted(state["bm25"]) == ids
-    assert {d[1] for d in state["documents"]} <= {"indexed"}
-
-
 def kill_and_compare(tmp_path, moments):
     first, second, calls = undisturbed(tmp_path / "reference")
-    consistent(second)
+    fault_kit.consistent(second)
     disturbed = tmp_path / "disturbed"
     write_first(disturbed)
     template = tmp_path / "template"
@@ -122,7 +115,7 @@ def kill_and_compare(tmp_path, moments):
     for moment in moments:
         hits += killed_at(disturbed, int(moment * calls))
         # Opening alone makes it consistent, whatever had been done by then.
-        consistent(look(disturbed))
+        fault_kit.consistent(look(disturbed))
         if moment < 0.5:
             continue
         run(disturbed)
