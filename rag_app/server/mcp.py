@@ -134,6 +134,8 @@ async def mcp_routes(http: httpx.AsyncClient) -> AsyncIterator[list[BaseRoute]]:
     task = asyncio.create_task(serve())
     task.add_done_callback(lambda _: begun.set())
     await begun.wait()
+    if task.done():  # it could not begin, and says why
+        task.result()
     try:
         yield inner.routes
     finally:

@@ -1,5 +1,6 @@
 """The tools for MCP clients, used by the SDK's own client over HTTP and over stdin and stdout."""
 
+import asyncio
 import contextlib
 import os
 import subprocess
@@ -16,6 +17,7 @@ from waiting import until
 
 from rag_app.ingest.ingestion import ingest_into
 from rag_app.server.collections import Collections
+from rag_app.server.mcp import mcp_routes
 
 TOOLS = {"ask", "compare", "list_collections", "list_documents", "search"}
 
@@ -68,6 +70,16 @@ async def test_keys_roles_and_collections_are_those_of_http(tmp_path):
             assert wanting.is_error and "role evaluator" in wanting.content[0].text
             own = await client.call_tool("search", {"query": "What is red?", "collection": "alpha"})
             assert [r["title"] for r in own.structured_content["results"]] == ["a"]
+
+
+async def test_nothing_runs_on_when_the_tools_have_stopped():
+    before = asyncio.all_tasks()
+    async with httpx.AsyncClient() as http:
+        for _ in range(2):
+            async with mcp_routes(http) as routes:
+                assert [r.path for r in routes] == ["/mcp"]
+                assert asyncio.all_tasks() > before
+            assert asyncio.all_tasks() == before
 
 
 async def test_a_page_of_another_site_reaches_nothing(tmp_path):

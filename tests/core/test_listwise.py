@@ -11,10 +11,11 @@ from fake_openai import Reply
 from rankgate import Candidate, Reranker, load
 from rankgate.deadline import Deadline
 from rankgate.errors import ConfigError, RemoteProtocolError
-from rankgate.scorers import ScoreContext
+from rankgate.scorers import ScoreContext, Scores
 from rankgate.scorers.build import BARE
-from rankgate.scorers.remote.listwise import listwise
+from rankgate.scorers.remote.listwise import Sliding, listwise
 from rankgate.scorers.wrappers.traits import close
+from rankgate.testing import FakeScorer
 
 QUESTION = "which number is greatest?"
 
@@ -118,6 +119,25 @@ def test_a_list_that_is_cut_short_is_not_ordered_at_all(scorer, server):
     server.says = slow
     found = scorer.score(QUESTION, texts_of(range(50)), context)
     assert not found.scored.any() and len(server.requests) == 2
+
+
+@pytest.mark.parametrize("unread", [0, 1, 2, 3])
+def test_a_window_that_was_read_in_part_orders_nothing(unread):
+    class Partial:
+        info = FakeScorer().info
+        calls = 0
+
+        def score(self, query, texts, context=None):
+            whole = self.calls != unread
+            self.calls += 1
+            values = np.arange(len(texts), dtype=np.float32)
+            scored = np.full(len(texts), whole)
+            return Scores(values=values, scale=self.info.scale, scored=scored)
+
+    inner = Partial()
+    found = Sliding(inner).score(QUESTION, texts_of(range(50)))
+    assert not found.scored.any() and found.stats.pairs == 0
+    assert inner.calls == unread + 1
 
 
 def test_passages_can_neither_close_their_tags_nor_be_endless(scorer, server):
