@@ -3,6 +3,7 @@ r"""Is the answer in there? What each part tells, domain left out, and what all 
     python benchmarks/sufficiency_lists.py ../shared/data .cache/corpora .rankgate/bundle \
         .rankgate/policies .cache/sufficiency 140
     python benchmarks/sufficiency.py --lists .cache/sufficiency --reader FILE --out FILE
+    python benchmarks/sufficiency.py --lists .cache/sufficiency --bands
 
 Positive is a question with a passage among the best five that is known to answer it (NoMIRACL: a
 list that people found to hold the answer). Nothing is fitted on NoMIRACL but its thresholds, each
@@ -17,7 +18,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from sufficiency_lists import Listed, load
 
 from rankgate import Floor, Policy
 from rankgate.decide.evidence import EVIDENCE, evidence_of
+from rankgate.decide.floor import Band
 from rankgate.decide.logistic import Feature, Logistic, sigmoid
 from rankgate.decide.sufficiency import READINGS, Sufficiency, reading_features
 from rankgate.encoders import TokenEncoder
@@ -126,6 +128,27 @@ def shipped(lists: Sequence[Listed], rows: Sequence[Mapping[str, float]]) -> Suf
     )
 
 
+def bands(lists: Sequence[Listed]) -> Iterator[str]:
+    """What the default policy says as it ships: by stratum, the shares refused and cautioned."""
+    section = Policy.default().section("hybrid")
+    judged: dict[str, list[Band]] = {}
+    for one in lists:
+        shown = one.shown["shipped"]
+        logits = [v for _, v in shown]
+        band = Band.REFUSE
+        if not section.floor.refuses(sigmoid(max(logits))) and section.sufficiency is not None:
+            said = section.sufficiency.judge(
+                evidence_of(one.question, [c for c, _ in shown], logits)
+            )
+            band = Band.ANSWER if said is None else section.sufficiency.floor.band(said.probability)
+        apart = one.corpus if one.corpus in ("nomiracl-en", "golden") else "all others"
+        judged.setdefault(f"{apart}, {one.stratum}", []).append(band)
+    for name, said in judged.items():
+        refused = sum(b is Band.REFUSE for b in said) / len(said)
+        either = sum(b is not Band.ANSWER for b in said) / len(said)
+        yield f"{name}: n {len(said)}, refused {refused:.3f}, refused or weak {either:.3f}"
+
+
 def auroc(positive: FloatArray, negative: FloatArray) -> float:
     """That one of these is above one of those; ties count half."""
     if not positive.size or not negative.size:
@@ -199,10 +222,14 @@ def main() -> None:
     parser.add_argument("--reader", type=Path, help="reader.safetensors; None: evidence alone")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--how", choices=("left_out", "shipped"), default="left_out")
+    parser.add_argument("--bands", action="store_true", help="of the default policy; prints them")
     parser.add_argument("--pairs", type=Path, default=Path("eval/robustness"))
     parser.add_argument("--into", type=Path, help="policy whose hybrid section is given it")
     args = parser.parse_args()
     lists = [o for name in (*CORPORA, "nomiracl-en") for o in load(args.lists, name)]
+    if args.bands:
+        print(*bands(lists), sep="\n")
+        return
     reader, mark = None, "none"
     if args.reader is not None:
         reader = JointReader.load(args.reader, TokenEncoder.load())
