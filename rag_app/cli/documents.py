@@ -45,16 +45,24 @@ def _through(
 @grouped
 def listed(as_json: JsonOption = False, *, folder: Folder) -> None:
     """List the collections, and how much is in them."""
-
-    def here(opened: Collections) -> Any:
-        return {"collections": [asdict(opened.info(name)) for name in opened.names()]}
-
-    rows = _through(folder.settings(), "GET", "/v1/collections", here)["collections"]
+    rows = _collections(folder.settings())
     if as_json:
         print_json(rows)
         return
     for row in rows:
-        typer.echo(f"{row['name']:30}  {row['documents']} documents, {row['passages']} passages")
+        typer.echo(f"{row['name']:30}  {_size(row)}")
+
+
+def _collections(settings: Settings) -> list[dict[str, Any]]:
+    def here(opened: Collections) -> Any:
+        return {"collections": [asdict(opened.info(name)) for name in opened.names()]}
+
+    found: list[dict[str, Any]] = _through(settings, "GET", "/v1/collections", here)["collections"]
+    return found
+
+
+def _size(row: dict[str, Any]) -> str:
+    return f"{row['documents']} documents, {row['passages']} passages"
 
 
 @collections.command("create")
@@ -108,11 +116,12 @@ def drop(
     folder: Folder,
 ) -> None:
     """Delete a collection with its uploads; files elsewhere stay where they are."""
+    settings = folder.settings()
     if not yes:
-        typer.confirm(f"Delete collection {name} with everything uploaded to it?", abort=True)
-    _through(
-        folder.settings(), "DELETE", f"/v1/collections/{name}", lambda c: c.drop(name).result()
-    )
+        known = [r for r in _collections(settings) if r["name"] == name]
+        if known:  # else it is told below that there is none
+            typer.confirm(f"Delete collection {name} ({_size(known[0])})?", abort=True)
+    _through(settings, "DELETE", f"/v1/collections/{name}", lambda c: c.drop(name).result())
 
 
 def _documents(settings: Settings) -> list[dict[str, Any]]:
@@ -149,10 +158,13 @@ def _documents(settings: Settings) -> list[dict[str, Any]]:
 @grouped
 def show(as_json: JsonOption = False, *, where: Where) -> None:
     """List the documents of a collection, also those that could not be read."""
-    rows = _documents(where.settings())
+    settings = where.settings()
+    rows = _documents(settings)
     if as_json:
         print_json(rows)
         return
+    if not rows:
+        typer.echo(f"No document in {settings.collection}. Run: rankgate ingest FOLDER", err=True)
     for row in rows:
         size = f"{row['bytes'] / 1024:.0f} kB"
         state = row["error"] or f"{row['passages']} passages"

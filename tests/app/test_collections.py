@@ -188,3 +188,16 @@ def test_a_rename_is_whole_for_the_next_opener(tmp_path):
     with Store.open(renamed, embedder=embedder) as store:
         assert store.count() == 3 and len(store.index.ids()) == 3
     assert embedder.encoded == []
+
+
+@pytest.mark.model
+def test_who_deletes_is_asked_about_what_is_there_and_about_nothing_else(tmp_path):
+    data = tmp_path / "data"
+    run("collections", "create", "sea", data=data)
+    empty = run("documents", "list", "--collection", "sea", data=data)
+    assert empty.stdout == "" and "rankgate ingest FOLDER" in empty.stderr
+    gone = run("collections", "delete", "land", data=data, code=2)
+    assert "there is no collection 'land'" in gone.stderr and "[y/N]" not in gone.output
+    asked = run("collections", "delete", "sea", data=data, code=1, answer="n\n")
+    assert "sea (0 documents, 0 passages)?" in asked.output
+    assert "sea" in run("collections", "list", data=data).stdout

@@ -81,7 +81,10 @@ def read_log(files: Iterable[str | Path]) -> list[dict[str, Any]]:
     rows = []
     for file in map(Path, files):
         if not file.is_file():
-            raise InputError(f"there is no question log at {file}")
+            raise InputError(
+                f"there is no question log at {file}: set question_log in the application, or give "
+                "question_log=FILE to the component that answers"
+            )
         for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
             try:
                 row = json.loads(line)
